@@ -1,0 +1,109 @@
+"""The sampler's loop and its draws: which levels, which law, which seeds."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+
+from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.sampler import all_masked, draw, levels_to_visit, sample, step
+from vqlearn.diffusion.schedule import build_schedule, paper, released
+
+
+def test_levels_run_from_T_to_zero_and_never_repeat():
+    for num_timesteps in (1, 2, 7, 100, 1000):
+        for num_steps in {1, min(2, num_timesteps), num_timesteps // 3 + 1, num_timesteps}:
+            levels = levels_to_visit(num_timesteps, num_steps)
+            assert levels[0] == num_timesteps
+            assert levels[-1] == 0
+            assert len(levels) == num_steps + 1
+            assert all(t > s for t, s in pairwise(levels))
+    assert levels_to_visit(10, 4) == [10, 8, 5, 2, 0]
+    assert levels_to_visit(100, 100) == list(range(100, -1, -1))
+
+
+@pytest.mark.parametrize("num_steps", [0, -1, 101])
+def test_impossible_numbers_of_steps_are_refused(num_steps):
+    with pytest.raises(ValueError, match=f"num_inference_steps is {num_steps}; allowed: 1 to 100"):
+        levels_to_visit(100, num_steps)
+
+
+def test_draws_have_the_law_that_was_asked_for():
+    """200,000 draws of each row; every count within 5 sigma.
+
+    If the code is right this fails for about one seed in 100,000 (15 counts, 6e-7 each).
+    """
+    p = torch.tensor([[0.5, 0.3, 0.2, 0, 0], [0, 1, 0, 0, 0], [0.2] * 5], dtype=torch.float64)
+    draws = 200_000
+    rows = p.log()[:, None].expand(3, draws, 5)
+    found = draw(rows, generator=torch.Generator().manual_seed(0))
+    for row, law in zip(found, p, strict=True):
+        counts = torch.bincount(row, minlength=5)
+        assert ((counts - draws * law).abs() <= 5 * (draws * law * (1 - law)).sqrt()).all()
+
+
+def test_the_tail_of_4096_classes_is_drawn_as_often_as_it_should():
+    """One class has half of the mass, 4,095 share the rest: the rest's count within 5 sigma.
+
+    float32 Gumbel noise, cut at both ends, fails such tests on peaked laws.
+    """
+    logits = torch.zeros(4096)
+    logits[7] = torch.tensor(4095.0).log()
+    log_p = log_normalise(logits)
+    found = draw(log_p.expand(1, 20_000, 4096), generator=torch.Generator().manual_seed(1))
+    top = (found == 7).sum().item()
+    assert abs(top - 10_000) < 5 * (20_000 / 4) ** 0.5
+
+
+def test_an_impossible_class_is_never_drawn_even_at_the_ends_of_the_uniform(monkeypatch):
+    log_p = torch.tensor([[[0.0, 0.25, 0.75, 0.0]]], dtype=torch.float64).log()
+    for uniform in (0.0, 1 - 2**-53, 1.0):
+        monkeypatch.setattr(torch, "rand", lambda *a, u=uniform, **k: torch.full(a[0], u).double())
+        assert draw(log_p).item() == (1 if uniform == 0 else 2)
+
+
+def test_one_generator_per_image_makes_images_independent_of_the_batch():
+    log_p = log_normalise(torch.randn(4, 6, 9))
+    generators = [torch.Generator().manual_seed(seed) for seed in range(4)]
+    together = draw(log_p, generator=generators)
+    for i in range(4):
+        alone = draw(log_p[i : i + 1], generator=[torch.Generator().manual_seed(i)])
+        assert torch.equal(together[i], alone[0])
+
+
+def test_a_wrong_number_of_generators_is_refused():
+    with pytest.raises(ValueError, match="1 generators for 2 images"):
+        draw(torch.zeros(2, 3, 1), generator=[torch.Generator()])
+
+
+@pytest.mark.parametrize("preset", [released, paper])
+@pytest.mark.parametrize("num_steps", [1, 4, 25, 100])
+def test_the_share_of_masked_tokens_follows_the_schedule(preset, num_steps):
+    """From all-MASK, gamma_bar_s / gamma_bar_T of the tokens are MASK at every level visited.
+
+    20,000 tokens, 5 sigma at each level: fails for less than one seed in 10,000 if right.
+    """
+    process = MaskAndReplace(build_schedule(preset(5, 100)))
+    gamma_bar = process.schedule.gamma_bar
+    log_belief = log_normalise(torch.zeros(1, 20_000, 5))
+    levels = levels_to_visit(100, num_steps)
+    generator = torch.Generator().manual_seed(2)
+    start = all_masked(process, (1, 20_000))
+    for s, x_s in sample(process, lambda x, t: log_belief, start, levels, generator=generator):
+        expected = float(gamma_bar[s] / gamma_bar[-1])
+        sigma = (20_000 * expected * (1 - expected)) ** 0.5
+        assert abs((x_s == process.mask).sum().item() - 20_000 * expected) <= 5 * sigma + 1e-6
+    assert (x_s < 5).all()
+
+
+def test_step_draws_from_log_reverse():
+    """100,000 tokens of one kind: counts within 5 sigma of the law that log_reverse states."""
+    process = MaskAndReplace(build_schedule(paper(3, 10)))
+    log_belief = torch.tensor([[0.7, 0.2, 0.1]]).log().expand(1, 100_000, 3)
+    x_t = torch.full((1, 100_000), 1)
+    found = step(process, log_belief, x_t, (8, 3), generator=torch.Generator().manual_seed(3))
+    law = process.log_reverse(log_belief[:, :1], x_t[:, :1], 3, 8).double().exp()[0, 0]
+    counts = torch.bincount(found[0], minlength=4)
+    assert ((counts - 100_000 * law).abs() <= 5 * (100_000 * law * (1 - law)).sqrt() + 1e-6).all()
+    assert (law[:3] > 0.05).all()

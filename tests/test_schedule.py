@@ -1,0 +1,90 @@
+"""The schedule arrays: exact fractions, rounded once."""
+
+from fractions import Fraction
+
+import pytest
+import torch
+
+from vqlearn.diffusion.schedule import (
+    ScheduleConfig,
+    absorbing,
+    build_schedule,
+    multinomial,
+    paper,
+    released,
+)
+
+PRESETS = (released, paper, absorbing, multinomial)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("num_timesteps", [1, 2, 3, 6, 7, 100, 1000])
+def test_level_zero_is_the_data_and_every_level_sums_to_one(preset, num_timesteps):
+    schedule = build_schedule(preset(7, num_timesteps))
+    total = schedule.alpha_bar + 7 * schedule.beta_bar + schedule.gamma_bar
+    assert torch.allclose(total, torch.ones_like(total), atol=1e-15, rtol=0)
+    first = [x[0].item() for x in (schedule.alpha_bar, schedule.beta_bar, schedule.gamma_bar)]
+    assert first == [1, 0, 0]
+    assert schedule.num_timesteps == num_timesteps
+
+
+def test_the_released_schedule_is_the_rounding_of_its_fractions():
+    schedule = build_schedule(released(4096))
+    first, last = Fraction(99999, 100000), Fraction(9, 1000000)
+    for t in range(1, 101):
+        share = Fraction(t - 1, 99)
+        alpha_bar = first + (last - first) * share
+        gamma_bar = last + (first - last) * share
+        assert schedule.alpha_bar[t].item() == float(alpha_bar)
+        assert schedule.gamma_bar[t].item() == float(gamma_bar)
+        assert schedule.beta_bar[t].item() == float((1 - alpha_bar - gamma_bar) / 4096)
+
+
+def test_beta_bar_recomputed_from_rounded_numbers_would_be_wrong():
+    schedule = build_schedule(released(4096))
+    naive = (1 - schedule.alpha_bar - schedule.gamma_bar) / 4096
+    relative_error = ((naive - schedule.beta_bar).abs() / schedule.beta_bar)[1:]
+    assert relative_error.max() > 1e-11
+    exact = Fraction(1, 1000000) / 4096
+    assert (schedule.beta_bar[1:] == float(exact)).all()
+
+
+def test_the_papers_schedule_ends_with_nine_tenths_masked_and_one_tenth_replaced():
+    schedule = build_schedule(paper(10))
+    assert schedule.gamma_bar[-1] == 0.9
+    assert 10 * schedule.beta_bar[-1] == pytest.approx(0.1, abs=1e-16)
+    assert schedule.alpha_bar[-1] == 0
+    assert schedule.alpha_bar[50] == 0.5
+
+
+def test_the_corners_have_no_masks_or_no_replacements():
+    assert (build_schedule(multinomial(5)).gamma_bar == 0).all()
+    assert (build_schedule(absorbing(5)).beta_bar == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ({"num_vec_classes": 1}, "num_vec_classes is 1"),
+        ({"num_vec_classes": 5, "num_train_timesteps": 0}, "num_train_timesteps is 0"),
+        ({"num_vec_classes": 5, "alpha_cum_start": 1.5}, "alpha_cum_start is 1.5"),
+        ({"num_vec_classes": 5, "gamma_cum_end": float("nan")}, "gamma_cum_end is nan"),
+    ],
+)
+def test_numbers_out_of_range_are_named(numbers, message):
+    with pytest.raises(ValueError, match=message):
+        ScheduleConfig(**numbers)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        (0.9, 0.5, 0.0, 0.6),  # more than all at the end
+        (0.5, 0.9, 0.1, 0.1),  # tokens come back
+        (0.9, 0.1, 0.1, 0.0),  # masks come back
+        (0.0, 0.0, 0.1, 0.9),  # nothing left after the first level
+    ],
+)
+def test_lines_that_describe_no_process_are_refused(lines):
+    with pytest.raises(ValueError, match="allowed"):
+        build_schedule(ScheduleConfig(5, 10, *lines))

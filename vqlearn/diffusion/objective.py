@@ -1,0 +1,99 @@
+r"""What the denoiser is trained on: the variational bound, one level at a time.
+
+$-\log p(x_0) \le \underbrace{KL(q(x_T|x_0)\,\|\,p(x_T))}_{\text{prior}} +
+\sum_{t=2}^{T} E\,KL(q(x_{t-1}|x_t,x_0)\,\|\,p(x_{t-1}|x_t)) - E\log p(x_0|x_1)$
+
+All results are in nats, and sums over the tokens of an image are left to the caller's unit:
+a function says whether it sums or averages.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vqlearn.diffusion.logmath import kl_divergence
+from vqlearn.diffusion.process import Process
+from vqlearn.diffusion.sampler import Denoise
+
+
+class TrainingLoss(NamedTuple):
+    """Nats per token, one number for each image: their weighted sum is `total`."""
+
+    total: Float[Tensor, " b"]
+    bound: Float[Tensor, " b"]
+    auxiliary: Float[Tensor, " b"]
+
+
+def bound_term(
+    process: Process,
+    log_belief: Float[Tensor, "b n k"],
+    x_0: Int[Tensor, "b n"],
+    x_t: Int[Tensor, "b n"],
+    t: int | Int[Tensor, " b"],
+) -> Float[Tensor, "b n"]:
+    r"""The share of level t in the bound: nats for each token.
+
+    $KL(q(x_{t-1}|x_t,x_0)\,\|\,p(x_{t-1}|x_t))$. At t = 1 the first law is all on x_0, and the
+    same formula is the negative log-likelihood $-\log p(x_0|x_1)$.
+    Tested in `tests/test_objective.py`.
+    """
+    log_p = process.log_reverse(log_belief, x_t, t - 1, t)
+    log_q = process.log_posterior(x_0, x_t, t - 1, t, dtype=log_p.dtype)
+    return kl_divergence(log_q, log_p)
+
+
+def prior_term(process: Process, x_0: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:
+    r"""$KL(q(x_T|x_0)\,\|\,p(x_T))$, nats for each token: what the prior costs.
+
+    No network can change it, so training leaves it out; a bound must not.
+    """
+    log_q = process.log_marginal(x_0, process.num_timesteps, dtype=torch.float64)
+    return kl_divergence(log_q, process.log_prior().to(x_0.device))
+
+
+def training_loss(
+    process: Process,
+    log_belief: Float[Tensor, "b n k"],
+    tokens: tuple[Int[Tensor, "b n"], Int[Tensor, "b n"]],
+    t: Int[Tensor, " b"],
+    *,
+    auxiliary_weight: float = 5e-4,
+) -> TrainingLoss:
+    r"""The loss of one batch of (x_0, x_t), x_t drawn at uniformly random levels t of 1..T.
+
+    `bound` is T times the term of level t: an unbiased estimate of the whole bound without its
+    prior. `auxiliary` is the cross-entropy $-\log \tilde p(x_0|x_t)$. The total is
+    bound + T * `auxiliary_weight` * (2 - (t - 1)/T) * auxiliary: low levels, where little is left
+    to guess, count up to twice.
+
+    Source: Gu et al. 2022 for the auxiliary loss; the adaptive weight is that of the authors'
+    training code. Tested in `tests/test_objective.py`.
+    """
+    x_0, x_t = tokens
+    num_timesteps = process.num_timesteps
+    bound = num_timesteps * bound_term(process, log_belief, x_0, x_t, t).mean(dim=1)
+    auxiliary = -log_belief.gather(-1, x_0[..., None])[..., 0].mean(dim=1)
+    adaptive = 2 - (t - 1).to(bound) / num_timesteps
+    total = bound + num_timesteps * auxiliary_weight * adaptive * auxiliary
+    return TrainingLoss(total, bound, auxiliary)
+
+
+def variational_bound(
+    process: Process,
+    denoise: Denoise,
+    x_0: Int[Tensor, "b n"],
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, " b"]:
+    """At most how surprising is each image to the model? Nats per image, prior included.
+
+    An unbiased estimate of the bound: every level is visited once, with one random x_t. Costs T
+    calls of the denoiser. The exact value in a tiny world is `exact_world.exact_bound`.
+    """
+    nats = prior_term(process, x_0).sum(dim=1)
+    for t in range(1, process.num_timesteps + 1):
+        x_t = process.corrupt(x_0, t, generator=generator)
+        nats = nats + bound_term(process, denoise(x_t, t), x_0, x_t, t).sum(dim=1)
+    return nats

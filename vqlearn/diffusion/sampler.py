@@ -1,0 +1,101 @@
+"""From noise to tokens: ask the denoiser, walk back exactly, repeat.
+
+There is one loop, `sample`. Full ancestral sampling visits every level; fast sampling visits a
+few and takes the exact stride between them. Guidance and truncation sit inside the denoiser that
+is handed in, so the loop does not know of them.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vqlearn.diffusion.logmath import finest_float
+from vqlearn.diffusion.process import Process
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+Denoise = Callable[[Int[Tensor, "b n"], int], Float[Tensor, "b n k"]]
+"""denoise(x_t, t): normalised log p(x_0 | x_t) over the K codes."""
+
+
+def levels_to_visit(num_timesteps: int, num_steps: int) -> list[int]:
+    """At which levels is the denoiser asked? T first, 0 last, evenly spread between.
+
+    10 levels in 4 steps: [10, 8, 5, 2, 0]. Raises `ValueError` unless 1 <= num_steps <= T.
+    """
+    if not 1 <= num_steps <= num_timesteps:
+        raise ValueError(f"num_inference_steps is {num_steps}; allowed: 1 to {num_timesteps}")
+    return [round(num_timesteps * (num_steps - i) / num_steps) for i in range(num_steps + 1)]
+
+
+def draw(
+    log_probabilities: Float[Tensor, "b n classes"], *, generator: Generators = None
+) -> Int[Tensor, "b n"]:
+    r"""Draw one class for each token, exactly: no class of probability 0 can ever come out.
+
+    One uniform number u for each token; the class is the first whose cumulative probability
+    exceeds u. It is done in float64, since float32 noise loses the tails of a long list. (MPS has
+    no float64; there it is float32.)
+
+    A list of generators has one entry for each row, and makes every row independent of the rest
+    of the batch. Raises `ValueError` if their number is not b.
+    """
+    precise = log_probabilities.to(finest_float(log_probabilities.device))
+    cumulative = precise.exp().cumsum(dim=-1)
+    total = cumulative[..., -1:].contiguous()
+    uniform = _uniform(log_probabilities.shape[:2], total, generator)
+    below_total = torch.nextafter(total, torch.zeros_like(total))
+    threshold = torch.minimum(uniform[..., None] * total, below_total)
+    return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
+
+
+def step(
+    process: Process,
+    log_belief: Float[Tensor, "b n k"],
+    x_t: Int[Tensor, "b n"],
+    levels: tuple[int, int],
+    *,
+    generator: Generators = None,
+) -> Int[Tensor, "b n"]:
+    """Draw x_s ~ p(x_s | x_t) for levels (t, s), each token on its own.
+
+    The law that is drawn from is `process.log_reverse`.
+    """
+    t, s = levels
+    return draw(process.log_reverse(log_belief, x_t, s, t), generator=generator)
+
+
+def sample(
+    process: Process,
+    denoise: Denoise,
+    x_t: Int[Tensor, "b n"],
+    levels: Sequence[int],
+    *,
+    generator: Generators = None,
+) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
+    """Walk from x_t at levels[0] down to levels[-1]; yield (s, x_s) after every step.
+
+    Start from `all_masked` as the released models do, or from a draw of `process.log_prior()`.
+    The exact law of the result is `exact_world.sampler_law`.
+    """
+    for t, s in pairwise(levels):
+        x_t = step(process, denoise(x_t, t), x_t, (t, s), generator=generator)
+        yield s, x_t
+
+
+def all_masked(
+    process: Process, shape: tuple[int, int], *, device: torch.device | str = "cpu"
+) -> Int[Tensor, "b n"]:
+    """The usual start: every token is MASK, the last class."""
+    return torch.full(shape, process.num_classes - 1, device=device)
+
+
+def _uniform(shape: torch.Size, like: Tensor, generator: Generators) -> Tensor:
+    rand = {"device": like.device, "dtype": like.dtype}
+    if generator is None or isinstance(generator, torch.Generator):
+        return torch.rand(shape, generator=generator, **rand)
+    if len(generator) != shape[0]:
+        raise ValueError(f"{len(generator)} generators for {shape[0]} images; allowed: one each")
+    return torch.stack([torch.rand(shape[1:], generator=g, **rand) for g in generator])

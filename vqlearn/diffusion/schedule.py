@@ -1,0 +1,140 @@
+r"""How much of an image is kept, replaced and masked at each level t = 0..T.
+
+Everything is **cumulative**: at level t a token of the clean image is still itself with
+probability $\bar\alpha_t + \bar\beta_t$, is any one other code with probability $\bar\beta_t$ and
+is MASK with probability $\bar\gamma_t$. Level 0 is the data itself, so index 0 of every array is
+the identity (1, 0, 0) and no index ever wraps round.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    r"""Which straight lines do $\bar\alpha_t$ and $\bar\gamma_t$ follow from t = 1 to t = T?
+
+    The field names are those of the files that diffusers writes. `num_vec_classes` counts MASK:
+    it is K + 1. The four numbers are read as the decimals that they are written as, so 0.99999
+    means 99999/100000 exactly. The defaults are the schedule of the released ITHQ checkpoint.
+
+    Raises `ValueError` if a number is out of its range; tested in `tests/test_schedule.py`.
+    """
+
+    num_vec_classes: int
+    num_train_timesteps: int = 100
+    alpha_cum_start: float = 0.99999
+    alpha_cum_end: float = 0.000009
+    gamma_cum_start: float = 0.000009
+    gamma_cum_end: float = 0.99999
+
+    def __post_init__(self) -> None:
+        if self.num_vec_classes < 2:
+            raise ValueError(f"num_vec_classes is {self.num_vec_classes}; allowed: 2 or more")
+        if self.num_train_timesteps < 1:
+            raise ValueError(f"num_train_timesteps is {self.num_train_timesteps}; allowed: 1, 2, …")
+        for name in ("alpha_cum_start", "alpha_cum_end", "gamma_cum_start", "gamma_cum_end"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}; allowed: 0 to 1")
+
+
+def released(num_codes: int, num_timesteps: int = 100) -> ScheduleConfig:
+    r"""The schedule of the released checkpoints: masks almost only, $K\bar\beta_t = 10^{-6}$."""
+    return ScheduleConfig(num_codes + 1, num_timesteps)
+
+
+def paper(num_codes: int, num_timesteps: int = 100) -> ScheduleConfig:
+    r"""The schedule of the paper: $\bar\gamma_T = 0.9$, $K\bar\beta_T = 0.1$, all lines from 0.
+
+    Source: Gu et al. 2022, "Vector Quantized Diffusion Model for Text-to-Image Synthesis".
+    """
+    return _lines_from_zero(num_codes, num_timesteps, Fraction(9, 10))
+
+
+def absorbing(num_codes: int, num_timesteps: int = 100) -> ScheduleConfig:
+    r"""Only masks ($\beta = 0$): the absorbing corner of Austin et al. 2021."""
+    return _lines_from_zero(num_codes, num_timesteps, Fraction(1))
+
+
+def multinomial(num_codes: int, num_timesteps: int = 100) -> ScheduleConfig:
+    r"""Only replacements ($\gamma = 0$): multinomial diffusion, Hoogeboom et al. 2021."""
+    return _lines_from_zero(num_codes, num_timesteps, Fraction(0))
+
+
+def _lines_from_zero(num_codes: int, num_timesteps: int, gamma_end: Fraction) -> ScheduleConfig:
+    """Twelve decimals of 1/T, so that the shares still sum to 1 as decimals when 3 divides T."""
+    lost = round(Fraction(1, num_timesteps), 12)
+    return ScheduleConfig(
+        num_vec_classes=num_codes + 1,
+        num_train_timesteps=num_timesteps,
+        alpha_cum_start=float(1 - lost),
+        alpha_cum_end=0.0,
+        gamma_cum_start=float(gamma_end * lost),
+        gamma_cum_end=float(gamma_end),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    r"""The cumulative arrays, float64, index t = 0..T. Made by `build_schedule`.
+
+    `beta_bar` is kept beside the other two on purpose: $(1-\bar\alpha_t-\bar\gamma_t)/K$ computed
+    from rounded numbers has lost ten digits on the released schedule.
+    """
+
+    num_codes: int
+    alpha_bar: Float64[Tensor, " levels"]
+    beta_bar: Float64[Tensor, " levels"]
+    gamma_bar: Float64[Tensor, " levels"]
+
+    @property
+    def num_timesteps(self) -> int:
+        return len(self.alpha_bar) - 1
+
+
+def build_schedule(config: ScheduleConfig) -> Schedule:
+    r"""The arrays of a configuration, computed as exact fractions and rounded once.
+
+    Raises `ValueError`, naming the first level t, if the four numbers describe no process:
+    a probability below 0, a token that comes back from MASK, or a data token that can no longer
+    be kept before the last level. Tested in `tests/test_schedule.py`.
+    """
+    num_timesteps, num_codes = config.num_train_timesteps, config.num_vec_classes - 1
+    alpha_bar = [Fraction(1), *_line(config.alpha_cum_start, config.alpha_cum_end, num_timesteps)]
+    gamma_bar = [Fraction(0), *_line(config.gamma_cum_start, config.gamma_cum_end, num_timesteps)]
+    _check_steps(alpha_bar, gamma_bar)
+    beta_bar = [(1 - a - g) / num_codes for a, g in zip(alpha_bar, gamma_bar, strict=True)]
+    return Schedule(num_codes, _rounded(alpha_bar), _rounded(beta_bar), _rounded(gamma_bar))
+
+
+def _line(start: float, end: float, num_timesteps: int) -> list[Fraction]:
+    first, last = Fraction(str(start)), Fraction(str(end))
+    if num_timesteps == 1:
+        return [last]
+    return [first + (last - first) * Fraction(t, num_timesteps - 1) for t in range(num_timesteps)]
+
+
+def _check_steps(alpha_bar: list[Fraction], gamma_bar: list[Fraction]) -> None:
+    for t in range(1, len(alpha_bar)):
+        if alpha_bar[t - 1] == 0 or gamma_bar[t - 1] == 1:
+            raise ValueError(
+                f"nothing of the data is left at level t = {t - 1} of {len(alpha_bar) - 1}; "
+                "allowed: alpha_bar > 0 and gamma_bar < 1 at every level but the last"
+            )
+        keep = alpha_bar[t] / alpha_bar[t - 1]
+        not_masked = (1 - gamma_bar[t]) / (1 - gamma_bar[t - 1])
+        if not 0 <= keep <= not_masked <= 1:
+            raise ValueError(
+                f"the step from level {t - 1} to {t} keeps a token with probability {float(keep)} "
+                f"and leaves it unmasked with {float(not_masked)}; "
+                "allowed: 0 <= keep <= unmasked <= 1"
+            )
+
+
+def _rounded(exact: list[Fraction]) -> Tensor:
+    return torch.tensor([float(value) for value in exact], dtype=torch.float64)
