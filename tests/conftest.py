@@ -1,5 +1,11 @@
-"""Every test runs with the array annotations of vqlearn checked at run time."""
+"""Every test runs with the array annotations of vqlearn checked at run time.
+
+Not those of `pipeline`, `cli` and `train`: they check what users pass by hand, and the tests want
+to see their messages.
+"""
 
 from jaxtyping import install_import_hook
 
-install_import_hook("vqlearn", "beartype.beartype")
+ROOMS = ("tokens", "diffusion", "transformer", "data", "checkpoints")
+
+install_import_hook([f"vqlearn.{room}" for room in ROOMS], "typecheck.check")

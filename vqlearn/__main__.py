@@ -1,0 +1,5 @@
+"""`python -m vqlearn`, and with it `accelerate launch -m vqlearn train`."""
+
+from vqlearn.cli import main
+
+main()

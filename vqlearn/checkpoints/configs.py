@@ -1,0 +1,148 @@
+"""The `config.json` of every part of a checkpoint: diffusers' keys on disk, our dataclasses here.
+
+Reading is strict where it matters: a key that would change what the network computes must have
+the one value that is built here, and the error says so. Keys that change nothing are ignored.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from vqlearn.diffusion.schedule import ScheduleConfig
+from vqlearn.tokens.vqvae import VQVAEConfig
+from vqlearn.transformer.denoiser import DenoiserConfig
+from vqlearn.transformer.text import NullTextConfig
+
+Values = Mapping[str, Any]
+
+VQVAE_FIXED = {
+    "in_channels": (3,),
+    "out_channels": (3,),
+    "act_fn": ("silu", "swish"),
+    "norm_type": ("group",),
+    "mid_block_add_attention": (True,),
+    "lookup_from_codebook": (False,),
+}
+VQVAE_DEFAULTS = {"layers_per_block": 1, "num_vq_embeddings": 256, "norm_num_groups": 32}
+
+DENOISER_FIXED = {
+    "activation_fn": ("geglu-approximate",),
+    "norm_type": ("ada_norm", "layer_norm", None),  # older files lack it or name the default
+    "norm_elementwise_affine": (True,),
+    "norm_eps": (1e-5,),
+    "double_self_attention": (False,),
+    "only_cross_attention": (False,),
+    "attention_type": ("default",),
+    "in_channels": (None,),
+    "patch_size": (None,),
+}
+DENOISER_DEFAULTS = {
+    "num_attention_heads": 16,
+    "attention_head_dim": 88,
+    "num_layers": 1,
+    "attention_bias": False,
+}
+
+
+def read_vqvae_config(values: Values) -> VQVAEConfig:
+    """The VQ network that a `vqvae/config.json` describes.
+
+    Raises `ValueError` naming the key, the value seen and the values allowed.
+    """
+    _check_fixed(values, VQVAE_FIXED)
+    channels = tuple(_required(values, "block_out_channels"))
+    latent_channels = _required(values, "latent_channels")
+    down, up = _required(values, "down_block_types"), _required(values, "up_block_types")
+    for name, types in (("down_block_types", down), ("up_block_types", up)):
+        if len(types) != len(channels):
+            raise ValueError(f"{name} has {len(types)} entries; allowed: {len(channels)}")
+    names = tuple(VQVAE_DEFAULTS)
+    return VQVAEConfig(
+        block_out_channels=channels,
+        latent_channels=latent_channels,
+        vq_embed_dim=values.get("vq_embed_dim") or latent_channels,
+        encoder_attention_levels=_attention_levels(down, ENCODER_BLOCKS),
+        decoder_attention_levels=_attention_levels(up[::-1], DECODER_BLOCKS),
+        **{name: values.get(name, VQVAE_DEFAULTS[name]) for name in names},
+    )
+
+
+def write_vqvae_config(config: VQVAEConfig) -> dict[str, Any]:
+    """The `vqvae/config.json` that diffusers' `VQModel` reads."""
+    values = asdict(config)
+    down, up = values.pop("encoder_attention_levels"), values.pop("decoder_attention_levels")
+    levels = range(len(config.block_out_channels))
+    return {
+        "_class_name": "VQModel",
+        **values,
+        "down_block_types": [ENCODER_BLOCKS[level in down] for level in levels],
+        "up_block_types": [DECODER_BLOCKS[level in up] for level in reversed(levels)],
+    }
+
+
+def read_denoiser_config(values: Values) -> DenoiserConfig:
+    """The denoiser that a `transformer/config.json` describes. Raises as `read_vqvae_config`."""
+    if "activation_fn" not in values:
+        values = {**values, "activation_fn": "geglu"}  # what diffusers takes without the key
+    _check_fixed(values, DENOISER_FIXED)
+    return _read(DenoiserConfig, values, DENOISER_DEFAULTS)
+
+
+def write_denoiser_config(config: DenoiserConfig) -> dict[str, Any]:
+    """The `transformer/config.json` that diffusers' `Transformer2DModel` reads."""
+    return {
+        "_class_name": "Transformer2DModel",
+        **asdict(config),
+        "activation_fn": "geglu-approximate",
+        "norm_type": "ada_norm",
+    }
+
+
+def read_schedule_config(values: Values) -> ScheduleConfig:
+    """The schedule that a `scheduler/scheduler_config.json` describes."""
+    defaults = {field.name: field.default for field in fields(ScheduleConfig)[1:]}
+    return _read(ScheduleConfig, values, defaults)
+
+
+def write_schedule_config(config: ScheduleConfig) -> dict[str, Any]:
+    """The `scheduler/scheduler_config.json` that diffusers' `VQDiffusionScheduler` reads."""
+    return {"_class_name": "VQDiffusionScheduler", **asdict(config)}
+
+
+def read_null_text_config(values: Values) -> NullTextConfig:
+    """Whether the checkpoint learned the states of "no sentence", and their shape."""
+    return _read(NullTextConfig, values, {"hidden_size": None, "length": None})
+
+
+def write_null_text_config(config: NullTextConfig) -> dict[str, Any]:
+    """The `config.json` of diffusers' `LearnedClassifierFreeSamplingEmbeddings`."""
+    return {"_class_name": "LearnedClassifierFreeSamplingEmbeddings", **asdict(config)}
+
+
+ENCODER_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")
+DECODER_BLOCKS = ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
+
+
+def _attention_levels(types: list[str], names: tuple[str, str]) -> tuple[int, ...]:
+    """At which levels, full resolution first, does the block type with attention stand?"""
+    for name in types:
+        if name not in names:
+            raise ValueError(f"block type {name!r} is unknown; allowed: {names[0]}, {names[1]}")
+    return tuple(level for level, name in enumerate(types) if name == names[1])
+
+
+def _check_fixed(values: Values, fixed: Mapping[str, tuple]) -> None:
+    for key, allowed in fixed.items():
+        if key in values and values[key] not in allowed:
+            raise ValueError(f"{key} is {values[key]!r}; allowed: {', '.join(map(repr, allowed))}")
+
+
+def _read(kind: type, values: Values, defaults: Values) -> Any:
+    names = [field.name for field in fields(kind)]
+    return kind(**{name: _required({**defaults, **values}, name) for name in names})
+
+
+def _required(values: Values, key: str) -> Any:
+    if key not in values:
+        raise ValueError(f"the key {key!r} is missing")
+    return values[key]

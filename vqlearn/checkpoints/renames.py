@@ -1,0 +1,102 @@
+"""The one table that ties our attribute names to the key names of diffusers' files.
+
+Our attributes are named for readers (`blocks.3.self_attention.query`), the files keep the names
+that every released checkpoint uses (`transformer_blocks.3.attn1.to_q`). One row serves both
+directions. `{i}` and `{j}` stand for a whole number; the last part of a key (`weight`, `bias`)
+is never renamed.
+"""
+
+import re
+
+from torch import Tensor
+
+Table = tuple[tuple[str, str], ...]
+
+ATTENTION = (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("output", "to_out.0"))
+
+
+def rename_to_diffusers(state: dict[str, Tensor], table: Table) -> dict[str, Tensor]:
+    """Which names do these weights have in a file?
+
+    Raises `KeyError` with the first name that no row of the table covers.
+    """
+    return {_rename(key, table): value for key, value in state.items()}
+
+
+def rename_from_diffusers(state: dict[str, Tensor], table: Table) -> dict[str, Tensor]:
+    """Which of our names do the weights of a file have?
+
+    Raises `KeyError` with the first name that no row of the table covers.
+    """
+    backwards = tuple((theirs, ours) for ours, theirs in table)
+    return {_rename(key, backwards): value for key, value in state.items()}
+
+
+def _rename(key: str, table: Table) -> str:
+    stem, dot, leaf = key.rpartition(".")
+    for source, target in table:
+        match = re.fullmatch(_as_pattern(source), stem)
+        if match:
+            return target.format(**match.groupdict()) + dot + leaf
+    raise KeyError(f"no row of the rename table covers the weight {key!r}")
+
+
+def _as_pattern(template: str) -> str:
+    return re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(template))
+
+
+def _under(ours: str, theirs: str, rows: Table) -> Table:
+    return tuple((f"{ours}.{a}", f"{theirs}.{b}") for a, b in rows)
+
+
+VQVAE_RESIDUAL = (
+    ("norm1", "norm1"),
+    ("conv1", "conv1"),
+    ("norm2", "norm2"),
+    ("conv2", "conv2"),
+    ("shortcut", "conv_shortcut"),
+)
+VQVAE_ATTENTION = (("norm", "group_norm"), *ATTENTION)
+
+
+def _vqvae_half(half: str, blocks: str, resampling: tuple[str, str]) -> Table:
+    ours, theirs = f"{half}.levels.{{i}}", f"{half}.{blocks}.{{i}}"
+    middle, mid_block = f"{half}.middle", f"{half}.mid_block"
+    return (
+        (f"{half}.input", f"{half}.conv_in"),
+        *_under(f"{ours}.residuals.{{j}}", f"{theirs}.resnets.{{j}}", VQVAE_RESIDUAL),
+        *_under(f"{ours}.attentions.{{j}}", f"{theirs}.attentions.{{j}}", VQVAE_ATTENTION),
+        *_under(ours, theirs, (resampling,)),
+        *_under(f"{middle}.first", f"{mid_block}.resnets.0", VQVAE_RESIDUAL),
+        *_under(f"{middle}.attention", f"{mid_block}.attentions.0", VQVAE_ATTENTION),
+        *_under(f"{middle}.second", f"{mid_block}.resnets.1", VQVAE_RESIDUAL),
+        (f"{half}.output_norm", f"{half}.conv_norm_out"),
+        (f"{half}.output", f"{half}.conv_out"),
+    )
+
+
+VQVAE_RENAMES: Table = (
+    *_vqvae_half("encoder", "down_blocks", ("downsample", "downsamplers.0.conv")),
+    *_vqvae_half("decoder", "up_blocks", ("upsample", "upsamplers.0.conv")),
+    ("to_code_space", "quant_conv"),
+    ("quantizer.codebook", "quantize.embedding"),
+    ("from_code_space", "post_quant_conv"),
+)
+
+
+DENOISER_RENAMES: Table = (
+    ("token_embedding.token", "latent_image_embedding.emb"),
+    ("token_embedding.row", "latent_image_embedding.height_emb"),
+    ("token_embedding.column", "latent_image_embedding.width_emb"),
+    ("blocks.{i}.self_attention_norm.timestep_embedding", "transformer_blocks.{i}.norm1.emb"),
+    ("blocks.{i}.self_attention_norm.to_scale_shift", "transformer_blocks.{i}.norm1.linear"),
+    *_under("blocks.{i}.self_attention", "transformer_blocks.{i}.attn1", ATTENTION),
+    ("blocks.{i}.cross_attention_norm.timestep_embedding", "transformer_blocks.{i}.norm2.emb"),
+    ("blocks.{i}.cross_attention_norm.to_scale_shift", "transformer_blocks.{i}.norm2.linear"),
+    *_under("blocks.{i}.cross_attention", "transformer_blocks.{i}.attn2", ATTENTION),
+    ("blocks.{i}.feed_forward_norm", "transformer_blocks.{i}.norm3"),
+    ("blocks.{i}.feed_forward.expand", "transformer_blocks.{i}.ff.net.0.proj"),
+    ("blocks.{i}.feed_forward.contract", "transformer_blocks.{i}.ff.net.2"),
+    ("output_norm", "norm_out"),
+    ("to_logits", "out"),
+)

@@ -1,0 +1,249 @@
+"""From a sentence to pictures: every part of VQ-Diffusion, put together.
+
+    from vqlearn import VQDiffusionPipeline
+    pipe = VQDiffusionPipeline.from_pretrained("scenes")
+    pipe("a small red circle above a large blue square").images[0]
+
+The call has the signature of diffusers' pipeline of the same name.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange, repeat
+from PIL import Image
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.shipped import resolve
+from vqlearn.diffusion.guidance import guide, truncate
+from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.sampler import Denoise, Generators, all_masked, levels_to_visit, sample
+from vqlearn.diffusion.schedule import ScheduleConfig, build_schedule
+from vqlearn.tokens.vqvae import VQVAE
+from vqlearn.transformer.denoiser import Denoiser
+from vqlearn.transformer.text import NullText, TextEncoder, null_states
+
+Callback = Callable[[int, int, Tensor], Any]
+OUTPUT_TYPES = ("pil", "np")
+
+
+@dataclass(frozen=True, eq=False)
+class PipelineOutput:
+    """`images`: a list of PIL images, or one float32 array (images, height, width, 3) in [0, 1]."""
+
+    images: list[Image.Image] | np.ndarray
+
+
+class Networks(NamedTuple):
+    """The trained parts of a pipeline. They must fit each other: see `VQDiffusionPipeline`."""
+
+    vqvae: VQVAE
+    denoiser: Denoiser
+    text_encoder: TextEncoder
+    null_text: NullText
+
+
+class VQDiffusionPipeline:
+    """Text to image with VQ-Diffusion.
+
+    Raises `ValueError` if the parts do not fit each other: the number of codes, of levels or the
+    shape of the text states differ. Tested in `tests/test_pipeline.py`.
+    """
+
+    def __init__(self, networks: Networks, schedule: ScheduleConfig) -> None:
+        _check_parts_fit(networks, schedule)
+        self.vqvae, self.denoiser, self.text_encoder, self.null_text = networks
+        self.schedule = schedule
+        self.process = MaskAndReplace(build_schedule(schedule))
+        for network in networks:
+            network.eval()
+
+    @classmethod
+    def from_pretrained(
+        cls, name_or_dir: str | Path, torch_dtype: torch.dtype | None = None
+    ) -> "VQDiffusionPipeline":
+        """Load a checkpoint: the name of one that ships with vqlearn ("scenes"), or a folder.
+
+        The folder has the layout that diffusers writes. Without `torch_dtype` every part keeps
+        the dtype of its file. Raises `CheckpointError`, a `ValueError`, that names the file and
+        what is wrong with it.
+        """
+        folder = resolve(name_or_dir)
+        files.check_index(folder)
+        networks = Networks(
+            files.load_vqvae(folder),
+            files.load_denoiser(folder),
+            files.load_text_encoder(folder),
+            files.load_null_text(folder),
+        )
+        try:
+            pipeline = cls(networks, files.load_schedule(folder))
+        except ValueError as error:
+            raise files.CheckpointError(f"the parts of {folder} do not fit: {error}") from error
+        return pipeline if torch_dtype is None else pipeline.to(torch_dtype)
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the folder that `from_pretrained` and, part by part, diffusers read."""
+        folder = Path(folder)
+        files.save_vqvae(self.vqvae, folder)
+        files.save_denoiser(self.denoiser, folder)
+        files.save_text_encoder(self.text_encoder, folder)
+        files.save_null_text(self.null_text, folder)
+        files.save_schedule(self.schedule, folder)
+        files.write_index(folder)
+
+    def to(self, *device_or_dtype: torch.device | str | torch.dtype) -> "VQDiffusionPipeline":
+        """Move every network to a device, or convert it to a dtype, or both; returns itself."""
+        for network in (self.vqvae, self.denoiser, self.text_encoder, self.null_text):
+            network.to(*device_or_dtype)
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.denoiser.to_logits.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the denoiser's weights."""
+        return self.denoiser.to_logits.weight.dtype
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | list[str],
+        num_inference_steps: int = 100,
+        guidance_scale: float = 5.0,
+        truncation_rate: float = 1.0,
+        num_images_per_prompt: int = 1,
+        generator: Generators = None,
+        output_type: str = "pil",
+        callback: Callback | None = None,
+        callback_steps: int = 1,
+    ) -> PipelineOutput:
+        """Generate pictures from one sentence or from many.
+
+        - `num_inference_steps`: calls of the denoiser, 1 to T. Fewer than T means exact strides.
+        - `guidance_scale`: how much to exaggerate what the sentence adds; 1 or less: not at all.
+        - `truncation_rate`: draw only from the smallest top set of codes of this mass, 0 < r <= 1.
+        - `num_images_per_prompt`: the result is prompt-major: all pictures of the first prompt,
+          then all of the second.
+        - `generator`: one, or a list with one for each picture. With a list a picture does not
+          depend on the others in the call.
+        - `output_type`: "pil", or "np" for one float32 array (images, height, width, 3) in [0, 1].
+        - `callback(i, timestep, tokens)`: called after every `callback_steps`-th step i = 0, 1, …
+          `timestep` is the level that the step started from, minus 1; `tokens` are the
+          (images, n) int64 tokens after it, where MASK is K.
+
+        A prompt that is too long loses its last words and keeps its end token; a warning is
+        logged. The empty prompt is allowed. Raises `TypeError` or `ValueError` that names the
+        argument, the value seen and the values allowed.
+        """
+        prompts = _as_prompts(prompt)
+        _check_numbers(guidance_scale, truncation_rate)
+        _check_counts(num_images_per_prompt, callback_steps)
+        if output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type is {output_type!r}; allowed: 'pil', 'np'")
+        _check_integer("num_inference_steps", num_inference_steps)
+        levels = levels_to_visit(self.process.num_timesteps, num_inference_steps)
+        text = repeat(
+            self.text_encoder(prompts), "b l c -> (b images) l c", images=num_images_per_prompt
+        )
+        denoise = self._denoiser_for(text, guidance_scale, truncation_rate)
+        x_t = all_masked(
+            self.process, (len(text), self.denoiser.config.num_positions), device=self.device
+        )
+        steps = sample(self.process, denoise, x_t, levels, generator=generator)
+        for i, (_, x_t) in enumerate(tqdm(steps, total=num_inference_steps, leave=False)):
+            if callback is not None and i % callback_steps == 0:
+                callback(i, levels[i] - 1, x_t)
+        return PipelineOutput(_as_output(self.vqvae.decode(x_t), output_type))
+
+    def _denoiser_for(self, text: Tensor, guidance_scale: float, truncation_rate: float) -> Denoise:
+        """The function that the sampler asks: networks, guidance and truncation in one."""
+        guided = guidance_scale > 1
+        if guided:
+            null = null_states(self.null_text, self.text_encoder, len(text))
+            text = torch.cat([null.to(text.dtype), text])
+        text = text.to(self.dtype)
+
+        def denoise(x_t: Tensor, t: int) -> Tensor:
+            tokens = torch.cat([x_t, x_t]) if guided else x_t
+            level = torch.full((len(tokens),), t, device=tokens.device)
+            log_belief = log_normalise(self.denoiser(tokens, level, text))
+            if guided:
+                log_unconditional, log_conditional = log_belief.chunk(2)
+                log_belief = guide(log_conditional, log_unconditional, guidance_scale)
+            return truncate(log_belief, truncation_rate)
+
+        return denoise
+
+
+def _check_parts_fit(networks: Networks, schedule: ScheduleConfig) -> None:
+    vqvae, denoiser = networks.vqvae.config, networks.denoiser.config
+    encoder, null = networks.text_encoder, networks.null_text.config
+    facts = [
+        ("classes of the schedule", schedule.num_vec_classes, vqvae.num_vq_embeddings + 1),
+        ("classes of the denoiser", denoiser.num_vector_embeds, vqvae.num_vq_embeddings + 1),
+        ("text width of the denoiser", denoiser.cross_attention_dim, encoder.width),
+    ]
+    if null.learnable:
+        facts.append(("width of the null text", null.hidden_size, encoder.width))
+        facts.append(("length of the null text", null.length, encoder.length))
+    for name, seen, allowed in facts:
+        if seen != allowed:
+            raise ValueError(f"{name}: {seen}; allowed: {allowed}")
+    if denoiser.num_embeds_ada_norm < schedule.num_train_timesteps:
+        raise ValueError(
+            f"the denoiser knows {denoiser.num_embeds_ada_norm} levels; "
+            f"allowed: {schedule.num_train_timesteps} or more"
+        )
+
+
+def _as_prompts(prompt: str | list[str]) -> list[str]:
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(prompts, list | tuple) or not all(isinstance(p, str) for p in prompts):
+        raise TypeError(f"prompt is {prompt!r}; allowed: a string or a list of strings")
+    if not prompts:
+        raise ValueError("prompt is an empty list; allowed: at least one string")
+    return list(prompts)
+
+
+def _check_numbers(guidance_scale: float, truncation_rate: float) -> None:
+    for name, value in (("guidance_scale", guidance_scale), ("truncation_rate", truncation_rate)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError(f"{name} is {value!r}; allowed: a number")
+    if not math.isfinite(guidance_scale):
+        raise ValueError(f"guidance_scale is {guidance_scale}; allowed: a finite number")
+    if not 0 < truncation_rate <= 1:
+        raise ValueError(f"truncation_rate is {truncation_rate}; allowed: above 0, up to 1")
+
+
+def _check_counts(num_images_per_prompt: int, callback_steps: int) -> None:
+    counts = (("num_images_per_prompt", num_images_per_prompt), ("callback_steps", callback_steps))
+    for name, value in counts:
+        _check_integer(name, value)
+        if value < 1:
+            raise ValueError(f"{name} is {value}; allowed: 1, 2, …")
+
+
+def _check_integer(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is {value!r}; allowed: a whole number")
+
+
+def _as_output(images: Tensor, output_type: str) -> list[Image.Image] | np.ndarray:
+    """Decoded pictures (b, 3, h, w), about -1 to 1, in the form that the caller asked for."""
+    zero_to_one = (images.float() / 2 + 0.5).clamp(0, 1).cpu()
+    array = rearrange(zero_to_one, "b c h w -> b h w c").numpy()
+    if output_type == "np":
+        return array
+    return [Image.fromarray(picture) for picture in (array * 255).round().astype(np.uint8)]

@@ -1,0 +1,146 @@
+"""The four building blocks of the image encoder and decoder. Images are (b, c, h, w) here."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def group_norm(channels: int, groups: int) -> nn.GroupNorm:
+    """The normalisation of the released models: mean 0, variance 1 within each channel group."""
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+class Residual(nn.Module):
+    """What should change in the picture, seen from 5x5 pixels around each place?
+
+    Norm, SiLU, 3x3 convolution, twice; the input is added at the end, through a 1x1 convolution
+    (`shortcut`) when the number of channels changes.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, groups: int):
+        super().__init__()
+        self.norm1 = group_norm(in_channels, groups)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, padding=1)
+        self.norm2 = group_norm(out_channels, groups)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, padding=1)
+        same = in_channels == out_channels
+        self.shortcut = nn.Identity() if same else nn.Conv2d(in_channels, out_channels, 1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out h w"]:
+        change = self.conv1(F.silu(self.norm1(x)))  # (b, out, h, w)
+        change = self.conv2(F.silu(self.norm2(change)))
+        return self.shortcut(x) + change
+
+
+class Attention(nn.Module):
+    """What can each place learn from every other place? One head, as wide as the channels.
+
+    Cost: grows with (h w)^2, so it is used at low resolution.
+    """
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.norm = group_norm(channels, groups)
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(channels, channels)
+        self.value = nn.Linear(channels, channels)
+        self.output = nn.Linear(channels, channels)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        places = rearrange(self.norm(x), "b c h w -> b 1 (h w) c")  # one head
+        mixed = F.scaled_dot_product_attention(
+            self.query(places), self.key(places), self.value(places)
+        )
+        change = rearrange(self.output(mixed), "b 1 (h w) c -> b c h w", h=x.shape[2])
+        return x + change
+
+
+class Downsample(nn.Conv2d):
+    """A picture of half the size. The zero row and column go below and to the right only."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, 3, stride=2)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h//2 w//2"]:
+        return super().forward(F.pad(x, (0, 1, 0, 1)))  # h + 1 rows give h / 2
+
+
+class Upsample(nn.Conv2d):
+    """A picture of twice the size: every pixel is repeated 2x2, then smoothed."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, 3, padding=1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
+        return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+@dataclass(frozen=True)
+class LevelShape:
+    """The size of one resolution level; `resample` says whether the level ends by resizing."""
+
+    in_channels: int
+    out_channels: int
+    layers: int
+    groups: int
+    attention: bool
+    resample: bool
+
+
+class Level(nn.Module):
+    """One resolution: residual blocks, each followed by attention where the level has it."""
+
+    def __init__(self, shape: LevelShape):
+        super().__init__()
+        widths = [shape.in_channels] + [shape.out_channels] * shape.layers
+        self.residuals = nn.ModuleList(
+            Residual(before, after, shape.groups) for before, after in pairwise(widths)
+        )
+        self.attentions = nn.ModuleList(
+            Attention(shape.out_channels, shape.groups) if shape.attention else nn.Identity()
+            for _ in range(shape.layers)
+        )
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out h w"]:
+        for residual, attention in zip(self.residuals, self.attentions, strict=True):
+            x = attention(residual(x))
+        return x
+
+
+class DownLevel(Level):
+    """A level of the encoder: all its layers, then half the size."""
+
+    def __init__(self, shape: LevelShape):
+        super().__init__(shape)
+        self.downsample = Downsample(shape.out_channels) if shape.resample else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out h2 w2"]:
+        return self.downsample(super().forward(x))
+
+
+class UpLevel(Level):
+    """A level of the decoder: all its layers, then twice the size."""
+
+    def __init__(self, shape: LevelShape):
+        super().__init__(shape)
+        self.upsample = Upsample(shape.out_channels) if shape.resample else nn.Identity()
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out h2 w2"]:
+        return self.upsample(super().forward(x))
+
+
+class Middle(nn.Module):
+    """The smallest resolution, where every place sees the whole picture."""
+
+    def __init__(self, channels: int, groups: int):
+        super().__init__()
+        self.first = Residual(channels, channels, groups)
+        self.attention = Attention(channels, groups)
+        self.second = Residual(channels, channels, groups)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        return self.second(self.attention(self.first(x)))

@@ -1,0 +1,221 @@
+r"""From vectors to tokens: a codebook, its training losses, and its training without gradients."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+
+class Quantized(NamedTuple):
+    """What comes out when vectors are replaced by their nearest codes.
+
+    `vectors` are the codes, ready for a decoder (their gradient goes straight to the encoder);
+    `indices` are the tokens; `inputs` are the encoder's vectors, without gradient, which
+    `CodebookEMA` learns from.
+    """
+
+    vectors: Float[Tensor, "*batch d"]
+    indices: Int[Tensor, "*batch"]
+    inputs: Float[Tensor, "*batch d"]
+    commitment_loss: Float[Tensor, ""]
+    codebook_loss: Float[Tensor, ""]
+    perplexity: Float[Tensor, ""]
+
+
+class VectorQuantizer(nn.Module):
+    r"""Which of K learned vectors is nearest to each encoder vector?
+
+    $$k = \arg\min_j \lVert z - e_j \rVert^2, \qquad
+      \lVert z - e_j \rVert^2 = \lVert z \rVert^2 - 2 z \cdot e_j + \lVert e_j \rVert^2$$
+
+    (van den Oord et al. 2017, eq. 1 and 2). The codebook starts uniform in [-1/K, 1/K].
+
+    Raises `ValueError` when a size is not positive.
+    """
+
+    def __init__(self, num_codes: int, code_dim: int):
+        super().__init__()
+        if min(num_codes, code_dim) < 1:
+            raise ValueError(f"num_codes={num_codes} and code_dim={code_dim} must both be positive")
+        self.codebook = nn.Embedding(num_codes, code_dim)
+        nn.init.uniform_(self.codebook.weight, -1 / num_codes, 1 / num_codes)
+
+    def nearest(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
+        """Which token stands for each vector? Of codes at the same distance, the lowest wins.
+
+        |z|^2 is the same for every code, so it is left out: the order does not change, and small
+        differences between codes are not lost beside a large |z|^2. Distances are taken in float32
+        or better, also under mixed precision. Cost: one number per vector and code (134 MB for
+        8 images of 1024 tokens and 4096 codes in float32).
+
+        Raises `ValueError` when the vectors are not as wide as the codes.
+        Tests: `test_nearest_equals_a_loop_over_all_codes`, `test_ties_go_to_the_lowest_index`.
+        """
+        codes = self.codebook.weight.detach()
+        if vectors.shape[-1] != codes.shape[1]:
+            raise ValueError(f"vectors have width {vectors.shape[-1]}, codes {codes.shape[1]}")
+        dtype = torch.promote_types(vectors.dtype, torch.float32)
+        codes = codes.to(dtype)
+        flat = rearrange(vectors.detach().to(dtype), "... d -> (...) d")
+        with torch.autocast(vectors.device.type, enabled=False):
+            distances = torch.addmm(codes.square().sum(1), flat, codes.T, alpha=-2)  # (m, k)
+        return distances.argmin(1).view(vectors.shape[:-1])
+
+    def lookup(self, indices: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d"]:
+        """Which vector does each token stand for?
+
+        Raises `ValueError` for a token that is not in the codebook, such as MASK (index K).
+        Test: `test_lookup_refuses_tokens_outside_the_codebook`.
+        """
+        num_codes = self.codebook.num_embeddings
+        outside = indices[(indices < 0) | (indices >= num_codes)]
+        if outside.numel():
+            raise ValueError(f"token {int(outside[0])} has no code: allowed 0 to {num_codes - 1}")
+        return self.codebook(indices)
+
+    def forward(self, vectors: Float[Tensor, "*batch d"]) -> Quantized:
+        r"""What does the decoder see, and what pulls vectors and codes together?
+
+        $$L_{\text{commit}} = \operatorname{mean} (z - \operatorname{sg}[e_k])^2, \qquad
+          L_{\text{code}} = \operatorname{mean} (\operatorname{sg}[z] - e_k)^2$$
+
+        (the last two terms of van den Oord et al. 2017, eq. 3; sg stops the gradient; here the
+        mean is over all numbers). The first moves the encoder only, the second the codebook only;
+        the weight (0.25 in the paper) belongs to the first. With `CodebookEMA` leave out the
+        second. The nearest code has no derivative, so the gradient of `vectors` is handed to the
+        input unchanged: z - sg[z] is zero in value and the identity in gradient.
+
+        Tests: `test_straight_through_gradient_is_the_identity`,
+        `test_commitment_loss_moves_the_encoder_only`, `test_codebook_loss_moves_the_codes_only`.
+        """
+        indices = self.nearest(vectors)
+        codes = self.codebook(indices)
+        inputs = vectors.detach()
+        return Quantized(
+            vectors=codes.detach() + (vectors - inputs),
+            indices=indices,
+            inputs=inputs,
+            commitment_loss=(vectors - codes.detach()).square().mean(),
+            codebook_loss=(inputs - codes).square().mean(),
+            perplexity=perplexity(indices, self.codebook.num_embeddings),
+        )
+
+
+def perplexity(indices: Int[Tensor, "*batch"], num_codes: int) -> Float[Tensor, ""]:
+    r"""How many codes are in use, counted as if all were used equally often?
+
+    $$\exp\Bigl(-\sum_k p_k \log p_k\Bigr), \qquad 0 \log 0 = 0$$
+
+    K when every code is used equally, 1 when only one is. Test: `test_perplexity_at_both_ends`.
+    """
+    counts = torch.bincount(indices.flatten(), minlength=num_codes)
+    return torch.special.entr(counts / counts.sum()).sum().exp()
+
+
+def _unchanged(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+class CodebookEMA(nn.Module):
+    r"""How can a codebook follow its vectors without a gradient, as k-means does?
+
+    Each code is the running mean of the vectors that chose it:
+
+    $$N_k \leftarrow \gamma N_k + (1-\gamma)\, n_k, \qquad
+      m_k \leftarrow \gamma m_k + (1-\gamma) \sum_{z \in k} z, \qquad e_k = m_k / \tilde N_k$$
+
+    (van den Oord et al. 2017, appendix A.1), with Laplace smoothing as in VQ-VAE-2
+    (Razavi et al. 2019), so that a code which nobody chooses does not divide by zero:
+
+    $$\tilde N_k = \frac{N_k + \epsilon}{\sum_j N_j + K \epsilon} \sum_j N_j$$
+
+    It is kept apart from the quantizer: a model's weights stay exactly what its files hold, and
+    `state_dict()` here holds the running counts and sums, all that is needed to go on later.
+    Making one takes the codebook away from the optimizer (`requires_grad` becomes False).
+
+    `reduce` returns the sum of a tensor over all processes (with accelerate:
+    `lambda x: accelerator.reduce(x, "sum")`); then every process keeps the same codebook. Make
+    this object after the model is on its device.
+
+    Raises `ValueError` when decay is not in [0, 1).
+    Tests: `test_ema_equals_a_plain_loop`, `test_ema_resumes_exactly`.
+    """
+
+    def __init__(
+        self,
+        quantizer: VectorQuantizer,
+        decay: float = 0.99,
+        epsilon: float = 1e-5,
+        reduce: Callable[[Tensor], Tensor] = _unchanged,
+    ):
+        super().__init__()
+        if not 0 <= decay < 1:
+            raise ValueError(f"decay={decay} is not allowed: 0 <= decay < 1")
+        codes = quantizer.codebook.weight.requires_grad_(False)
+        self.decay, self.epsilon, self.reduce = decay, epsilon, reduce
+        self.register_buffer("counts", codes.new_ones(codes.shape[0]))
+        self.register_buffer("sums", codes.detach().clone())
+
+    @torch.no_grad()
+    def update(self, quantizer: VectorQuantizer, quantized: Quantized) -> None:
+        """Where do the codes go after one batch? Nothing else ever moves them.
+
+        Cost: one pass over the vectors. Tests: `test_ema_equals_a_plain_loop`,
+        `test_only_update_moves_the_codes`.
+        """
+        vectors = rearrange(quantized.inputs, "... d -> (...) d").to(self.sums)
+        indices = quantized.indices.flatten()
+        counts = torch.bincount(indices, minlength=len(self.counts)).to(self.counts)
+        sums = torch.zeros_like(self.sums).index_add_(0, indices, vectors)
+        self.counts.lerp_(self.reduce(counts), 1 - self.decay)
+        self.sums.lerp_(self.reduce(sums), 1 - self.decay)
+        total = self.counts.sum()
+        share = (self.counts + self.epsilon) / (total + len(self.counts) * self.epsilon)
+        quantizer.codebook.weight.copy_(self.sums / (share * total)[:, None])
+
+    @torch.no_grad()
+    def revive_dead_codes(
+        self,
+        quantizer: VectorQuantizer,
+        quantized: Quantized,
+        threshold: float = 0.05,
+        contribute: bool = True,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> int:
+        """Which codes does nobody use, and where could they be useful?
+
+        A code is dead when its running count is below `threshold` times an equal share of all
+        counts. It is moved onto a random encoder vector of this batch, and its count is set to
+        that threshold: if nobody chooses it before the next call, it moves again. Returns how
+        many codes moved. Call it now and then, after `update`, in training only.
+
+        Several processes: all must call it; the running counts, so the dead codes, are the same
+        everywhere. Pass `contribute=True` in exactly one process: the others add zeros to
+        `reduce`, so all receive that process's candidates.
+
+        Tests: `test_dead_codes_move_to_current_vectors_and_are_used`,
+        `test_processes_agree_on_codes`.
+        """
+        least = threshold * self.counts.mean()
+        dead = (self.counts < least).nonzero().flatten()
+        if not len(dead):
+            return 0
+        candidates = self.sums.new_zeros(len(dead), self.sums.shape[1])
+        if contribute:
+            vectors = rearrange(quantized.inputs, "... d -> (...) d").to(self.sums)
+            order = _shuffled(len(vectors), generator).to(vectors.device)
+            candidates = vectors[order[torch.arange(len(dead)) % len(order)]]
+        candidates = self.reduce(candidates)
+        quantizer.codebook.weight[dead] = candidates.to(quantizer.codebook.weight)
+        self.sums[dead] = candidates * least
+        self.counts[dead] = least
+        return len(dead)
+
+
+def _shuffled(count: int, generator: torch.Generator | None) -> Int[Tensor, " count"]:
+    device = generator.device if generator is not None else "cpu"
+    return torch.randperm(count, generator=generator, device=device)

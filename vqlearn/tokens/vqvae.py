@@ -1,0 +1,202 @@
+"""Pictures to tokens and back: the VQ-VAE of the released VQ-Diffusion models, at any size."""
+
+from dataclasses import dataclass
+from math import isqrt
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqlearn.tokens.blocks import DownLevel, LevelShape, Middle, UpLevel, group_norm
+from vqlearn.tokens.quantizer import Quantized, VectorQuantizer
+
+
+@dataclass(frozen=True)
+class VQVAEConfig:
+    """The eight numbers that fix the network, under diffusers' names where it has one.
+
+    Level 0 is the full resolution, in `block_out_channels` and in both attention lists; every
+    further level has half the height and width. The decoder has one more layer per level than
+    `layers_per_block`. The middle block always has attention.
+
+    Raises `ValueError` with the value seen and the values allowed.
+    Test: `test_bad_configs_say_what_is_allowed`.
+    """
+
+    block_out_channels: tuple[int, ...]
+    layers_per_block: int
+    latent_channels: int
+    vq_embed_dim: int
+    num_vq_embeddings: int
+    norm_num_groups: int
+    encoder_attention_levels: tuple[int, ...]
+    decoder_attention_levels: tuple[int, ...]
+
+    def __post_init__(self):
+        if not self.block_out_channels:
+            raise ValueError("block_out_channels=() is not allowed: at least one level")
+        for name, smallest in self._smallest_values():
+            if smallest < 1:
+                raise ValueError(f"{name}={getattr(self, name)} is not allowed: at least 1")
+        for channels in self.block_out_channels:
+            if channels % self.norm_num_groups:
+                raise ValueError(
+                    f"block_out_channels={self.block_out_channels}: {channels} is not a multiple "
+                    f"of norm_num_groups={self.norm_num_groups}"
+                )
+        deepest = len(self.block_out_channels) - 1
+        for name in ("encoder_attention_levels", "decoder_attention_levels"):
+            if not set(getattr(self, name)) <= set(range(deepest + 1)):
+                raise ValueError(f"{name}={getattr(self, name)}: allowed 0 to {deepest}")
+
+    def _smallest_values(self) -> list[tuple[str, int]]:
+        names = "layers_per_block latent_channels vq_embed_dim num_vq_embeddings norm_num_groups"
+        numbers = [(name, getattr(self, name)) for name in names.split()]
+        return [("block_out_channels", min(self.block_out_channels)), *numbers]
+
+    @property
+    def downsampling_factor(self) -> int:
+        """How many pixels wide is the square that one token stands for?"""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+
+def encoder_levels(config: VQVAEConfig) -> list[LevelShape]:
+    """The encoder's levels, full resolution first; all but the last halve the picture."""
+    widths, last = config.block_out_channels, len(config.block_out_channels) - 1
+    return [
+        LevelShape(
+            in_channels=widths[max(level - 1, 0)],
+            out_channels=widths[level],
+            layers=config.layers_per_block,
+            groups=config.norm_num_groups,
+            attention=level in config.encoder_attention_levels,
+            resample=level < last,
+        )
+        for level in range(last + 1)
+    ]
+
+
+def decoder_levels(config: VQVAEConfig) -> list[LevelShape]:
+    """The decoder's levels in computing order, smallest picture first; all but the last double."""
+    widths, last = config.block_out_channels, len(config.block_out_channels) - 1
+    return [
+        LevelShape(
+            in_channels=widths[min(level + 1, last)],
+            out_channels=widths[level],
+            layers=config.layers_per_block + 1,
+            groups=config.norm_num_groups,
+            attention=level in config.decoder_attention_levels,
+            resample=level > 0,
+        )
+        for level in range(last, -1, -1)
+    ]
+
+
+class Encoder(nn.Module):
+    """What does the picture show in each square of f x f pixels (f = downsampling factor)?"""
+
+    def __init__(self, config: VQVAEConfig):
+        super().__init__()
+        widths, groups = config.block_out_channels, config.norm_num_groups
+        self.input = nn.Conv2d(3, widths[0], 3, padding=1)
+        self.levels = nn.ModuleList(DownLevel(shape) for shape in encoder_levels(config))
+        self.middle = Middle(widths[-1], groups)
+        self.output_norm = group_norm(widths[-1], groups)
+        self.output = nn.Conv2d(widths[-1], config.latent_channels, 3, padding=1)
+
+    def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
+        x = self.input(images)  # (b, c_0, H, W)
+        for level in self.levels:
+            x = level(x)  # (b, c_i, H / 2^i, W / 2^i)
+        return self.output(F.silu(self.output_norm(self.middle(x))))
+
+
+class Decoder(nn.Module):
+    """Which picture belongs to these latent vectors? The encoder's way, backwards."""
+
+    def __init__(self, config: VQVAEConfig):
+        super().__init__()
+        widths, groups = config.block_out_channels, config.norm_num_groups
+        self.input = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1)
+        self.middle = Middle(widths[-1], groups)
+        self.levels = nn.ModuleList(UpLevel(shape) for shape in decoder_levels(config))
+        self.output_norm = group_norm(widths[0], groups)
+        self.output = nn.Conv2d(widths[0], 3, 3, padding=1)
+
+    def forward(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
+        x = self.middle(self.input(latents))  # (b, c_last, h, w)
+        for level in self.levels:
+            x = level(x)  # twice as large after every level but the last
+        return self.output(F.silu(self.output_norm(x)))
+
+
+class VQVAE(nn.Module):
+    """How can a picture be written as a short row of whole numbers, and read back?
+
+    encoder -> 1x1 convolution -> nearest codes -> 1x1 convolution -> decoder. Token (r, c) of the
+    grid has index r * width + c. Pictures are RGB in [-1, 1]; decoded ones are not clamped.
+
+    Test: `test_the_network_computes_what_diffusers_computes`.
+    """
+
+    def __init__(self, config: VQVAEConfig):
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.to_code_space = nn.Conv2d(config.latent_channels, config.vq_embed_dim, 1)
+        self.quantizer = VectorQuantizer(config.num_vq_embeddings, config.vq_embed_dim)
+        self.from_code_space = nn.Conv2d(config.vq_embed_dim, config.latent_channels, 1)
+        self.decoder = Decoder(config)
+
+    def encode_features(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
+        """Which vector describes each square of the picture, before it is made a token?
+
+        Raises `ValueError` when height or width is not a multiple of the downsampling factor.
+        Test: `test_bad_sizes_say_what_is_allowed`.
+        """
+        height, width = images.shape[2:]
+        factor = self.config.downsampling_factor
+        if height % factor or width % factor or not height or not width:
+            raise ValueError(f"image size {height}x{width}: both must be multiples of {factor}")
+        features = self.to_code_space(self.encoder(images))
+        return rearrange(features, "b d h w -> b h w d")
+
+    @torch.no_grad()
+    def encode(self, images: Float[Tensor, "b 3 H W"]) -> Int[Tensor, "b n"]:
+        """Which tokens spell this picture, row by row?
+
+        Raises `ValueError` as `encode_features` does. Test: `test_tokens_run_row_by_row`.
+        """
+        return rearrange(self.quantizer.nearest(self.encode_features(images)), "b h w -> b (h w)")
+
+    def decode_vectors(self, vectors: Float[Tensor, "b h w d"]) -> Float[Tensor, "b 3 H W"]:
+        """Which picture belongs to this grid of code vectors?"""
+        return self.decoder(self.from_code_space(rearrange(vectors, "b h w d -> b d h w")))
+
+    def decode(
+        self, tokens: Int[Tensor, "b n"], *, grid: tuple[int, int] | None = None
+    ) -> Float[Tensor, "b 3 H W"]:
+        """Which picture do these tokens spell? `grid` is (rows, columns), by default a square.
+
+        Raises `ValueError` when n tokens do not fill the grid, or a token is not in the codebook
+        (MASK has no picture). Tests: `test_bad_sizes_say_what_is_allowed`,
+        `test_one_token_changes_the_picture_around_its_place`.
+        """
+        count = tokens.shape[1]
+        rows, columns = grid or (isqrt(count), isqrt(count))
+        if rows * columns != count:
+            raise ValueError(f"{count} tokens do not fill a grid of {rows}x{columns}: pass grid=")
+        vectors = self.quantizer.lookup(tokens)  # (b, n, d)
+        return self.decode_vectors(rearrange(vectors, "b (h w) d -> b h w d", h=rows))
+
+    def forward(
+        self, images: Float[Tensor, "b 3 H W"]
+    ) -> tuple[Float[Tensor, "b 3 H W"], Quantized]:
+        """What does the picture look like after the round trip, and what trains the codes?
+
+        Raises `ValueError` as `encode_features` does.
+        """
+        quantized = self.quantizer(self.encode_features(images))
+        return self.decode_vectors(quantized.vectors), quantized

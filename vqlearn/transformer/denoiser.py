@@ -1,0 +1,176 @@
+"""The denoiser: given corrupted tokens, their level and a sentence, which tokens were there?
+
+It is the architecture of the released text-to-image checkpoint, at any size. It gives scores for
+the K real codes at every position at once: MASK can be read but never predicted.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward, TokenEmbedding
+
+INITIAL_STD = 0.02
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """How large is the denoiser? The names are the keys of the checkpoints' `config.json`.
+
+    - `num_attention_heads`, `attention_head_dim`: their product is the width of the network.
+    - `num_layers`: number of blocks.
+    - `cross_attention_dim`: width of the text states.
+    - `attention_bias`: whether query, key and value have a bias.
+    - `num_vector_embeds`: K + 1 tokens can be read; the last one is MASK.
+    - `sample_size`: the token grid is `sample_size` x `sample_size`.
+    - `num_embeds_ada_norm`: T, the number of noise levels.
+
+    Raises `ValueError` for a size that no network can have. Test: `test_config_is_validated`.
+    """
+
+    num_attention_heads: int
+    attention_head_dim: int
+    num_layers: int
+    cross_attention_dim: int
+    attention_bias: bool
+    num_vector_embeds: int
+    sample_size: int
+    num_embeds_ada_norm: int
+
+    def __post_init__(self):
+        for name, value in asdict(self).items():
+            if name == "attention_bias":
+                if not isinstance(value, bool):
+                    raise ValueError(f"attention_bias is {value!r}; it must be True or False")
+                continue
+            smallest = 2 if name == "num_vector_embeds" else 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
+
+    @property
+    def width(self) -> int:
+        """d, the number of channels of every token inside the network."""
+        return self.num_attention_heads * self.attention_head_dim
+
+    @property
+    def num_codes(self) -> int:
+        """K, the number of real codes; also the id of MASK."""
+        return self.num_vector_embeds - 1
+
+    @property
+    def num_positions(self) -> int:
+        """n, the number of tokens of one image."""
+        return self.sample_size**2
+
+
+class Block(nn.Module):
+    """One round of looking at the image, looking at the sentence, and thinking.
+
+    Shapes stay the same: (b, n, d) in and out. Each part reads a normalised copy of `x` and adds
+    its answer to `x` itself ("pre-norm").
+    """
+
+    def __init__(self, config: DenoiserConfig):
+        super().__init__()
+        heads, head_dim = config.num_attention_heads, config.attention_head_dim
+        bias = config.attention_bias
+        self.self_attention_norm = AdaptiveLayerNorm(config.num_embeds_ada_norm, config.width)
+        self.self_attention = Attention(heads, head_dim, config.width, bias=bias)
+        self.cross_attention_norm = AdaptiveLayerNorm(config.num_embeds_ada_norm, config.width)
+        self.cross_attention = Attention(heads, head_dim, config.cross_attention_dim, bias=bias)
+        self.feed_forward_norm = nn.LayerNorm(config.width)
+        self.feed_forward = FeedForward(config.width)
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        level_index: Int[Tensor, " b"],
+        text: Float[Tensor, "b l c"],
+    ) -> Float[Tensor, "b n d"]:
+        normed = self.self_attention_norm(x, level_index)
+        x = x + self.self_attention(normed, normed)
+        x = x + self.cross_attention(self.cross_attention_norm(x, level_index), text)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class Denoiser(nn.Module):
+    r"""Which clean tokens does the network see behind the corrupted ones?
+
+    The scores are unnormalised: $\log p_\theta(x_0 \mid x_t, y)$ is their log-softmax over the last
+    axis. Level t = 1..T uses row t - 1 of every timestep embedding: level 0 is clean data, which
+    nobody denoises.
+
+    Fresh weights are drawn from a normal with standard deviation 0.02 (linear maps and embeddings),
+    biases are 0 and norms start as the identity, as in GPT-like models. There is no dropout.
+    Tests: `test_same_logits_as_diffusers`, `test_gradients_reach_every_parameter`.
+    """
+
+    def __init__(self, config: DenoiserConfig):
+        super().__init__()
+        self.config = config
+        self.token_embedding = TokenEmbedding(
+            config.num_vector_embeds, config.sample_size, config.width
+        )
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.output_norm = nn.LayerNorm(config.width)
+        self.to_logits = nn.Linear(config.width, config.num_codes)
+        self.apply(_initialise)
+
+    def forward(
+        self,
+        x_t: Int[Tensor, "b n"],
+        t: Int[Tensor, " b"],
+        text: Float[Tensor, "b l c"],
+    ) -> Float[Tensor, "b n k"]:
+        """Scores of the K real codes at each of the n positions, class axis last.
+
+        `x_t` holds tokens 0..K (K is MASK), `t` one level 1..T per sample, `text` the text states.
+
+        Raises `ValueError` for a wrong n, text width or batch size, and for tokens or levels
+        outside their range. Ranges are checked on the CPU only: on an accelerator the check would
+        wait for the device at every call. Tests: `test_levels_outside_1_to_T_raise`,
+        `test_wrong_shapes_raise`.
+        """
+        self._check_shapes(x_t, t, text)
+        if x_t.device.type == "cpu":
+            _check_range("tokens", x_t, 0, self.config.num_codes)
+        if t.device.type == "cpu":
+            _check_range("levels t", t, 1, self.config.num_embeds_ada_norm)
+        x = self.token_embedding(x_t)  # (b, n) -> (b, n, d)
+        for block in self.blocks:
+            x = block(x, t - 1, text)
+        return self.to_logits(self.output_norm(x))  # (b, n, d) -> (b, n, K)
+
+    def _check_shapes(self, x_t: Tensor, t: Tensor, text: Tensor) -> None:
+        config = self.config
+        if x_t.shape[1] != config.num_positions:
+            raise ValueError(
+                f"x_t has {x_t.shape[1]} positions; a {config.sample_size} x {config.sample_size} "
+                f"grid has {config.num_positions}"
+            )
+        if text.shape[2] != config.cross_attention_dim:
+            raise ValueError(
+                f"text states are {text.shape[2]} wide; this denoiser reads width "
+                f"{config.cross_attention_dim}"
+            )
+        if not len(x_t) == len(t) == len(text):
+            raise ValueError(
+                f"batch sizes differ: {len(x_t)} of x_t, {len(t)} of t, {len(text)} of text"
+            )
+
+
+def _check_range(name: str, values: Tensor, lowest: int, highest: int) -> None:
+    if torch.any((values < lowest) | (values > highest)):
+        raise ValueError(
+            f"{name} span {values.min().item()}..{values.max().item()}; allowed are "
+            f"{lowest}..{highest}"
+        )
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=INITIAL_STD)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

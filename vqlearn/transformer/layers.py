@@ -1,0 +1,119 @@
+"""The pieces of one transformer block: normalise, attend, feed forward.
+
+Every block computes three corrections and adds each to its input:
+
+    x = x + self_attention(norm(x, t))       tokens look at tokens
+    x = x + cross_attention(norm(x, t))      tokens look at the sentence
+    x = x + feed_forward(norm(x))            each token thinks on its own
+
+The level t enters in one place only: it sets the scale and the shift of the first two norms.
+"""
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+FEED_FORWARD_EXPANSION = 4
+
+
+class TokenEmbedding(nn.Module):
+    r"""Which vector stands for token $x$ in row $r$ and column $c$ of the grid?
+
+    $$ e(x, r, c) = \text{token}[x] + \text{row}[r] + \text{column}[c] $$
+
+    A grid of s x s positions needs 2s position vectors, not s². Positions are counted row by row,
+    as an image is read. MASK is a token like the others and has its own vector.
+    Test: `test_mask_has_its_own_embedding`.
+    """
+
+    def __init__(self, num_tokens: int, grid_size: int, width: int):
+        super().__init__()
+        self.token = nn.Embedding(num_tokens, width)
+        self.row = nn.Embedding(grid_size, width)
+        self.column = nn.Embedding(grid_size, width)
+
+    def forward(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        rows = rearrange(self.row.weight, "r d -> r 1 d")
+        columns = rearrange(self.column.weight, "c d -> 1 c d")
+        positions = rearrange(rows + columns, "r c d -> (r c) d")
+        return self.token(tokens) + positions  # (b, n, d) + (n, d)
+
+
+class AdaptiveLayerNorm(nn.Module):
+    r"""How does the network know how noisy its input is?
+
+    Each level owns a vector $e_t$. A linear map turns it into one scale and one shift per channel:
+
+    $$ (s, h) = W\,\mathrm{SiLU}(e_t) + a, \qquad y = \mathrm{LayerNorm}(x)\,(1 + s) + h $$
+
+    The scale is the first half of the linear map's output, the shift the second half. The norm has
+    no weights of its own: scale and shift take their place. Every sample has its own level, so one
+    training batch can mix levels. Test: `test_mixed_levels_equal_one_by_one`.
+    """
+
+    def __init__(self, num_levels: int, width: int):
+        super().__init__()
+        self.timestep_embedding = nn.Embedding(num_levels, width)
+        self.to_scale_shift = nn.Linear(width, 2 * width)
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], level_index: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b n d"]:
+        scale_shift = self.to_scale_shift(F.silu(self.timestep_embedding(level_index)))  # (b, 2d)
+        scale, shift = rearrange(scale_shift, "b (two d) -> two b 1 d", two=2)
+        return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
+
+
+class Attention(nn.Module):
+    r"""What does each position of `x` learn from the positions of `source`?
+
+    $$ \mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_\text{head}}}\right) V, \qquad
+       Q = x W_Q,\; K = \text{source}\, W_K,\; V = \text{source}\, W_V $$
+
+    once per head; the heads are then mixed by a linear map. With `source = x` this is
+    self-attention, with the text states it is cross-attention. Nothing is masked: a token may look
+    at every other token and at every text position. `bias` concerns query, key and value; the
+    output map always has a bias. Cost: O(n l d) for n positions that look at l positions.
+    """
+
+    def __init__(self, num_heads: int, head_dim: int, source_width: int, *, bias: bool):
+        super().__init__()
+        width = num_heads * head_dim
+        self.num_heads = num_heads
+        self.query = nn.Linear(width, width, bias=bias)
+        self.key = nn.Linear(source_width, width, bias=bias)
+        self.value = nn.Linear(source_width, width, bias=bias)
+        self.output = nn.Linear(width, width)
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], source: Float[Tensor, "b l c"]
+    ) -> Float[Tensor, "b n d"]:
+        query = self._split_heads(self.query(x))  # (b, n, d) -> (b, heads, n, d_head)
+        key = self._split_heads(self.key(source))  # (b, l, c) -> (b, heads, l, d_head)
+        value = self._split_heads(self.value(source))  # (b, l, c) -> (b, heads, l, d_head)
+        mixed = F.scaled_dot_product_attention(query, key, value)  # (b, heads, n, d_head)
+        return self.output(rearrange(mixed, "b heads n d_head -> b n (heads d_head)"))
+
+    def _split_heads(self, x: Tensor) -> Tensor:
+        return rearrange(x, "b l (heads d_head) -> b heads l d_head", heads=self.num_heads)
+
+
+class FeedForward(nn.Module):
+    r"""What does each token make of what it has gathered?
+
+    $$ y = W_2\, \phi(W_1 x), \qquad \phi(u) = u\,\sigma(1.702\,u) $$
+
+    with a hidden layer four times as wide. $\phi$ is a close approximation of the GELU. Configs of
+    released checkpoints call it "geglu-approximate", although nothing is gated.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.expand = nn.Linear(width, FEED_FORWARD_EXPANSION * width)
+        self.contract = nn.Linear(FEED_FORWARD_EXPANSION * width, width)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        hidden = self.expand(x)  # (b, n, 4d)
+        return self.contract(hidden * torch.sigmoid(1.702 * hidden))
