@@ -18,15 +18,28 @@ from vqlearn.diffusion.exact_world import (
 from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.sampler import all_masked, levels_to_visit, sample
-from vqlearn.diffusion.schedule import absorbing, build_schedule, multinomial, paper, released
+from vqlearn.diffusion.schedule import (
+    ScheduleConfig,
+    absorbing,
+    build_schedule,
+    multinomial,
+    paper,
+    released,
+)
 
 STEPS = (1, 2, 4, 8, 16)
 PRESETS = {"released": released, "paper": paper, "absorbing": absorbing, "multinomial": multinomial}
 WITH_MASKS = ("released", "paper", "absorbing")
 
 
+def remembering(num_codes, num_timesteps):
+    """A schedule whose last level still knows 3 tokens in 10: its prior costs something."""
+    return ScheduleConfig(num_codes + 1, num_timesteps, 0.9, 0.3, 0.05, 0.5)
+
+
 def make_process(preset, num_codes, num_timesteps=16):
-    return MaskAndReplace(build_schedule(PRESETS[preset](num_codes, num_timesteps)))
+    make = {**PRESETS, "remembering": remembering}[preset]
+    return MaskAndReplace(build_schedule(make(num_codes, num_timesteps)))
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -135,7 +148,7 @@ def test_two_equal_tokens_drawn_together_are_drawn_apart():
         assert pair[1, 1].item() == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", [*PRESETS, "remembering"])
 @pytest.mark.parametrize("sharpness", [0.0, 1.0])
 def test_the_bound_is_never_below_the_models_own_surprise(preset, sharpness):
     """-log p of the model's exact T-step law, started at the prior, for a wrong denoiser too."""

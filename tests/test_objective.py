@@ -12,7 +12,14 @@ from vqlearn.diffusion.objective import (
     variational_bound,
 )
 from vqlearn.diffusion.process import MaskAndReplace
-from vqlearn.diffusion.schedule import absorbing, build_schedule, multinomial, paper, released
+from vqlearn.diffusion.schedule import (
+    ScheduleConfig,
+    absorbing,
+    build_schedule,
+    multinomial,
+    paper,
+    released,
+)
 
 PRESETS = (released, paper, absorbing, multinomial)
 K, T = 3, 5
@@ -106,7 +113,12 @@ def test_training_loss_has_finite_gradients_for_extreme_logits(preset):
     assert logits.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("preset", [paper, absorbing])
+def remembering(num_codes, num_timesteps):
+    """A schedule whose last level still knows 3 tokens in 10: its prior costs something."""
+    return ScheduleConfig(num_codes + 1, num_timesteps, 0.9, 0.3, 0.05, 0.5)
+
+
+@pytest.mark.parametrize("preset", [paper, absorbing, remembering])
 def test_the_sampled_bound_is_an_unbiased_estimate_of_the_exact_one(preset):
     """4,000 estimates: their mean within 5 standard errors of the enumerated bound."""
     world = worlds.twins()

@@ -177,6 +177,8 @@ def test_odd_prompts_give_a_picture(pipe, prompt, caplog):
         ({"num_images_per_prompt": 0}, ValueError, "num_images_per_prompt is 0"),
         ({"callback_steps": 0}, ValueError, "callback_steps is 0"),
         ({"output_type": "jpg"}, ValueError, "output_type is 'jpg'"),
+        ({"generator": 42}, TypeError, "generator is 42"),
+        ({"generator": [None]}, TypeError, r"generator is \[None\]"),
         ({"generator": [torch.Generator()] * 2}, ValueError, "2 generators for 1 images"),
     ],
 )

@@ -150,6 +150,7 @@ class VQDiffusionPipeline:
         prompts = _as_prompts(prompt)
         _check_numbers(guidance_scale, truncation_rate)
         _check_counts(num_images_per_prompt, callback_steps)
+        _check_generator(generator)
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type is {output_type!r}; allowed: 'pil', 'np'")
         _check_integer("num_inference_steps", num_inference_steps)
@@ -233,6 +234,12 @@ def _check_counts(num_images_per_prompt: int, callback_steps: int) -> None:
         _check_integer(name, value)
         if value < 1:
             raise ValueError(f"{name} is {value}; allowed: 1, 2, …")
+
+
+def _check_generator(generator: Generators) -> None:
+    several = generator if isinstance(generator, list | tuple) else [generator]
+    if generator is not None and not all(isinstance(g, torch.Generator) for g in several):
+        raise TypeError(f"generator is {generator!r}; allowed: a torch.Generator or a list of them")
 
 
 def _check_integer(name: str, value: int) -> None:

@@ -86,7 +86,7 @@ class Recipe:
 RECIPES = {
     "tokens": Recipe(steps=4000, batch_size=32, learning_rate=2e-3),
     "text": Recipe(steps=600, batch_size=64, learning_rate=1e-3),
-    "diffusion": Recipe(steps=6000, batch_size=64, learning_rate=2e-3),
+    "diffusion": Recipe(steps=6000, batch_size=64, learning_rate=1.5e-3),
 }
 
 

@@ -22,6 +22,7 @@ from vqlearn.data.world import (
     SHAPES,
     Scene,
     SceneObject,
+    pick,
     require,
 )
 
@@ -81,19 +82,15 @@ class Description:
         return len(self.objects)
 
 
-def _pick(options: Sequence[str], uniform: float) -> str:
-    return options[int(uniform * len(options))]
-
-
 def _with_article(words: Sequence[str]) -> str:
     article = "an" if words[0][0] in "aeiou" else "a"
     return " ".join((article, *words))
 
 
 def _describe_object(thing: SceneObject, draws: Sequence[float]) -> str:
-    words = [thing.colour, _pick(SHAPE_WORDS[thing.shape], draws[0])]
+    words = [thing.colour, pick(SHAPE_WORDS[thing.shape], draws[0])]
     if draws[1] < SHARE_WITH_SIZE:
-        size_word = _pick(SIZE_WORDS[thing.size], draws[1] / SHARE_WITH_SIZE)
+        size_word = pick(SIZE_WORDS[thing.size], draws[1] / SHARE_WITH_SIZE)
         words.insert(0 if draws[2] < 0.5 else 1, size_word)
     return _with_article(words)
 
@@ -106,9 +103,9 @@ def _describe(scene: Scene, draws: Sequence[float]) -> str:
         if draws[6] < 0.5:
             phrases.reverse()
             relation = INVERSE[relation]
-        phrases.insert(1, _pick(RELATION_WORDS[relation], draws[7]))
+        phrases.insert(1, pick(RELATION_WORDS[relation], draws[7]))
     if draws[8] < SHARE_WITH_BACKGROUND:
-        phrases.append(_pick(BACKGROUND_PHRASES, draws[9]).format(scene.background))
+        phrases.append(pick(BACKGROUND_PHRASES, draws[9]).format(scene.background))
     return " ".join(phrases)
 
 

@@ -33,6 +33,7 @@ from vqlearn.data.world import (
     TRAINING_PAIRS,
     Scene,
     SceneObject,
+    pick,
     require,
 )
 
@@ -78,36 +79,32 @@ def _between(low: float, high: float, uniform: float) -> float:
     return low + (high - low) * uniform
 
 
-def _pick(options: Sequence, uniform: float):
-    return options[int(uniform * len(options))]
-
-
 def _two_pairs(composition: Composition, draws: Sequence[float]) -> list[tuple[str, str]]:
     """Two different (colour, shape) pairs, in random order, that the composition allows."""
     first_pairs = tuple(sorted(HELD_OUT_PAIRS)) if composition == "held_out" else PAIRS
     if composition == "seen":
         first_pairs = TRAINING_PAIRS
-    first = _pick(first_pairs, draws[0])
+    first = pick(first_pairs, draws[0])
     second_pairs = TRAINING_PAIRS if composition == "seen" else PAIRS
-    second = _pick([pair for pair in second_pairs if pair != first], draws[1])
+    second = pick([pair for pair in second_pairs if pair != first], draws[1])
     return [first, second] if draws[2] < 0.5 else [second, first]
 
 
 def _single(composition: Composition, background: str, draws: Sequence[float]) -> Scene:
     """One object near the middle of the picture."""
     pairs = {"seen": TRAINING_PAIRS, "held_out": tuple(sorted(HELD_OUT_PAIRS)), "any": PAIRS}
-    colour, shape = _pick(pairs[composition], draws[0])
+    colour, shape = pick(pairs[composition], draws[0])
     x, y = (_between(0.5 - ALONE, 0.5 + ALONE, uniform) for uniform in draws[1:3])
-    return Scene((SceneObject(shape, colour, _pick(SIZES, draws[3]), x, y),), None, background)
+    return Scene((SceneObject(shape, colour, pick(SIZES, draws[3]), x, y),), None, background)
 
 
 def _double(composition: Composition, background: str, draws: Sequence[float]) -> Scene:
     """Two objects, each in its own half of the picture."""
-    relation = _pick(RELATIONS, draws[3])
+    relation = pick(RELATIONS, draws[3])
     objects = []
     for index, (colour, shape) in enumerate(_two_pairs(composition, draws)):
         size_draw, along_draw, across_draw = draws[4 + 3 * index : 7 + 3 * index]
-        size = _pick(SIZES, size_draw)
+        size = pick(SIZES, size_draw)
         in_first_half = (relation in ("above", "left of")) == (index == 0)
         slack = ROOM - RADIUS[size]
         along = (0.25 if in_first_half else 0.75) + _between(-slack, slack, along_draw)
@@ -132,7 +129,7 @@ def sample_scenes(
     scenes = []
     for row in torch.rand(count, _DRAWS, dtype=torch.float64, generator=generator).tolist():
         make = _single if row[0] < ONE_OBJECT_SHARE else _double
-        scenes.append(make(composition, _pick(BACKGROUNDS, row[1]), row[2:]))
+        scenes.append(make(composition, pick(BACKGROUNDS, row[1]), row[2:]))
     return scenes
 
 

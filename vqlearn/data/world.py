@@ -7,7 +7,9 @@ Coordinates are in units of the picture: x runs right from 0 to 1, y runs **down
 Tests: tests/test_scenes.py.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 SHAPES = ("circle", "square", "triangle", "ring", "cross", "heart", "bar", "moon")
 
@@ -15,8 +17,8 @@ RGB = {
     "red": (0.86, 0.08, 0.10),
     "green": (0.08, 0.62, 0.18),
     "blue": (0.10, 0.25, 0.92),
-    "yellow": (0.98, 0.90, 0.10),
-    "orange": (1.00, 0.52, 0.05),
+    "yellow": (1.00, 0.94, 0.15),
+    "orange": (1.00, 0.50, 0.02),
     "purple": (0.52, 0.08, 0.68),
     "pink": (1.00, 0.55, 0.78),
     "cyan": (0.15, 0.85, 0.95),
@@ -50,7 +52,13 @@ TRAINING_PAIRS = tuple(pair for pair in PAIRS if pair not in HELD_OUT_PAIRS)
 def require(name: str, value: object, allowed: tuple) -> None:
     """Raise ValueError, naming the value and the allowed ones, unless `value` is allowed."""
     if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed))}")
+        listed = ", ".join(map(repr, allowed)) or "nothing"
+        raise ValueError(f"{name} is {value!r}; allowed: {listed}")
+
+
+def pick(options: Sequence[Any], uniform: float) -> Any:
+    """Choose evenly among the options with one number in 0 to 1 (1 itself excluded)."""
+    return options[int(uniform * len(options))]
 
 
 @dataclass(frozen=True)

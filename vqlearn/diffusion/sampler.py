@@ -93,9 +93,11 @@ def all_masked(
 
 
 def _uniform(shape: torch.Size, like: Tensor, generator: Generators) -> Tensor:
-    rand = {"device": like.device, "dtype": like.dtype}
-    if generator is None or isinstance(generator, torch.Generator):
-        return torch.rand(shape, generator=generator, **rand)
-    if len(generator) != shape[0]:
-        raise ValueError(f"{len(generator)} generators for {shape[0]} images; allowed: one each")
-    return torch.stack([torch.rand(shape[1:], generator=g, **rand) for g in generator])
+    """Uniform numbers, drawn where the generator lives: a CPU seed means the same on a GPU."""
+    if isinstance(generator, Sequence):
+        if len(generator) != shape[0]:
+            raise ValueError(f"{len(generator)} generators for {shape[0]} images; allowed: one each")
+        return torch.stack([_uniform(shape[1:], like, one) for one in generator])
+    device = like.device if generator is None else generator.device
+    numbers = torch.rand(shape, generator=generator, device=device, dtype=like.dtype)
+    return numbers.to(like.device)

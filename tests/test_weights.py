@@ -1,0 +1,80 @@
+"""The shipped checkpoint: small, whole, able to draw, and blind to what it should not know."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from vqlearn import VQDiffusionPipeline
+from vqlearn.checkpoints.shipped import WEIGHTS
+from vqlearn.data.reader import prompt_accuracy, read
+from vqlearn.data.scenes import scene_batch
+
+
+@pytest.fixture(scope="module")
+def pipe():
+    return VQDiffusionPipeline.from_pretrained("scenes")
+
+
+def test_it_is_five_megabytes_or_less():
+    sizes = [file.stat().st_size for file in (WEIGHTS / "scenes").rglob("*") if file.is_file()]
+    assert 1_000_000 < sum(sizes) <= 5_000_000
+
+
+def test_its_parts_are_float32_and_trained_for_32_pixels(pipe):
+    assert pipe.dtype == torch.float32
+    assert pipe("a red circle", num_inference_steps=1).images[0].size == (32, 32)
+
+
+def test_most_reconstructions_are_still_read_right(pipe):
+    batch = scene_batch(200, generator=torch.Generator().manual_seed(5), composition="any")
+    with torch.no_grad():
+        again = pipe.vqvae.decode(pipe.vqvae.encode(2 * batch.images - 1))
+    assert prompt_accuracy((again / 2 + 0.5).clamp(0, 1), batch.captions).right > 100
+
+
+def test_colours_of_the_sentence_reach_the_picture(pipe):
+    """Mean red minus blue of ten pictures each: far apart if the sentence is heard at all."""
+
+    def red_minus_blue(prompt):
+        generators = [torch.Generator().manual_seed(seed) for seed in range(10)]
+        images = pipe(
+            prompt, 10, num_images_per_prompt=10, generator=generators, output_type="np"
+        ).images
+        return images[..., 0].mean() - images[..., 2].mean()
+
+    red = red_minus_blue("a large red circle on a white background")
+    blue = red_minus_blue("a large blue square on a white background")
+    assert red > blue + 0.1
+
+
+def test_an_untrained_denoiser_draws_nothing_readable(pipe):
+    """The same tokens, a fresh denoiser: at most 1 % of 200 pictures may be read as a scene."""
+    untrained = VQDiffusionPipeline.from_pretrained("scenes")
+    torch.manual_seed(0)
+    for block in untrained.denoiser.modules():
+        if hasattr(block, "reset_parameters"):
+            block.reset_parameters()
+    images = untrained("a red circle", 5, num_images_per_prompt=200, output_type="np").images
+    scenes = read(torch.from_numpy(images).permute(0, 3, 1, 2))
+    assert sum(scene is not None for scene in scenes) <= 2
+
+
+def test_the_readme_command_works_offline_from_any_folder(tmp_path):
+    """No network: every address but this machine's own is refused by a dead proxy."""
+    dead = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "all_proxy")}
+    command = [sys.executable, "-m", "vqlearn", "generate", "a small red circle"]
+    result = subprocess.run(
+        [*command, "--steps", "5", "--out", "picture.png"],
+        cwd=tmp_path,
+        env={**os.environ, **dead, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.splitlines()[-1] == "picture.png"
+    with Image.open(tmp_path / "picture.png") as picture:
+        assert picture.size == (256, 256)
