@@ -110,6 +110,16 @@ def test_a_checkpoint_without_learned_null_states_uses_the_empty_caption(folder,
         ("transformer", {"activation_fn": ...}, "activation_fn is 'geglu'"),
         ("transformer", {"num_layers": 0}, "num_layers"),
         ("transformer", {"num_layers": "two"}, "num_layers"),
+        ("vqvae", {"layers_per_block": 1.5}, r"layers_per_block is 1\.5; allowed: int"),
+        ("vqvae", {"latent_channels": 6.0}, r"latent_channels is 6\.0; allowed: int"),
+        ("vqvae", {"block_out_channels": [8, "16"]}, "block_out_channels is"),
+        ("scheduler", {"num_train_timesteps": 10.0}, r"num_train_timesteps is 10\.0"),
+        ("scheduler", {"num_vec_classes": 12.0}, r"num_vec_classes is 12\.0"),
+        ("scheduler", {"alpha_cum_start": "high"}, "alpha_cum_start is 'high'"),
+        ("learned_classifier_free_sampling_embeddings", {"length": "9"}, "length is '9'"),
+        ("learned_classifier_free_sampling_embeddings", {"hidden_size": -1}, "hidden_size"),
+        ("text_encoder", {"hidden_act": "nope"}, "cannot be used"),
+        ("text_encoder", {"num_attention_heads": 5}, "cannot be used"),
         ("transformer", {"num_layers": 3}, "weights are missing"),
         ("transformer", {"num_layers": 1}, "are unknown"),
         ("transformer", {"num_embeds_ada_norm": 12}, "has the shape"),
@@ -117,7 +127,8 @@ def test_a_checkpoint_without_learned_null_states_uses_the_empty_caption(folder,
     ],
 )
 def test_configs_that_cannot_be_built_are_named(folder, part, changes, message):
-    edit_json(folder / part / "config.json", **changes)
+    name = "scheduler_config.json" if part == "scheduler" else "config.json"
+    edit_json(folder / part / name, **changes)
     with pytest.raises(CheckpointError, match=message) as caught:
         VQDiffusionPipeline.from_pretrained(folder)
     assert part in str(caught.value)
@@ -139,6 +150,46 @@ def test_damaged_weights_are_named(folder, part):
     file = folder / part / name
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=part if part == "text_encoder" else "is damaged"):
+        VQDiffusionPipeline.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "nonsense"])
+def test_a_damaged_tokenizer_is_named(folder, text):
+    (folder / "tokenizer" / "tokenizer.json").write_text(text)
+    with pytest.raises(CheckpointError, match="tokenizer"):
+        VQDiffusionPipeline.from_pretrained(folder)
+
+
+def test_a_missing_tokenizer_is_named_and_never_made_up(folder):
+    (folder / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=r"allowed: tokenizer\.json, or vocab\.json"):
+        VQDiffusionPipeline.from_pretrained(folder)
+
+
+def test_a_tokenizer_with_more_words_than_the_text_encoder_is_named(folder):
+    file = folder / "text_encoder" / "model.safetensors"
+    weights = load_file(file)
+    name = next(name for name in weights if "token_embedding" in name)
+    weights[name] = weights[name][:100].clone()
+    save_file(weights, file, metadata={"format": "pt"})
+    edit_json(folder / "text_encoder" / "config.json", vocab_size=100, eos_token_id=99)
+    with pytest.raises(CheckpointError, match="words; allowed: 100"):
+        VQDiffusionPipeline.from_pretrained(folder)
+
+
+def test_the_dtype_of_the_text_encoder_is_that_of_its_file_not_of_its_config(folder):
+    file = folder / "text_encoder" / "model.safetensors"
+    half = {name: weight.half() for name, weight in load_file(file).items()}
+    save_file(half, file, metadata={"format": "pt"})
+    assert VQDiffusionPipeline.from_pretrained(folder).text_encoder.model.dtype == torch.float16
+
+
+def test_weights_of_whole_numbers_are_named(folder):
+    file = folder / "transformer" / WEIGHTS
+    weights = load_file(file)
+    weights["out.bias"] = weights["out.bias"].int()
+    save_file(weights, file)
+    with pytest.raises(CheckpointError, match=r"out\.bias is torch\.int32"):
         VQDiffusionPipeline.from_pretrained(folder)
 
 

@@ -67,6 +67,7 @@ def test_the_seed_decides_and_picture_i_has_seed_plus_i(folder, tmp_path, monkey
         (["generate", "x", "--guidance", "nan"], "guidance_scale is nan"),
         (["generate", "x", "--images", "0"], "num_images_per_prompt is 0"),
         (["generate", "x", "--out", "picture.nope"], "--out is 'picture.nope'"),
+        (["generate", "x", "--out", "picture.psd"], "--out is 'picture.psd'"),
         (["generate", "x", "--model", "nowhere"], "there is no folder 'nowhere'"),
         (["generate", "x", "--bogus"], "No such option: --bogus"),
         (["train", "everything"], "everything"),

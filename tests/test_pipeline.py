@@ -8,6 +8,7 @@ import torch
 from tiny import write_diffusers_folder
 
 from vqlearn import VQDiffusionPipeline
+from vqlearn.diffusion.guidance import truncate
 
 MASK, STEPS = 11, 10
 
@@ -149,6 +150,9 @@ def test_one_guided_belief_by_hand(pipe):
     expected = (unconditional + 3 * (conditional - unconditional)).log_softmax(-1)
     found = pipe._denoiser_for(text, 3.0, 1.0)(x_t, 10)
     assert torch.allclose(found, expected, atol=1e-12, rtol=0)
+    cut = pipe._denoiser_for(text, 3.0, 0.5)(x_t, 10)
+    assert torch.equal(cut, truncate(found, 0.5))
+    assert cut.isneginf().any()
 
 
 @pytest.mark.parametrize("prompt", ["", "🎈🎉 a red circle", "word " * 500, "&lt;b&gt; ünïcode"])
@@ -173,6 +177,7 @@ def test_odd_prompts_give_a_picture(pipe, prompt, caplog):
         ({"truncation_rate": float("nan")}, ValueError, "truncation_rate is nan"),
         ({"guidance_scale": float("nan")}, ValueError, "guidance_scale is nan"),
         ({"guidance_scale": float("inf")}, ValueError, "guidance_scale is inf"),
+        ({"guidance_scale": 1e39}, ValueError, r"guidance_scale is 1e\+39; allowed: up to 1000"),
         ({"guidance_scale": "5"}, TypeError, "guidance_scale is '5'"),
         ({"num_images_per_prompt": 0}, ValueError, "num_images_per_prompt is 0"),
         ({"callback_steps": 0}, ValueError, "callback_steps is 0"),

@@ -33,6 +33,7 @@ def imported_modules(file):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
             yield node.module
 
 
@@ -49,7 +50,8 @@ def test_imports_flow_one_way(file):
     room = room_of(file)
     for module in imported_modules(file):
         parts = module.split(".")
-        if parts[0] == "vqlearn" and len(parts) > 1:
+        if parts[0] == "vqlearn":
+            assert len(parts) > 1, f"{file} imports from the package's face"
             assert parts[1] in FLOORS[room] | {room}, f"{room} imports {module}"
         assert parts[0] != "matplotlib" or room == "figures"
 
@@ -105,4 +107,4 @@ def test_every_package_file_stands_in_the_readme_tree():
     tree = (ROOT / "README.md").read_text().split("```text")[1].split("```")[0]
     for file in package_files():
         if file.name not in ("__init__.py", "__main__.py"):
-            assert file.name in tree, file
+            assert f"── {file.name} " in tree, file

@@ -1,6 +1,7 @@
 """Training: every stage runs, learns, freezes what it must, and loses nothing."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -79,16 +80,18 @@ def test_only_the_tokeniser_sees_held_out_pairs(small, tmp_path, monkeypatch):
     recipe = replace(small["text"], batch_size=64)
     train.train_text(tmp_path, recipe, accelerator)
     train.train_tokens(tmp_path, recipe, accelerator)
+    train.train_diffusion(tmp_path, recipe, accelerator)
     compositions = [composition for composition, _ in asked]
-    assert compositions == ["seen"] * (1 + recipe.steps) + ["any"] * recipe.steps
+    stages = ["seen"] * (1 + recipe.steps), ["any"] * recipe.steps, ["seen"] * recipe.steps
+    assert compositions == [composition for stage in stages for composition in stage]
     for composition, batch in asked:
         pairs = {thing.pair for scene in batch.scenes for thing in scene.objects}
         assert bool(pairs & HELD_OUT_PAIRS) == (composition == "any")
 
 
 def test_tokens_learn(small, tmp_path, monkeypatch):
-    """60 batches of a tiny network beat the best single colour by a wide margin."""
-    recipe = replace(small["tokens"], steps=60, batch_size=16, warmup_steps=5)
+    """120 batches of a tiny network beat the best single colour by a wide margin."""
+    recipe = replace(small["tokens"], steps=120, batch_size=16, warmup_steps=5)
     train.train_tokens(tmp_path, recipe, Accelerator(cpu=True))
     vqvae = files.load_vqvae(tmp_path)
     generator = torch.Generator().manual_seed(99)
@@ -110,16 +113,29 @@ def test_the_learning_rate_warms_up_and_falls():
 
 def test_processes_draw_different_scenes_and_a_seed_repeats_them():
     recipe = train.Recipe(steps=1, batch_size=4, learning_rate=1.0)
-    first, again, other = (next(train._batches(recipe, rank, "seen")).images for rank in (0, 0, 1))
+
+    def pictures(rank):
+        process = SimpleNamespace(process_index=rank)
+        generator = train._generator(recipe, process, 0)
+        return next(train._batches(recipe, generator, "seen")).images
+
+    first, again, other = pictures(0), pictures(0), pictures(1)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_nothing_is_overwritten(small, tmp_path):
     train.train_tokens(tmp_path, small["tokens"], Accelerator(cpu=True))
-    with pytest.raises(FileExistsError, match="vqvae is there already"):
+    with pytest.raises(FileExistsError, match=r"vqvae/config.json is there already"):
         train.refuse_to_overwrite(tmp_path, ["tokens", "text"])
     train.refuse_to_overwrite(tmp_path, ["text", "diffusion"])
+    built_on_it = tmp_path / "other" / "transformer"
+    built_on_it.mkdir(parents=True)
+    (built_on_it / "config.json").touch()
+    with pytest.raises(FileExistsError, match=r"transformer/config.json is there already"):
+        train.refuse_to_overwrite(tmp_path / "other", ["tokens"])
+    with pytest.raises(OSError, match="config"):
+        train.refuse_to_overwrite(built_on_it / "config.json", ["tokens"])
 
 
 def test_a_stage_out_of_order_says_what_is_missing(small, tmp_path):

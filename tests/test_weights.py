@@ -12,6 +12,7 @@ from vqlearn import VQDiffusionPipeline
 from vqlearn.checkpoints.shipped import WEIGHTS
 from vqlearn.data.reader import prompt_accuracy, read
 from vqlearn.data.scenes import scene_batch
+from vqlearn.transformer.denoiser import Denoiser
 
 
 @pytest.fixture(scope="module")
@@ -51,13 +52,32 @@ def test_colours_of_the_sentence_reach_the_picture(pipe):
     assert red > blue + 0.1
 
 
+def test_a_picture_does_not_depend_on_the_batch_it_is_drawn_in(pipe):
+    prompts = ["a small red circle", "a large blue square above a tiny pink heart"]
+
+    def draw(prompts, seeds):
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        return [image.tobytes() for image in pipe(prompts, 10, generator=generators).images]
+
+    assert draw(prompts, (1, 2)) == draw(prompts[:1], (1,)) + draw(prompts[1:], (2,))
+
+
+def test_no_caption_of_the_grammar_is_cut(pipe):
+    longest = "a small cyan crescent beneath a tiny orange crescent against a brown background"
+    captions = scene_batch(
+        2000, generator=torch.Generator().manual_seed(3), composition="any"
+    ).captions
+    end = pipe.text_encoder.tokenizer.eos_token_id
+    assert (pipe.text_encoder.tokenize([longest, *captions])[:, -1] == end).all()
+    words = pipe.text_encoder.tokenizer([longest, *captions]).input_ids
+    assert max(map(len, words)) <= pipe.text_encoder.length
+
+
 def test_an_untrained_denoiser_draws_nothing_readable(pipe):
     """The same tokens, a fresh denoiser: at most 1 % of 200 pictures may be read as a scene."""
     untrained = VQDiffusionPipeline.from_pretrained("scenes")
     torch.manual_seed(0)
-    for block in untrained.denoiser.modules():
-        if hasattr(block, "reset_parameters"):
-            block.reset_parameters()
+    untrained.denoiser = Denoiser(untrained.denoiser.config)
     images = untrained("a red circle", 5, num_images_per_prompt=200, output_type="np").images
     scenes = read(torch.from_numpy(images).permute(0, 3, 1, 2))
     assert sum(scene is not None for scene in scenes) <= 2
@@ -65,7 +85,7 @@ def test_an_untrained_denoiser_draws_nothing_readable(pipe):
 
 def test_the_readme_command_works_offline_from_any_folder(tmp_path):
     """No network: every address but this machine's own is refused by a dead proxy."""
-    dead = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "all_proxy")}
+    dead = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
     command = [sys.executable, "-m", "vqlearn", "generate", "a small red circle"]
     result = subprocess.run(
         [*command, "--steps", "5", "--out", "picture.png"],

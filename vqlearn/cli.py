@@ -37,14 +37,14 @@ def generate(
 ) -> None:
     """Draw a sentence; the last line printed is the path of the picture.
 
-    Several pictures are laid out in one grid. Pictures smaller than 256 pixels are enlarged.
+    Several pictures are laid out in one grid. Small ones are enlarged, up to 256 pixels.
     """
     from PIL import Image
 
     from vqlearn.grid import make_grid
     from vqlearn.pipeline import VQDiffusionPipeline
 
-    if out.suffix.lower() not in Image.registered_extensions():
+    if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"--out is {str(out)!r}; allowed: a picture file such as grid.png")
     pipeline = VQDiffusionPipeline.from_pretrained(model).to(_best_device())
     result = pipeline(
@@ -53,7 +53,7 @@ def generate(
         guidance_scale=guidance,
         truncation_rate=truncation,
         num_images_per_prompt=images,
-        generator=_generators(seed, images, pipeline.device),
+        generator=_generators(seed, images),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     make_grid(result.images).save(out)
@@ -111,7 +111,7 @@ def _best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _generators(seed: int, images: int, device):
+def _generators(seed: int, images: int) -> list:
     import torch
 
-    return [torch.Generator(device).manual_seed(seed + i) for i in range(images)]
+    return [torch.Generator().manual_seed(seed + i) for i in range(images)]

@@ -12,7 +12,7 @@ GAP = 8
 def make_grid(images: Sequence[Image.Image]) -> Image.Image:
     """Lay equal pictures out row by row, in a grid as square as their number allows.
 
-    Pictures narrower than 256 pixels are enlarged by a whole factor, without smoothing, so that
+    Small pictures are enlarged by a whole factor, up to 256 pixels, without smoothing, so that
     what the model drew stays visible. One picture comes back alone. Tested in `tests/test_cli.py`.
     """
     factor = max(1, SMALLEST_SIDE // images[0].width)

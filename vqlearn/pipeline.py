@@ -7,9 +7,9 @@
 The call has the signature of diffusers' pipeline of the same name.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,8 @@ from vqlearn.checkpoints.shipped import resolve
 from vqlearn.diffusion.guidance import guide, truncate
 from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.process import MaskAndReplace
-from vqlearn.diffusion.sampler import Denoise, Generators, all_masked, levels_to_visit, sample
+from vqlearn.diffusion.randomness import Generators
+from vqlearn.diffusion.sampler import Denoise, all_masked, levels_to_visit, sample
 from vqlearn.diffusion.schedule import ScheduleConfig, build_schedule
 from vqlearn.tokens.vqvae import VQVAE
 from vqlearn.transformer.denoiser import Denoiser
@@ -33,6 +34,7 @@ from vqlearn.transformer.text import NullText, TextEncoder, null_states
 
 Callback = Callable[[int, int, Tensor], Any]
 OUTPUT_TYPES = ("pil", "np")
+MAX_GUIDANCE = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,6 +201,9 @@ def _check_parts_fit(networks: Networks, schedule: ScheduleConfig) -> None:
     if null.learnable:
         facts.append(("width of the null text", null.hidden_size, encoder.width))
         facts.append(("length of the null text", null.length, encoder.length))
+    words, room = len(encoder.tokenizer), encoder.model.config.vocab_size
+    if words > room:
+        raise ValueError(f"the tokenizer has {words} words; allowed: {room}, the text encoder's")
     for name, seen, allowed in facts:
         if seen != allowed:
             raise ValueError(f"{name}: {seen}; allowed: {allowed}")
@@ -220,10 +225,10 @@ def _as_prompts(prompt: str | list[str]) -> list[str]:
 
 def _check_numbers(guidance_scale: float, truncation_rate: float) -> None:
     for name, value in (("guidance_scale", guidance_scale), ("truncation_rate", truncation_rate)):
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"{name} is {value!r}; allowed: a number")
-    if not math.isfinite(guidance_scale):
-        raise ValueError(f"guidance_scale is {guidance_scale}; allowed: a finite number")
+    if not abs(guidance_scale) <= MAX_GUIDANCE:
+        raise ValueError(f"guidance_scale is {guidance_scale}; allowed: up to {MAX_GUIDANCE}")
     if not 0 < truncation_rate <= 1:
         raise ValueError(f"truncation_rate is {truncation_rate}; allowed: above 0, up to 1")
 
@@ -243,7 +248,7 @@ def _check_generator(generator: Generators) -> None:
 
 
 def _check_integer(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} is {value!r}; allowed: a whole number")
 
 

@@ -12,13 +12,11 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from tqdm.auto import tqdm
-from transformers import CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.data.scenes import SceneBatch, scene_batch
@@ -28,6 +26,7 @@ from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import build_schedule, released
 from vqlearn.tokens.quantizer import CodebookEMA, Quantized
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
+from vqlearn.transformer.contrastive import ContrastivePair
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 from vqlearn.transformer.text import (
     NullText,
@@ -47,10 +46,10 @@ VQVAE_CONFIG = VQVAEConfig(
     layers_per_block=1,
     latent_channels=32,
     vq_embed_dim=16,
-    num_vq_embeddings=256,
+    num_vq_embeddings=64,
     norm_num_groups=8,
-    encoder_attention_levels=(2,),
-    decoder_attention_levels=(2,),
+    encoder_attention_levels=(),
+    decoder_attention_levels=(),
 )
 DENOISER_CONFIG = DenoiserConfig(
     num_attention_heads=6,
@@ -84,9 +83,9 @@ class Recipe:
 
 
 RECIPES = {
-    "tokens": Recipe(steps=4000, batch_size=32, learning_rate=2e-3),
+    "tokens": Recipe(steps=1200, batch_size=32, learning_rate=2e-3),
     "text": Recipe(steps=600, batch_size=64, learning_rate=1e-3),
-    "diffusion": Recipe(steps=6000, batch_size=64, learning_rate=1.5e-3),
+    "diffusion": Recipe(steps=5500, batch_size=64, learning_rate=1.5e-3),
 }
 
 
@@ -118,41 +117,7 @@ def train_tokens(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None
     _fit(accelerator, model, recipe, "any", loss_of)
     if accelerator.is_main_process:
         files.save_vqvae(model.cpu(), folder)
-
-
-class ContrastivePair(nn.Module):
-    """A small CLIP: which of these captions belongs to which of these pictures?
-
-    Only its text half is kept. Source of the loss: Radford et al. 2021, figure 3.
-    """
-
-    def __init__(self, text_model: CLIPTextModel) -> None:
-        super().__init__()
-        width = text_model.config.projection_dim
-        self.text_model = text_model
-        self.text_projection = nn.Linear(width, width, bias=False)
-        self.picture_model = CLIPVisionModelWithProjection(
-            CLIPVisionConfig(
-                hidden_size=96,
-                intermediate_size=384,
-                num_hidden_layers=3,
-                num_attention_heads=4,
-                image_size=IMAGE_SIZE,
-                patch_size=4,
-                projection_dim=width,
-            )
-        )
-        self.log_scale = nn.Parameter(torch.tensor(1 / 0.07).log())
-
-    def forward(
-        self, pictures: Float[Tensor, "b 3 h w"], ids: Int[Tensor, "b l"]
-    ) -> Float[Tensor, ""]:
-        """The symmetric cross-entropy over the pictures and captions of one batch."""
-        seen = F.normalize(self.picture_model(pictures).image_embeds, dim=-1)
-        read = F.normalize(self.text_projection(self.text_model(ids).pooler_output), dim=-1)
-        similarity = self.log_scale.clamp(max=math.log(100)).exp() * seen @ read.T
-        own = torch.arange(len(ids), device=ids.device)
-        return (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2
+    accelerator.wait_for_everyone()
 
 
 def train_text(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
@@ -163,12 +128,12 @@ def train_text(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
     set_seed(recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     captions = scene_batch(2000, generator=generator, composition="seen").captions
-    tokenizer = build_tokenizer(captions, vocab_size=620, max_length=28)
+    tokenizer = build_tokenizer(captions, vocab_size=620, max_length=32)
     text_model = build_text_model(
         tokenizer, width=DENOISER_CONFIG.cross_attention_dim, layers=2, heads=4
     )
     encoder = TextEncoder(tokenizer, text_model)
-    model = ContrastivePair(text_model).to(accelerator.device)
+    model = ContrastivePair(text_model, IMAGE_SIZE).to(accelerator.device)
 
     def loss_of(network: nn.Module, batch: SceneBatch, index: int) -> Tensor:
         pictures = (2 * batch.images - 1).to(accelerator.device)
@@ -177,6 +142,7 @@ def train_text(folder: Path, recipe: Recipe, accelerator: Accelerator) -> None:
     _fit(accelerator, model, recipe, "seen", loss_of)
     if accelerator.is_main_process:
         files.save_text_encoder(encoder.cpu(), folder)
+    accelerator.wait_for_everyone()
 
 
 class ConditionalDenoiser(nn.Module):
@@ -187,10 +153,15 @@ class ConditionalDenoiser(nn.Module):
         self.denoiser, self.null_text = denoiser, null_text
 
     def forward(
-        self, x_t: Int[Tensor, "b n"], t: Int[Tensor, " b"], text: Float[Tensor, "b l c"]
+        self,
+        x_t: Int[Tensor, "b n"],
+        t: Int[Tensor, " b"],
+        text: Float[Tensor, "b l c"],
+        generator: torch.Generator,
     ) -> Float[Tensor, "b n k"]:
         """Logits of the clean tokens; one caption in ten is replaced by "no sentence"."""
-        text = drop_captions(text, self.null_text(len(text)), CAPTION_DROPOUT)
+        null = self.null_text(len(text))
+        text = drop_captions(text, null, CAPTION_DROPOUT, generator=generator)
         return self.denoiser(x_t, t, text)
 
 
@@ -207,12 +178,13 @@ def train_diffusion(folder: Path, recipe: Recipe, accelerator: Accelerator) -> N
     schedule = released(vqvae.config.num_vq_embeddings, NUM_TIMESTEPS)
     process = MaskAndReplace(build_schedule(schedule))
     model = ConditionalDenoiser(denoiser, null_text).to(accelerator.device)
+    noise = _generator(recipe, accelerator, 1)
 
     def loss_of(network: nn.Module, batch: SceneBatch, index: int) -> Tensor:
         x_0 = vqvae.encode((2 * batch.images - 1).to(accelerator.device))
-        t = torch.randint(1, NUM_TIMESTEPS + 1, (len(x_0),))
-        x_t = process.corrupt(x_0, t)
-        logits = network(x_t, t.to(x_t.device), encoder(batch.captions))
+        t = torch.randint(1, NUM_TIMESTEPS + 1, (len(x_0),), generator=noise)
+        x_t = process.corrupt(x_0, t, generator=noise)
+        logits = network(x_t, t.to(x_t.device), encoder(batch.captions), noise)
         return training_loss(process, log_normalise(logits), (x_0, x_t), t).total.mean()
 
     _fit(accelerator, model, recipe, "seen", loss_of)
@@ -221,6 +193,7 @@ def train_diffusion(folder: Path, recipe: Recipe, accelerator: Accelerator) -> N
         files.save_null_text(null_text.cpu(), folder)
         files.save_schedule(schedule, folder)
         files.write_index(folder)
+    accelerator.wait_for_everyone()
 
 
 STAGES = {"tokens": train_tokens, "text": train_text, "diffusion": train_diffusion}
@@ -230,12 +203,12 @@ LossOf = Callable[[nn.Module, SceneBatch, int], Tensor]
 def _fit(
     accelerator: Accelerator, model: nn.Module, recipe: Recipe, composition: str, loss_of: LossOf
 ) -> None:
-    """AdamW, warm-up and cosine, clipped gradients: the loop that all stages share."""
+    """Adam, warm-up and cosine, clipped gradients: the loop that all stages share."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
-    optimizer = torch.optim.AdamW(weights, recipe.learning_rate, betas=(0.9, 0.96))
+    optimizer = torch.optim.Adam(weights, recipe.learning_rate, betas=(0.9, 0.96))
     rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: _warm_up_and_cosine(i, recipe))
     network, optimizer = accelerator.prepare(model.train(), optimizer)
-    stream = _batches(recipe, accelerator.process_index, composition)
+    stream = _batches(recipe, _generator(recipe, accelerator, 0), composition)
     is_main = accelerator.is_main_process
     bar = tqdm(islice(stream, recipe.steps), total=recipe.steps, disable=not is_main)
     for index, batch in enumerate(bar):
@@ -249,9 +222,14 @@ def _fit(
             bar.set_postfix(loss=f"{loss.item():.4f}")
 
 
-def _batches(recipe: Recipe, rank: int, composition: str) -> Iterator[SceneBatch]:
-    """New scenes for ever; every process draws its own."""
-    generator = torch.Generator().manual_seed(1_000_003 * recipe.seed + rank)
+def _generator(recipe: Recipe, accelerator: Accelerator, stream: int) -> torch.Generator:
+    """The chance of one process: stream 0 draws its scenes, stream 1 its noise."""
+    seed = 1_000_003 * recipe.seed + 2 * accelerator.process_index + stream
+    return torch.Generator().manual_seed(seed)
+
+
+def _batches(recipe: Recipe, generator: torch.Generator, composition: str) -> Iterator[SceneBatch]:
+    """New scenes for ever."""
     while True:
         yield scene_batch(
             recipe.batch_size,
@@ -267,16 +245,22 @@ def _warm_up_and_cosine(index: int, recipe: Recipe) -> float:
     return min(1.0, (index + 1) / recipe.warmup_steps) * (0.05 + 0.95 * cosine)
 
 
+WRITES = {  # the file that each stage writes last, and those of the stages built on it
+    "tokens": ("vqvae/config.json", "transformer/config.json"),
+    "text": ("tokenizer/tokenizer.json", "transformer/config.json"),
+    "diffusion": ("transformer/config.json",),
+}
+
+
 def refuse_to_overwrite(folder: Path, stages: list[str]) -> None:
-    """Raise `FileExistsError` if the folder already holds what one of these stages writes."""
-    results = {
-        "tokens": files.VQVAE_FOLDER,
-        "text": files.TEXT_FOLDER,
-        "diffusion": files.DENOISER_FOLDER,
-    }
+    """Make the folder; refuse it if it holds a result of these stages or one built on them.
+
+    Raises `FileExistsError`, or another `OSError` if the folder cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     for stage in stages:
-        result = folder / results[stage]
-        if result.exists():
-            raise FileExistsError(
-                f"{result} is there already; delete it or choose another folder with --out"
-            )
+        for result in WRITES[stage]:
+            if (folder / result).exists():
+                raise FileExistsError(
+                    f"{folder / result} is there already; choose another folder with --out"
+                )

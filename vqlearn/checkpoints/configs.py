@@ -6,6 +6,7 @@ the one value that is built here, and the error says so. Keys that change nothin
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from types import NoneType
 from typing import Any
 
 from vqlearn.diffusion.schedule import ScheduleConfig
@@ -56,15 +57,15 @@ def read_vqvae_config(values: Values) -> VQVAEConfig:
     for name, types in (("down_block_types", down), ("up_block_types", up)):
         if len(types) != len(channels):
             raise ValueError(f"{name} has {len(types)} entries; allowed: {len(channels)}")
-    names = tuple(VQVAE_DEFAULTS)
-    return VQVAEConfig(
-        block_out_channels=channels,
-        latent_channels=latent_channels,
-        vq_embed_dim=values.get("vq_embed_dim") or latent_channels,
-        encoder_attention_levels=_attention_levels(down, ENCODER_BLOCKS),
-        decoder_attention_levels=_attention_levels(up[::-1], DECODER_BLOCKS),
-        **{name: values.get(name, VQVAE_DEFAULTS[name]) for name in names},
-    )
+    ours = {
+        **VQVAE_DEFAULTS,
+        **values,
+        "block_out_channels": channels,
+        "vq_embed_dim": values.get("vq_embed_dim") or latent_channels,
+        "encoder_attention_levels": _attention_levels(down, ENCODER_BLOCKS),
+        "decoder_attention_levels": _attention_levels(up[::-1], DECODER_BLOCKS),
+    }
+    return _read(VQVAEConfig, ours, {})
 
 
 def write_vqvae_config(config: VQVAEConfig) -> dict[str, Any]:
@@ -137,9 +138,26 @@ def _check_fixed(values: Values, fixed: Mapping[str, tuple]) -> None:
             raise ValueError(f"{key} is {values[key]!r}; allowed: {', '.join(map(repr, allowed))}")
 
 
+KINDS_OF_VALUES = {
+    int: (int,),
+    bool: (bool,),
+    float: (int, float),
+    tuple[int, ...]: (tuple,),
+    int | None: (int, NoneType),
+}
+
+
 def _read(kind: type, values: Values, defaults: Values) -> Any:
-    names = [field.name for field in fields(kind)]
-    return kind(**{name: _required({**defaults, **values}, name) for name in names})
+    """The dataclass `kind` from a JSON object. JSON knows no types, so they are checked here."""
+    values = {**defaults, **values}
+    arguments = {field.name: _required(values, field.name) for field in fields(kind)}
+    for field in fields(kind):
+        value, allowed = arguments[field.name], KINDS_OF_VALUES[field.type]
+        whole = not isinstance(value, tuple) or all(type(entry) is int for entry in value)
+        if type(value) not in allowed or not whole:
+            names = " or ".join(t.__name__ for t in allowed)
+            raise ValueError(f"{field.name} is {value!r}; allowed: {names}")
+    return kind(**arguments)
 
 
 def _required(values: Values, key: str) -> Any:

@@ -41,6 +41,7 @@ SCHEDULE_FOLDER = "scheduler"
 TEXT_FOLDER = "text_encoder"
 TOKENIZER_FOLDER = "tokenizer"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+TEXT_WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model_index.json"
 INDEX = {
     "_class_name": "VQDiffusionPipeline",
@@ -120,18 +121,23 @@ def save_schedule(config: ScheduleConfig, folder: Path) -> None:
 
 def load_text_encoder(folder: Path) -> TextEncoder:
     """Tokenizer and CLIP text model, frozen, in the dtype of the file."""
-    for name in (TEXT_FOLDER, TOKENIZER_FOLDER):
-        if not (folder / name).is_dir():
-            raise CheckpointError(f"there is no folder {str(folder / name)!r}")
+    _read_json(folder / TEXT_FOLDER / "config.json")
+    names = {path.name for path in (folder / TOKENIZER_FOLDER).glob("*")}
+    if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
+        raise CheckpointError(
+            f"{folder / TOKENIZER_FOLDER} holds {sorted(names)}; "
+            "allowed: tokenizer.json, or vocab.json and merges.txt"
+        )
+    dtype = _dtype_of(_read_weights(folder / TEXT_FOLDER / TEXT_WEIGHTS_FILE))
     try:
         with _quietly():
             tokenizer = CLIPTokenizer.from_pretrained(folder / TOKENIZER_FOLDER)
             model, report = CLIPTextModel.from_pretrained(
-                folder / TEXT_FOLDER, dtype="auto", output_loading_info=True
+                folder / TEXT_FOLDER, dtype=dtype, output_loading_info=True
             )
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # transformers raises a dozen kinds for what a file can hold
         raise CheckpointError(
-            f"{folder / TEXT_FOLDER} and {TOKENIZER_FOLDER}/ cannot be read: {error}"
+            f"{folder / TEXT_FOLDER} or {TOKENIZER_FOLDER}/ cannot be used: {error}"
         ) from error
     if report["missing_keys"]:
         missing = sorted(report["missing_keys"])
@@ -165,8 +171,9 @@ def _save(module: nn.Module, folder: Path, values: dict[str, Any], table: Table 
     state = {name: value.contiguous() for name, value in module.state_dict().items()}
     if table is not None:
         state = rename_to_diffusers(state, table)
-    _write_json(folder / "config.json", values)
+    folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / WEIGHTS_FILE, metadata={"format": "pt"})
+    _write_json(folder / "config.json", values)  # last: with it, the part is whole
 
 
 def _check_weights(file: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -177,6 +184,8 @@ def _check_weights(file: Path, found: dict[str, Tensor], expected: dict[str, Ten
             f"{missing[:3]}, {len(extra)} are unknown {extra[:3]}"
         )
     for name, value in expected.items():
+        if not found[name].is_floating_point():
+            raise CheckpointError(f"{file}: {name} is {found[name].dtype}; allowed: a float type")
         if found[name].shape != value.shape:
             raise CheckpointError(
                 f"{file}: {name} has the shape {tuple(found[name].shape)}; "
@@ -216,6 +225,10 @@ def _read_weights(file: Path) -> dict[str, Tensor]:
         return load_file(file)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{file} is damaged: {error}") from error
+
+
+def _dtype_of(weights: dict[str, Tensor]) -> torch.dtype:
+    return next(w.dtype for w in weights.values() if w.is_floating_point())
 
 
 @contextmanager

@@ -5,17 +5,14 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from vqlearn.diffusion.randomness import finest_float
+
 IMPOSSIBLE = -torch.inf
 
 
 def at_least_float32(values: Tensor) -> Tensor:
     """Half precision becomes float32; float32 and float64 stay as they are."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
-def finest_float(device: torch.device) -> torch.dtype:
-    """float64, except on MPS, which has none."""
-    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def log_add(a: Tensor, b: Tensor) -> Tensor:

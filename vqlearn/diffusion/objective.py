@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vqlearn.diffusion.logmath import kl_divergence
 from vqlearn.diffusion.process import Process
+from vqlearn.diffusion.randomness import finest_float
 from vqlearn.diffusion.sampler import Denoise
 
 
@@ -49,8 +50,9 @@ def prior_term(process: Process, x_0: Int[Tensor, "b n"]) -> Float[Tensor, "b n"
 
     No network can change it, so training leaves it out; a bound must not.
     """
-    log_q = process.log_marginal(x_0, process.num_timesteps, dtype=torch.float64)
-    return kl_divergence(log_q, process.log_prior().to(x_0.device))
+    dtype = finest_float(x_0.device)
+    log_q = process.log_marginal(x_0, process.num_timesteps, dtype=dtype)
+    return kl_divergence(log_q, process.log_prior().to(x_0.device, dtype))
 
 
 def training_loss(

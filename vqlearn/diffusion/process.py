@@ -19,11 +19,11 @@ from torch import Tensor
 from vqlearn.diffusion.logmath import (
     IMPOSSIBLE,
     at_least_float32,
-    finest_float,
     log_add,
     log_normalise,
     log_one_hot,
 )
+from vqlearn.diffusion.randomness import Generators, finest_float, uniform
 from vqlearn.diffusion.schedule import Schedule
 
 Level = int | Int[Tensor, " b"]
@@ -41,7 +41,7 @@ class Process(Protocol):
     num_codes: int
     num_classes: int
 
-    def corrupt(self, x_0: Tensor, t: Level, *, generator: torch.Generator | None) -> Tensor:
+    def corrupt(self, x_0: Tensor, t: Level, *, generator: Generators) -> Tensor:
         """Draw x_t ~ q(x_t | x_0), shape (b, n)."""
 
     def log_marginal(self, x_0: Tensor, t: Level, *, dtype: torch.dtype) -> Tensor:
@@ -68,6 +68,8 @@ class MaskAndReplace:
     With `schedule.multinomial` (no masks) and `schedule.absorbing` (no replacements) it is also
     its two corners. MASK has the index K, the last class.
 
+    Tokens outside their range raise `ValueError`; it is looked at on the CPU only.
+
     Source: Gu et al. 2022, section 4. Tested against enumeration in exact fractions in
     `tests/test_process.py`.
     """
@@ -80,17 +82,18 @@ class MaskAndReplace:
         self.mask = schedule.num_codes
 
     def corrupt(
-        self, x_0: Int[Tensor, "b n"], t: Level, *, generator: torch.Generator | None = None
+        self, x_0: Int[Tensor, "b n"], t: Level, *, generator: Generators = None
     ) -> Int[Tensor, "b n"]:
         """Draw x_t ~ q(x_t | x_0): what does an image look like at level t?
 
         One random number decides (mask, replace or keep), one names the replacement. The law
         that is drawn from is `log_marginal`. Raises `ValueError` if t is not in 0..T.
         """
-        shape, device, dtype = x_0.shape, x_0.device, finest_float(x_0.device)
-        _, beta_bar, gamma_bar = self._at(t, device, dtype)
-        fate = torch.rand(shape, generator=generator, device=device, dtype=dtype)
-        code = torch.randint(self.num_codes, shape, generator=generator, device=device)
+        device = x_0.device
+        _check_tokens("x_0", x_0, self.num_codes)
+        _, beta_bar, gamma_bar = self._at(t, device, finest_float(device))
+        fate, other = uniform((*x_0.shape, 2), device, generator=generator).unbind(dim=-1)
+        code = (other * self.num_codes).long()
         replaced = torch.where(fate < gamma_bar + self.num_codes * beta_bar, code, x_0)
         return torch.where(fate < gamma_bar, self.mask, replaced)
 
@@ -102,6 +105,7 @@ class MaskAndReplace:
         $q(x_t = j \mid x_0) = \bar\alpha_t [j = x_0] + \bar\beta_t$ and
         $q(\mathrm{MASK} \mid x_0) = \bar\gamma_t$.
         """
+        _check_tokens("x_0", x_0, self.num_codes)
         log_codes = self.log_likelihood(x_0, t, dtype=dtype)
         (log_mask,) = _log_like(log_codes, self._at(t)[2])
         return torch.cat([log_codes, log_mask.expand(*x_0.shape, 1)], dim=-1)
@@ -114,6 +118,7 @@ class MaskAndReplace:
         $q(x_t = i \mid x_0 = k) = \bar\alpha_t [k = i] + \bar\beta_t$; for a masked token it is
         $\bar\gamma_t$ whatever k is.
         """
+        _check_tokens("x_t", x_t, self.num_classes)
         alpha_bar, beta_bar, gamma_bar = self._at(t)
         like = torch.empty(0, dtype=dtype, device=x_t.device)
         same, other, masked = _log_like(like, alpha_bar + beta_bar, beta_bar, gamma_bar)
@@ -134,6 +139,7 @@ class MaskAndReplace:
 
         $q(x_s \mid x_t, x_0) \propto q(x_t \mid x_s)\, q(x_s \mid x_0)$: Bayes' rule.
         """
+        _check_tokens("x_0", x_0, self.num_codes)
         return self.log_reverse(log_one_hot(x_0, self.num_codes, dtype), x_t, s, t)
 
     def log_reverse(
@@ -149,6 +155,7 @@ class MaskAndReplace:
         belief says. Raises `ValueError` unless 0 <= s < t <= T, and for a masked token at a level
         where $\bar\gamma_t = 0$.
         """
+        _check_tokens("x_t", x_t, self.num_classes)
         log_belief = at_least_float32(log_belief)
         is_mask = rearrange(x_t == self.mask, "b n -> b n 1")
         seen = rearrange(x_t, "b n -> b n 1").masked_fill(is_mask, 0)  # any code: not used
@@ -240,6 +247,15 @@ class MaskAndReplace:
                     f"x_t holds MASK (class {self.mask}) at a level where nothing is masked; "
                     f"allowed: 0 to {self.mask - 1}"
                 )
+
+
+def _check_tokens(name: str, tokens: Tensor, count: int) -> None:
+    """Refuse tokens outside 0..count - 1; on the CPU only, since a GPU would have to wait."""
+    if tokens.device.type == "cpu" and ((tokens < 0) | (tokens >= count)).any():
+        raise ValueError(
+            f"{name} holds {tokens.min().item()} to {tokens.max().item()}; "
+            f"allowed: 0 to {count - 1}"
+        )
 
 
 def _mix_over_belief(

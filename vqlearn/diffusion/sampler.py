@@ -12,10 +12,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vqlearn.diffusion.logmath import finest_float
 from vqlearn.diffusion.process import Process
+from vqlearn.diffusion.randomness import Generators, finest_float, uniform
 
-Generators = torch.Generator | Sequence[torch.Generator] | None
 Denoise = Callable[[Int[Tensor, "b n"], int], Float[Tensor, "b n k"]]
 """denoise(x_t, t): normalised log p(x_0 | x_t) over the K codes."""
 
@@ -39,15 +38,17 @@ def draw(
     exceeds u. It is done in float64, since float32 noise loses the tails of a long list. (MPS has
     no float64; there it is float32.)
 
-    A list of generators has one entry for each row, and makes every row independent of the rest
-    of the batch. Raises `ValueError` if their number is not b.
+    Generators: see `randomness.uniform`. Raises `ValueError` if a row has no finite mass, which
+    means that NaN came out of the denoiser (checked on the CPU only).
     """
-    precise = log_probabilities.to(finest_float(log_probabilities.device))
-    cumulative = precise.exp().cumsum(dim=-1)
+    device = log_probabilities.device
+    cumulative = log_probabilities.to(finest_float(device)).exp().cumsum(dim=-1)
     total = cumulative[..., -1:].contiguous()
-    uniform = _uniform(log_probabilities.shape[:2], total, generator)
+    if device.type == "cpu" and not total.isfinite().all():
+        raise ValueError("a token has no finite probabilities; do the weights hold NaN?")
+    share = uniform(log_probabilities.shape[:2], device, generator=generator)[..., None]
     below_total = torch.nextafter(total, torch.zeros_like(total))
-    threshold = torch.minimum(uniform[..., None] * total, below_total)
+    threshold = torch.minimum(share * total, below_total)
     return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
 
 
@@ -90,14 +91,3 @@ def all_masked(
 ) -> Int[Tensor, "b n"]:
     """The usual start: every token is MASK, the last class."""
     return torch.full(shape, process.num_classes - 1, device=device)
-
-
-def _uniform(shape: torch.Size, like: Tensor, generator: Generators) -> Tensor:
-    """Uniform numbers, drawn where the generator lives: a CPU seed means the same on a GPU."""
-    if isinstance(generator, Sequence):
-        if len(generator) != shape[0]:
-            raise ValueError(f"{len(generator)} generators for {shape[0]} images; allowed: one each")
-        return torch.stack([_uniform(shape[1:], like, one) for one in generator])
-    device = like.device if generator is None else generator.device
-    numbers = torch.rand(shape, generator=generator, device=device, dtype=like.dtype)
-    return numbers.to(like.device)

@@ -17,8 +17,7 @@ def twins() -> ExactWorld:
 
 
 def parity() -> ExactWorld:
-    """Four bits with an even number of ones: any three of them say nothing about their law,
-    and everything about the fourth."""
+    """Four bits with an even number of ones: any three are uniform, yet they decide the fourth."""
     table = torch.zeros(2, 2, 2, 2, dtype=torch.float64)
     for index in torch.cartesian_prod(*[torch.arange(2)] * 4):
         table[tuple(index)] = float(index.sum() % 2 == 0) / 8

@@ -131,7 +131,7 @@ class NullTextConfig:
     length: int | None = None
 
     def __post_init__(self):
-        if self.learnable and not (self.hidden_size and self.length):
+        if self.learnable and min(self.hidden_size or 0, self.length or 0) < 1:
             raise ValueError(
                 f"a learned null text needs hidden_size >= 1 and length >= 1, not "
                 f"{self.hidden_size} and {self.length}"
