@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from presets import remembering
 
 from vqlearn.diffusion import worlds
 from vqlearn.diffusion.exact_world import (
@@ -19,7 +20,6 @@ from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.sampler import all_masked, levels_to_visit, sample
 from vqlearn.diffusion.schedule import (
-    ScheduleConfig,
     absorbing,
     build_schedule,
     multinomial,
@@ -30,11 +30,6 @@ from vqlearn.diffusion.schedule import (
 STEPS = (1, 2, 4, 8, 16)
 PRESETS = {"released": released, "paper": paper, "absorbing": absorbing, "multinomial": multinomial}
 WITH_MASKS = ("released", "paper", "absorbing")
-
-
-def remembering(num_codes, num_timesteps):
-    """A schedule whose last level still knows 3 tokens in 10: its prior costs something."""
-    return ScheduleConfig(num_codes + 1, num_timesteps, 0.9, 0.3, 0.05, 0.5)
 
 
 def make_process(preset, num_codes, num_timesteps=16):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from presets import remembering
 
 from vqlearn.diffusion import exact_world, worlds
 from vqlearn.diffusion.logmath import log_normalise
@@ -13,7 +14,6 @@ from vqlearn.diffusion.objective import (
 )
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import (
-    ScheduleConfig,
     absorbing,
     build_schedule,
     multinomial,
@@ -111,11 +111,6 @@ def test_training_loss_has_finite_gradients_for_extreme_logits(preset):
     x_t = process.corrupt(x_0, t, generator=torch.Generator().manual_seed(1))
     training_loss(process, log_normalise(logits), (x_0, x_t), t).total.sum().backward()
     assert logits.grad.isfinite().all()
-
-
-def remembering(num_codes, num_timesteps):
-    """A schedule whose last level still knows 3 tokens in 10: its prior costs something."""
-    return ScheduleConfig(num_codes + 1, num_timesteps, 0.9, 0.3, 0.05, 0.5)
 
 
 @pytest.mark.parametrize("preset", [paper, absorbing, remembering])

@@ -1,5 +1,8 @@
 """Training: every stage runs, learns, freezes what it must, and loses nothing."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -136,6 +139,22 @@ def test_nothing_is_overwritten(small, tmp_path):
         train.refuse_to_overwrite(tmp_path / "other", ["tokens"])
     with pytest.raises(OSError, match="config"):
         train.refuse_to_overwrite(built_on_it / "config.json", ["tokens"])
+
+
+def test_two_processes_train_one_checkpoint(tmp_path):
+    """The command of the README, at full size, two batches a stage: it ends and can be loaded."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    train_all = ["-m", "vqlearn", "train", "--steps", "2", "--batch-size", "2"]
+    result = subprocess.run(
+        [*launch, *train_all, "--out", str(tmp_path / "both")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [str(tmp_path / "both")]
+    VQDiffusionPipeline.from_pretrained(tmp_path / "both")
 
 
 def test_a_stage_out_of_order_says_what_is_missing(small, tmp_path):

@@ -72,6 +72,7 @@ def train(
 
     Nothing is overwritten: a stage whose result is already in the folder is refused.
     """
+    import torch
     from accelerate import Accelerator
 
     from vqlearn.train import RECIPES, STAGES, refuse_to_overwrite
@@ -81,7 +82,8 @@ def train(
     changes = {name: value for name, value in changes.items() if value is not None}
     recipes = {name: replace(RECIPES[name], **changes) for name in names}
     refuse_to_overwrite(out, names)
-    accelerator = Accelerator()
+    # Without being told, accelerate does not join processes that have no GPU.
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
     for name in names:
         STAGES[name](out, recipes[name], accelerator)
     if accelerator.is_main_process:

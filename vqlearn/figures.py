@@ -16,8 +16,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from vqlearn.data.captions import parse
 from vqlearn.data.reader import prompt_accuracy
-from vqlearn.data.scenes import scene_batch
+from vqlearn.data.scenes import HELD_OUT_PAIRS, scene_batch
 from vqlearn.pipeline import VQDiffusionPipeline
 
 FIGURES = Path("figures")
@@ -26,6 +27,7 @@ PROMPTS = (
     "a large green ring left of a small yellow heart",
     "a small purple triangle on a white background",
     "a large orange cross on a black background",
+    "a large red heart on a grey background",
 )
 PICTURES_PER_PROMPT = 6
 STEPS = 25
@@ -42,22 +44,25 @@ def draw_prompts(pipeline: VQDiffusionPipeline, file: Path) -> None:
         generator=[torch.Generator().manual_seed(seed) for seed in range(count)],
         output_type="np",
     ).images
-    figure, rows = plt.subplots(len(PROMPTS), 1, figsize=(7.2, 6.2), layout="constrained")
+    figure, rows = plt.subplots(len(PROMPTS), 1, figsize=(7.2, 7.6), layout="constrained")
     for row, prompt in enumerate(PROMPTS):
         strip = images[row * PICTURES_PER_PROMPT : (row + 1) * PICTURES_PER_PROMPT]
-        _show_row(rows[row], strip, f"“{prompt}”")
+        never = [" ".join(o.pair) for o in parse(prompt).objects if o.pair in HELD_OUT_PAIRS]
+        note = f" (never seen in training: {', '.join(never)})" if never else ""
+        _show_row(rows[row], strip, f"“{prompt}”{note}")
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
 
 def draw_reconstructions(pipeline: VQDiffusionPipeline, file: Path) -> None:
-    """Scenes above, and the same scenes after a round trip through 64 tokens below."""
+    """Scenes above, and the same scenes after a round trip through their tokens below."""
     batch = scene_batch(8, generator=torch.Generator().manual_seed(7), composition="any")
     again = _round_trip(pipeline, batch.images)
+    side, codes = pipeline.denoiser.config.sample_size, pipeline.denoiser.config.num_codes
     figure, rows = plt.subplots(2, 1, figsize=(7.2, 2.4), layout="constrained")
     for axes, images, title in (
         (rows[0], batch.images, "scenes, 32 × 32 pixels"),
-        (rows[1], again, "decoded from 8 × 8 tokens of 256 codes"),
+        (rows[1], again, f"decoded from {side} × {side} tokens of {codes} codes"),
     ):
         _show_row(axes, rearrange(images, "b c h w -> b h w c").numpy(), title)
     figure.savefig(file, dpi=110)

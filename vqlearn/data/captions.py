@@ -64,6 +64,11 @@ class ObjectDescription:
     colour: str
     size: str | None
 
+    @property
+    def pair(self) -> tuple[str, str]:
+        """The (colour, shape) pair that may be held out."""
+        return self.colour, self.shape
+
 
 @dataclass(frozen=True)
 class Description:
