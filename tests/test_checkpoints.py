@@ -236,7 +236,7 @@ def test_a_config_survives_the_way_to_disk_and_back(folder):
         assert read(write(config)) == config
 
 
-def test_attention_levels_may_differ_between_encoder_and_decoder():
+def test_attention_resolutions_may_differ_between_encoder_and_decoder():
     values = {
         "block_out_channels": [4, 4, 8],
         "latent_channels": 4,
@@ -245,8 +245,8 @@ def test_attention_levels_may_differ_between_encoder_and_decoder():
         "up_block_types": ["AttnUpDecoderBlock2D", "UpDecoderBlock2D", "UpDecoderBlock2D"],
     }
     config = configs.read_vqvae_config(values)
-    assert config.encoder_attention_levels == (1,)
-    assert config.decoder_attention_levels == (2,)
+    assert config.encoder_attention_resolutions == (1,)
+    assert config.decoder_attention_resolutions == (2,)
     assert config.vq_embed_dim == 4
     written = configs.write_vqvae_config(config)
     assert written["down_block_types"] == values["down_block_types"]

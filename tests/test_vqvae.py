@@ -20,35 +20,39 @@ SMALL = VQVAEConfig(
     vq_embed_dim=5,
     num_vq_embeddings=16,
     norm_num_groups=4,
-    encoder_attention_levels=(1,),
-    decoder_attention_levels=(0, 1),
+    encoder_attention_resolutions=(1,),
+    decoder_attention_resolutions=(0, 1),
 )
 
 
 def random_config(seed):
     draw = random.Random(seed)
-    levels, groups = draw.randint(2, 4), draw.choice([1, 2, 3, 5, 7])
+    resolutions, groups = draw.randint(2, 4), draw.choice([1, 2, 3, 5, 7])
 
     return VQVAEConfig(
-        block_out_channels=tuple(groups * draw.randint(1, 4) for _ in range(levels)),
+        block_out_channels=tuple(groups * draw.randint(1, 4) for _ in range(resolutions)),
         layers_per_block=draw.randint(1, 3),
         latent_channels=draw.randint(1, 9),
         vq_embed_dim=draw.randint(1, 9),
         num_vq_embeddings=draw.randint(2, 40),
         norm_num_groups=groups,
-        encoder_attention_levels=tuple(i for i in range(levels) if draw.random() < 0.5),
-        decoder_attention_levels=tuple(i for i in range(levels) if draw.random() < 0.5),
+        encoder_attention_resolutions=tuple(i for i in range(resolutions) if draw.random() < 0.5),
+        decoder_attention_resolutions=tuple(i for i in range(resolutions) if draw.random() < 0.5),
     )
 
 
 def diffusers_network(config):
     from diffusers import VQModel
 
-    levels = range(len(config.block_out_channels))
+    resolutions = range(len(config.block_out_channels))
     down = [
-        ("Attn" * (i in config.encoder_attention_levels)) + "DownEncoderBlock2D" for i in levels
+        ("Attn" * (i in config.encoder_attention_resolutions)) + "DownEncoderBlock2D"
+        for i in resolutions
     ]
-    up = [("Attn" * (i in config.decoder_attention_levels)) + "UpDecoderBlock2D" for i in levels]
+    up = [
+        ("Attn" * (i in config.decoder_attention_resolutions)) + "UpDecoderBlock2D"
+        for i in resolutions
+    ]
     return VQModel(
         down_block_types=tuple(down),
         up_block_types=tuple(reversed(up)),
@@ -116,8 +120,8 @@ def test_the_released_size_has_the_released_number_of_parameters():
         vq_embed_dim=128,
         num_vq_embeddings=4096,
         norm_num_groups=32,
-        encoder_attention_levels=(3,),
-        decoder_attention_levels=(3,),
+        encoder_attention_resolutions=(3,),
+        decoder_attention_resolutions=(3,),
     )
     with torch.device("meta"):
         network = VQVAE(config)
@@ -140,7 +144,7 @@ def test_tokens_run_row_by_row():
 @torch.no_grad()
 def test_one_token_changes_the_picture_around_its_place():
     """Middle and normalisation see the whole picture, so the change is largest, not only, there."""
-    config = replace(SMALL, decoder_attention_levels=(), num_vq_embeddings=64)
+    config = replace(SMALL, decoder_attention_resolutions=(), num_vq_embeddings=64)
     network = make(config)
     tokens = torch.randint(64, (1, 16 * 12), generator=torch.Generator().manual_seed(0))
     before = network.decode(tokens, grid=(16, 12))
@@ -188,7 +192,7 @@ def test_bad_sizes_say_what_is_allowed(size):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"block_out_channels": ()}, "at least one level"),
+        ({"block_out_channels": ()}, "at least one resolution"),
         ({"block_out_channels": (8, 0)}, r"block_out_channels=\(8, 0\).*at least 1"),
         ({"layers_per_block": 0}, "layers_per_block=0.*at least 1"),
         ({"latent_channels": -3}, "latent_channels=-3.*at least 1"),
@@ -196,8 +200,14 @@ def test_bad_sizes_say_what_is_allowed(size):
         ({"num_vq_embeddings": 0}, "num_vq_embeddings=0.*at least 1"),
         ({"norm_num_groups": 0}, "norm_num_groups=0.*at least 1"),
         ({"norm_num_groups": 3}, "8 is not a multiple of norm_num_groups=3"),
-        ({"encoder_attention_levels": (2,)}, r"encoder_attention_levels=\(2,\): allowed 0 to 1"),
-        ({"decoder_attention_levels": (-1,)}, r"decoder_attention_levels=\(-1,\): allowed 0 to 1"),
+        (
+            {"encoder_attention_resolutions": (2,)},
+            r"encoder_attention_resolutions=\(2,\): allowed 0 to 1",
+        ),
+        (
+            {"decoder_attention_resolutions": (-1,)},
+            r"decoder_attention_resolutions=\(-1,\): allowed 0 to 1",
+        ),
     ],
 )
 def test_bad_configs_say_what_is_allowed(change, message):

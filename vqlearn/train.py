@@ -48,8 +48,8 @@ VQVAE_CONFIG = VQVAEConfig(
     vq_embed_dim=16,
     num_vq_embeddings=64,
     norm_num_groups=8,
-    encoder_attention_levels=(),
-    decoder_attention_levels=(),
+    encoder_attention_resolutions=(),
+    decoder_attention_resolutions=(),
 )
 DENOISER_CONFIG = DenoiserConfig(
     num_attention_heads=6,

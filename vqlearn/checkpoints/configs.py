@@ -62,8 +62,8 @@ def read_vqvae_config(values: Values) -> VQVAEConfig:
         **values,
         "block_out_channels": channels,
         "vq_embed_dim": values.get("vq_embed_dim") or latent_channels,
-        "encoder_attention_levels": _attention_levels(down, ENCODER_BLOCKS),
-        "decoder_attention_levels": _attention_levels(up[::-1], DECODER_BLOCKS),
+        "encoder_attention_resolutions": _attention_resolutions(down, ENCODER_BLOCKS),
+        "decoder_attention_resolutions": _attention_resolutions(up[::-1], DECODER_BLOCKS),
     }
     return _read(VQVAEConfig, ours, {})
 
@@ -71,13 +71,16 @@ def read_vqvae_config(values: Values) -> VQVAEConfig:
 def write_vqvae_config(config: VQVAEConfig) -> dict[str, Any]:
     """The `vqvae/config.json` that diffusers' `VQModel` reads."""
     values = asdict(config)
-    down, up = values.pop("encoder_attention_levels"), values.pop("decoder_attention_levels")
-    levels = range(len(config.block_out_channels))
+    down, up = (
+        values.pop("encoder_attention_resolutions"),
+        values.pop("decoder_attention_resolutions"),
+    )
+    indices = range(len(config.block_out_channels))
     return {
         "_class_name": "VQModel",
         **values,
-        "down_block_types": [ENCODER_BLOCKS[level in down] for level in levels],
-        "up_block_types": [DECODER_BLOCKS[level in up] for level in reversed(levels)],
+        "down_block_types": [ENCODER_BLOCKS[index in down] for index in indices],
+        "up_block_types": [DECODER_BLOCKS[index in up] for index in reversed(indices)],
     }
 
 
@@ -124,12 +127,12 @@ ENCODER_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")
 DECODER_BLOCKS = ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
 
 
-def _attention_levels(types: list[str], names: tuple[str, str]) -> tuple[int, ...]:
-    """At which levels, full resolution first, does the block type with attention stand?"""
+def _attention_resolutions(types: list[str], names: tuple[str, str]) -> tuple[int, ...]:
+    """At which resolutions, the full one first, does the block type with attention stand?"""
     for name in types:
         if name not in names:
             raise ValueError(f"block type {name!r} is unknown; allowed: {names[0]}, {names[1]}")
-    return tuple(level for level, name in enumerate(types) if name == names[1])
+    return tuple(index for index, name in enumerate(types) if name == names[1])
 
 
 def _check_fixed(values: Values, fixed: Mapping[str, tuple]) -> None:

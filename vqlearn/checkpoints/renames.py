@@ -60,7 +60,7 @@ VQVAE_ATTENTION = (("norm", "group_norm"), *ATTENTION)
 
 
 def _vqvae_half(half: str, blocks: str, resampling: tuple[str, str]) -> Table:
-    ours, theirs = f"{half}.levels.{{i}}", f"{half}.{blocks}.{{i}}"
+    ours, theirs = f"{half}.resolutions.{{i}}", f"{half}.{blocks}.{{i}}"
     middle, mid_block = f"{half}.middle", f"{half}.mid_block"
     return (
         (f"{half}.input", f"{half}.conv_in"),

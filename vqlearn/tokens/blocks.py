@@ -80,8 +80,8 @@ class Upsample(nn.Conv2d):
 
 
 @dataclass(frozen=True)
-class LevelShape:
-    """The size of one resolution level; `resample` says whether the level ends by resizing."""
+class ResolutionShape:
+    """The sizes of one resolution; `resample` says whether it ends by resizing."""
 
     in_channels: int
     out_channels: int
@@ -91,10 +91,10 @@ class LevelShape:
     resample: bool
 
 
-class Level(nn.Module):
-    """One resolution: residual blocks, each followed by attention where the level has it."""
+class Resolution(nn.Module):
+    """One resolution: residual blocks, each followed by attention where it has any."""
 
-    def __init__(self, shape: LevelShape):
+    def __init__(self, shape: ResolutionShape):
         super().__init__()
         widths = [shape.in_channels] + [shape.out_channels] * shape.layers
         self.residuals = nn.ModuleList(
@@ -111,10 +111,10 @@ class Level(nn.Module):
         return x
 
 
-class DownLevel(Level):
-    """A level of the encoder: all its layers, then half the size."""
+class DownResolution(Resolution):
+    """One resolution of the encoder: all its layers, then half the size."""
 
-    def __init__(self, shape: LevelShape):
+    def __init__(self, shape: ResolutionShape):
         super().__init__(shape)
         self.downsample = Downsample(shape.out_channels) if shape.resample else nn.Identity()
 
@@ -122,10 +122,10 @@ class DownLevel(Level):
         return self.downsample(super().forward(x))
 
 
-class UpLevel(Level):
-    """A level of the decoder: all its layers, then twice the size."""
+class UpResolution(Resolution):
+    """One resolution of the decoder: all its layers, then twice the size."""
 
-    def __init__(self, shape: LevelShape):
+    def __init__(self, shape: ResolutionShape):
         super().__init__(shape)
         self.upsample = Upsample(shape.out_channels) if shape.resample else nn.Identity()
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqlearn.tokens.blocks import DownLevel, LevelShape, Middle, UpLevel, group_norm
+from vqlearn.tokens.blocks import DownResolution, Middle, ResolutionShape, UpResolution, group_norm
 from vqlearn.tokens.quantizer import Quantized, VectorQuantizer
 
 
@@ -17,8 +17,8 @@ from vqlearn.tokens.quantizer import Quantized, VectorQuantizer
 class VQVAEConfig:
     """The eight numbers that fix the network, under diffusers' names where it has one.
 
-    Level 0 is the full resolution, in `block_out_channels` and in both attention lists; every
-    further level has half the height and width. The decoder has one more layer per level than
+    Resolution 0 is the full one, in `block_out_channels` and in both attention lists; each further
+    one has half the height and width. The decoder has one layer more at each resolution than
     `layers_per_block`. The middle block always has attention.
 
     Raises `ValueError` with the value seen and the values allowed.
@@ -31,12 +31,12 @@ class VQVAEConfig:
     vq_embed_dim: int
     num_vq_embeddings: int
     norm_num_groups: int
-    encoder_attention_levels: tuple[int, ...]
-    decoder_attention_levels: tuple[int, ...]
+    encoder_attention_resolutions: tuple[int, ...]
+    decoder_attention_resolutions: tuple[int, ...]
 
     def __post_init__(self):
         if not self.block_out_channels:
-            raise ValueError("block_out_channels=() is not allowed: at least one level")
+            raise ValueError("block_out_channels=() is not allowed: at least one resolution")
         for name, smallest in self._smallest_values():
             if smallest < 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not allowed: at least 1")
@@ -47,7 +47,7 @@ class VQVAEConfig:
                     f"of norm_num_groups={self.norm_num_groups}"
                 )
         deepest = len(self.block_out_channels) - 1
-        for name in ("encoder_attention_levels", "decoder_attention_levels"):
+        for name in ("encoder_attention_resolutions", "decoder_attention_resolutions"):
             if not set(getattr(self, name)) <= set(range(deepest + 1)):
                 raise ValueError(f"{name}={getattr(self, name)}: allowed 0 to {deepest}")
 
@@ -62,35 +62,35 @@ class VQVAEConfig:
         return 2 ** (len(self.block_out_channels) - 1)
 
 
-def encoder_levels(config: VQVAEConfig) -> list[LevelShape]:
-    """The encoder's levels, full resolution first; all but the last halve the picture."""
+def encoder_resolutions(config: VQVAEConfig) -> list[ResolutionShape]:
+    """The encoder's resolutions, the full one first; all but the last halve the picture."""
     widths, last = config.block_out_channels, len(config.block_out_channels) - 1
     return [
-        LevelShape(
-            in_channels=widths[max(level - 1, 0)],
-            out_channels=widths[level],
+        ResolutionShape(
+            in_channels=widths[max(index - 1, 0)],
+            out_channels=widths[index],
             layers=config.layers_per_block,
             groups=config.norm_num_groups,
-            attention=level in config.encoder_attention_levels,
-            resample=level < last,
+            attention=index in config.encoder_attention_resolutions,
+            resample=index < last,
         )
-        for level in range(last + 1)
+        for index in range(last + 1)
     ]
 
 
-def decoder_levels(config: VQVAEConfig) -> list[LevelShape]:
-    """The decoder's levels in computing order, smallest picture first; all but the last double."""
+def decoder_resolutions(config: VQVAEConfig) -> list[ResolutionShape]:
+    """The decoder's resolutions in computing order, smallest first; all but the last double."""
     widths, last = config.block_out_channels, len(config.block_out_channels) - 1
     return [
-        LevelShape(
-            in_channels=widths[min(level + 1, last)],
-            out_channels=widths[level],
+        ResolutionShape(
+            in_channels=widths[min(index + 1, last)],
+            out_channels=widths[index],
             layers=config.layers_per_block + 1,
             groups=config.norm_num_groups,
-            attention=level in config.decoder_attention_levels,
-            resample=level > 0,
+            attention=index in config.decoder_attention_resolutions,
+            resample=index > 0,
         )
-        for level in range(last, -1, -1)
+        for index in range(last, -1, -1)
     ]
 
 
@@ -101,15 +101,17 @@ class Encoder(nn.Module):
         super().__init__()
         widths, groups = config.block_out_channels, config.norm_num_groups
         self.input = nn.Conv2d(3, widths[0], 3, padding=1)
-        self.levels = nn.ModuleList(DownLevel(shape) for shape in encoder_levels(config))
+        self.resolutions = nn.ModuleList(
+            DownResolution(shape) for shape in encoder_resolutions(config)
+        )
         self.middle = Middle(widths[-1], groups)
         self.output_norm = group_norm(widths[-1], groups)
         self.output = nn.Conv2d(widths[-1], config.latent_channels, 3, padding=1)
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b c h w"]:
         x = self.input(images)  # (b, c_0, H, W)
-        for level in self.levels:
-            x = level(x)  # (b, c_i, H / 2^i, W / 2^i)
+        for resolution in self.resolutions:
+            x = resolution(x)  # (b, c_i, H / 2^i, W / 2^i)
         return self.output(F.silu(self.output_norm(self.middle(x))))
 
 
@@ -121,14 +123,16 @@ class Decoder(nn.Module):
         widths, groups = config.block_out_channels, config.norm_num_groups
         self.input = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1)
         self.middle = Middle(widths[-1], groups)
-        self.levels = nn.ModuleList(UpLevel(shape) for shape in decoder_levels(config))
+        self.resolutions = nn.ModuleList(
+            UpResolution(shape) for shape in decoder_resolutions(config)
+        )
         self.output_norm = group_norm(widths[0], groups)
         self.output = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, latents: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 3 H W"]:
         x = self.middle(self.input(latents))  # (b, c_last, h, w)
-        for level in self.levels:
-            x = level(x)  # twice as large after every level but the last
+        for resolution in self.resolutions:
+            x = resolution(x)  # twice as large after every resolution but the last
         return self.output(F.silu(self.output_norm(x)))
 
 
