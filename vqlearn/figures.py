@@ -31,7 +31,9 @@ PROMPTS = (
 )
 PICTURES_PER_PROMPT = 6
 STEPS = 25
+GUIDANCE = 2.0
 CEILING_PICTURES = 1000
+PROMPTS_MEASURED = 300
 
 
 def draw_prompts(pipeline: VQDiffusionPipeline, file: Path) -> None:
@@ -40,6 +42,7 @@ def draw_prompts(pipeline: VQDiffusionPipeline, file: Path) -> None:
     images = pipeline(
         list(PROMPTS),
         num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
         num_images_per_prompt=PICTURES_PER_PROMPT,
         generator=[torch.Generator().manual_seed(seed) for seed in range(count)],
         output_type="np",
@@ -81,25 +84,26 @@ def measure_ceiling(pipeline: VQDiffusionPipeline) -> dict[str, float]:
     mean_squared_error = (again - batch.images).square().mean().item()
     return {
         "pictures": CEILING_PICTURES,
-        "read_right": accuracy.right,
+        "right": accuracy.right,
         "unreadable": accuracy.unreadable,
         "psnr_db": round(-10 * np.log10(mean_squared_error).item(), 2),
     }
 
 
 def measure_prompts(pipeline: VQDiffusionPipeline, composition: str) -> dict[str, float]:
-    """How many of 100 generated pictures show what their sentence says?"""
+    """How many generated pictures show what their sentence says?"""
     generator = torch.Generator().manual_seed(13)
-    captions = scene_batch(100, generator=generator, composition=composition).captions
+    captions = scene_batch(PROMPTS_MEASURED, generator=generator, composition=composition).captions
     images = pipeline(
         captions,
         num_inference_steps=STEPS,
+        guidance_scale=GUIDANCE,
         generator=[torch.Generator().manual_seed(seed) for seed in range(len(captions))],
         output_type="np",
     ).images
     pictures = rearrange(torch.from_numpy(images), "b h w c -> b c h w")
     accuracy = prompt_accuracy(pictures, captions)
-    return {"prompts": 100, "right": accuracy.right, "unreadable": accuracy.unreadable}
+    return {"prompts": PROMPTS_MEASURED, "right": accuracy.right, "unreadable": accuracy.unreadable}
 
 
 @torch.no_grad()
