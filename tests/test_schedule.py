@@ -88,3 +88,13 @@ def test_numbers_out_of_range_are_named(numbers, message):
 def test_lines_that_describe_no_process_are_refused(lines):
     with pytest.raises(ValueError, match="allowed"):
         build_schedule(ScheduleConfig(5, 10, *lines))
+
+
+@pytest.mark.parametrize("num_timesteps", [3, 6, 7, 11, 30])
+def test_sixteen_digits_of_a_third_are_a_third(num_timesteps):
+    """1 - 1/T and 1/T as a file stores them may sum to 1 + 5e-17; no share may fall below 0."""
+    lost = 1 / num_timesteps
+    config = ScheduleConfig(5, num_timesteps, 1 - lost, 0.0, lost, 1.0)
+    schedule = build_schedule(config)
+    assert (schedule.beta_bar >= 0).all()
+    assert schedule.beta_bar.max() < 1e-15

@@ -127,18 +127,21 @@ def test_processes_draw_different_scenes_and_a_seed_repeats_them():
     assert not torch.equal(first, other)
 
 
-def test_nothing_is_overwritten(small, tmp_path):
+def test_nothing_is_overwritten(small, tmp_path, monkeypatch):
     train.train_tokens(tmp_path, small["tokens"], Accelerator(cpu=True))
     with pytest.raises(FileExistsError, match=r"vqvae/config.json is there already"):
         train.refuse_to_overwrite(tmp_path, ["tokens", "text"])
     train.refuse_to_overwrite(tmp_path, ["text", "diffusion"])
-    built_on_it = tmp_path / "other" / "transformer"
-    built_on_it.mkdir(parents=True)
-    (built_on_it / "config.json").touch()
-    with pytest.raises(FileExistsError, match=r"transformer/config.json is there already"):
+    built_on_it = tmp_path / "other" / "model_index.json"
+    built_on_it.parent.mkdir()
+    built_on_it.touch()
+    with pytest.raises(FileExistsError, match=r"model_index\.json is there already"):
         train.refuse_to_overwrite(tmp_path / "other", ["tokens"])
-    with pytest.raises(OSError, match="config"):
-        train.refuse_to_overwrite(built_on_it / "config.json", ["tokens"])
+    with pytest.raises(OSError, match="model_index"):
+        train.refuse_to_overwrite(built_on_it, ["tokens"])
+    monkeypatch.setattr(os, "access", lambda folder, mode: False)
+    with pytest.raises(PermissionError, match="cannot be written to"):
+        train.refuse_to_overwrite(tmp_path / "readonly", ["tokens"])
 
 
 def test_two_processes_train_one_checkpoint(tmp_path):

@@ -6,6 +6,7 @@ last the folder is a checkpoint. Everything runs through `accelerate`: on one CP
 """
 
 import math
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -189,9 +190,9 @@ def train_diffusion(folder: Path, recipe: Recipe, accelerator: Accelerator) -> N
 
     _fit(accelerator, model, recipe, "seen", loss_of)
     if accelerator.is_main_process:
-        files.save_denoiser(denoiser.cpu(), folder)
         files.save_null_text(null_text.cpu(), folder)
         files.save_schedule(schedule, folder)
+        files.save_denoiser(denoiser.cpu(), folder)
         files.write_index(folder)
     accelerator.wait_for_everyone()
 
@@ -246,18 +247,20 @@ def _warm_up_and_cosine(index: int, recipe: Recipe) -> float:
 
 
 WRITES = {  # the file that each stage writes last, and those of the stages built on it
-    "tokens": ("vqvae/config.json", "transformer/config.json"),
-    "text": ("tokenizer/tokenizer.json", "transformer/config.json"),
-    "diffusion": ("transformer/config.json",),
+    "tokens": ("vqvae/config.json", "model_index.json"),
+    "text": ("tokenizer/tokenizer.json", "model_index.json"),
+    "diffusion": ("model_index.json",),
 }
 
 
 def refuse_to_overwrite(folder: Path, stages: list[str]) -> None:
     """Make the folder; refuse it if it holds a result of these stages or one built on them.
 
-    Raises `FileExistsError`, or another `OSError` if the folder cannot be made.
+    Raises `FileExistsError`, or another `OSError` if the folder cannot be made or written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"{folder} cannot be written to; choose another folder with --out")
     for stage in stages:
         for result in WRITES[stage]:
             if (folder / result).exists():
