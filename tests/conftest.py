@@ -1,7 +1,7 @@
 """Every test runs with the array annotations of vqlearn checked at run time.
 
-Not those of `pipeline`, `cli` and `train`: they check what users pass by hand, and the tests want
-to see their messages.
+Not those of `pipeline`, `cli`, `training` and `evaluate`: they check what users pass by hand, and
+the tests want to see their messages.
 """
 
 from jaxtyping import install_import_hook

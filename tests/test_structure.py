@@ -19,10 +19,11 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "data": set(),
     "checkpoints": {"tokens", "diffusion", "transformer"},
     "pipeline": {"tokens", "diffusion", "transformer", "checkpoints"},
-    "train": {"tokens", "diffusion", "transformer", "data", "checkpoints"},
+    "training": {"tokens", "diffusion", "transformer", "data", "checkpoints"},
+    "evaluate": {"diffusion", "transformer", "data", "pipeline"},
     "grid": set(),
     "figures": {"data", "pipeline", "grid", "checkpoints", "tokens"},
-    "cli": {"pipeline", "train", "grid"},
+    "cli": {"pipeline", "training", "evaluate", "checkpoints", "grid"},
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -1,4 +1,4 @@
-"""The command `vqlearn`: generate pictures, train models. Errors are one line on stderr."""
+"""The command `vqlearn`: generate, train, evaluate. Errors are one line on stderr."""
 
 import sys
 from dataclasses import replace
@@ -22,6 +22,22 @@ class Stage(StrEnum):
     TEXT = "text"
     DIFFUSION = "diffusion"
     ALL = "all"
+
+
+class Schedule(StrEnum):
+    """The schedules that `vqlearn train diffusion` knows."""
+
+    RELEASED = "released"
+    PAPER = "paper"
+    ABSORBING = "absorbing"
+
+
+class Precision(StrEnum):
+    """What networks compute with; weights stay float32."""
+
+    NO = "no"
+    FP16 = "fp16"
+    BF16 = "bf16"
 
 
 @app.command()
@@ -64,30 +80,73 @@ def generate(
 def train(
     stage: Annotated[Stage, typer.Argument(help="Which network.")] = Stage.ALL,
     out: Annotated[Path, typer.Option(help="The checkpoint folder.")] = Path("runs/scenes"),
+    data: Annotated[str, typer.Option(help="scenes, or a folder with metadata.jsonl.")] = "scenes",
+    image_size: Annotated[int, typer.Option(help="Pixels of a side, a multiple of 4.")] = 32,
     steps: Annotated[int | None, typer.Option(help="Batches, instead of the recipe's.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures in a batch.")] = None,
+    save_every: Annotated[int | None, typer.Option(help="Steps between saved states.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
+    discriminator: Annotated[bool, typer.Option(help="Sharpen tokens with one.")] = False,
+    schedule: Annotated[Schedule, typer.Option(help="How tokens are hidden.")] = Schedule.RELEASED,
+    mixed_precision: Annotated[Precision | None, typer.Option(help="On a GPU.")] = None,
+    tensorboard: Annotated[bool, typer.Option(help="Write curves to OUT/logs.")] = False,
+    workers: Annotated[int, typer.Option(help="Processes that load batches in advance.")] = 0,
 ) -> None:
-    """Train on scenes: tokens, then text, then diffusion, in one folder.
+    """Train: tokens, then text, then diffusion, in one folder.
 
-    Nothing is overwritten: a stage whose result is already in the folder is refused.
+    Run it again after it was stopped, with the same options, and it goes on where it was. A stage
+    that is finished is kept as it is.
     """
-    import torch
-    from accelerate import Accelerator
+    from accelerate import PartialState
 
-    from vqlearn.train import RECIPES, STAGES, refuse_to_overwrite
+    from vqlearn.training.recipes import RECIPES
+    from vqlearn.training.stages import STAGES, Settings
+    from vqlearn.training.stages import train as train_stages
 
     names = list(STAGES) if stage is Stage.ALL else [stage.value]
-    changes = {"steps": steps, "batch_size": batch_size, "seed": seed}
+    changes = {"steps": steps, "batch_size": batch_size, "save_every": save_every, "seed": seed}
     changes = {name: value for name, value in changes.items() if value is not None}
     recipes = {name: replace(RECIPES[name], **changes) for name in names}
-    refuse_to_overwrite(out, names)
-    # Without being told, accelerate does not join processes that have no GPU.
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available())
-    for name in names:
-        STAGES[name](out, recipes[name], accelerator)
-    if accelerator.is_main_process:
+    options = {
+        "tokens": {"discriminator": discriminator},
+        "diffusion": {"schedule": schedule.value},
+    }
+    settings = Settings(out, data, image_size, mixed_precision, tensorboard, workers)
+    kept = train_stages(settings, recipes, options)
+    if PartialState().is_main_process:
+        for name in kept:
+            typer.echo(f"{name}: finished before, kept", err=True)
         typer.echo(out)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="A shipped checkpoint or a folder.")] = "scenes",
+    steps: Annotated[int, typer.Option(help="Calls of the denoiser, 1 to T.")] = 25,
+    prompts: Annotated[int, typer.Option(help="Sentences of each kind.")] = 300,
+    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")] = 2.0,
+    truncation: Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")] = 1.0,
+    out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
+) -> None:
+    """Count how many pictures of scenes show what their sentence says; prints JSON.
+
+    For seen and never seen compositions: the model, its ceiling, its floor, and its bound.
+    """
+    import json
+
+    from vqlearn.checkpoints.folder import load_clip
+    from vqlearn.checkpoints.shipped import resolve
+    from vqlearn.evaluate import Sampling
+    from vqlearn.evaluate import evaluate as measure
+    from vqlearn.pipeline import VQDiffusionPipeline
+
+    sampling = Sampling(steps, guidance, truncation, prompts)
+    pipeline = VQDiffusionPipeline.from_pretrained(model).to(_best_device())
+    report = json.dumps(measure(pipeline, load_clip(resolve(model)), sampling), indent=2)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(report + "\n", encoding="utf-8")
+    typer.echo(report)
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ class VQDiffusionPipeline:
         what is wrong with it.
         """
         folder = resolve(name_or_dir)
-        files.check_index(folder)
+        files.check(folder)
         networks = Networks(
             files.load_vqvae(folder),
             files.load_denoiser(folder),
@@ -100,7 +100,7 @@ class VQDiffusionPipeline:
         files.save_text_encoder(self.text_encoder, folder)
         files.save_null_text(self.null_text, folder)
         files.save_schedule(self.schedule, folder)
-        files.write_index(folder)
+        files.finish(folder)
 
     def to(self, *device_or_dtype: torch.device | str | torch.dtype) -> "VQDiffusionPipeline":
         """Move every network to a device, or convert it to a dtype, or both; returns itself."""
@@ -117,6 +117,11 @@ class VQDiffusionPipeline:
     def dtype(self) -> torch.dtype:
         """The dtype of the denoiser's weights."""
         return self.denoiser.to_logits.weight.dtype
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of a picture, in pixels."""
+        return self.denoiser.config.sample_size * self.vqvae.config.downsampling_factor
 
     @torch.no_grad()
     def __call__(

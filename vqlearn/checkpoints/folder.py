@@ -3,6 +3,7 @@
     model_index.json
     vqvae/  transformer/  learned_classifier_free_sampling_embeddings/   config.json, weights
     scheduler/  text_encoder/  tokenizer/
+    SHA256SUMS  clip/                                                       may be missing
 
 The same functions serve the shipped, the saved and the downloaded checkpoints. Nothing in a
 folder is ever imported or executed: the JSON files are data, the weights are safetensors.
@@ -18,10 +19,11 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
 from vqlearn.checkpoints import configs
+from vqlearn.checkpoints.digests import DigestError, check_digests, write_digests
 from vqlearn.checkpoints.renames import (
     DENOISER_RENAMES,
     VQVAE_RENAMES,
@@ -40,6 +42,7 @@ NULL_TEXT_FOLDER = "learned_classifier_free_sampling_embeddings"
 SCHEDULE_FOLDER = "scheduler"
 TEXT_FOLDER = "text_encoder"
 TOKENIZER_FOLDER = "tokenizer"
+CLIP_FOLDER = "clip"
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 TEXT_WEIGHTS_FILE = "model.safetensors"
 INDEX_FILE = "model_index.json"
@@ -54,12 +57,15 @@ INDEX = {
 }
 
 
+PARTS = (INDEX_FILE, CLIP_FOLDER, *(name for name in INDEX if not name.startswith("_")))
+
+
 class CheckpointError(ValueError):
     """The files of a checkpoint cannot be used. Says which file, what was seen, what is allowed."""
 
 
-def check_index(folder: Path) -> None:
-    """Is this folder a VQ-Diffusion checkpoint at all? Raises `CheckpointError` if not."""
+def check(folder: Path) -> None:
+    """Is this folder a whole and unchanged VQ-Diffusion checkpoint? `CheckpointError` if not."""
     if not folder.is_dir():
         raise CheckpointError(f"there is no folder {str(folder)!r}")
     found = _read_json(folder / INDEX_FILE).get("_class_name")
@@ -67,11 +73,16 @@ def check_index(folder: Path) -> None:
         raise CheckpointError(
             f"{folder / INDEX_FILE} describes a {found!r}; allowed: {INDEX['_class_name']!r}"
         )
+    try:
+        check_digests(folder, PARTS)
+    except DigestError as error:
+        raise CheckpointError(str(error)) from error
 
 
-def write_index(folder: Path) -> None:
-    """Write the file that names the parts of the checkpoint."""
+def finish(folder: Path) -> None:
+    """Write the file that names the parts of the checkpoint, then the digests of all its files."""
     _write_json(folder / INDEX_FILE, INDEX)
+    write_digests(folder, PARTS)
 
 
 def load_vqvae(folder: Path) -> VQVAE:
@@ -150,6 +161,23 @@ def save_text_encoder(encoder: TextEncoder, folder: Path) -> None:
     with _quietly():
         encoder.model.save_pretrained(folder / TEXT_FOLDER)
     encoder.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
+
+
+def load_clip(folder: Path) -> CLIPModel | None:
+    """The whole CLIP whose text half is the text encoder; None if the checkpoint has none."""
+    if not (folder / CLIP_FOLDER).is_dir():
+        return None
+    try:
+        with _quietly():
+            return CLIPModel.from_pretrained(folder / CLIP_FOLDER).eval()
+    except Exception as error:  # as in load_text_encoder
+        raise CheckpointError(f"{folder / CLIP_FOLDER} cannot be used: {error}") from error
+
+
+def save_clip(clip: CLIPModel, folder: Path) -> None:
+    """Write `clip/` as transformers reads it. Only scores are computed with it."""
+    with _quietly():
+        clip.save_pretrained(folder / CLIP_FOLDER)
 
 
 def _load(folder: Path, read: Callable, kind: Callable, table: Table | None) -> nn.Module:

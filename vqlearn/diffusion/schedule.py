@@ -68,6 +68,10 @@ def multinomial(num_codes: int, num_timesteps: int = 100) -> ScheduleConfig:
     return _lines_from_zero(num_codes, num_timesteps, Fraction(0))
 
 
+SCHEDULES = {"released": released, "paper": paper, "absorbing": absorbing}
+"""Those that begin from masks, by name: a function of the numbers of codes and of levels."""
+
+
 def _lines_from_zero(num_codes: int, num_timesteps: int, gamma_end: Fraction) -> ScheduleConfig:
     """Twelve decimals of 1/T, so that the shares still sum to 1 as decimals when 3 divides T."""
     lost = round(Fraction(1, num_timesteps), 12)

@@ -1,0 +1,95 @@
+"""A training that is killed goes on bit for bit, and only as the same training."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+
+from vqlearn.training.recipes import RECIPES
+from vqlearn.training.state import TrainingState
+
+COMMAND = [sys.executable, "-m", "vqlearn", "train", "--discriminator"]
+SIZE = ["--steps", "30", "--batch-size", "2", "--save-every", "1"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+
+def start(folder):
+    return subprocess.Popen(
+        [*COMMAND, *SIZE, "--out", str(folder)],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def steps_done(folder, stage):
+    states = (folder / ".training" / stage).glob("*")
+    return max((int(path.name) for path in states if path.name.isdigit()), default=0)
+
+
+def kill_in(stage, folder):
+    """Start, wait until this stage has written a state, and kill -9 without a warning."""
+    process = start(folder)
+    while steps_done(folder, stage) < 2:
+        assert process.poll() is None, f"{stage} ended before it could be killed"
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return steps_done(folder, stage)
+
+
+def test_killed_in_every_stage_it_ends_with_the_same_bytes(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait() == 0
+    for stage in ("tokens", "text", "diffusion"):
+        assert 2 <= kill_in(stage, killed) < 30
+    assert start(killed).wait() == 0
+    assert (killed / "SHA256SUMS").read_text() == (whole / "SHA256SUMS").read_text()
+    assert not list((killed / ".training").iterdir())
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """A state of step 7 that holds one weight."""
+    accelerator = Accelerator(cpu=True)
+    weight = torch.nn.Linear(1, 1)
+    accelerator.register_for_checkpointing(weight)
+    state = TrainingState(tmp_path, "tokens", accelerator)
+    state.save(7, RECIPES["tokens"], "scenes")
+    return state, weight
+
+
+def test_a_state_comes_back(stopped):
+    state, weight = stopped
+    before = weight.weight.detach().clone()
+    with torch.no_grad():
+        weight.weight.zero_()
+    assert state.resume(RECIPES["tokens"], "scenes") == 7
+    assert torch.equal(weight.weight, before)
+
+
+def test_an_unfinished_state_is_not_loaded_and_older_ones_go(stopped):
+    state, _ = stopped
+    (state.folder / "9.part").mkdir()
+    assert state.resume(RECIPES["tokens"], "scenes") == 7
+    state.save(9, RECIPES["tokens"], "scenes")
+    assert [path.name for path in state.folder.iterdir()] == ["9"]
+    state.forget()
+    assert not state.folder.exists()
+
+
+def test_another_recipe_or_other_data_is_refused(stopped):
+    state, _ = stopped
+    other = replace(RECIPES["tokens"], batch_size=7)
+    with pytest.raises(ValueError, match=r"batch_size 7 is not allowed: batch_size 32"):
+        state.resume(other, "scenes")
+    with pytest.raises(ValueError, match=r"data 'cats' is not allowed: data 'scenes'"):
+        state.resume(RECIPES["tokens"], "cats")
+    rarer = replace(RECIPES["tokens"], save_every=1000)
+    assert state.resume(rarer, "scenes") == 7

@@ -1,0 +1,306 @@
+"""Training: every stage runs, learns, freezes what it must, and loses nothing."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from PIL import Image
+from torch import nn
+
+from vqlearn import VQDiffusionPipeline
+from vqlearn.checkpoints import folder as files
+from vqlearn.data.batches import Scenes
+from vqlearn.data.captions import parse
+from vqlearn.data.scenes import HELD_OUT_PAIRS, scene_batch
+from vqlearn.tokens.vqvae import VQVAEConfig
+from vqlearn.training import diffusion, loop, recipes, stages, tokens
+from vqlearn.transformer.denoiser import DenoiserConfig
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate():
+    """accelerate keeps the precision of its first user for the whole process."""
+    yield
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Networks small enough to train in a test, of the same make."""
+
+    def denoiser_config(*, num_codes, grid_size, text_width):
+        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, grid_size, 100)
+
+    vqvae = VQVAEConfig((8, 8, 8), 1, 8, 4, 16, 4, (), ())
+    monkeypatch.setattr(tokens, "vqvae_config", lambda: vqvae)
+    monkeypatch.setattr(diffusion, "denoiser_config", denoiser_config)
+    return {n: replace(r, steps=3, batch_size=4) for n, r in recipes.RECIPES.items()}
+
+
+def run_of(folder, recipe, composition="seen"):
+    return loop.Run(folder, Scenes(32, composition), "scenes", recipe, Accelerator(cpu=True))
+
+
+def train(folder, wanted, **settings):
+    return stages.train(stages.Settings(folder, **settings), wanted, {})
+
+
+def test_the_three_stages_make_a_checkpoint_that_generates(small, tmp_path):
+    assert train(tmp_path, small) == []
+    pipeline = VQDiffusionPipeline.from_pretrained(tmp_path)
+    assert pipeline("a small red circle", num_inference_steps=2).images[0].size == (32, 32)
+    assert files.load_clip(tmp_path).config.vision_config.image_size == 32
+    texts = pipeline.text_encoder.model.state_dict(), files.load_clip(tmp_path).text_model
+    assert all(torch.equal(value, texts[0][name]) for name, value in texts[1].state_dict().items())
+
+
+def test_finished_stages_are_kept_and_a_base_is_not_changed_under_its_checkpoint(small, tmp_path):
+    train(tmp_path, small)
+    before = (tmp_path / "SHA256SUMS").read_bytes()
+    assert train(tmp_path, small) == ["tokens", "text", "diffusion"]
+    assert (tmp_path / "SHA256SUMS").read_bytes() == before
+    (tmp_path / "vqvae" / "config.json").unlink()
+    with pytest.raises(FileExistsError, match="built on other tokens"):
+        train(tmp_path, small)
+
+
+def test_a_folder_that_cannot_be_written_is_refused(small, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        train(tmp_path / "file", small)
+    monkeypatch.setattr(os, "access", lambda folder, mode: False)
+    with pytest.raises(PermissionError, match="cannot be written to"):
+        train(tmp_path / "readonly", small)
+
+
+def test_pictures_of_64_pixels(small, tmp_path):
+    train(tmp_path, small, image_size=64)
+    pipeline = VQDiffusionPipeline.from_pretrained(tmp_path)
+    assert pipeline("a red circle", num_inference_steps=1).images[0].size == (64, 64)
+    with pytest.raises(ValueError, match=r"image_size is 30; allowed: multiples of 4"):
+        stages.Settings(tmp_path, image_size=30)
+
+
+def test_a_folder_of_pictures_is_learned(small, tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    lines = []
+    for name in ("red", "blue"):
+        Image.new("RGB", (40, 50), name).save(pictures / f"{name}.png")
+        lines.append(json.dumps({"file_name": f"{name}.png", "text": f"all {name}"}))
+    (pictures / "metadata.jsonl").write_text("\n".join(lines))
+    train(tmp_path / "out", small, data=str(pictures))
+    VQDiffusionPipeline.from_pretrained(tmp_path / "out")
+    with pytest.raises(
+        FileNotFoundError, match=r"data is 'nowhere'; allowed: 'scenes', or a folder"
+    ):
+        train(tmp_path / "other", small, data="nowhere")
+
+
+@pytest.mark.parametrize("schedule", ["paper", "absorbing", "released"])
+def test_every_schedule_is_trained_and_written(small, tmp_path, schedule):
+    wanted = {name: small[name] for name in ("tokens", "text")}
+    train(tmp_path, wanted)
+    settings = stages.Settings(tmp_path)
+    recipe = {"diffusion": small["diffusion"]}
+    stages.train(settings, recipe, {"diffusion": {"schedule": schedule}})
+    written = files.load_schedule(tmp_path)
+    assert written == diffusion.SCHEDULES[schedule](16, 100)
+
+
+def test_mixed_precision_keeps_float32_weights(small, tmp_path):
+    train(tmp_path, small, mixed_precision="bf16")
+    pipeline = VQDiffusionPipeline.from_pretrained(tmp_path)
+    assert pipeline.dtype == torch.float32
+    assert all(weight.isfinite().all() for weight in pipeline.denoiser.parameters())
+
+
+def test_tensorboard_curves_are_written(small, tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(tmp_path, {"tokens": small["tokens"]}, tensorboard=True)
+    (log,) = (tmp_path / "logs" / "tokens").glob("events*")
+    events = accumulator.EventAccumulator(str(log)).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [0]
+
+
+def test_frozen_networks_get_no_gradient_and_do_not_move(small, tmp_path, monkeypatch):
+    train(tmp_path, {name: small[name] for name in ("tokens", "text")})
+    frozen = [files.load_vqvae(tmp_path), files.load_text_encoder(tmp_path)]
+    before = [{k: v.clone() for k, v in module.state_dict().items()} for module in frozen]
+    monkeypatch.setattr(files, "load_vqvae", lambda folder: frozen[0])
+    monkeypatch.setattr(files, "load_text_encoder", lambda folder: frozen[1])
+    train(tmp_path, {"diffusion": small["diffusion"]})
+    for module, weights in zip(frozen, before, strict=True):
+        for name, weight in module.named_parameters():
+            assert weight.grad is None, name
+            assert not weight.requires_grad, name
+        assert all(torch.equal(v, weights[k]) for k, v in module.state_dict().items())
+
+
+def test_the_null_states_learn_from_dropped_captions(small, tmp_path, monkeypatch):
+    """20 batches of 16 at 10 % dropout: no caption at all is dropped once in 10^14 runs."""
+    train(tmp_path, {name: small[name] for name in ("tokens", "text")})
+    trainee = diffusion.DiffusionTrainee(run_of(tmp_path, small["diffusion"]), "released")
+    before = trainee.network.null_text.embeddings.detach().clone()
+    recipe = replace(small["diffusion"], steps=20, batch_size=16)
+    trained = loop.fit("diffusion", trainee, run_of(tmp_path, recipe))
+    assert not torch.equal(trained.null_text.embeddings, before)
+
+
+def test_only_the_tokeniser_sees_held_out_pairs(small, tmp_path, monkeypatch):
+    asked, batch = [], Scenes.batch
+
+    def spy(self, count, *, generator):
+        made = batch(self, count, generator=generator)
+        asked.append((self.composition, made))
+        return made
+
+    monkeypatch.setattr(Scenes, "batch", spy)
+    wanted = {name: replace(recipe, batch_size=64) for name, recipe in small.items()}
+    train(tmp_path, wanted)
+    expected = ["any"] * 3 + ["seen"] * (1 + 3) + ["seen"] * 3
+    assert [composition for composition, _ in asked] == expected
+    for composition, made in asked:
+        pairs = {thing.pair for caption in made.captions for thing in parse(caption).objects}
+        assert bool(pairs & HELD_OUT_PAIRS) == (composition == "any")
+
+
+def test_tokens_learn(small, tmp_path):
+    """120 batches of a tiny network beat the best single colour by a wide margin."""
+    recipe = replace(small["tokens"], steps=120, batch_size=16, warmup_steps=5, ema_decay=0.9)
+    tokens.train_tokens(run_of(tmp_path, recipe, "any"))
+    vqvae = files.load_vqvae(tmp_path)
+    generator = torch.Generator().manual_seed(99)
+    pictures = 2 * scene_batch(64, generator=generator, composition="any").images - 1
+    with torch.no_grad():
+        error = (vqvae(pictures)[0] - pictures).square().mean()
+    flat = (pictures.mean(dim=(0, 2, 3), keepdim=True) - pictures).square().mean()
+    assert error < flat / 2
+
+
+def test_the_discriminator_joins_in_the_second_half(small, tmp_path):
+    recipe = replace(small["tokens"], steps=6)
+    trainee = tokens.TokenTrainee(run_of(tmp_path, recipe, "any"), discriminator=True)
+    opponent = trainee.opponent.network
+    before = [weight.detach().clone() for weight in opponent.parameters()]
+    batch = trainee.run.source.batch(4, generator=torch.Generator().manual_seed(0))
+    for step in range(6):
+        losses = trainee.losses(trainee.network, batch, step)
+        assert ("deception" in losses) == (step >= 3)
+        losses["loss"].backward()
+        assert all(weight.grad is None for weight in opponent.parameters())
+        trainee.after_step(step)
+        same = all(map(torch.equal, before, opponent.parameters()))
+        assert same == (step < 3)
+        trainee.opponent.optimizer.zero_grad()
+
+
+def test_collages_glue_tokens_and_pixels_at_the_same_places():
+    glued = tokens.rectangles(400, (8, 8), generator=torch.Generator().manual_seed(0))
+    counts = glued.flatten(1).sum(1)
+    assert (counts[1::2] == 0).all()
+    assert ((counts[::2] >= 1) & (counts[::2] <= 49)).all()
+    assert glued[::2].any(0).all(), "every place is glued now and then"
+    pictures = torch.arange(400.0)[:, None, None, None].expand(400, 3, 32, 32)
+    pixels = tokens._glue_pixels(pictures, glued, 4)
+    vectors = tokens._glue(torch.arange(400.0)[:, None, None, None].expand(400, 8, 8, 5), glued)
+    assert torch.equal(pixels[:, 0, ::4, ::4], vectors[..., 0])
+    assert pixels[2].unique().tolist() == [1.0, 2.0], "a rectangle comes from the picture before"
+
+
+def test_the_learning_rate_warms_up_and_falls():
+    recipe = recipes.Recipe(1000, 1, learning_rate=1.0, ema_decay=0.9)
+    rates = [loop.warm_up_and_cosine(i, recipe) for i in range(1000)]
+    assert rates[0] == pytest.approx(0.01, abs=1e-6)
+    assert rates.index(max(rates)) in range(95, 105)
+    assert rates[99:] == sorted(rates[99:], reverse=True)
+    assert rates[-1] == pytest.approx(0.05, abs=1e-3)
+
+
+class Counting(nn.Module):
+    """A network whose only weight is pushed up by 1 a step (learning rate 1, constant gradient)."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+
+def test_the_weights_that_are_kept_are_the_running_mean(tmp_path, monkeypatch):
+    seen, network = [], Counting()
+    trainee = SimpleNamespace(
+        network=network,
+        remembered=[],
+        losses=lambda net, batch, step: {"loss": -net.weight},
+        after_step=lambda step: seen.append(network.weight.item()),
+    )
+    recipe = recipes.Recipe(60, 1, learning_rate=0.1, ema_decay=0.8, warmup_steps=1)
+    kept = loop.fit("counting", trainee, run_of(tmp_path, recipe))
+    expected = seen[0]
+    for count, weight in enumerate(seen[1:], start=1):
+        decay = min(0.8, (1 + count) / (10 + count))
+        expected = decay * expected + (1 - decay) * weight
+    assert kept.weight.item() == pytest.approx(expected, rel=1e-5)
+    assert kept.weight.item() < seen[-1]
+
+
+def test_recipes_refuse_nothing_to_do():
+    with pytest.raises(ValueError, match=r"steps is 0; allowed: 1, 2"):
+        replace(recipes.RECIPES["text"], steps=0)
+
+
+LAUNCHERS = {
+    "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node=2"],
+    "accelerate": ["accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"],
+}
+
+
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_two_processes_train_one_checkpoint(tmp_path, launcher):
+    """The commands of the README, at full size, three batches a stage: ranks agree at the end."""
+    script = tmp_path / "both.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from accelerate import PartialState\n"
+        "from vqlearn.training import loop\n"
+        "from vqlearn.cli import app\n"
+        "fit = loop.fit\n"
+        "def checked(name, trainee, run):\n"
+        "    kept = fit(name, trainee, run)\n"
+        "    assert run.accelerator.num_processes == 2\n"
+        "    learned = torch.cat([p.detach().flatten() for p in trainee.network.parameters()])\n"
+        "    mean = torch.cat([p.detach().flatten() for p in kept.parameters()])\n"
+        "    both = run.accelerator.gather(torch.stack([learned, mean])[None])\n"
+        "    assert torch.equal(both[0], both[1]), name\n"
+        "    print('agree', name)\n"
+        "    return kept\n"
+        "for stage in ('tokens', 'text', 'diffusion'):\n"
+        "    __import__(f'vqlearn.training.{stage}', fromlist=['fit']).fit = checked\n"
+        "app(sys.argv[1:])\n"
+    )
+    launch = [sys.executable, "-m", *LAUNCHERS[launcher], str(script), "train"]
+    size = ["--steps", "3", "--batch-size", "2", "--discriminator", "--save-every", "2"]
+    result = subprocess.run(
+        [*launch, *size, "--out", str(tmp_path / "out")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    for stage in stages.STAGES:
+        assert result.stdout.count(f"agree {stage}\n") == 2
+    assert result.stdout.count(str(tmp_path / "out")) == 1
+    VQDiffusionPipeline.from_pretrained(tmp_path / "out")
+
+
+def test_a_stage_out_of_order_says_what_is_missing(small, tmp_path):
+    with pytest.raises(files.CheckpointError, match="vqvae"):
+        train(tmp_path, {"diffusion": small["diffusion"]})

@@ -1,0 +1,63 @@
+"""Are these the files that were written? A SHA-256 of each, in the format of `sha256sum`.
+
+    cd runs/mine && sha256sum --check SHA256SUMS
+
+Tests: tests/test_digests.py.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+SUMS_FILE = "SHA256SUMS"
+
+
+class DigestError(ValueError):
+    """A file is not the one that was written: it is missing, new, or has other bytes."""
+
+
+def write_digests(folder: Path, parts: Sequence[str]) -> None:
+    """Write the digests of all files in these parts (files and folders) of a checkpoint."""
+    lines = [f"{_digest(folder / name)}  {name}\n" for name in _files(folder, parts)]
+    (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def check_digests(folder: Path, parts: Sequence[str]) -> None:
+    """Compare every file with its digest. A folder without `SHA256SUMS` passes.
+
+    Raises `DigestError` that names the file: it is missing, is not listed, or its bytes differ.
+    Cost: about 1 s a GB.
+    """
+    sums = folder / SUMS_FILE
+    if not sums.is_file():
+        return
+    listed = dict(_parse(sums, line) for line in sums.read_text(encoding="utf-8").splitlines())
+    for name in _files(folder, parts):
+        if name not in listed:
+            raise DigestError(f"{folder / name} is not listed in {sums}; allowed: listed files")
+    for name, expected in listed.items():
+        if not (folder / name).is_file():
+            raise DigestError(f"there is no file {str(folder / name)!r}, but {sums} lists it")
+        seen = _digest(folder / name)
+        if seen != expected:
+            raise DigestError(
+                f"{folder / name} was changed: its SHA-256 is {seen}; allowed: {expected}"
+            )
+
+
+def _parse(sums: Path, line: str) -> tuple[str, str]:
+    digest, separator, name = line.partition("  ")
+    if not separator or len(digest) != 64:
+        raise DigestError(f"{sums} holds the line {line!r}; allowed: a SHA-256, two spaces, a name")
+    return name, digest
+
+
+def _files(folder: Path, parts: Sequence[str]) -> list[str]:
+    """The names of all files in these parts, relative to the folder, sorted."""
+    paths = [path for part in parts for path in (folder / part, *(folder / part).rglob("*"))]
+    return sorted(path.relative_to(folder).as_posix() for path in paths if path.is_file())
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,72 @@
+"""Where does a training take its batches from? Scenes made on the spot, or a folder of pictures.
+
+Batch number i of a process is a function of (seed, process, i) and nothing else, so a training
+that was stopped goes on with exactly the batches that were left. Tests: tests/test_batches.py.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vqlearn.data.scenes import Composition, scene_batch
+
+VOCABULARY_CAPTIONS = 2000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pictures, RGB in 0 to 1, and one caption for each."""
+
+    images: Float[Tensor, "b 3 h w"]
+    captions: list[str]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Anything that can make batches."""
+
+    def batch(self, count: int, *, generator: torch.Generator) -> Batch:
+        """`count` random pictures with captions; the same generator state gives the same."""
+
+    def captions(self) -> list[str]:
+        """Captions enough to learn a vocabulary from."""
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Scenes of the asked size and composition (see `scenes.sample_scenes`), new ones for ever."""
+
+    image_size: int
+    composition: Composition
+
+    def batch(self, count: int, *, generator: torch.Generator) -> Batch:
+        made = scene_batch(
+            count, generator=generator, composition=self.composition, image_size=self.image_size
+        )
+        return Batch(made.images, made.captions)
+
+    def captions(self) -> list[str]:
+        return self.batch(VOCABULARY_CAPTIONS, generator=random_stream("vocabulary")).captions
+
+
+def random_stream(*names: str | int) -> torch.Generator:
+    """A generator that belongs to these names alone: other names, unrelated numbers."""
+    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8]))
+
+
+class NumberedBatches(Dataset):
+    """`batches[i]` is batch number i of one process."""
+
+    def __init__(self, source: Source, batch_size: int, seed: int, process: int) -> None:
+        self.source, self.batch_size = source, batch_size
+        self.seed, self.process = seed, process
+
+    def __getitem__(self, index: int) -> Batch:
+        generator = random_stream("data", self.seed, self.process, index)
+        return self.source.batch(self.batch_size, generator=generator)

@@ -1,0 +1,230 @@
+"""How good is a model of scenes? Everything is measured here, and nowhere else.
+
+    vqlearn evaluate --steps 25 --prompts 300
+
+Sentences and seeds are fixed, so a second run on the same kind of machine gives the same numbers
+(but for the seconds). They are not those on which guidance or anything else was chosen.
+Tests: tests/test_evaluate.py.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from transformers import CLIPModel
+
+from vqlearn.data.reader import Accuracy, prompt_accuracy
+from vqlearn.data.scenes import SceneBatch, scene_batch
+from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.diffusion.objective import variational_bound
+from vqlearn.pipeline import VQDiffusionPipeline
+from vqlearn.transformer.denoiser import Denoiser
+
+SCENES_SEED = {"seen": 17, "held_out": 18}
+FIRST_PICTURE_SEED = 1000
+PICTURES_AT_ONCE = 50
+BOUND_SCENES = 50
+Z_95 = 1.959964
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are drawn while they are counted; the names are those of the pipeline.
+
+    Raises `ValueError` for fewer than one prompt.
+    """
+
+    num_inference_steps: int = 25
+    guidance_scale: float = 2.0
+    truncation_rate: float = 1.0
+    prompts: int = 300
+
+    def __post_init__(self) -> None:
+        if self.prompts < 1:
+            raise ValueError(f"prompts is {self.prompts}; allowed: 1, 2, …")
+
+
+def evaluate(
+    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, sampling: Sampling
+) -> dict[str, Any]:
+    """All figures of a model, ready for JSON.
+
+    For "seen" and "held_out" compositions: `model`, the pictures that it draws; `ceiling`, the
+    true scenes after a round trip through their tokens; `floor`, the same network untrained; and
+    `bound_bits_per_token`. Without a `clip` there is no `clip_score`.
+    """
+    side = pipeline.image_size
+    report = {"steps": sampling.num_inference_steps, "guidance": sampling.guidance_scale}
+    report |= {"truncation": sampling.truncation_rate, "prompts": sampling.prompts}
+    for composition, seed in SCENES_SEED.items():
+        generator = torch.Generator().manual_seed(seed)
+        batch = scene_batch(
+            sampling.prompts, generator=generator, composition=composition, image_size=side
+        )
+        report[composition] = {
+            "model": _drawn(pipeline, clip, batch, sampling),
+            "ceiling": score(pipeline, clip, round_trip(pipeline, batch.images), batch.captions),
+            "floor": _drawn(untrained(pipeline), clip, batch, sampling),
+            "bound_bits_per_token": bound_bits_per_token(pipeline, batch),
+        }
+    return report
+
+
+def draw(pipeline: VQDiffusionPipeline, captions: Sequence[str], sampling: Sampling) -> Tensor:
+    """One picture a caption, RGB in 0 to 1, (b, 3, h, w); picture i has the seed 1000 + i."""
+    parts = []
+    for first in range(0, len(captions), PICTURES_AT_ONCE):
+        some = list(captions[first : first + PICTURES_AT_ONCE])
+        seeds = range(FIRST_PICTURE_SEED + first, FIRST_PICTURE_SEED + first + len(some))
+        images = pipeline(
+            some,
+            num_inference_steps=sampling.num_inference_steps,
+            guidance_scale=sampling.guidance_scale,
+            truncation_rate=sampling.truncation_rate,
+            generator=[torch.Generator().manual_seed(seed) for seed in seeds],
+            output_type="np",
+        ).images
+        parts.append(rearrange(torch.from_numpy(images), "b h w c -> b c h w"))
+    return torch.cat(parts)
+
+
+def score(
+    pipeline: VQDiffusionPipeline,
+    clip: CLIPModel | None,
+    images: Float[Tensor, "b 3 h w"],
+    captions: list[str],
+) -> dict[str, Any]:
+    """What the scene reader, and the small CLIP, say of pictures and their captions."""
+    accuracy = prompt_accuracy(images, captions)
+    report = describe_accuracy(accuracy)
+    if clip is not None:
+        report["clip_score"] = round(clip_score(pipeline, clip, images, captions), 2)
+    return report
+
+
+def describe_accuracy(accuracy: Accuracy) -> dict[str, Any]:
+    """Counts, shares and 95 % intervals, of whole sentences and by attribute."""
+    by_attribute = {
+        name: _share(accuracy.correct.get(name, 0), named) for name, named in accuracy.named.items()
+    }
+    return {
+        **_share(accuracy.right, accuracy.total),
+        "unreadable": accuracy.unreadable,
+        "by_attribute": by_attribute,
+    }
+
+
+def _share(right: int, total: int) -> dict[str, Any]:
+    low, high = wilson_interval(right, total)
+    share, interval = round(right / total, 4), [round(low, 4), round(high, 4)]
+    return {"right": right, "total": total, "share": share, "interval_95": interval}
+
+
+def wilson_interval(right: int, total: int) -> tuple[float, float]:
+    r"""Between which shares lies the truth, in 95 of 100 such measurements?
+
+    $\frac{p + z^2/2n \pm z\sqrt{p(1-p)/n + z^2/4n^2}}{1 + z^2/n}$ with z = 1.96: unlike the usual
+    $p \pm z\sqrt{p(1-p)/n}$ it never leaves [0, 1] and is not empty at 0 or n right.
+    Source: Wilson 1927. Raises `ValueError` unless 0 <= right <= total and total > 0.
+    """
+    if not 0 <= right <= total or total < 1:
+        raise ValueError(f"{right} right of {total}; allowed: 0 to total, of 1 or more")
+    share, z2 = right / total, Z_95**2 / total
+    middle = share + z2 / 2
+    half = Z_95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total))
+    return max(0.0, (middle - half) / (1 + z2)), min(1.0, (middle + half) / (1 + z2))
+
+
+@torch.no_grad()
+def clip_score(
+    pipeline: VQDiffusionPipeline,
+    clip: CLIPModel,
+    images: Float[Tensor, "b 3 h w"],
+    captions: list[str],
+) -> float:
+    """100 times the mean cosine of each picture with its own caption, in the small CLIP.
+
+    It was trained on scenes alone, so its scores compare with each other and with no other CLIP.
+    """
+    side = clip.config.vision_config.image_size
+    pictures = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
+    ids = pipeline.text_encoder.tokenize(captions)
+    found = clip(input_ids=ids, pixel_values=2 * pictures - 1)
+    return 100 * F.cosine_similarity(found.image_embeds, found.text_embeds).mean().item()
+
+
+@torch.no_grad()
+def round_trip(pipeline: VQDiffusionPipeline, images: Float[Tensor, "b 3 h w"]) -> Tensor:
+    """The pictures after encoding into tokens and decoding: what a perfect model could draw."""
+    decoded = []
+    for part in images.split(PICTURES_AT_ONCE):
+        pictures = (2 * part - 1).to(pipeline.device, pipeline.dtype)
+        decoded.append(pipeline.vqvae.decode(pipeline.vqvae.encode(pictures)).float().cpu())
+    return (torch.cat(decoded) / 2 + 0.5).clamp(0, 1)
+
+
+def untrained(pipeline: VQDiffusionPipeline) -> VQDiffusionPipeline:
+    """The same pipeline with a fresh denoiser: the floor of every measurement."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        fresh = Denoiser(pipeline.denoiser.config)
+    floor = copy.copy(pipeline)
+    floor.denoiser = fresh.to(pipeline.device, pipeline.dtype).eval()
+    return floor
+
+
+@torch.no_grad()
+def bound_bits_per_token(pipeline: VQDiffusionPipeline, batch: SceneBatch) -> float:
+    """At most how many bits does the model need for one token of these scenes, given captions?
+
+    The variational bound with its prior, over the first 50 scenes, one x_t a level: T calls.
+    """
+    count = min(BOUND_SCENES, len(batch.captions))
+    pictures = (2 * batch.images[:count] - 1).to(pipeline.device, pipeline.dtype)
+    x_0 = pipeline.vqvae.encode(pictures)
+    text = pipeline.text_encoder(batch.captions[:count])
+
+    def denoise(x_t: Tensor, t: int) -> Tensor:
+        levels = torch.full((len(x_t),), t, device=x_t.device)
+        return log_normalise(pipeline.denoiser(x_t, levels, text))
+
+    generator = torch.Generator().manual_seed(0)
+    nats = variational_bound(pipeline.process, denoise, x_0, generator=generator)
+    return round((nats.mean() / x_0.shape[1] / math.log(2)).item(), 4)
+
+
+def _drawn(
+    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, batch: SceneBatch, sampling: Sampling
+) -> dict[str, Any]:
+    calls = _CallCounter(pipeline.denoiser)
+    begin = time.perf_counter()
+    images = draw(pipeline, batch.captions, sampling)
+    seconds = time.perf_counter() - begin
+    return {
+        **score(pipeline, clip, images, batch.captions),
+        "calls_per_image": calls.stop() / len(images),
+        "seconds_per_image": round(seconds / len(images), 4),
+    }
+
+
+class _CallCounter:
+    """How many pictures went through a network, counted in pictures, until `stop`."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.count = 0
+        self.hook = network.register_forward_pre_hook(self._add)
+
+    def _add(self, network: torch.nn.Module, inputs: tuple) -> None:
+        self.count += len(inputs[0])
+
+    def stop(self) -> int:
+        self.hook.remove()
+        return self.count

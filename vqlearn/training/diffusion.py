@@ -1,0 +1,95 @@
+"""Stage 3: learn to denoise tokens, given a caption."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vqlearn.checkpoints import folder as files
+from vqlearn.data.batches import Batch
+from vqlearn.diffusion.levels import ImportanceLevels
+from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.diffusion.objective import training_loss
+from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.schedule import SCHEDULES, build_schedule
+from vqlearn.training.loop import Run, fit
+from vqlearn.training.recipes import NUM_TIMESTEPS, denoiser_config
+from vqlearn.transformer.denoiser import Denoiser
+from vqlearn.transformer.text import NullText, NullTextConfig, drop_captions
+
+CAPTION_DROPOUT = 0.1
+
+
+class ConditionalDenoiser(nn.Module):
+    """What the diffusion stage trains: the denoiser, and the states of "no sentence"."""
+
+    def __init__(self, denoiser: Denoiser, null_text: NullText) -> None:
+        super().__init__()
+        self.denoiser, self.null_text = denoiser, null_text
+
+    def forward(
+        self,
+        x_t: Int[Tensor, "b n"],
+        t: Int[Tensor, " b"],
+        text: Float[Tensor, "b l c"],
+        generator: torch.Generator,
+    ) -> Float[Tensor, "b n k"]:
+        """Logits of the clean tokens; one caption in ten is replaced by "no sentence"."""
+        null = self.null_text(len(text))
+        text = drop_captions(text, null, CAPTION_DROPOUT, generator=generator)
+        return self.denoiser(x_t, t, text)
+
+
+class DiffusionTrainee:
+    """The loss of VQ-Diffusion at levels drawn by their importance. Tokens and text are frozen."""
+
+    def __init__(self, run: Run, schedule: str) -> None:
+        self.run = run
+        device = run.accelerator.device
+        self.vqvae = files.load_vqvae(run.folder).requires_grad_(False).to(device)
+        self.encoder = files.load_text_encoder(run.folder).to(device)
+        self.schedule = SCHEDULES[schedule](self.vqvae.config.num_vq_embeddings, NUM_TIMESTEPS)
+        self.process = MaskAndReplace(build_schedule(self.schedule))
+        self.levels = ImportanceLevels(NUM_TIMESTEPS)
+        grid_size = run.source.image_size // self.vqvae.config.downsampling_factor
+        config = denoiser_config(
+            num_codes=self.vqvae.config.num_vq_embeddings,
+            grid_size=grid_size,
+            text_width=self.encoder.width,
+        )
+        null_text = NullText(NullTextConfig(True, self.encoder.width, self.encoder.length))
+        self.network = ConditionalDenoiser(Denoiser(config), null_text).to(device)
+        self.remembered = [self.levels]
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        noise = self.run.noise(step)
+        x_0 = self.vqvae.encode((2 * batch.images - 1).to(self.run.accelerator.device))
+        t, weight = self.levels.draw(len(x_0), generator=noise)
+        x_t = self.process.corrupt(x_0, t, generator=noise)
+        logits = network(x_t, t.to(x_t.device), self.encoder(batch.captions), noise)
+        loss = training_loss(self.process, log_normalise(logits), (x_0, x_t), t)
+        self.seen = (t.to(x_t.device), loss.bound.detach())
+        weight = weight.to(x_t.device)
+        return {
+            "loss": (weight * loss.total).mean(),
+            "bound": (weight * loss.bound).mean(),
+            "auxiliary": (weight * loss.auxiliary).mean(),
+        }
+
+    def after_step(self, step: int) -> None:
+        t, bound = self.run.accelerator.gather(self.seen)
+        self.levels.update(t.cpu(), bound.cpu())
+
+
+def train_diffusion(run: Run, *, schedule: str = "released") -> None:
+    """Learn to denoise; reads what the other two stages wrote and completes the checkpoint.
+
+    `schedule` is a name of `diffusion.schedule.SCHEDULES`.
+    """
+    trainee = DiffusionTrainee(run, schedule)
+    trained = fit("diffusion", trainee, run)
+    if run.accelerator.is_main_process:
+        files.save_null_text(trained.null_text, run.folder)
+        files.save_schedule(trainee.schedule, run.folder)
+        files.save_denoiser(trained.denoiser, run.folder)
+        files.finish(run.folder)
+    run.accelerator.wait_for_everyone()

@@ -1,0 +1,129 @@
+"""The loop that all three stages share.
+
+Adam with warm-up and cosine, clipped gradients, a running mean of the weights, a progress bar, and
+a state on disk from which a killed training goes on. `accelerate` does devices, processes and
+mixed precision.
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from vqlearn.data.batches import Batch, NumberedBatches, Source, random_stream
+from vqlearn.training.recipes import Recipe
+from vqlearn.training.state import TrainingState
+
+CLIP_NORM = 1.0
+SHOW_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a stage is given: where it reads and writes, its data, its recipe, its processes.
+
+    `data` is the name under which the source was opened; `workers` load batches in advance.
+    """
+
+    folder: Path
+    source: Source
+    data: str
+    recipe: Recipe
+    accelerator: Accelerator
+    workers: int = 0
+
+    def noise(self, step: int) -> torch.Generator:
+        """The chance of one step in this process, apart from its batch."""
+        return random_stream("noise", self.recipe.seed, self.accelerator.process_index, step)
+
+
+class Trainee(Protocol):
+    """What a stage tells the loop."""
+
+    network: nn.Module
+    remembered: list[Any]
+    """Whatever learns besides `network`, with `state_dict` and `load_state_dict`."""
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        """Scalars to show; the one named "loss" is minimised."""
+
+    def after_step(self, step: int) -> None:
+        """What learns without that gradient does so here."""
+
+
+def fit(name: str, trainee: Trainee, run: Run) -> nn.Module:
+    """Train `trainee.network` and return the running mean of its weights, on the CPU."""
+    accelerator, recipe = run.accelerator, run.recipe
+    weights = [weight for weight in trainee.network.parameters() if weight.requires_grad]
+    optimizer = torch.optim.Adam(weights, recipe.learning_rate, betas=(0.9, 0.96))
+    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: warm_up_and_cosine(i, recipe))
+    average = AveragedModel(trainee.network, avg_fn=_running_mean(recipe.ema_decay))
+    network, optimizer = accelerator.prepare(trainee.network.train(), optimizer)
+    accelerator.register_for_checkpointing(rate, average, *trainee.remembered)
+    state = TrainingState(run.folder, name, accelerator)
+    done = state.resume(recipe, run.data)
+    with _progress(name, done, run) as bar:
+        for step, batch in enumerate(_batches(run, done), start=done):
+            losses = trainee.losses(network, batch, step)
+            accelerator.backward(losses["loss"])
+            accelerator.clip_grad_norm_(weights, CLIP_NORM)
+            optimizer.step()
+            optimizer.zero_grad()
+            rate.step()
+            trainee.after_step(step)
+            average.update_parameters(accelerator.unwrap_model(network))
+            _show(bar, losses, step, run)
+            if (step + 1) % recipe.save_every == 0:
+                state.save(step + 1, recipe, run.data)
+    return copy.deepcopy(average.module).cpu().eval()
+
+
+def warm_up_and_cosine(index: int, recipe: Recipe) -> float:
+    """From 0 up to 1, then down to one twentieth, as a factor of the learning rate."""
+    cosine = (1 + math.cos(math.pi * index / recipe.steps)) / 2
+    return min(1.0, (index + 1) / recipe.warmup_steps) * (0.05 + 0.95 * cosine)
+
+
+def _running_mean(decay: float):
+    """A mean over the last 1 / (1 - decay) steps; over fewer in the beginning."""
+
+    def update(mean: Tensor, weight: Tensor, count: Tensor) -> Tensor:
+        early = (1 + float(count)) / (10 + float(count))
+        return torch.lerp(mean, weight, 1 - min(decay, early))
+
+    return update
+
+
+def _batches(run: Run, done: int) -> DataLoader:
+    accelerator, recipe = run.accelerator, run.recipe
+    batches = NumberedBatches(run.source, recipe.batch_size, recipe.seed, accelerator.process_index)
+    steps = range(done, recipe.steps)
+    return DataLoader(batches, sampler=steps, batch_size=None, num_workers=run.workers)
+
+
+def _progress(name: str, done: int, run: Run) -> tqdm:
+    pictures = run.recipe.batch_size * run.accelerator.num_processes
+    return tqdm(
+        desc=name,
+        initial=done * pictures,
+        total=run.recipe.steps * pictures,
+        unit=" images",
+        unit_scale=True,
+        disable=not run.accelerator.is_main_process,
+    )
+
+
+def _show(bar: tqdm, losses: dict[str, Tensor], step: int, run: Run) -> None:
+    bar.update(run.recipe.batch_size * run.accelerator.num_processes)
+    if step % SHOW_EVERY == 0:
+        numbers = {key: value.item() for key, value in losses.items()}
+        bar.set_postfix({key: f"{value:.4f}" for key, value in numbers.items()}, refresh=False)
+        run.accelerator.log(numbers, step=step)

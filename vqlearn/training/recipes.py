@@ -1,0 +1,71 @@
+"""How long does each stage learn, how fast, and how large are the networks?"""
+
+from dataclasses import dataclass
+
+from vqlearn.tokens.vqvae import VQVAEConfig
+from vqlearn.transformer.denoiser import DenoiserConfig
+
+NUM_TIMESTEPS = 100
+NUM_CODES = 256
+TEXT_WIDTH = 64
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one stage is trained.
+
+    - `steps`, `batch_size`: batches, and pictures in a batch of one process.
+    - `learning_rate`: the highest; it is reached after `warmup_steps`, then falls as a cosine.
+    - `ema_decay`: the weights that are kept are a running mean over about 1 / (1 - decay) steps.
+    - `save_every`: after how many steps the state of the training is written.
+
+    Raises `ValueError` for fewer than one step or picture.
+    """
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+    ema_decay: float
+    seed: int = 0
+    warmup_steps: int = 100
+    save_every: int = 200
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "warmup_steps", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1, 2, …")
+
+
+RECIPES = {
+    "tokens": Recipe(steps=6000, batch_size=32, learning_rate=2e-3, ema_decay=0.99),
+    "text": Recipe(steps=1500, batch_size=64, learning_rate=1e-3, ema_decay=0.99),
+    "diffusion": Recipe(steps=9000, batch_size=64, learning_rate=1.5e-3, ema_decay=0.999),
+}
+
+
+def vqvae_config() -> VQVAEConfig:
+    """A VQ network that makes one token of 4 x 4 pixels, for pictures of any size."""
+    return VQVAEConfig(
+        block_out_channels=(24, 32, 32),
+        layers_per_block=1,
+        latent_channels=32,
+        vq_embed_dim=16,
+        num_vq_embeddings=NUM_CODES,
+        norm_num_groups=8,
+        encoder_attention_resolutions=(),
+        decoder_attention_resolutions=(),
+    )
+
+
+def denoiser_config(*, num_codes: int, grid_size: int, text_width: int) -> DenoiserConfig:
+    """A denoiser that fits these tokens and this text encoder."""
+    return DenoiserConfig(
+        num_attention_heads=4,
+        attention_head_dim=32,
+        num_layers=6,
+        cross_attention_dim=text_width,
+        attention_bias=True,
+        num_vector_embeds=num_codes + 1,
+        sample_size=grid_size,
+        num_embeds_ada_norm=NUM_TIMESTEPS,
+    )

@@ -1,0 +1,84 @@
+"""How does a training survive being killed? Its state is written often, and always whole.
+
+The state of step i lies in `<folder>/.training/<stage>/<i>/`. It is written beside that name and
+renamed, so a folder with this name is complete; then older ones are deleted. What is drawn by
+chance depends on the number of the step alone (`data.batches.random_stream`), so weights,
+optimizer and counters are the whole state. On a CPU the run goes on bit for bit.
+Tests: tests/test_resume.py.
+"""
+
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from accelerate import Accelerator
+
+from vqlearn.training.recipes import Recipe
+
+FOLDER = ".training"
+RECIPE_FILE = "recipe.json"
+
+
+class TrainingState:
+    """The states of one stage on disk.
+
+    Everything that the accelerator has prepared, or that was registered with it, is part of it.
+    """
+
+    def __init__(self, folder: Path, stage: str, accelerator: Accelerator) -> None:
+        self.folder = folder / FOLDER / stage
+        self.accelerator = accelerator
+
+    def resume(self, recipe: Recipe, data: str) -> int:
+        """Load the latest state, if there is one, and return the number of steps done.
+
+        Raises `ValueError` if it belongs to another recipe or to other data, or is for another
+        number of processes: going on would be neither the old run nor a new one.
+        """
+        made_by = self._made_by(recipe, data)
+        latest = max(self._steps(), default=0)
+        if latest:
+            folder = self.folder / str(latest)
+            before = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+            changed = [key for key in made_by if before.get(key) != made_by[key]]
+            if changed:
+                seen = ", ".join(f"{key} {made_by[key]!r}" for key in changed)
+                allowed = ", ".join(f"{key} {before.get(key)!r}" for key in changed)
+                raise ValueError(
+                    f"{self.folder} holds a training that was stopped at step {latest}; "
+                    f"to go on with it, {seen} is not allowed: {allowed}; "
+                    "to begin again, choose another folder with --out"
+                )
+            self.accelerator.load_state(str(folder))
+        return latest
+
+    def save(self, step: int, recipe: Recipe, data: str) -> None:
+        """Write the state after `step` steps. Every process must call it."""
+        whole, part = self.folder / str(step), self.folder / f"{step}.part"
+        if self.accelerator.is_main_process:
+            shutil.rmtree(part, ignore_errors=True)
+            part.mkdir(parents=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(part))
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            text = json.dumps(self._made_by(recipe, data))
+            (part / RECIPE_FILE).write_text(text, encoding="utf-8")
+            older = self._steps()
+            part.rename(whole)
+            for old in older:
+                shutil.rmtree(self.folder / str(old))
+
+    def forget(self) -> None:
+        """Delete all states of the stage: its result is written."""
+        if self.accelerator.is_main_process:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _made_by(self, recipe: Recipe, data: str) -> dict[str, object]:
+        values = {**asdict(recipe), "data": data, "processes": self.accelerator.num_processes}
+        del values["save_every"]
+        return values
+
+    def _steps(self) -> list[int]:
+        return [int(path.name) for path in self.folder.glob("*") if path.name.isdigit()]

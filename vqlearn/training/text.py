@@ -1,0 +1,51 @@
+"""Stage 2: learn to read captions, by matching them with pictures."""
+
+from torch import Tensor, nn
+
+from vqlearn.checkpoints import folder as files
+from vqlearn.data.batches import Batch
+from vqlearn.training.loop import Run, fit
+from vqlearn.training.recipes import TEXT_WIDTH
+from vqlearn.transformer.contrastive import build_clip, contrastive_loss
+from vqlearn.transformer.text import TextEncoder, build_text_model, build_tokenizer
+
+VOCABULARY = 1024
+LENGTH = 32
+
+
+class TextTrainee:
+    """A small CLIP."""
+
+    def __init__(self, run: Run) -> None:
+        self.device = run.accelerator.device
+        captions = run.source.captions()
+        tokenizer = build_tokenizer(captions, vocab_size=VOCABULARY, max_length=LENGTH)
+        text_model = build_text_model(tokenizer, width=TEXT_WIDTH, layers=2, heads=4)
+        image_size = run.source.image_size
+        self.network = build_clip(text_model, image_size).to(self.device)
+        self.encoder = TextEncoder(tokenizer, text_model)
+        self.remembered = []
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        pictures = (2 * batch.images - 1).to(self.device)
+        ids = self.encoder.tokenize(batch.captions).to(self.device)
+        return {
+            "loss": contrastive_loss(network(input_ids=ids, pixel_values=pictures).logits_per_text)
+        }
+
+    def after_step(self, step: int) -> None:
+        pass
+
+
+def train_text(run: Run) -> None:
+    """Learn to read captions; writes `tokenizer/`, `text_encoder/` and, for scoring, `clip/`.
+
+    The vocabulary and the encoder see what `run.source` shows, and nothing else.
+    """
+    trainee = TextTrainee(run)
+    clip = fit("text", trainee, run)
+    if run.accelerator.is_main_process:
+        files.save_clip(clip, run.folder)
+        encoder = TextEncoder(trainee.encoder.tokenizer, clip.text_model)
+        files.save_text_encoder(encoder, run.folder)
+    run.accelerator.wait_for_everyone()
