@@ -19,7 +19,7 @@ SMALLEST_GRADIENT = 1e-4
 class PatchDiscriminator(nn.Module):
     """One score for each patch: above 0 means "real". Each layer halves the picture.
 
-    (b, 3, H, W) -> (b, H / 2^layers, W / 2^layers); with 2 layers a patch is 22 pixels wide.
+    (b, 3, H, W) -> (b, H / 2^layers, W / 2^layers); with 2 layers a patch is 26 pixels wide.
     After Isola et al. 2017, with group norm, which knows nothing of the rest of the batch.
     Raises `ValueError` for less than one layer. Test: `test_a_patch_is_judged_by_itself_alone`.
     """

@@ -1,0 +1,66 @@
+"""A file of a checkpoint that is not the one that was written is named."""
+
+import shutil
+import subprocess
+
+import pytest
+
+from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.digests import DigestError, check_digests, write_digests
+
+PARTS = ("index.json", "part")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    (tmp_path / "part" / "deep").mkdir(parents=True)
+    for name in ("index.json", "part/weights", "part/deep/more"):
+        (tmp_path / name).write_text(name)
+    write_digests(tmp_path, PARTS)
+    return tmp_path
+
+
+def test_untouched_files_pass_and_so_does_a_folder_without_digests(checkpoint):
+    (checkpoint / "notes.txt").write_text("outside all parts")
+    check_digests(checkpoint, PARTS)
+    (checkpoint / "SHA256SUMS").unlink()
+    (checkpoint / "part" / "weights").write_text("changed")
+    check_digests(checkpoint, PARTS)
+
+
+@pytest.mark.parametrize("name", ["index.json", "part/weights", "part/deep/more"])
+def test_changed_missing_and_new_files_are_named(checkpoint, name):
+    data = bytearray((checkpoint / name).read_bytes())
+    data[0] ^= 1
+    (checkpoint / name).write_bytes(data)
+    with pytest.raises(DigestError, match=f"{name} was changed: its SHA-256 is "):
+        check_digests(checkpoint, PARTS)
+    (checkpoint / name).unlink()
+    with pytest.raises(DigestError, match=f"there is no file .*{name}"):
+        check_digests(checkpoint, PARTS)
+
+
+def test_a_new_file_in_a_part_is_named(checkpoint):
+    (checkpoint / "part" / "new").touch()
+    with pytest.raises(DigestError, match="new is not listed"):
+        check_digests(checkpoint, PARTS)
+
+
+def test_a_damaged_list_is_refused(checkpoint):
+    (checkpoint / "SHA256SUMS").write_text("abc\n")
+    with pytest.raises(DigestError, match="holds the line 'abc'"):
+        check_digests(checkpoint, PARTS)
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs the command sha256sum")
+def test_sha256sum_understands_the_list(checkpoint):
+    run = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
+    assert subprocess.run(run, cwd=checkpoint, capture_output=True, check=False).returncode == 0
+    (checkpoint / "index.json").write_text("changed")
+    assert subprocess.run(run, cwd=checkpoint, capture_output=True, check=False).returncode != 0
+
+
+def test_a_checkpoint_with_a_changed_file_does_not_load(checkpoint):
+    (checkpoint / files.INDEX_FILE).write_text('{"_class_name": "VQDiffusionPipeline"}')
+    with pytest.raises(files.CheckpointError, match=r"is not listed|there is no file"):
+        files.check(checkpoint)
