@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup demo test lint figures
+.PHONY: help setup demo test lint figures weights
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,3 +29,7 @@ lint: setup ## check style
 
 figures: setup ## make every picture in figures/ again
 	$(BIN)/python -m vqlearn.figures
+
+weights: setup ## train the checkpoint from nothing in runs/scenes (hours), and measure it
+	$(BIN)/vqlearn train --out runs/scenes
+	$(BIN)/vqlearn evaluate --model runs/scenes --out runs/scenes/evaluation.json

@@ -258,7 +258,7 @@ def test_recipes_refuse_nothing_to_do():
 
 LAUNCHERS = {
     "torchrun": ["torch.distributed.run", "--standalone", "--nproc_per_node=2"],
-    "accelerate": ["accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"],
+    "accelerate": ["accelerate.commands.launch", "--multi_gpu", "--num_processes=2"],
 }
 
 

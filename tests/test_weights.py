@@ -1,6 +1,7 @@
 """The shipped checkpoint: small, whole, able to draw, and blind to what it should not know."""
 
 import os
+import shutil
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import torch
 from PIL import Image
 
 from vqlearn import VQDiffusionPipeline
+from vqlearn.checkpoints.folder import CheckpointError
 from vqlearn.checkpoints.shipped import WEIGHTS
 from vqlearn.data.reader import prompt_accuracy, read
 from vqlearn.data.scenes import scene_batch
@@ -23,6 +25,18 @@ def pipe():
 def test_it_is_five_megabytes_or_less():
     sizes = [file.stat().st_size for file in (WEIGHTS / "scenes").rglob("*") if file.is_file()]
     assert 1_000_000 < sum(sizes) <= 5_000_000
+
+
+def test_every_file_is_guarded_by_its_digest(tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(WEIGHTS / "scenes", copy)
+    VQDiffusionPipeline.from_pretrained(copy)
+    names = [path for path in copy.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
+    assert len((copy / "SHA256SUMS").read_text().splitlines()) == len(names)
+    with (copy / "scheduler" / "scheduler_config.json").open("a") as config:
+        config.write(" ")
+    with pytest.raises(CheckpointError, match=r"scheduler_config\.json was changed"):
+        VQDiffusionPipeline.from_pretrained(copy)
 
 
 def test_its_parts_are_float32_and_trained_for_32_pixels(pipe):

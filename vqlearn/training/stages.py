@@ -103,7 +103,8 @@ def _train_one(name: str, settings: Settings, recipe: Recipe, options: dict) -> 
     run = Run(settings.folder, source, settings.data, recipe, accelerator, settings.workers)
     stage.train(run, **options)
     TrainingState(settings.folder, name, accelerator).forget()
-    accelerator.end_training()
+    for tracker in accelerator.trackers:
+        tracker.finish()
 
 
 def open_source(data: str, image_size: int, composition: str) -> Source:
