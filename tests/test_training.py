@@ -267,7 +267,7 @@ def test_two_processes_train_one_checkpoint(tmp_path, launcher):
     """The commands of the README, at full size, three batches a stage: ranks agree at the end."""
     script = tmp_path / "both.py"
     script.write_text(
-        "import sys, torch\n"
+        "import pathlib, sys, torch\n"
         "from accelerate import PartialState\n"
         "from vqlearn.training import loop\n"
         "from vqlearn.cli import app\n"
@@ -279,7 +279,7 @@ def test_two_processes_train_one_checkpoint(tmp_path, launcher):
         "    mean = torch.cat([p.detach().flatten() for p in kept.parameters()])\n"
         "    both = run.accelerator.gather(torch.stack([learned, mean])[None])\n"
         "    assert torch.equal(both[0], both[1]), name\n"
-        "    print('agree', name)\n"
+        "    pathlib.Path(f'{name}-{run.accelerator.process_index}').touch()\n"
         "    return kept\n"
         "for stage in ('tokens', 'text', 'diffusion'):\n"
         "    __import__(f'vqlearn.training.{stage}', fromlist=['fit']).fit = checked\n"
@@ -289,6 +289,7 @@ def test_two_processes_train_one_checkpoint(tmp_path, launcher):
     size = ["--steps", "3", "--batch-size", "2", "--discriminator", "--save-every", "2"]
     result = subprocess.run(
         [*launch, *size, "--out", str(tmp_path / "out")],
+        cwd=tmp_path,
         env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
@@ -296,7 +297,8 @@ def test_two_processes_train_one_checkpoint(tmp_path, launcher):
     )
     assert result.returncode == 0, result.stderr
     for stage in stages.STAGES:
-        assert result.stdout.count(f"agree {stage}\n") == 2
+        for process in (0, 1):
+            assert (tmp_path / f"{stage}-{process}").exists()
     assert result.stdout.count(str(tmp_path / "out")) == 1
     VQDiffusionPipeline.from_pretrained(tmp_path / "out")
 
