@@ -21,7 +21,7 @@ from vqlearn.data.captions import parse
 from vqlearn.data.scenes import HELD_OUT_PAIRS, scene_batch
 from vqlearn.tokens.vqvae import VQVAEConfig
 from vqlearn.training import diffusion, loop, recipes, stages, tokens
-from vqlearn.transformer.denoiser import DenoiserConfig
+from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 
 
 @pytest.fixture(autouse=True)
@@ -237,6 +237,7 @@ def test_the_weights_that_are_kept_are_the_running_mean(tmp_path, monkeypatch):
     seen, network = [], Counting()
     trainee = SimpleNamespace(
         network=network,
+        matrices=[],
         remembered=[],
         losses=lambda net, batch, step: {"loss": -net.weight},
         after_step=lambda step: seen.append(network.weight.item()),
@@ -249,6 +250,39 @@ def test_the_weights_that_are_kept_are_the_running_mean(tmp_path, monkeypatch):
         expected = decay * expected + (1 - decay) * weight
     assert kept.weight.item() == pytest.approx(expected, rel=1e-5)
     assert kept.weight.item() < seen[-1]
+
+
+@pytest.mark.parametrize("by_muon", [True, False])
+def test_the_matrices_of_a_stage_learn_by_muon(tmp_path, by_muon):
+    """Muon moves in all directions equally, however uneven the gradient is; Adam does not."""
+    network = nn.Linear(16, 16)
+    before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
+    random = torch.Generator().manual_seed(0)
+    left, right = (torch.randn(16, 16, generator=random).svd().U for _ in range(2))
+    gradient = left @ torch.logspace(0, -1, 16).diag() @ right.T
+    trainee = SimpleNamespace(
+        network=network,
+        matrices=[network.weight] if by_muon else [],
+        remembered=[],
+        losses=lambda net, batch, step: {"loss": (net.weight * gradient).sum() + net.bias.sum()},
+        after_step=lambda step: None,
+    )
+    recipe = recipes.Recipe(1, 1, learning_rate=0.1, ema_decay=0.9, warmup_steps=1)
+    loop.fit("one step", trainee, run_of(tmp_path, recipe))
+    moved = (network.weight - before["weight"]).detach()
+    stretch = torch.linalg.svdvals(moved)
+    assert (stretch.max() < 2 * stretch.min()) == by_muon
+    assert (moved * gradient).sum() < 0
+    assert torch.allclose(network.bias - before["bias"], torch.full((16,), -0.1), atol=1e-6)
+
+
+def test_muon_gets_attention_and_feed_forward_and_nothing_else():
+    denoiser = Denoiser(recipes.denoiser_config(num_codes=5, grid_size=2, text_width=4))
+    names = {id(weight): name for name, weight in denoiser.named_parameters()}
+    chosen = [names[id(weight)] for weight in diffusion.hidden_matrices(denoiser)]
+    assert len(chosen) == len(set(chosen)) == 6 * (4 + 4 + 2)
+    assert all(".weight" in name and name.startswith("blocks.") for name in chosen)
+    assert not any(word in name for name in chosen for word in ("norm", "embedding", "scale"))
 
 
 def test_recipes_refuse_nothing_to_do():

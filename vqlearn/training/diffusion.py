@@ -58,6 +58,7 @@ class DiffusionTrainee:
         )
         null_text = NullText(NullTextConfig(True, self.encoder.width, self.encoder.length))
         self.network = ConditionalDenoiser(Denoiser(config), null_text).to(device)
+        self.matrices = hidden_matrices(self.network.denoiser)
         self.remembered = [self.levels]
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -78,6 +79,17 @@ class DiffusionTrainee:
     def after_step(self, step: int) -> None:
         t, bound = self.run.accelerator.gather(self.seen)
         self.levels.update(t.cpu(), bound.cpu())
+
+
+def hidden_matrices(denoiser: Denoiser) -> list[nn.Parameter]:
+    """The maps inside attention and feed-forward: what Muon is for. No embedding, no output."""
+    parts = [
+        part
+        for block in denoiser.blocks
+        for part in (block.self_attention, block.cross_attention, block.feed_forward)
+    ]
+    maps = [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
+    return [layer.weight for layer in maps]
 
 
 def train_diffusion(run: Run, *, schedule: str = "released") -> None:

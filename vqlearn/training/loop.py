@@ -1,8 +1,8 @@
 """The loop that all three stages share.
 
-Adam with warm-up and cosine, clipped gradients, a running mean of the weights, a progress bar, and
-a state on disk from which a killed training goes on. `accelerate` does devices, processes and
-mixed precision.
+Adam (and Muon, where a stage asks for it) with warm-up and cosine, clipped gradients, a running
+mean of the weights, a progress bar, and a state on disk from which a killed training goes on.
+`accelerate` does devices, processes and mixed precision.
 """
 
 import copy
@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
@@ -24,6 +25,7 @@ from vqlearn.training.state import TrainingState
 
 CLIP_NORM = 1.0
 SHOW_EVERY = 10
+MUON_RATE = 2.0  # how much faster than the other weights
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class Trainee(Protocol):
     """What a stage tells the loop."""
 
     network: nn.Module
+    matrices: list[nn.Parameter]
+    """Weights of `network` that learn by Muon, the others by Adam."""
     remembered: list[Any]
     """Whatever learns besides `network`, with `state_dict` and `load_state_dict`."""
 
@@ -63,11 +67,11 @@ def fit(name: str, trainee: Trainee, run: Run) -> nn.Module:
     """Train `trainee.network` and return the running mean of its weights, on the CPU."""
     accelerator, recipe = run.accelerator, run.recipe
     weights = [weight for weight in trainee.network.parameters() if weight.requires_grad]
-    optimizer = torch.optim.Adam(weights, recipe.learning_rate, betas=(0.9, 0.96))
-    rate = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda i: warm_up_and_cosine(i, recipe))
+    optimizers = _optimizers(weights, trainee.matrices, recipe)
+    rates = [LambdaLR(each, lambda i: warm_up_and_cosine(i, recipe)) for each in optimizers]
     average = AveragedModel(trainee.network, avg_fn=_running_mean(recipe.ema_decay))
-    network, optimizer = accelerator.prepare(trainee.network.train(), optimizer)
-    accelerator.register_for_checkpointing(rate, average, *trainee.remembered)
+    network, *optimizers = accelerator.prepare(trainee.network.train(), *optimizers)
+    accelerator.register_for_checkpointing(*rates, average, *trainee.remembered)
     state = TrainingState(run.folder, name, accelerator)
     done = state.resume(recipe, run.data)
     with _progress(name, done, run) as bar:
@@ -75,15 +79,33 @@ def fit(name: str, trainee: Trainee, run: Run) -> nn.Module:
             losses = trainee.losses(network, batch, step)
             accelerator.backward(losses["loss"])
             accelerator.clip_grad_norm_(weights, CLIP_NORM)
-            optimizer.step()
-            optimizer.zero_grad()
-            rate.step()
+            for each in (*optimizers, *rates):
+                each.step()
+            network.zero_grad()
             trainee.after_step(step)
             average.update_parameters(accelerator.unwrap_model(network))
             _show(bar, losses, step, run)
             if (step + 1) % recipe.save_every == 0:
                 state.save(step + 1, recipe, run.data)
     return copy.deepcopy(average.module).cpu().eval()
+
+
+def _optimizers(
+    weights: list[nn.Parameter], matrices: list[nn.Parameter], recipe: Recipe
+) -> list[torch.optim.Optimizer]:
+    """Adam, and Muon if there is anything for it.
+
+    Muon (Jordan et al. 2024) makes every singular value of a matrix's update the same, so that
+    rare directions learn as fast as common ones. Its updates are scaled to the size of Adam's.
+    """
+    chosen = {id(matrix) for matrix in matrices}
+    others = [weight for weight in weights if id(weight) not in chosen]
+    optimizers = [torch.optim.Adam(others, recipe.learning_rate, betas=(0.9, 0.96))]
+    if matrices:
+        fast = MUON_RATE * recipe.learning_rate
+        muon = torch.optim.Muon(matrices, fast, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+        optimizers.append(muon)
+    return optimizers
 
 
 def warm_up_and_cosine(index: int, recipe: Recipe) -> float:
