@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
-.PHONY: help setup demo test lint figures weights
+.PHONY: help setup demo test lint figures bench weights
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ lint: setup ## check style
 
 figures: setup ## make every picture in figures/ again
 	$(BIN)/python -m vqlearn.figures
+
+bench: setup ## how many pictures a second, here
+	TQDM_DISABLE=1 $(BIN)/python tests/bench.py
 
 weights: setup ## train the checkpoint from nothing in runs/scenes (hours), and measure it
 	$(BIN)/vqlearn train --out runs/scenes

@@ -38,6 +38,18 @@ def test_generate_writes_a_grid_and_prints_its_path_last(folder, tmp_path, monke
         assert grid.size == (2 * 256 + 8, 2 * 256 + 8)
 
 
+def test_a_film_shows_how_the_picture_appears(folder, tmp_path, monkeypatch, capsys):
+    film = tmp_path / "films" / "film.gif"
+    arguments = ["generate", "a red circle", "--model", folder, "--steps", 3]
+    out = ("--out", tmp_path / "picture.png")
+    assert run(monkeypatch, capsys, *arguments, *out, "--film", film)[0] == 0
+    with Image.open(film) as gif:
+        assert gif.n_frames == 4
+    code, _, error = run(monkeypatch, capsys, *arguments, *out, "--film", "film.mp4")
+    assert code == 1
+    assert "--film is 'film.mp4'; allowed: a GIF file such as film.gif" in error
+
+
 def test_the_seed_decides_and_picture_i_has_seed_plus_i(folder, tmp_path, monkeypatch, capsys):
     def picture(name, *options):
         out = tmp_path / name

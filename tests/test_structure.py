@@ -22,8 +22,9 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "training": {"tokens", "diffusion", "transformer", "data", "checkpoints"},
     "evaluate": {"diffusion", "transformer", "data", "pipeline"},
     "grid": set(),
-    "figures": {"data", "pipeline", "grid", "checkpoints", "tokens"},
-    "cli": {"pipeline", "training", "evaluate", "checkpoints", "grid"},
+    "film": {"pipeline", "grid"},
+    "figures": {"data", "pipeline", "film", "evaluate", "checkpoints"},
+    "cli": {"pipeline", "training", "evaluate", "checkpoints", "grid", "film"},
     "__main__": {"cli"},
     "__init__": set(),
 }

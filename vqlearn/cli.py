@@ -50,6 +50,7 @@ def generate(
     seed: Annotated[int, typer.Option(help="Picture i has the seed SEED + i.")] = 0,
     images: Annotated[int, typer.Option(help="How many pictures.")] = 1,
     out: Annotated[Path, typer.Option(help="Where the picture or grid goes.")] = Path("out.png"),
+    film: Annotated[Path | None, typer.Option(help="Also a GIF of how it appears.")] = None,
 ) -> None:
     """Draw a sentence; the last line printed is the path of the picture.
 
@@ -57,12 +58,16 @@ def generate(
     """
     from PIL import Image
 
+    from vqlearn.film import Film
     from vqlearn.grid import make_grid
     from vqlearn.pipeline import VQDiffusionPipeline
 
+    if film is not None and film.suffix.lower() != ".gif":
+        raise ValueError(f"--film is {str(film)!r}; allowed: a GIF file such as film.gif")
     if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"--out is {str(out)!r}; allowed: a picture file such as grid.png")
     pipeline = VQDiffusionPipeline.from_pretrained(model).to(_best_device())
+    frames = Film(pipeline)
     result = pipeline(
         prompt,
         num_inference_steps=steps,
@@ -70,7 +75,11 @@ def generate(
         truncation_rate=truncation,
         num_images_per_prompt=images,
         generator=_generators(seed, images),
+        callback=frames,
     )
+    if film is not None:
+        film.parent.mkdir(parents=True, exist_ok=True)
+        frames.save(film)
     out.parent.mkdir(parents=True, exist_ok=True)
     make_grid(result.images).save(out)
     typer.echo(out)
@@ -126,6 +135,7 @@ def evaluate(
     prompts: Annotated[int, typer.Option(help="Sentences of each kind.")] = 300,
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")] = 2.0,
     truncation: Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Other sentences and pictures.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:
     """Count how many pictures of scenes show what their sentence says; prints JSON.
@@ -140,7 +150,7 @@ def evaluate(
     from vqlearn.evaluate import evaluate as measure
     from vqlearn.pipeline import VQDiffusionPipeline
 
-    sampling = Sampling(steps, guidance, truncation, prompts)
+    sampling = Sampling(steps, guidance, truncation, prompts, seed)
     pipeline = VQDiffusionPipeline.from_pretrained(model).to(_best_device())
     report = json.dumps(measure(pipeline, load_clip(resolve(model)), sampling), indent=2)
     if out is not None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from einops import rearrange, repeat
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -260,7 +261,12 @@ def _check_integer(name: str, value: int) -> None:
 def _as_output(images: Tensor, output_type: str) -> list[Image.Image] | np.ndarray:
     """Decoded pictures (b, 3, h, w), about -1 to 1, in the form that the caller asked for."""
     zero_to_one = (images.float() / 2 + 0.5).clamp(0, 1).cpu()
-    array = rearrange(zero_to_one, "b c h w -> b h w c").numpy()
     if output_type == "np":
-        return array
-    return [Image.fromarray(picture) for picture in (array * 255).round().astype(np.uint8)]
+        return rearrange(zero_to_one, "b c h w -> b h w c").numpy()
+    return as_pil(zero_to_one)
+
+
+def as_pil(images: Float[Tensor, "b 3 h w"]) -> list[Image.Image]:
+    """Pictures on the CPU, RGB in 0 to 1, as PIL images."""
+    bytes_ = (rearrange(images, "b c h w -> b h w c") * 255).round().to(torch.uint8).numpy()
+    return [Image.fromarray(picture) for picture in bytes_]
