@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from PIL import Image
+from tiny import write_diffusers_folder
 from torch import nn
 
 from vqlearn import VQDiffusionPipeline
@@ -79,6 +80,46 @@ def test_a_folder_that_cannot_be_written_is_refused(small, tmp_path, monkeypatch
     monkeypatch.setattr(os, "access", lambda folder, mode: False)
     with pytest.raises(PermissionError, match="cannot be written to"):
         train(tmp_path / "readonly", small)
+
+
+def test_a_training_goes_on_with_the_denoiser_of_a_checkpoint(small, tmp_path):
+    """One batch at a learning rate of 0 with no running mean: the weights are the old ones."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    recipe = {"diffusion": small["diffusion"]}
+    stages.train(stages.Settings(old), small, {"diffusion": {"schedule": "paper"}})
+    assert train(new, {**small, **recipe}, start_from=old) == ["tokens", "text"]
+    again, before = (VQDiffusionPipeline.from_pretrained(folder) for folder in (new, old))
+    assert again.schedule == before.schedule != diffusion.SCHEDULES["released"](16, 100)
+    assert (new / "clip" / "config.json").exists()
+    still = {"diffusion": replace(small["diffusion"], steps=1, learning_rate=0.0)}
+    train(tmp_path / "still", still, start_from=old)
+    kept = VQDiffusionPipeline.from_pretrained(tmp_path / "still")
+    for name, weight in before.denoiser.state_dict().items():
+        assert torch.equal(kept.denoiser.state_dict()[name], weight)
+    assert not torch.equal(again.denoiser.to_logits.weight, before.denoiser.to_logits.weight)
+    assert torch.equal(kept.null_text.embeddings, before.null_text.embeddings)
+
+
+def test_a_checkpoint_to_start_from_must_fit(small, tmp_path):
+    old, recipe = tmp_path / "old", {"diffusion": small["diffusion"]}
+    train(old, small)
+    with pytest.raises(ValueError, match=r"image_size is 64; allowed: 32, as in"):
+        train(tmp_path / "new", recipe, start_from=old, image_size=64)
+    settings = stages.Settings(tmp_path / "new", start_from=old)
+    with pytest.raises(ValueError, match=r"schedule is 'paper'; allowed: none"):
+        stages.train(settings, recipe, {"diffusion": {"schedule": "paper"}})
+    (old / "SHA256SUMS").write_text("wrong")
+    with pytest.raises(files.CheckpointError, match="SHA256SUMS holds the line 'wrong'"):
+        train(tmp_path / "third", recipe, start_from=old)
+    assert not (tmp_path / "third" / "vqvae").exists()
+
+
+def test_a_checkpoint_as_diffusers_writes_it_can_be_trained_on(tmp_path):
+    """Twelve channels of text, eleven codes, ten levels, 16 pixels: all from its own files."""
+    hub = write_diffusers_folder(tmp_path / "hub", grid=8)
+    recipe = {"diffusion": replace(recipes.RECIPES["diffusion"], steps=2, batch_size=2)}
+    train(tmp_path / "new", recipe, start_from=hub, image_size=16)
+    assert VQDiffusionPipeline.from_pretrained(tmp_path / "new").schedule.num_train_timesteps == 10
 
 
 def test_pictures_of_64_pixels(small, tmp_path):
@@ -238,6 +279,7 @@ def test_the_weights_that_are_kept_are_the_running_mean(tmp_path, monkeypatch):
     trainee = SimpleNamespace(
         network=network,
         matrices=[],
+        choices={},
         remembered=[],
         losses=lambda net, batch, step: {"loss": -net.weight},
         after_step=lambda step: seen.append(network.weight.item()),
@@ -263,6 +305,7 @@ def test_the_matrices_of_a_stage_learn_by_muon(tmp_path, by_muon):
     trainee = SimpleNamespace(
         network=network,
         matrices=[network.weight] if by_muon else [],
+        choices={},
         remembered=[],
         losses=lambda net, batch, step: {"loss": (net.weight * gradient).sum() + net.bias.sum()},
         after_step=lambda step: None,

@@ -96,7 +96,12 @@ def train(
     save_every: Annotated[int | None, typer.Option(help="Steps between saved states.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
     discriminator: Annotated[bool, typer.Option(help="Sharpen tokens with one.")] = False,
-    schedule: Annotated[Schedule, typer.Option(help="How tokens are hidden.")] = Schedule.RELEASED,
+    schedule: Annotated[
+        Schedule | None, typer.Option(help="How tokens are hidden; default: released.")
+    ] = None,
+    start_from: Annotated[
+        str | None, typer.Option(help="Go on with the denoiser of this checkpoint.")
+    ] = None,
     mixed_precision: Annotated[Precision | None, typer.Option(help="On a GPU.")] = None,
     tensorboard: Annotated[bool, typer.Option(help="Write curves to OUT/logs.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that load batches in advance.")] = 0,
@@ -108,6 +113,7 @@ def train(
     """
     from accelerate import PartialState
 
+    from vqlearn.checkpoints.shipped import resolve
     from vqlearn.training.recipes import RECIPES
     from vqlearn.training.stages import STAGES, Settings
     from vqlearn.training.stages import train as train_stages
@@ -118,9 +124,10 @@ def train(
     recipes = {name: replace(RECIPES[name], **changes) for name in names}
     options = {
         "tokens": {"discriminator": discriminator},
-        "diffusion": {"schedule": schedule.value},
+        "diffusion": {"schedule": schedule and schedule.value},
     }
-    settings = Settings(out, data, image_size, mixed_precision, tensorboard, workers)
+    start = None if start_from is None else resolve(start_from)
+    settings = Settings(out, data, image_size, mixed_precision, tensorboard, workers, start)
     kept = train_stages(settings, recipes, options)
     if PartialState().is_main_process:
         for name in kept:

@@ -26,7 +26,7 @@ from vqlearn.data.matching import SIDE, find_background, find_objects
 from vqlearn.data.world import BACKGROUND_RGB, INVERSE, Scene, relation_between
 
 BORDER_TOLERANCE = 0.2  # largest mean RGB distance of the border from its named colour
-MOST_UNEXPLAINED = 0.5  # largest |image - drawing|^2 / |image - background|^2
+MOST_UNEXPLAINED = 0.35  # largest |image - drawing|^2 / |image - background|^2
 CHUNK = 128  # pictures read at once: bounds the memory to about 300 MB
 
 

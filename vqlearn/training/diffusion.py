@@ -1,5 +1,7 @@
 """Stage 3: learn to denoise tokens, given a caption."""
 
+from pathlib import Path
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -10,7 +12,7 @@ from vqlearn.diffusion.levels import ImportanceLevels
 from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.objective import training_loss
 from vqlearn.diffusion.process import MaskAndReplace
-from vqlearn.diffusion.schedule import SCHEDULES, build_schedule
+from vqlearn.diffusion.schedule import SCHEDULES, ScheduleConfig, build_schedule
 from vqlearn.training.loop import Run, fit
 from vqlearn.training.recipes import NUM_TIMESTEPS, denoiser_config
 from vqlearn.transformer.denoiser import Denoiser
@@ -42,24 +44,51 @@ class ConditionalDenoiser(nn.Module):
 class DiffusionTrainee:
     """The loss of VQ-Diffusion at levels drawn by their importance. Tokens and text are frozen."""
 
-    def __init__(self, run: Run, schedule: str) -> None:
+    def __init__(self, run: Run, schedule: str | None = None) -> None:
         self.run = run
         device = run.accelerator.device
         self.vqvae = files.load_vqvae(run.folder).requires_grad_(False).to(device)
         self.encoder = files.load_text_encoder(run.folder).to(device)
-        self.schedule = SCHEDULES[schedule](self.vqvae.config.num_vq_embeddings, NUM_TIMESTEPS)
+        if run.start_from is None:
+            schedule = schedule or "released"
+            network, self.schedule = self._fresh(schedule)
+        else:
+            network, self.schedule = self._trained_before(run.start_from, schedule)
+        self.network = network.to(device)
         self.process = MaskAndReplace(build_schedule(self.schedule))
-        self.levels = ImportanceLevels(NUM_TIMESTEPS)
-        grid_size = run.source.image_size // self.vqvae.config.downsampling_factor
-        config = denoiser_config(
-            num_codes=self.vqvae.config.num_vq_embeddings,
-            grid_size=grid_size,
-            text_width=self.encoder.width,
-        )
-        null_text = NullText(NullTextConfig(True, self.encoder.width, self.encoder.length))
-        self.network = ConditionalDenoiser(Denoiser(config), null_text).to(device)
+        self.levels = ImportanceLevels(self.process.num_timesteps)
+        self.choices = {"schedule": schedule}
         self.matrices = hidden_matrices(self.network.denoiser)
         self.remembered = [self.levels]
+
+    def _fresh(self, schedule: str) -> tuple[ConditionalDenoiser, ScheduleConfig]:
+        num_codes = self.vqvae.config.num_vq_embeddings
+        config = denoiser_config(
+            num_codes=num_codes, grid_size=self._grid_size(), text_width=self.encoder.width
+        )
+        network = ConditionalDenoiser(Denoiser(config), self._fresh_null_text())
+        return network, SCHEDULES[schedule](num_codes, NUM_TIMESTEPS)
+
+    def _trained_before(
+        self, folder: Path, schedule: str | None
+    ) -> tuple[ConditionalDenoiser, ScheduleConfig]:
+        denoiser, trained_with = files.load_denoiser(folder).float(), files.load_schedule(folder)
+        if schedule is not None:
+            raise ValueError(f"schedule is {schedule!r}; allowed: none, {folder} has its own")
+        factor, side = self.vqvae.config.downsampling_factor, denoiser.config.sample_size
+        if self._grid_size() != side:
+            seen = self.run.source.image_size
+            raise ValueError(f"image_size is {seen}; allowed: {side * factor}, as in {folder}")
+        null_text = files.load_null_text(folder).float()
+        if not null_text.config.learnable:
+            null_text = self._fresh_null_text()
+        return ConditionalDenoiser(denoiser, null_text), trained_with
+
+    def _fresh_null_text(self) -> NullText:
+        return NullText(NullTextConfig(True, self.encoder.width, self.encoder.length))
+
+    def _grid_size(self) -> int:
+        return self.run.source.image_size // self.vqvae.config.downsampling_factor
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         noise = self.run.noise(step)
@@ -92,10 +121,12 @@ def hidden_matrices(denoiser: Denoiser) -> list[nn.Parameter]:
     return [layer.weight for layer in maps]
 
 
-def train_diffusion(run: Run, *, schedule: str = "released") -> None:
+def train_diffusion(run: Run, *, schedule: str | None = None) -> None:
     """Learn to denoise; reads what the other two stages wrote and completes the checkpoint.
 
-    `schedule` is a name of `diffusion.schedule.SCHEDULES`.
+    `schedule` is a name of `diffusion.schedule.SCHEDULES`, "released" if None. With
+    `run.start_from` denoiser, "no sentence" and schedule are those of that checkpoint. Raises
+    `ValueError` if it is for pictures of another size, or if a schedule is named as well.
     """
     trainee = DiffusionTrainee(run, schedule)
     trained = fit("diffusion", trainee, run)

@@ -7,7 +7,7 @@ mean of the weights, a progress bar, and a state on disk from which a killed tra
 
 import copy
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +32,8 @@ MUON_RATE = 2.0  # how much faster than the other weights
 class Run:
     """What a stage is given: where it reads and writes, its data, its recipe, its processes.
 
-    `data` is the name under which the source was opened; `workers` load batches in advance.
+    `data` is the name under which the source was opened; `workers` load batches in advance;
+    `start_from` is a checkpoint whose weights the last stage begins with.
     """
 
     folder: Path
@@ -41,10 +42,18 @@ class Run:
     recipe: Recipe
     accelerator: Accelerator
     workers: int = 0
+    start_from: Path | None = None
 
     def noise(self, step: int) -> torch.Generator:
         """The chance of one step in this process, apart from its batch."""
         return random_stream("noise", self.recipe.seed, self.accelerator.process_index, step)
+
+    def choices(self) -> dict[str, Any]:
+        """All that decides what comes out, as far as every stage has it; ready for JSON."""
+        recipe = asdict(self.recipe)
+        del recipe["save_every"]
+        start = None if self.start_from is None else str(self.start_from)
+        return {**recipe, "data": self.data, "start_from": start}
 
 
 class Trainee(Protocol):
@@ -53,6 +62,8 @@ class Trainee(Protocol):
     network: nn.Module
     matrices: list[nn.Parameter]
     """Weights of `network` that learn by Muon, the others by Adam."""
+    choices: dict[str, Any]
+    """What the user chose for this stage: a stopped training goes on with the same only."""
     remembered: list[Any]
     """Whatever learns besides `network`, with `state_dict` and `load_state_dict`."""
 
@@ -73,7 +84,8 @@ def fit(name: str, trainee: Trainee, run: Run) -> nn.Module:
     network, *optimizers = accelerator.prepare(trainee.network.train(), *optimizers)
     accelerator.register_for_checkpointing(*rates, average, *trainee.remembered)
     state = TrainingState(run.folder, name, accelerator)
-    done = state.resume(recipe, run.data)
+    made_by = {**run.choices(), **trainee.choices}
+    done = state.resume(made_by)
     with _progress(name, done, run) as bar:
         for step, batch in enumerate(_batches(run, done), start=done):
             losses = trainee.losses(network, batch, step)
@@ -86,7 +98,7 @@ def fit(name: str, trainee: Trainee, run: Run) -> nn.Module:
             average.update_parameters(accelerator.unwrap_model(network))
             _show(bar, losses, step, run)
             if (step + 1) % recipe.save_every == 0:
-                state.save(step + 1, recipe, run.data)
+                state.save(step + 1, made_by)
     return copy.deepcopy(average.module).cpu().eval()
 
 

@@ -5,6 +5,7 @@ last the folder is a checkpoint. A stage that is finished is kept, one that was 
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from accelerate import Accelerator, PartialState
 from accelerate.utils import set_seed
 
+from vqlearn.checkpoints import folder as files
 from vqlearn.data.batches import Scenes, Source
 from vqlearn.data.folder import ImageFolder
 from vqlearn.training.diffusion import train_diffusion
@@ -23,6 +25,7 @@ from vqlearn.training.text import train_text
 from vqlearn.training.tokens import train_tokens
 
 SCENES = "scenes"
+FROZEN_PARTS = (files.VQVAE_FOLDER, files.TEXT_FOLDER, files.TOKENIZER_FOLDER, files.CLIP_FOLDER)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Settings:
     - `mixed_precision`: "no", "fp16" or "bf16"; None leaves it to `accelerate launch`.
     - `tensorboard`: whether to write curves into `<folder>/logs`.
     - `workers`: processes that load batches in advance.
+    - `start_from`: a checkpoint. Its tokens and text encoder are copied, its denoiser learns on.
 
     Raises `ValueError` for an image size that the tokens do not fill.
     """
@@ -61,6 +65,7 @@ class Settings:
     mixed_precision: str | None = None
     tensorboard: bool = False
     workers: int = 0
+    start_from: Path | None = None
 
     def __post_init__(self) -> None:
         factor = vqvae_config().downsampling_factor
@@ -75,11 +80,14 @@ def train(settings: Settings, recipes: dict[str, Recipe], options: dict[str, dic
 
     `options` are the keyword arguments of single stages. Raises `FileExistsError` if a stage
     would change what a finished later stage was built on, or another `OSError` if the folder
-    cannot be made or written to; otherwise what the stages raise.
+    cannot be made or written to; `CheckpointError` for a `start_from` that cannot be used;
+    otherwise what the stages raise.
     """
     # Without being told, accelerate does not join processes that have no GPU.
     PartialState(cpu=not torch.accelerator.is_available())
     _check_folder(settings.folder, recipes)
+    if settings.start_from is not None:
+        _copy_frozen_parts(settings.start_from, settings.folder)
     kept = []
     for name, recipe in recipes.items():
         if (settings.folder / STAGES[name].result).exists():
@@ -100,11 +108,33 @@ def _train_one(name: str, settings: Settings, recipe: Recipe, options: dict) -> 
     accelerator.init_trackers(name)
     set_seed(recipe.seed)
     source = open_source(settings.data, settings.image_size, stage.composition)
-    run = Run(settings.folder, source, settings.data, recipe, accelerator, settings.workers)
+    run = Run(
+        settings.folder,
+        source,
+        settings.data,
+        recipe,
+        accelerator,
+        settings.workers,
+        settings.start_from,
+    )
     stage.train(run, **options)
     TrainingState(settings.folder, name, accelerator).forget()
     for tracker in accelerator.trackers:
         tracker.finish()
+
+
+def _copy_frozen_parts(checkpoint: Path, folder: Path) -> None:
+    """Everything that the diffusion stage reads and does not change, unless it is there already."""
+    files.check(checkpoint)
+    state = PartialState()
+    if state.is_main_process:
+        for name in FROZEN_PARTS:
+            whole, part = folder / name, folder / f"{name}.part"
+            if (checkpoint / name).is_dir() and not whole.exists():
+                shutil.rmtree(part, ignore_errors=True)
+                shutil.copytree(checkpoint / name, part)
+                part.rename(whole)
+    state.wait_for_everyone()
 
 
 def open_source(data: str, image_size: int, composition: str) -> Source:

@@ -9,15 +9,13 @@ Tests: tests/test_resume.py.
 
 import json
 import shutil
-from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 
-from vqlearn.training.recipes import Recipe
-
 FOLDER = ".training"
-RECIPE_FILE = "recipe.json"
+CHOICES_FILE = "choices.json"
 
 
 class TrainingState:
@@ -30,17 +28,18 @@ class TrainingState:
         self.folder = folder / FOLDER / stage
         self.accelerator = accelerator
 
-    def resume(self, recipe: Recipe, data: str) -> int:
+    def resume(self, choices: dict[str, Any]) -> int:
         """Load the latest state, if there is one, and return the number of steps done.
 
-        Raises `ValueError` if it belongs to another recipe or to other data, or is for another
-        number of processes: going on would be neither the old run nor a new one.
+        `choices` is all that decides what comes out: recipe, data and so on, ready for JSON.
+        Raises `ValueError` if the state was made with others, or by another number of processes:
+        going on would be neither the old run nor a new one.
         """
-        made_by = self._made_by(recipe, data)
+        made_by = self._made_by(choices)
         latest = max(self._steps(), default=0)
         if latest:
             folder = self.folder / str(latest)
-            before = json.loads((folder / RECIPE_FILE).read_text(encoding="utf-8"))
+            before = json.loads((folder / CHOICES_FILE).read_text(encoding="utf-8"))
             changed = [key for key in made_by if before.get(key) != made_by[key]]
             if changed:
                 seen = ", ".join(f"{key} {made_by[key]!r}" for key in changed)
@@ -53,7 +52,7 @@ class TrainingState:
             self.accelerator.load_state(str(folder))
         return latest
 
-    def save(self, step: int, recipe: Recipe, data: str) -> None:
+    def save(self, step: int, choices: dict[str, Any]) -> None:
         """Write the state after `step` steps. Every process must call it."""
         whole, part = self.folder / str(step), self.folder / f"{step}.part"
         if self.accelerator.is_main_process:
@@ -63,8 +62,8 @@ class TrainingState:
         self.accelerator.save_state(str(part))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            text = json.dumps(self._made_by(recipe, data))
-            (part / RECIPE_FILE).write_text(text, encoding="utf-8")
+            text = json.dumps(self._made_by(choices))
+            (part / CHOICES_FILE).write_text(text, encoding="utf-8")
             older = self._steps()
             part.rename(whole)
             for old in older:
@@ -75,10 +74,8 @@ class TrainingState:
         if self.accelerator.is_main_process:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _made_by(self, recipe: Recipe, data: str) -> dict[str, object]:
-        values = {**asdict(recipe), "data": data, "processes": self.accelerator.num_processes}
-        del values["save_every"]
-        return values
+    def _made_by(self, choices: dict[str, Any]) -> dict[str, Any]:
+        return {**choices, "processes": self.accelerator.num_processes}
 
     def _steps(self) -> list[int]:
         return [int(path.name) for path in self.folder.glob("*") if path.name.isdigit()]

@@ -24,8 +24,7 @@ class TextTrainee:
         image_size = run.source.image_size
         self.network = build_clip(text_model, image_size).to(self.device)
         self.encoder = TextEncoder(tokenizer, text_model)
-        self.matrices = []
-        self.remembered = []
+        self.matrices, self.choices, self.remembered = [], {}, []
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         pictures = (2 * batch.images - 1).to(self.device)

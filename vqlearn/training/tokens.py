@@ -59,7 +59,7 @@ class TokenTrainee:
             self.vqvae.quantizer, reduce=lambda x: accelerator.reduce(x, "sum")
         )
         self.opponent = Opponent(accelerator) if discriminator else None
-        self.matrices = []
+        self.matrices, self.choices = [], {"discriminator": discriminator}
         self.remembered = [self.codebook]
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
