@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: setup ## generate a picture from a sentence, on the CPU, offline
 	@$(BIN)/vqlearn generate "a small red circle above a large blue square" \
-		--steps 25 --guidance 2 --seed 0 --images 4 --out demo/picture.png
+		--steps 25 --seed 0 --images 4 --out demo/picture.png
 
 test: setup lint ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2

@@ -20,7 +20,7 @@ from vqlearn.checkpoints import folder as files
 from vqlearn.data.batches import Scenes
 from vqlearn.data.captions import parse
 from vqlearn.data.scenes import HELD_OUT_PAIRS, scene_batch
-from vqlearn.tokens.vqvae import VQVAEConfig
+from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
 from vqlearn.training import diffusion, loop, recipes, stages, tokens
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 
@@ -207,7 +207,7 @@ def test_only_the_tokeniser_sees_held_out_pairs(small, tmp_path, monkeypatch):
     monkeypatch.setattr(Scenes, "batch", spy)
     wanted = {name: replace(recipe, batch_size=64) for name, recipe in small.items()}
     train(tmp_path, wanted)
-    expected = ["any"] * 3 + ["seen"] * (1 + 3) + ["seen"] * 3
+    expected = ["any"] * (3 + 16 + 1) + ["seen"] * (1 + 3) + ["seen"] * 3
     assert [composition for composition, _ in asked] == expected
     for composition, made in asked:
         pairs = {thing.pair for caption in made.captions for thing in parse(caption).objects}
@@ -229,7 +229,12 @@ def test_tokens_learn(small, tmp_path):
 
 def test_the_discriminator_joins_in_the_second_half(small, tmp_path):
     recipe = replace(small["tokens"], steps=6)
-    trainee = tokens.TokenTrainee(run_of(tmp_path, recipe, "any"), discriminator=True)
+    trainee = tokens.TokenTrainee(
+        run_of(tmp_path, recipe, "any"),
+        VQVAE(tokens.vqvae_config()),
+        discriminator=True,
+        revive=True,
+    )
     opponent = trainee.opponent.network
     before = [weight.detach().clone() for weight in opponent.parameters()]
     batch = trainee.run.source.batch(4, generator=torch.Generator().manual_seed(0))
@@ -356,7 +361,8 @@ def test_two_processes_train_one_checkpoint(tmp_path, launcher):
         "    mean = torch.cat([p.detach().flatten() for p in kept.parameters()])\n"
         "    both = run.accelerator.gather(torch.stack([learned, mean])[None])\n"
         "    assert torch.equal(both[0], both[1]), name\n"
-        "    pathlib.Path(f'{name}-{run.accelerator.process_index}').touch()\n"
+        "    rank = run.accelerator.process_index\n"
+        "    pathlib.Path(f'{name}-{rank}'.replace('/', '-')).touch()\n"
         "    return kept\n"
         "for stage in ('tokens', 'text', 'diffusion'):\n"
         "    __import__(f'vqlearn.training.{stage}', fromlist=['fit']).fit = checked\n"

@@ -22,9 +22,9 @@ def pipe():
     return VQDiffusionPipeline.from_pretrained("scenes")
 
 
-def test_it_is_five_megabytes_or_less():
+def test_it_is_25_megabytes_or_less():
     sizes = [file.stat().st_size for file in (WEIGHTS / "scenes").rglob("*") if file.is_file()]
-    assert 1_000_000 < sum(sizes) <= 5_000_000
+    assert 1_000_000 < sum(sizes) <= 25_000_000
 
 
 def test_every_file_is_guarded_by_its_digest(tmp_path):
@@ -48,7 +48,7 @@ def test_most_reconstructions_are_still_read_right(pipe):
     batch = scene_batch(200, generator=torch.Generator().manual_seed(5), composition="any")
     with torch.no_grad():
         again = pipe.vqvae.decode(pipe.vqvae.encode(2 * batch.images - 1))
-    assert prompt_accuracy((again / 2 + 0.5).clamp(0, 1), batch.captions).right > 100
+    assert prompt_accuracy((again / 2 + 0.5).clamp(0, 1), batch.captions).right > 180
 
 
 def test_colours_of_the_sentence_reach_the_picture(pipe):

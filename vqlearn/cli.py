@@ -45,8 +45,8 @@ def generate(
     prompt: Annotated[str, typer.Argument(help="The sentence to draw.")],
     model: Annotated[str, typer.Option(help="A shipped checkpoint or a folder.")] = "scenes",
     steps: Annotated[int, typer.Option(help="Calls of the denoiser, 1 to T.")] = 25,
-    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")] = 5.0,
-    truncation: Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")] = 1.0,
+    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")] = 3.0,
+    truncation: Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")] = 0.9,
     seed: Annotated[int, typer.Option(help="Picture i has the seed SEED + i.")] = 0,
     images: Annotated[int, typer.Option(help="How many pictures.")] = 1,
     out: Annotated[Path, typer.Option(help="Where the picture or grid goes.")] = Path("out.png"),
@@ -97,7 +97,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
     discriminator: Annotated[bool, typer.Option(help="Sharpen tokens with one.")] = False,
     schedule: Annotated[
-        Schedule | None, typer.Option(help="How tokens are hidden; default: released.")
+        Schedule | None, typer.Option(help="How tokens are hidden; default: paper.")
     ] = None,
     start_from: Annotated[
         str | None, typer.Option(help="Go on with the denoiser of this checkpoint.")
@@ -140,8 +140,8 @@ def evaluate(
     model: Annotated[str, typer.Option(help="A shipped checkpoint or a folder.")] = "scenes",
     steps: Annotated[int, typer.Option(help="Calls of the denoiser, 1 to T.")] = 25,
     prompts: Annotated[int, typer.Option(help="Sentences of each kind.")] = 300,
-    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")] = 2.0,
-    truncation: Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")] = 1.0,
+    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")] = 3.0,
+    truncation: Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")] = 0.9,
     seed: Annotated[int, typer.Option(help="Other sentences and pictures.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:

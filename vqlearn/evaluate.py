@@ -44,8 +44,8 @@ class Sampling:
     """
 
     num_inference_steps: int = 25
-    guidance_scale: float = 2.0
-    truncation_rate: float = 1.0
+    guidance_scale: float = 3.0
+    truncation_rate: float = 0.9
     prompts: int = 300
     seed: int = 0
 

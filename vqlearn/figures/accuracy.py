@@ -9,7 +9,7 @@ from transformers import CLIPModel
 from vqlearn.evaluate import COMPOSITIONS, Sampling, evaluate, evaluate_model
 from vqlearn.pipeline import VQDiffusionPipeline
 
-PROMPTS_OF_STEPS = {2: 300, 5: 300, 10: 300, 50: 100, 100: 100}
+PROMPTS_OF_STEPS = {2: 100, 5: 100, 10: 300, 100: 100}
 PROMPTS = 300
 LABELS = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
 

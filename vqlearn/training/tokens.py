@@ -1,5 +1,7 @@
 """Stage 1: learn to write pictures as tokens."""
 
+from dataclasses import replace
+
 import torch
 from accelerate import Accelerator
 from einops import repeat
@@ -7,13 +9,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.data.batches import Batch
+from vqlearn.data.batches import Batch, random_stream
 from vqlearn.tokens.discriminator import (
     PatchDiscriminator,
     adaptive_weight,
     deception_loss,
     discriminator_loss,
 )
+from vqlearn.tokens.merging import PICTURES_AT_ONCE, merge_codes
 from vqlearn.tokens.quantizer import CodebookEMA, Quantized
 from vqlearn.tokens.vqvae import VQVAE
 from vqlearn.training.loop import Run, fit
@@ -24,6 +27,9 @@ REVIVE_EVERY = 20
 REVIVE_UNTIL = 0.8  # of all steps: at the end every code gets time to settle
 DISCRIMINATOR_FROM = 0.5  # of all steps: first the pixels
 COLLAGE_SHARE = 0.5  # of the pictures of a batch
+KEPT_CODES = 5 / 8  # of the codes, after those that look alike are merged
+MERGE_BATCHES = 16  # pictures on which codes are compared, in batches of 128
+SECOND_PART = 0.25  # how long the second part is, measured by the first
 
 
 class TokenStage(nn.Module):
@@ -50,10 +56,10 @@ class TokenTrainee:
     generate tokens: every token describes its own square.
     """
 
-    def __init__(self, run: Run, *, discriminator: bool) -> None:
-        self.run = run
+    def __init__(self, run: Run, vqvae: VQVAE, *, discriminator: bool, revive: bool) -> None:
+        self.run, self.revive = run, revive
         device, accelerator = run.accelerator.device, run.accelerator
-        self.network = TokenStage(VQVAE(vqvae_config())).to(device)
+        self.network = TokenStage(vqvae).to(device)
         self.vqvae = self.network.vqvae
         self.codebook = CodebookEMA(
             self.vqvae.quantizer, reduce=lambda x: accelerator.reduce(x, "sum")
@@ -87,7 +93,8 @@ class TokenTrainee:
         quantized, target, decoded = self.seen
         self.codebook.update(self.vqvae.quantizer, quantized)
         steps = self.run.recipe.steps
-        if step % REVIVE_EVERY == REVIVE_EVERY - 1 and step < REVIVE_UNTIL * steps:
+        due = step % REVIVE_EVERY == REVIVE_EVERY - 1 and step < REVIVE_UNTIL * steps
+        if self.revive and due:
             self.codebook.revive_dead_codes(
                 self.vqvae.quantizer,
                 quantized,
@@ -150,15 +157,32 @@ def _glue_pixels(pictures: Tensor, glued: Tensor, factor: int) -> Tensor:
     return torch.where(pixels, pictures.roll(1, dims=0), pictures)
 
 
+def train_merged(vqvae: VQVAE, run: Run, *, discriminator: bool) -> TokenStage:
+    """The second part of the stage: fewer codes, and the networks that go with them."""
+    generator = random_stream("merging", run.recipe.seed)
+    batches = [
+        run.source.batch(PICTURES_AT_ONCE, generator=generator) for _ in range(MERGE_BATCHES)
+    ]
+    images = 2 * torch.cat([batch.images for batch in batches]) - 1
+    merged = merge_codes(vqvae, images, max(1, round(KEPT_CODES * vqvae.config.num_vq_embeddings)))
+    shorter = replace(run.recipe, steps=max(1, round(SECOND_PART * run.recipe.steps)))
+    run = replace(run, recipe=shorter)
+    trainee = TokenTrainee(run, merged, discriminator=discriminator, revive=False)
+    return fit("tokens/merged", trainee, run)
+
+
 def train_tokens(run: Run, *, discriminator: bool = False) -> None:
     """Learn to write pictures as tokens; writes `vqvae/`.
 
-    The codebook follows by moving averages, and dead codes are revived in the first 80 % of the
-    training. With `discriminator` a patch discriminator joins for the second half. Give it
-    pictures of all kinds, held-out pairs too: a tokeniser is not a generator.
+    Two parts. In the first the codebook follows by moving averages, and dead codes are revived
+    in the first 80 % of the batches. Then codes that look alike are merged, and a second part, a
+    quarter as long, lets encoder and decoder get used to it. With `discriminator` a patch
+    discriminator joins for the second half of each part. Give it pictures of all kinds, held-out
+    pairs too: a tokeniser is not a generator.
     """
-    trainee = TokenTrainee(run, discriminator=discriminator)
-    trained = fit("tokens", trainee, run)
+    first = TokenTrainee(run, VQVAE(vqvae_config()), discriminator=discriminator, revive=True)
+    trained = fit("tokens", first, run)
+    trained = train_merged(trained.vqvae, run, discriminator=discriminator)
     if run.accelerator.is_main_process:
         files.save_vqvae(trained.vqvae, run.folder)
     run.accelerator.wait_for_everyone()
