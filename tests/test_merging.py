@@ -10,7 +10,7 @@ from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
 @pytest.fixture
 def vqvae():
     torch.manual_seed(0)
-    network = VQVAE(VQVAEConfig((4, 4), 1, 4, 8, 2, 2, (), ())).eval()
+    network = VQVAE(VQVAEConfig((4, 4), 1, 4, 2, 8, 2, (), ())).eval()
     torch.nn.init.normal_(network.quantizer.codebook.weight)
     return network
 
