@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import set_seed
 from einops import repeat
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -159,6 +160,7 @@ def _glue_pixels(pictures: Tensor, glued: Tensor, factor: int) -> Tensor:
 
 def train_merged(vqvae: VQVAE, run: Run, *, discriminator: bool) -> TokenStage:
     """The second part of the stage: fewer codes, and the networks that go with them."""
+    set_seed(run.recipe.seed)  # a stopped training arrives here with other chance behind it
     generator = random_stream("merging", run.recipe.seed)
     batches = [
         run.source.batch(PICTURES_AT_ONCE, generator=generator) for _ in range(MERGE_BATCHES)
