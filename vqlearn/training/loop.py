@@ -96,7 +96,7 @@ def fit(name: str, trainee: Trainee, run: Run) -> nn.Module:
             network.zero_grad()
             trainee.after_step(step)
             average.update_parameters(accelerator.unwrap_model(network))
-            _show(bar, losses, step, run)
+            _show(bar, losses, step, run, name)
             if (step + 1) % recipe.save_every == 0:
                 state.save(step + 1, made_by)
     return copy.deepcopy(average.module).cpu().eval()
@@ -155,9 +155,10 @@ def _progress(name: str, done: int, run: Run) -> tqdm:
     )
 
 
-def _show(bar: tqdm, losses: dict[str, Tensor], step: int, run: Run) -> None:
+def _show(bar: tqdm, losses: dict[str, Tensor], step: int, run: Run, name: str) -> None:
     bar.update(run.recipe.batch_size * run.accelerator.num_processes)
     if step % SHOW_EVERY == 0:
         numbers = {key: value.item() for key, value in losses.items()}
         bar.set_postfix({key: f"{value:.4f}" for key, value in numbers.items()}, refresh=False)
-        run.accelerator.log(numbers, step=step)
+        named = {f"{name}/{key}": value for key, value in numbers.items()}
+        run.accelerator.log(named, step=step)
