@@ -35,7 +35,7 @@ def training_step(folder: Path, device: str):
     recipe, source = RECIPES["diffusion"], Scenes(32, "seen")
     accelerator = Accelerator(cpu=device == "cpu")
     run = Run(folder, source, "scenes", recipe, accelerator)
-    trainee = DiffusionTrainee(run, "released")
+    trainee = DiffusionTrainee(run)
     batch = source.batch(recipe.batch_size, generator=random_stream("bench"))
     return lambda: trainee.losses(trainee.network, batch, 0)["loss"].backward()
 

@@ -67,7 +67,7 @@ def generate(
     if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"--out is {str(out)!r}; allowed: a picture file such as grid.png")
     pipeline = VQDiffusionPipeline.from_pretrained(model).to(_best_device())
-    frames = Film(pipeline)
+    recorded = None if film is None else Film(pipeline)
     result = pipeline(
         prompt,
         num_inference_steps=steps,
@@ -75,11 +75,11 @@ def generate(
         truncation_rate=truncation,
         num_images_per_prompt=images,
         generator=_generators(seed, images),
-        callback=frames,
+        callback=recorded,
     )
-    if film is not None:
+    if recorded is not None:
         film.parent.mkdir(parents=True, exist_ok=True)
-        frames.save(film)
+        recorded.save(film)
     out.parent.mkdir(parents=True, exist_ok=True)
     make_grid(result.images).save(out)
     typer.echo(out)

@@ -53,6 +53,11 @@ class Sampling:
         if self.prompts < 1:
             raise ValueError(f"prompts is {self.prompts}; allowed: 1, 2, …")
 
+    def call_options(self) -> dict[str, float]:
+        """What of this the pipeline is told."""
+        names = ("num_inference_steps", "guidance_scale", "truncation_rate")
+        return {name: getattr(self, name) for name in names}
+
 
 def evaluate(
     pipeline: VQDiffusionPipeline, clip: CLIPModel | None, sampling: Sampling
@@ -106,9 +111,7 @@ def draw(pipeline: VQDiffusionPipeline, captions: Sequence[str], sampling: Sampl
         places = range(first, first + len(some))
         images = pipeline(
             some,
-            num_inference_steps=sampling.num_inference_steps,
-            guidance_scale=sampling.guidance_scale,
-            truncation_rate=sampling.truncation_rate,
+            **sampling.call_options(),
             generator=[random_stream("evaluated picture", sampling.seed, i) for i in places],
             output_type="np",
         ).images

@@ -45,10 +45,14 @@ class Film:
         return [make_grid(as_pil(paint(self.pipeline, tokens))) for tokens in self.states]
 
     def save(self, file: str | Path) -> None:
-        """Write a GIF that repeats for ever and stays at the last frame for two seconds."""
-        frames = self.frames()
-        times = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_FRAME_MILLISECONDS]
-        frames[0].save(file, save_all=True, append_images=frames[1:], duration=times, loop=0)
+        """Write the frames as a GIF: see `save_gif`."""
+        save_gif(self.frames(), file)
+
+
+def save_gif(frames: list[Image.Image], file: str | Path) -> None:
+    """A GIF that repeats for ever and stays at the last frame for two seconds."""
+    times = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_FRAME_MILLISECONDS]
+    frames[0].save(file, save_all=True, append_images=frames[1:], duration=times, loop=0)
 
 
 @torch.no_grad()

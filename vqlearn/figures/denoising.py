@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vqlearn.evaluate import Sampling
 from vqlearn.figures.pictures import show_row
-from vqlearn.film import FRAME_MILLISECONDS, LAST_FRAME_MILLISECONDS, Film, paint
+from vqlearn.film import Film, paint, save_gif
 from vqlearn.pipeline import VQDiffusionPipeline
 
 PROMPTS = (
@@ -24,12 +24,10 @@ STRIP_FRAMES = 9
 
 def record(pipeline: VQDiffusionPipeline) -> list[Tensor]:
     """The tokens (3, n) of three pictures, seeds 0 to 2, at the start and after every step."""
-    film, sampling = Film(pipeline), Sampling()
+    film = Film(pipeline)
     pipeline(
         list(PROMPTS),
-        num_inference_steps=sampling.num_inference_steps,
-        guidance_scale=sampling.guidance_scale,
-        truncation_rate=sampling.truncation_rate,
+        **Sampling().call_options(),
         generator=[torch.Generator().manual_seed(seed) for seed in range(len(PROMPTS))],
         callback=film,
     )
@@ -52,8 +50,7 @@ def draw_strip(pipeline: VQDiffusionPipeline, states: list[Tensor], file: Path) 
 def animate(pipeline: VQDiffusionPipeline, states: list[Tensor], file: Path) -> None:
     """A GIF of the three pictures side by side that says what it shows."""
     frames = [_frame(pipeline, tokens, step, len(states) - 1) for step, tokens in enumerate(states)]
-    times = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_FRAME_MILLISECONDS]
-    frames[0].save(file, save_all=True, append_images=frames[1:], duration=times, loop=0)
+    save_gif(frames, file)
 
 
 def _frame(pipeline: VQDiffusionPipeline, tokens: Tensor, step: int, steps: int) -> Image.Image:

@@ -43,12 +43,9 @@ def has_unseen_pair(prompt: str) -> bool:
 
 def draw_prompts(pipeline: VQDiffusionPipeline, file: Path) -> None:
     """Picture i has seed i, none is picked; the mark is what the scene reader says of it."""
-    sampling = Sampling()
     images = pipeline(
         list(PROMPTS),
-        num_inference_steps=sampling.num_inference_steps,
-        guidance_scale=sampling.guidance_scale,
-        truncation_rate=sampling.truncation_rate,
+        **Sampling().call_options(),
         generator=[torch.Generator().manual_seed(seed) for seed in range(len(PROMPTS))],
         output_type="np",
     ).images

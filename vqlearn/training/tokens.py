@@ -52,9 +52,9 @@ class TokenTrainee:
     """Pixel errors and commitment; codebook and discriminator learn beside them.
 
     Half of the pictures are decoded as **collages**: a rectangle of tokens comes from another
-    picture, and the decoder must draw that rectangle from there and the rest from here. So no
-    token can speak of far away places, which would be hard to guess for whoever must later
-    generate tokens: every token describes its own square.
+    picture, and the decoder must draw that rectangle from there and the rest from here. What a
+    token says of far away places is then of no use to the decoder, and would be hard to guess for
+    whoever must later generate tokens. The encoder may still be moved by such places.
     """
 
     def __init__(self, run: Run, vqvae: VQVAE, *, discriminator: bool, revive: bool) -> None:
