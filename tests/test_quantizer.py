@@ -248,6 +248,33 @@ def test_more_dead_codes_than_vectors_share_them():
     assert len(quantizer.codebook.weight[3:].unique(dim=0)) == 2
 
 
+def test_of_two_codes_that_are_too_near_the_rarer_one_moves():
+    quantizer, ema, quantized = make_with_dead_codes()
+    with torch.no_grad():
+        quantizer.codebook.weight[1] = quantizer.codebook.weight[0] + 0.01
+    ema.counts[:] = torch.tensor([30.0, 20.0, 10.0, 10.0, 10.0, 10.0, 10.0])
+    near = 0.02 * quantizer.codebook.weight.shape[1] ** 0.5
+    before = quantizer.codebook.weight.clone()
+    quantizer.codebook.weight.data[3:] += torch.arange(4)[:, None]  # the far ones, apart
+    before[3:] += torch.arange(4)[:, None]
+    assert ema.revive_dead_codes(quantizer, quantized, apart=near / 10) == 0
+    assert ema.revive_dead_codes(quantizer, quantized, apart=near) == 1
+    moved = (quantizer.codebook.weight != before).any(1)
+    assert moved.tolist() == [False, True, *[False] * 5]
+
+
+def test_vectors_without_a_good_code_attract_dead_codes():
+    """98 vectors lie on code 0; 2 have no code near. Both get one of the four dead codes."""
+    quantizer, ema, _ = make_with_dead_codes()
+    vectors = quantizer.codebook.weight[:1].detach().repeat(100, 1)
+    vectors[7] += 5
+    vectors[70] -= 5
+    quantized = quantizer(vectors)
+    ema.revive_dead_codes(quantizer, quantized, generator=torch.Generator().manual_seed(0))
+    codes = quantizer.codebook.weight[3:]
+    assert torch.cdist(vectors[[7, 70]], codes).min(1).values.tolist() == [0, 0]
+
+
 def record_sums(tensors):
     return lambda tensor: tensors.append(tensor.clone()) or tensor
 

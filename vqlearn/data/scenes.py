@@ -4,13 +4,18 @@
     batch.images      # (64, 3, 32, 32), float32 in 0 to 1
     batch.captions    # 64 sentences
 
-Each object stays in its own half of the picture, so that objects never overlap, and the offset
-along the relation is at least 1.6 times the offset across it, so that no relation is in doubt.
+The picture is a board of 8 x 8 cells, the outermost of them empty, and an object fills a square
+of 2 x 2 or 3 x 3 cells. At 32 pixels a cell is what one token stands for, so a shape is cut into
+tokens in the same way wherever it lies: a small model can learn that in an hour. Two objects are
+at least 3 cells apart, and the offset along their relation is at least 1.6 times the offset across
+it, so that no relation is in doubt.
 Tests: tests/test_scenes.py.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import product
 from typing import Literal
 
 import torch
@@ -22,6 +27,8 @@ from vqlearn.data.drawing import render
 from vqlearn.data.world import (
     BACKGROUND_RGB,
     BACKGROUNDS,
+    BOX,
+    CELLS,
     COLOURS,
     HELD_OUT_PAIRS,
     PAIRS,
@@ -59,11 +66,11 @@ Composition = Literal["seen", "held_out", "any"]
 COMPOSITIONS = ("seen", "held_out", "any")
 
 ONE_OBJECT_SHARE = 0.3
-ROOM = 0.23  # half the room of an object inside its half of the picture; 0.02 stay free around it
-ACROSS = 0.08  # how far a centre may lie from the middle line, across the relation
-ALONE = 0.2  # how far the centre of a single object may lie from the middle of the picture
+MARGIN = 1  # cells at the edge of the picture that stay empty
+APART = 3  # cells between two centres, along the relation
+CLEAR = 1.6  # so many times the offset across is the least offset along
 
-_DRAWS = 12
+_DRAWS = 10
 
 
 @dataclass(frozen=True)
@@ -75,8 +82,25 @@ class SceneBatch:
     scenes: list[Scene]
 
 
-def _between(low: float, high: float, uniform: float) -> float:
-    return low + (high - low) * uniform
+@cache
+def _centres(size: str) -> list[float]:
+    """Where may the centre of an object be, on either axis? In cells."""
+    first, last = MARGIN + BOX[size] / 2, CELLS - MARGIN - BOX[size] / 2
+    return [first + step for step in range(int(last - first) + 1)]
+
+
+@cache
+def _placements(first: str, second: str) -> list[tuple[float, float, float, float]]:
+    """All centres (along, across, along, across) of two objects of these sizes, the first before.
+
+    "Along" runs right or down, as the relation does; in cells.
+    """
+    return [
+        (along_1, across_1, along_2, across_2)
+        for along_1, along_2 in product(_centres(first), _centres(second))
+        for across_1, across_2 in product(_centres(first), _centres(second))
+        if along_2 - along_1 >= max(APART, CLEAR * abs(across_2 - across_1))
+    ]
 
 
 def _two_pairs(composition: Composition, draws: Sequence[float]) -> list[tuple[str, str]]:
@@ -91,26 +115,26 @@ def _two_pairs(composition: Composition, draws: Sequence[float]) -> list[tuple[s
 
 
 def _single(composition: Composition, background: str, draws: Sequence[float]) -> Scene:
-    """One object near the middle of the picture."""
+    """One object anywhere."""
     pairs = {"seen": TRAINING_PAIRS, "held_out": tuple(sorted(HELD_OUT_PAIRS)), "any": PAIRS}
     colour, shape = pick(pairs[composition], draws[0])
-    x, y = (_between(0.5 - ALONE, 0.5 + ALONE, uniform) for uniform in draws[1:3])
-    return Scene((SceneObject(shape, colour, pick(SIZES, draws[3]), x, y),), None, background)
+    size = pick(SIZES, draws[3])
+    x, y = (pick(_centres(size), uniform) / CELLS for uniform in draws[1:3])
+    return Scene((SceneObject(shape, colour, size, x, y),), None, background)
 
 
 def _double(composition: Composition, background: str, draws: Sequence[float]) -> Scene:
-    """Two objects, each in its own half of the picture."""
+    """Two objects; the one that lies further left or further up is placed as the first."""
     relation = pick(RELATIONS, draws[3])
+    pairs = _two_pairs(composition, draws)
+    sizes = [pick(SIZES, uniform) for uniform in draws[4:6]]
+    in_order = relation in ("above", "left of")
+    placed = pick(_placements(*(sizes if in_order else sizes[::-1])), draws[6])
+    along_across = [placed[:2], placed[2:]] if in_order else [placed[2:], placed[:2]]
     objects = []
-    for index, (colour, shape) in enumerate(_two_pairs(composition, draws)):
-        size_draw, along_draw, across_draw = draws[4 + 3 * index : 7 + 3 * index]
-        size = pick(SIZES, size_draw)
-        in_first_half = (relation in ("above", "left of")) == (index == 0)
-        slack = ROOM - RADIUS[size]
-        along = (0.25 if in_first_half else 0.75) + _between(-slack, slack, along_draw)
-        across = 0.5 + _between(-ACROSS, ACROSS, across_draw)
-        x, y = (across, along) if relation in ("above", "below") else (along, across)
-        objects.append(SceneObject(shape, colour, size, x, y))
+    for (colour, shape), size, place in zip(pairs, sizes, along_across, strict=True):
+        x, y = place[::-1] if relation in ("above", "below") else place
+        objects.append(SceneObject(shape, colour, size, x / CELLS, y / CELLS))
     return Scene(tuple(objects), relation, background)
 
 

@@ -25,7 +25,9 @@ RGB = {
 }
 COLOURS = tuple(RGB)
 
-RADIUS = {"small": 0.14, "large": 0.21}
+RADIUS = {"small": 0.12, "large": 0.17}
+BOX = {"small": 2, "large": 3}  # an object lies in the middle of a square of so many cells a side
+CELLS = 8  # of the picture's side
 SIZES = tuple(RADIUS)
 
 BACKGROUND_RGB = {

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 
@@ -182,40 +182,64 @@ class CodebookEMA(nn.Module):
         quantizer: VectorQuantizer,
         quantized: Quantized,
         threshold: float = 0.05,
+        apart: float = 0.0,
         contribute: bool = True,
         *,
         generator: torch.Generator | None = None,
     ) -> int:
-        """Which codes does nobody use, and where could they be useful?
+        r"""Which codes are of no use, and where could they be useful?
 
         A code is dead when its running count is below `threshold` times an equal share of all
-        counts. It is moved onto a random encoder vector of this batch, and its count is set to
-        that threshold: if nobody chooses it before the next call, it moves again. Returns how
-        many codes moved. Call it now and then, after `update`, in training only.
+        counts, or when a code with a larger count lies nearer than `apart`: both then stand for
+        the same thing, and which of them a vector gets is chance. A dead code is moved onto an
+        encoder vector of this batch, drawn with probability proportional to its squared error
+        $\lVert z - e_k \rVert^2$ (the seeding of k-means++, Arthur and Vassilvitskii 2007), so
+        vectors that have a good code already attract none. Its count is set to the threshold: if
+        nobody chooses it before the next call, it moves again. Returns how many codes moved. Call
+        it now and then, after `update`, in training only.
 
         Several processes: all must call it; the running counts, so the dead codes, are the same
         everywhere. Pass `contribute=True` in exactly one process: the others add zeros to
         `reduce`, so all receive that process's candidates.
 
         Tests: `test_dead_codes_move_to_current_vectors_and_are_used`,
-        `test_processes_agree_on_codes`.
+        `test_of_two_codes_that_are_too_near_the_rarer_one_moves`,
+        `test_vectors_without_a_good_code_attract_dead_codes`, `test_processes_agree_on_codes`.
         """
         least = threshold * self.counts.mean()
-        dead = (self.counts < least).nonzero().flatten()
+        codes = quantizer.codebook.weight
+        dead = (self.counts < least) | _has_a_more_used_neighbour(codes, self.counts, apart)
+        dead = dead.nonzero().flatten()
         if not len(dead):
             return 0
         candidates = self.sums.new_zeros(len(dead), self.sums.shape[1])
         if contribute:
             vectors = rearrange(quantized.inputs, "... d -> (...) d").to(self.sums)
-            order = _shuffled(len(vectors), generator).to(vectors.device)
+            errors = (vectors - codes[quantized.indices.flatten()]).square().sum(1)
+            order = _weighted_order(errors, generator)
             candidates = vectors[order[torch.arange(len(dead)) % len(order)]]
         candidates = self.reduce(candidates)
-        quantizer.codebook.weight[dead] = candidates.to(quantizer.codebook.weight)
+        codes[dead] = candidates.to(codes)
         self.sums[dead] = candidates * least
         self.counts[dead] = least
         return len(dead)
 
 
-def _shuffled(count: int, generator: torch.Generator | None) -> Int[Tensor, " count"]:
+def _has_a_more_used_neighbour(
+    codes: Float[Tensor, "k d"], counts: Float[Tensor, " k"], apart: float
+) -> Bool[Tensor, " k"]:
+    order = counts.argsort(descending=True, stable=True)
+    near = (torch.cdist(codes[order], codes[order]) < apart).tril(-1).any(1)
+    return torch.zeros_like(near).index_copy(0, order, near)
+
+
+def _weighted_order(
+    weights: Float[Tensor, " m"], generator: torch.Generator | None
+) -> Int[Tensor, " m"]:
+    """A random order, drawn one after the other in proportion to the weights that are left.
+
+    Waiting times: the one with rate w that rings first. Weight 0 comes last.
+    """
     device = generator.device if generator is not None else "cpu"
-    return torch.randperm(count, generator=generator, device=device)
+    times = torch.empty(len(weights), device=device).exponential_(generator=generator)
+    return (times.to(weights.device) / weights).argsort()

@@ -37,7 +37,7 @@ class Recipe:
 
 
 RECIPES = {
-    "tokens": Recipe(steps=6000, batch_size=32, learning_rate=2e-3, ema_decay=0.99),
+    "tokens": Recipe(steps=5000, batch_size=32, learning_rate=2e-3, ema_decay=0.99),
     "text": Recipe(steps=1500, batch_size=64, learning_rate=1e-3, ema_decay=0.99),
     "diffusion": Recipe(steps=8000, batch_size=64, learning_rate=1.5e-3, ema_decay=0.999),
 }
@@ -49,7 +49,7 @@ def vqvae_config() -> VQVAEConfig:
         block_out_channels=(24, 32, 32),
         layers_per_block=1,
         latent_channels=32,
-        vq_embed_dim=16,
+        vq_embed_dim=48,  # 3 x 4 x 4, the numbers of one token's pixels
         num_vq_embeddings=NUM_CODES,
         norm_num_groups=8,
         encoder_attention_resolutions=(),
