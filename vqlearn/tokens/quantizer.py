@@ -8,6 +8,8 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+DEAD_SHARE = 0.05  # of an equal share of all vectors
+
 
 class Quantized(NamedTuple):
     """What comes out when vectors are replaced by their nearest codes.
@@ -181,7 +183,6 @@ class CodebookEMA(nn.Module):
         self,
         quantizer: VectorQuantizer,
         quantized: Quantized,
-        threshold: float = 0.05,
         apart: float = 0.0,
         contribute: bool = True,
         *,
@@ -189,12 +190,12 @@ class CodebookEMA(nn.Module):
     ) -> int:
         r"""Which codes are of no use, and where could they be useful?
 
-        A code is dead when its running count is below `threshold` times an equal share of all
+        A code is dead when its running count is below a twentieth of an equal share of all
         counts, or when a code with a larger count lies nearer than `apart`: both then stand for
         the same thing, and which of them a vector gets is chance. A dead code is moved onto an
         encoder vector of this batch, drawn with probability proportional to its squared error
         $\lVert z - e_k \rVert^2$ (the seeding of k-means++, Arthur and Vassilvitskii 2007), so
-        vectors that have a good code already attract none. Its count is set to the threshold: if
+        vectors that have a good code already attract none. Its count is set to that least one: if
         nobody chooses it before the next call, it moves again. Returns how many codes moved. Call
         it now and then, after `update`, in training only.
 
@@ -206,7 +207,7 @@ class CodebookEMA(nn.Module):
         `test_of_two_codes_that_are_too_near_the_rarer_one_moves`,
         `test_vectors_without_a_good_code_attract_dead_codes`, `test_processes_agree_on_codes`.
         """
-        least = threshold * self.counts.mean()
+        least = DEAD_SHARE * self.counts.mean()
         codes = quantizer.codebook.weight
         dead = (self.counts < least) | _has_a_more_used_neighbour(codes, self.counts, apart)
         dead = dead.nonzero().flatten()
