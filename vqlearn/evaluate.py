@@ -65,8 +65,9 @@ def evaluate(
     """All figures of a model, ready for JSON.
 
     For "seen" and "held_out" compositions: `model`, the pictures that it draws; `ceiling`, the
-    true scenes after a round trip through their tokens; `floor`, the same network untrained; and
-    `bound_bits_per_token`. Without a `clip` there is no `clip_score`.
+    true scenes after a round trip through their tokens; `floor`, the same network untrained;
+    `bound_bits_per_token`, and `chance_bits_per_token` of the tokens themselves. Without a `clip`
+    there is no `clip_score`.
     """
     report = {"steps": sampling.num_inference_steps, "guidance": sampling.guidance_scale}
     report |= {"truncation": sampling.truncation_rate, "prompts": sampling.prompts}
@@ -78,6 +79,7 @@ def evaluate(
             "ceiling": score(pipeline, clip, round_trip(pipeline, batch.images), batch.captions),
             "floor": _drawn(untrained(pipeline), clip, batch, sampling),
             "bound_bits_per_token": bound_bits_per_token(pipeline, batch),
+            "chance_bits_per_token": chance_bits_per_token(pipeline, batch.images),
         }
     return report
 
@@ -222,6 +224,31 @@ def bound_bits_per_token(pipeline: VQDiffusionPipeline, batch: SceneBatch) -> fl
     generator = torch.Generator().manual_seed(0)
     nats = variational_bound(pipeline.process, denoise, x_0, generator=generator)
     return round((nats.mean() / x_0.shape[1] / math.log(2)).item(), 4)
+
+
+@torch.no_grad()
+def chance_bits_per_token(pipeline: VQDiffusionPipeline, images: Float[Tensor, "b 3 h w"]) -> float:
+    r"""How many bits of a token do the pixels of its own square leave open?
+
+    $H(\text{token} \mid \text{square})$, by counting: 0 if equal squares always get equal tokens.
+    What is above 0 depends on the rest of the picture, and a denoiser must guess it.
+    """
+    size = pipeline.vqvae.config.downsampling_factor
+    tokens = torch.cat(
+        [
+            pipeline.vqvae.encode((2 * part - 1).to(pipeline.device, pipeline.dtype)).cpu()
+            for part in images.split(PICTURES_AT_ONCE)
+        ]
+    )
+    squares = rearrange(images, "b c (h p) (w q) -> (b h w) (c p q)", p=size, q=size)
+    square = (255 * squares).round().unique(dim=0, return_inverse=True)[1]
+    both = torch.stack([square, tokens.flatten()], dim=1)
+    return round(_entropy_bits(both) - _entropy_bits(square[:, None]), 4)
+
+
+def _entropy_bits(rows: Tensor) -> float:
+    counts = rows.unique(dim=0, return_counts=True)[1]
+    return torch.special.entr(counts.double() / len(rows)).sum().item() / math.log(2)
 
 
 def _drawn(
