@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
+LESSONS := $(wildcard notebooks/*.ipynb)
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test lint figures bench weights
+.PHONY: help setup demo test lint figures samplers bench weights
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -22,13 +24,27 @@ demo: setup ## generate a picture from a sentence, on the CPU, offline
 
 test: setup lint ## run all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+	cd $$(mktemp -d) && OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/tests/offline \
+		$(CURDIR)/$(BIN)/python -m pytest $(NBVAL) --numprocesses 2 --dist loadscope \
+		$(addprefix $(CURDIR)/,$(LESSONS))
 
 lint: setup ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+notebooks: setup ## run the lessons that are stale, and store what they print
+	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.lessons.run $(LESSONS)
+	$(BIN)/python -m vqlearn.lessons.table $(LESSONS)
+
+badges: setup ## REPO=owner/name: a Colab badge in every lesson (REPO= takes it away)
+	$(BIN)/python -m vqlearn.lessons.badges "$(REPO)" $(LESSONS)
+	$(MAKE) notebooks
+
 figures: setup ## make every picture in figures/ again
 	$(BIN)/python -m vqlearn.figures
+
+samplers: setup ## measure three samplers again, two of them wrong: figures/samplers.json
+	$(BIN)/python -m vqlearn.figures.samplers
 
 bench: setup ## how many pictures a second, here
 	TQDM_DISABLE=1 $(BIN)/python tests/bench.py

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -63,7 +64,8 @@ def test_the_report_counts_what_it_says(pipeline):
         assert part["model"]["calls_per_image"] == 2 * 2, "two steps, with and without the sentence"
         assert part["ceiling"]["right"] >= part["floor"]["right"]
         assert part["floor"]["right"] == 0
-        assert 0 < part["bound_bits_per_token"] < 6.5, "6 bits name one of 64 codes"
+        assert 0 < part["bound_bits_per_token"] < 8.6, "8.6 bits name one of 384 codes"
+        assert 0 <= part["chance_bits_per_token"] < 8.6
     unguided = evaluate._drawn(
         pipeline,
         None,
@@ -71,6 +73,18 @@ def test_the_report_counts_what_it_says(pipeline):
         Sampling(3, guidance_scale=1.0, prompts=3),
     )
     assert unguided["calls_per_image"] == 3
+
+
+def test_the_chance_in_tokens_is_counted_by_hand():
+    """Two squares, 8 times each: one always gets token 5, the other 0 to 7, so 3 bits of it."""
+    tokens = torch.stack([torch.full((8,), 5), torch.arange(8)]).T  # (pictures, 2 x 1 squares)
+    vqvae = SimpleNamespace(
+        config=SimpleNamespace(downsampling_factor=4), encode=lambda pictures: tokens
+    )
+    images = torch.zeros(8, 3, 4, 8)
+    images[..., 4:] = 1
+    stand_in = SimpleNamespace(vqvae=vqvae, device="cpu", dtype=torch.float32)
+    assert evaluate.chance_bits_per_token(stand_in, images) == pytest.approx(1.5)
 
 
 def test_pictures_do_not_depend_on_how_many_are_drawn(pipeline, monkeypatch):

@@ -24,6 +24,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "grid": set(),
     "film": {"pipeline", "grid"},
     "figures": {"data", "pipeline", "film", "evaluate", "checkpoints"},
+    "lessons": set(),
     "cli": {"pipeline", "training", "evaluate", "checkpoints", "grid", "film"},
     "__main__": {"cli"},
     "__init__": set(),

@@ -44,11 +44,11 @@ def test_its_parts_are_float32_and_trained_for_32_pixels(pipe):
     assert pipe("a red circle", num_inference_steps=1).images[0].size == (32, 32)
 
 
-def test_most_reconstructions_are_still_read_right(pipe):
+def test_reconstructions_are_read_right(pipe):
     batch = scene_batch(200, generator=torch.Generator().manual_seed(5), composition="any")
     with torch.no_grad():
         again = pipe.vqvae.decode(pipe.vqvae.encode(2 * batch.images - 1))
-    assert prompt_accuracy((again / 2 + 0.5).clamp(0, 1), batch.captions).right > 180
+    assert prompt_accuracy((again / 2 + 0.5).clamp(0, 1), batch.captions).right > 190
 
 
 def test_colours_of_the_sentence_reach_the_picture(pipe):

@@ -1,0 +1,62 @@
+"""The table of lessons in notebooks/README.md: `python -m vqlearn.lessons.table NOTEBOOK ...`."""
+
+import argparse
+import re
+from pathlib import Path
+
+from nbformat import NotebookNode
+
+from vqlearn.lessons.notebook import RECORD, read
+
+HEADER = "| lesson | goal | time | memory | code it opens |\n|---|---|---|---|---|\n"
+
+
+def table(files: list[Path]) -> str:
+    """One row a lesson, with what was measured when it was last run.
+
+    Raises `ValueError` for a lesson without a title, a question or a line that says what it opens.
+    """
+    return HEADER + "".join(_row(file, read(file)) for file in sorted(files))
+
+
+def _row(file: Path, notebook: NotebookNode) -> str:
+    first = notebook.cells[_first_text(notebook)].source
+    title = _find(r"^# (.+)$", first, file)
+    question = _find(r"^## Goal\n\n(.+?)\n\n", first, file)
+    opens = _find(r"Opens (.+?)\.\*", first, file)
+    record = notebook.metadata.get(RECORD, {})
+    cells = (
+        f"[{title}]({file.name})",
+        " ".join(question.split()),
+        f"{record.get('seconds', '?')} s",
+        f"{record.get('megabytes', '?')} MB",
+        " ".join(opens.split()),
+    )
+    return f"| {' | '.join(cells)} |\n"
+
+
+def _first_text(notebook: NotebookNode) -> int:
+    return next(i for i, cell in enumerate(notebook.cells) if cell.source.startswith("# "))
+
+
+def _find(pattern: str, text: str, file: Path) -> str:
+    found = re.search(pattern, text, re.MULTILINE | re.DOTALL if "?" in pattern else re.MULTILINE)
+    if found is None:
+        raise ValueError(f"{file.name} has nothing like {pattern!r} in its first cell")
+    return found[1]
+
+
+def main() -> None:
+    """Write the table into README.md beside the first notebook, between its two marks."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("notebooks", type=Path, nargs="+")
+    files = parser.parse_args().notebooks
+    page = files[0].parent / "README.md"
+    begin, end = "<!-- lessons -->\n", "<!-- /lessons -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    page.write_text(f"{before}{begin}{table(files)}{end}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
