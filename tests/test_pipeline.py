@@ -123,6 +123,15 @@ def test_the_denoiser_is_told_the_true_level_and_starts_from_all_mask(pipe, monk
     assert asked[0][1]
 
 
+def test_the_progress_bar_can_be_switched_off(folder, capsys):
+    pipe = VQDiffusionPipeline.from_pretrained(folder)
+    pipe("a", num_inference_steps=2)
+    assert "2/2" in capsys.readouterr().err
+    pipe.set_progress_bar_config(disable=True)
+    pipe("a", num_inference_steps=2)
+    assert capsys.readouterr().err == ""
+
+
 def test_callback_steps_skips_calls(pipe):
     seen = []
     pipe("a", 10, callback=lambda i, timestep, tokens: seen.append(i), callback_steps=4)
@@ -148,9 +157,9 @@ def test_one_guided_belief_by_hand(pipe):
     conditional = pipe.denoiser(x_t, level, text).log_softmax(-1)
     unconditional = pipe.denoiser(x_t, level, pipe.null_text(1)).log_softmax(-1)
     expected = (unconditional + 3 * (conditional - unconditional)).log_softmax(-1)
-    found = pipe._denoiser_for(text, 3.0, 1.0)(x_t, 10)
+    found = pipe.denoiser_for(text, 3.0, 1.0)(x_t, 10)
     assert torch.allclose(found, expected, atol=1e-12, rtol=0)
-    cut = pipe._denoiser_for(text, 3.0, 0.5)(x_t, 10)
+    cut = pipe.denoiser_for(text, 3.0, 0.5)(x_t, 10)
     assert torch.equal(cut, truncate(found, 0.5))
     assert cut.isneginf().any()
 

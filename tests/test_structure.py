@@ -23,7 +23,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "evaluate": {"diffusion", "transformer", "data", "pipeline"},
     "grid": set(),
     "film": {"pipeline", "grid"},
-    "figures": {"data", "pipeline", "film", "evaluate", "checkpoints"},
+    "figures": {"diffusion", "data", "pipeline", "film", "evaluate", "checkpoints"},
     "lessons": set(),
     "cli": {"pipeline", "training", "evaluate", "checkpoints", "grid", "film"},
     "__main__": {"cli"},

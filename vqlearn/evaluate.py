@@ -44,7 +44,7 @@ class Sampling:
     """
 
     num_inference_steps: int = 25
-    guidance_scale: float = 3.0
+    guidance_scale: float = 1.5
     truncation_rate: float = 0.9
     prompts: int = 300
     seed: int = 0

@@ -10,10 +10,11 @@ Tests: tests/test_film.py.
 from pathlib import Path
 
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from vqlearn.grid import make_grid
 from vqlearn.pipeline import VQDiffusionPipeline, as_pil
@@ -59,15 +60,14 @@ def save_gif(frames: list[Image.Image], file: str | Path) -> None:
 def paint(pipeline: VQDiffusionPipeline, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 H W"]:
     """Decode a half finished picture, RGB in 0 to 1; MASK is a light checkerboard.
 
-    MASK has no code vector: the decoder gets zeros at its place, and the square that it makes of
-    them is covered. Pixels beside a hidden token can therefore still change.
+    MASK has no code vector: the decoder gets the picture's most common token at its place, and the
+    square that it makes of it is covered. Pixels beside a hidden token can therefore still change.
     """
     vqvae, side = pipeline.vqvae, pipeline.denoiser.config.sample_size
-    hidden = tokens == pipeline.denoiser.config.num_codes
-    vectors = vqvae.quantizer.lookup(tokens.masked_fill(hidden, 0)).masked_fill(
-        hidden[..., None], 0
-    )
-    decoded = vqvae.decode_vectors(rearrange(vectors, "b (h w) d -> b h w d", h=side))
+    mask = pipeline.denoiser.config.num_codes
+    hidden = tokens == mask
+    counts = functional.one_hot(tokens, mask + 1).sum(dim=1)[:, :mask]
+    decoded = vqvae.decode(torch.where(hidden, counts.argmax(dim=1, keepdim=True), tokens))
     images = (decoded.float() / 2 + 0.5).clamp(0, 1).cpu()
     size = vqvae.config.downsampling_factor
     covered = repeat(hidden.cpu(), "b (h w) -> b 1 (h p) (w q)", h=side, p=size, q=size)

@@ -66,6 +66,7 @@ class VQDiffusionPipeline:
         self.vqvae, self.denoiser, self.text_encoder, self.null_text = networks
         self.schedule = schedule
         self.process = MaskAndReplace(build_schedule(schedule))
+        self.progress_bar_config: dict[str, Any] = {"leave": False}
         for network in networks:
             network.eval()
 
@@ -108,6 +109,10 @@ class VQDiffusionPipeline:
         for network in (self.vqvae, self.denoiser, self.text_encoder, self.null_text):
             network.to(*device_or_dtype)
         return self
+
+    def set_progress_bar_config(self, **config: Any) -> None:
+        """Arguments of tqdm for the bar of every call, for example `disable=True`."""
+        self.progress_bar_config = config
 
     @property
     def device(self) -> torch.device:
@@ -166,17 +171,18 @@ class VQDiffusionPipeline:
         text = repeat(
             self.text_encoder(prompts), "b l c -> (b images) l c", images=num_images_per_prompt
         )
-        denoise = self._denoiser_for(text, guidance_scale, truncation_rate)
+        denoise = self.denoiser_for(text, guidance_scale, truncation_rate)
         x_t = all_masked(
             self.process, (len(text), self.denoiser.config.num_positions), device=self.device
         )
         steps = sample(self.process, denoise, x_t, levels, generator=generator)
-        for i, (_, x_t) in enumerate(tqdm(steps, total=num_inference_steps, leave=False)):
+        bar = tqdm(steps, total=num_inference_steps, **self.progress_bar_config)
+        for i, (_, x_t) in enumerate(bar):
             if callback is not None and i % callback_steps == 0:
                 callback(i, levels[i] - 1, x_t)
         return PipelineOutput(_as_output(self.vqvae.decode(x_t), output_type))
 
-    def _denoiser_for(self, text: Tensor, guidance_scale: float, truncation_rate: float) -> Denoise:
+    def denoiser_for(self, text: Tensor, guidance_scale: float, truncation_rate: float) -> Denoise:
         """The function that the sampler asks: networks, guidance and truncation in one."""
         guided = guidance_scale > 1
         if guided:

@@ -84,7 +84,7 @@ def draw_tokens(
 
     `first` is the place of the first caption in the whole list; it decides the random numbers.
     """
-    denoise = pipeline._denoiser_for(
+    denoise = pipeline.denoiser_for(
         pipeline.text_encoder(captions), sampling.guidance_scale, sampling.truncation_rate
     )
     shape = (len(captions), pipeline.denoiser.config.num_positions)

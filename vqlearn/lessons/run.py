@@ -30,7 +30,11 @@ def run(file: Path) -> None:
     with tempfile.TemporaryDirectory() as elsewhere:
         resources = {"metadata": {"path": elsewhere}}
         NotebookClient(
-            notebook, timeout=CELL_SECONDS, resources=resources, record_timing=False
+            notebook,
+            timeout=CELL_SECONDS,
+            resources=resources,
+            record_timing=False,
+            coalesce_streams=True,
         ).execute()
     seconds = time.perf_counter() - begin
     megabytes = int(printed(notebook.cells.pop()))
