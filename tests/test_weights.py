@@ -67,7 +67,7 @@ def test_colours_of_the_sentence_reach_the_picture(pipe):
 
 
 def test_a_picture_does_not_depend_on_the_batch_it_is_drawn_in(pipe):
-    """At the guidance that the model is made for: at 5, rounding may now and then decide a token."""
+    """At the model's own guidance; at 5, rounding may now and then decide a token."""
     prompts = ["a small red circle", "a large blue square above a tiny pink heart"]
 
     def draw(prompts, seeds):
