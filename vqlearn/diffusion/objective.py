@@ -63,7 +63,9 @@ def training_loss(
     *,
     auxiliary_weight: float = 5e-4,
 ) -> TrainingLoss:
-    r"""The loss of one batch of (x_0, x_t), x_t drawn at uniformly random levels t of 1..T.
+    r"""The loss of one batch of (x_0, x_t), x_t drawn at levels t of 1..T.
+
+    Levels are uniformly random, or each loss is weighted as `levels.ImportanceLevels` says.
 
     `bound` is T times the term of level t: an unbiased estimate of the whole bound without its
     prior. `auxiliary` is the cross-entropy $-\log \tilde p(x_0|x_t)$. The total is
