@@ -14,6 +14,7 @@ from vqlearn.checkpoints.folder import CheckpointError
 from vqlearn.checkpoints.shipped import WEIGHTS
 from vqlearn.data.reader import prompt_accuracy, read
 from vqlearn.data.scenes import scene_batch
+from vqlearn.evaluate import chance_bits_per_token
 from vqlearn.transformer.denoiser import Denoiser
 
 
@@ -49,6 +50,12 @@ def test_reconstructions_are_read_right(pipe):
     with torch.no_grad():
         again = pipe.vqvae.decode(pipe.vqvae.encode(2 * batch.images - 1))
     assert prompt_accuracy((again / 2 + 0.5).clamp(0, 1), batch.captions).right > 190
+
+
+def test_equal_squares_have_equal_tokens(pipe):
+    """What equal squares leave open is chance that a denoiser would have to guess."""
+    batch = scene_batch(200, generator=torch.Generator().manual_seed(6), composition="any")
+    assert chance_bits_per_token(pipe, batch.images) < 0.05
 
 
 def test_colours_of_the_sentence_reach_the_picture(pipe):
