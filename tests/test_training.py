@@ -21,7 +21,7 @@ from vqlearn.data.batches import Scenes
 from vqlearn.data.captions import parse
 from vqlearn.data.scenes import HELD_OUT_PAIRS, scene_batch
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
-from vqlearn.training import diffusion, loop, recipes, stages, tokens
+from vqlearn.training import diffusion, loop, recipes, stages, text, tokens
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 
 
@@ -344,6 +344,14 @@ def test_muon_gets_attention_and_feed_forward_and_nothing_else():
     assert len(chosen) == len(set(chosen)) == 6 * (4 + 4 + 2)
     assert all(".weight" in name and name.startswith("blocks.") for name in chosen)
     assert not any(word in name for name in chosen for word in ("norm", "embedding", "scale"))
+
+
+def test_muon_gets_the_hidden_maps_of_both_towers_of_the_clip(tmp_path):
+    trainee = text.TextTrainee(run_of(tmp_path, recipes.RECIPES["text"]))
+    names = {id(weight): name for name, weight in trainee.network.named_parameters()}
+    chosen = [names[id(weight)] for weight in trainee.matrices]
+    assert len(chosen) == len(set(chosen)) == (2 + 3) * (4 + 2)
+    assert all("encoder.layers." in name and name.endswith(".weight") for name in chosen)
 
 
 def test_recipes_refuse_nothing_to_do():

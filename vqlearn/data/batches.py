@@ -5,7 +5,7 @@ that was stopped goes on with exactly the batches that were left. Tests: tests/t
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vqlearn.data.scenes import Composition, scene_batch
+from vqlearn.data.similar import similar_batch
 
 VOCABULARY_CAPTIONS = 2000
 
@@ -36,22 +37,35 @@ class Source(Protocol):
     def captions(self) -> list[str]:
         """Captions enough to learn a vocabulary from."""
 
+    def with_doubles(self) -> "Source":
+        """The source whose batches are the hardest to match with their captions."""
+
 
 @dataclass(frozen=True)
 class Scenes:
-    """Scenes of the asked size and composition (see `scenes.sample_scenes`), new ones for ever."""
+    """Scenes of the asked size and composition (see `scenes.sample_scenes`), new ones for ever.
+
+    With `doubles` every scene comes with those it could be taken for (see `similar`).
+    """
 
     image_size: int
     composition: Composition
+    doubles: bool = False
 
     def batch(self, count: int, *, generator: torch.Generator) -> Batch:
-        made = scene_batch(
+        make = similar_batch if self.doubles else scene_batch
+        made = make(
             count, generator=generator, composition=self.composition, image_size=self.image_size
         )
         return Batch(made.images, made.captions)
 
     def captions(self) -> list[str]:
-        return self.batch(VOCABULARY_CAPTIONS, generator=random_stream("vocabulary")).captions
+        plain = replace(self, doubles=False)
+        return plain.batch(VOCABULARY_CAPTIONS, generator=random_stream("vocabulary")).captions
+
+    def with_doubles(self) -> "Scenes":
+        """The same scenes and their doubles, as the text stage needs them."""
+        return replace(self, doubles=True)
 
 
 def random_stream(*names: str | int) -> torch.Generator:

@@ -57,6 +57,10 @@ class ImageFolder:
         """All of them, once for each picture."""
         return [file.text for file in self.files]
 
+    def with_doubles(self) -> "ImageFolder":
+        """The same pictures: nobody knows which of them could be taken for one another."""
+        return self
+
 
 def load_square(path: Path, size: int) -> Float[Tensor, "3 size size"]:
     """The middle square of a picture, RGB in 0 to 1, upright, transparency on white.

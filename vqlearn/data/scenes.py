@@ -57,6 +57,7 @@ __all__ = [
     "Scene",
     "SceneBatch",
     "SceneObject",
+    "allows",
     "render",
     "sample_scenes",
     "scene_batch",
@@ -80,6 +81,12 @@ class SceneBatch:
     images: Float[Tensor, "b 3 h w"]
     captions: list[str]
     scenes: list[Scene]
+
+
+def allows(composition: Composition, scene: Scene) -> bool:
+    """May this scene occur in this composition? See `sample_scenes`."""
+    held_out = any(thing.pair in HELD_OUT_PAIRS for thing in scene.objects)
+    return {"seen": not held_out, "held_out": held_out, "any": True}[composition]
 
 
 @cache

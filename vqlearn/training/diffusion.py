@@ -13,7 +13,7 @@ from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.objective import training_loss
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import SCHEDULES, ScheduleConfig, build_schedule
-from vqlearn.training.loop import Run, fit
+from vqlearn.training.loop import Run, fit, linear_weights
 from vqlearn.training.recipes import NUM_TIMESTEPS, denoiser_config
 from vqlearn.transformer.denoiser import Denoiser
 from vqlearn.transformer.text import NullText, NullTextConfig, drop_captions
@@ -117,8 +117,7 @@ def hidden_matrices(denoiser: Denoiser) -> list[nn.Parameter]:
         for block in denoiser.blocks
         for part in (block.self_attention, block.cross_attention, block.feed_forward)
     ]
-    maps = [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
-    return [layer.weight for layer in maps]
+    return linear_weights(parts)
 
 
 def train_diffusion(run: Run, *, schedule: str | None = None) -> None:

@@ -7,6 +7,7 @@ mean of the weights, a progress bar, and a state on disk from which a killed tra
 
 import copy
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -118,6 +119,14 @@ def _optimizers(
         muon = torch.optim.Muon(matrices, fast, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
         optimizers.append(muon)
     return optimizers
+
+
+def linear_weights(
+    parts: Iterable[nn.Module], except_for: Sequence[nn.Module] = ()
+) -> list[nn.Parameter]:
+    """The matrices of all linear maps in these parts: what Muon is for."""
+    layers = [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
+    return [layer.weight for layer in layers if layer not in except_for]
 
 
 def warm_up_and_cosine(index: int, recipe: Recipe) -> float:

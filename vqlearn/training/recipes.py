@@ -7,7 +7,7 @@ from vqlearn.transformer.denoiser import DenoiserConfig
 
 NUM_TIMESTEPS = 100
 NUM_CODES = 384
-TEXT_WIDTH = 64
+TEXT_WIDTH = 128
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Recipe:
 
 RECIPES = {
     "tokens": Recipe(steps=5000, batch_size=32, learning_rate=2e-3, ema_decay=0.99),
-    "text": Recipe(steps=1500, batch_size=64, learning_rate=1e-3, ema_decay=0.99),
+    "text": Recipe(steps=2500, batch_size=64, learning_rate=1e-3, ema_decay=0.99),
     "diffusion": Recipe(steps=5500, batch_size=64, learning_rate=6e-3, ema_decay=0.999),
 }
 

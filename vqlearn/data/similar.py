@@ -1,0 +1,63 @@
+"""Which scenes are easily taken for one another? Those that differ in who has which property.
+
+"A red circle above a blue square" and "a blue circle above a red square" hold the same words. Two
+random scenes hardly ever do, so a matcher of captions and pictures that only sees random scenes
+need not know what belongs to what. Here a scene comes together with its doubles.
+
+Source of the idea: Yuksekgonul et al. 2023, "When and why vision-language models behave like
+bags-of-words, and what to do about it" (their hard negatives are captions; ours are whole scenes).
+Tests: tests/test_similar.py.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from vqlearn.data.captions import describe_all
+from vqlearn.data.scenes import Composition, SceneBatch, allows, render, sample_scenes
+from vqlearn.data.world import COLOURS, SHAPES, Scene, pick
+
+
+def similar_batch(
+    count: int, *, generator: torch.Generator, composition: Composition, image_size: int = 32
+) -> SceneBatch:
+    """As `scenes.scene_batch`, but every random scene is followed by its doubles.
+
+    All scenes of one family are there, but for the last family, which ends where the batch does.
+    Raises ValueError as `scene_batch` does.
+    """
+    families = sample_scenes(count, generator=generator, composition=composition)
+    draws = torch.rand(count, 2, dtype=torch.float64, generator=generator).tolist()
+    scenes = []
+    for scene, row in zip(families, draws, strict=True):
+        doubles = doubles_of(scene, row)
+        scenes += [scene, *(double for double in doubles if allows(composition, double))]
+    scenes = scenes[:count]
+    images = render(scenes, image_size=image_size)
+    return SceneBatch(images, describe_all(scenes, generator=generator), scenes)
+
+
+def doubles_of(scene: Scene, draws: Sequence[float]) -> list[Scene]:
+    """Different scenes with objects of the same sizes at the same places.
+
+    Two objects exchange their colours, their shapes, or both. One object gets another colour or
+    another shape; `draws` are two uniform numbers that choose them.
+    """
+    first = scene.objects[0]
+    if len(scene.objects) == 1:
+        changed = [
+            (replace(first, colour=pick(COLOURS, draws[0])),),
+            (replace(first, shape=pick(SHAPES, draws[1])),),
+        ]
+    else:
+        second = scene.objects[1]
+        changed = [
+            (
+                replace(first, **{name: getattr(second, name) for name in names}),
+                replace(second, **{name: getattr(first, name) for name in names}),
+            )
+            for names in (("colour",), ("shape",), ("colour", "shape"))
+        ]
+    doubles = [replace(scene, objects=objects) for objects in changed]
+    return [double for i, double in enumerate(doubles) if double not in [scene, *doubles[:i]]]
