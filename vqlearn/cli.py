@@ -97,7 +97,7 @@ def train(
     seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
     discriminator: Annotated[bool, typer.Option(help="Sharpen tokens with one.")] = False,
     schedule: Annotated[
-        Schedule | None, typer.Option(help="How tokens are hidden; default: paper.")
+        Schedule | None, typer.Option(help="How tokens are hidden; default: released.")
     ] = None,
     start_from: Annotated[
         str | None, typer.Option(help="Go on with the denoiser of this checkpoint.")

@@ -50,7 +50,7 @@ class DiffusionTrainee:
         self.vqvae = files.load_vqvae(run.folder).requires_grad_(False).to(device)
         self.encoder = files.load_text_encoder(run.folder).to(device)
         if run.start_from is None:
-            schedule = schedule or "paper"
+            schedule = schedule or "released"
             network, self.schedule = self._fresh(schedule)
         else:
             network, self.schedule = self._trained_before(run.start_from, schedule)
@@ -123,7 +123,7 @@ def hidden_matrices(denoiser: Denoiser) -> list[nn.Parameter]:
 def train_diffusion(run: Run, *, schedule: str | None = None) -> None:
     """Learn to denoise; reads what the other two stages wrote and completes the checkpoint.
 
-    `schedule` is a name of `diffusion.schedule.SCHEDULES`, "paper" if None. With
+    `schedule` is a name of `diffusion.schedule.SCHEDULES`, "released" if None. With
     `run.start_from` denoiser, "no sentence" and schedule are those of that checkpoint. Raises
     `ValueError` if it is for pictures of another size, or if a schedule is named as well.
     """
