@@ -22,7 +22,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.shipped import resolve
+from vqlearn.checkpoints.errors import CheckpointError
+from vqlearn.checkpoints.hub import HubOptions
+from vqlearn.checkpoints.modules import Wanted
+from vqlearn.checkpoints.shipped import find_null_text, resolve
 from vqlearn.diffusion.guidance import guide, truncate
 from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.process import MaskAndReplace
@@ -72,27 +75,39 @@ class VQDiffusionPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_dir: str | Path, torch_dtype: torch.dtype | None = None
+        cls,
+        name_or_dir: str | Path,
+        torch_dtype: torch.dtype | None = None,
+        *,
+        revision: str | None = None,
+        variant: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
     ) -> "VQDiffusionPipeline":
-        """Load a checkpoint: the name of one that ships with vqlearn ("scenes"), or a folder.
+        """Load a checkpoint: one that ships with vqlearn ("scenes"), a folder, or one of the hub.
 
-        The folder has the layout that diffusers writes. Without `torch_dtype` every part keeps
-        the dtype of its file. Raises `CheckpointError`, a `ValueError`, that names the file and
-        what is wrong with it.
+        The layout is that of diffusers, and "microsoft/vq-diffusion-ithq" is the released model.
+        Without `torch_dtype` every part keeps the dtype of its file. `variant` chooses weights
+        such as "fp16" that stand beside the plain ones; `revision`, `cache_dir` and
+        `local_files_only` are for the hub alone (see `checkpoints.hub.HubOptions`).
+
+        Memory: the weights in `torch_dtype`, and the largest of them once more as stored.
+        Raises `CheckpointError`, a `ValueError`, that names the file and what is wrong with it.
         """
-        folder = resolve(name_or_dir)
+        hub = HubOptions(revision, variant, cache_dir, local_files_only)
+        folder = resolve(name_or_dir, hub)
         files.check(folder)
+        wanted = Wanted(torch_dtype, variant)
         networks = Networks(
-            files.load_vqvae(folder),
-            files.load_denoiser(folder),
-            files.load_text_encoder(folder),
-            files.load_null_text(folder),
+            files.load_vqvae(folder, wanted),
+            files.load_denoiser(folder, wanted),
+            files.load_text_encoder(folder, wanted),
+            files.load_null_text(find_null_text(name_or_dir, folder, hub), wanted),
         )
         try:
-            pipeline = cls(networks, files.load_schedule(folder))
+            return cls(networks, files.load_schedule(folder))
         except ValueError as error:
-            raise files.CheckpointError(f"the parts of {folder} do not fit: {error}") from error
-        return pipeline if torch_dtype is None else pipeline.to(torch_dtype)
+            raise CheckpointError(f"the parts of {folder} do not fit: {error}") from error
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder that `from_pretrained` and, part by part, diffusers read."""
