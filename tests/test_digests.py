@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from vqlearn.checkpoints import folder as files
 from vqlearn import CheckpointError
+from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.digests import check_digests, write_digests
 
 PARTS = ("index.json", "part")

@@ -12,24 +12,28 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
+    HTTPError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
 from vqlearn.checkpoints.errors import CheckpointError
-from vqlearn.checkpoints.layout import NULL_TEXT_FOLDER, PARTS, STEMS
+from vqlearn.checkpoints.layout import INDEX_FILE, NULL_TEXT_FOLDER, PARTS, STEMS
 from vqlearn.checkpoints.weights import SUFFIXES
 
 logger = logging.getLogger("vqlearn")
 
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+SERVER_ERROR = 500
+
+
+class _NoNetwork(Exception):
+    """The hub may not be asked, or does not answer."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class HubOptions:
 
 def is_repository(name: str) -> bool:
     """May this be the name of a repository, "owner/name"?"""
-    return REPOSITORY.fullmatch(name) is not None and ".." not in name
+    return REPOSITORY.fullmatch(name) is not None
 
 
 def download(repository: str, options: HubOptions) -> Path:
@@ -61,10 +65,13 @@ def download(repository: str, options: HubOptions) -> Path:
     exist, or if the network is needed and cannot be reached: the message names what to do.
     """
     try:
-        names = None if _offline(options) else _names(repository, options)
-        return _fetch(repository, options, names and needed_files(names, options.variant))
-    except LocalEntryNotFoundError as error:
-        raise CheckpointError(_how_to_get(repository, options)) from error
+        names = needed_files(_names(repository, options), options.variant)
+        return _fetch(repository, options, names)
+    except _NoNetwork:
+        folder = _cached(repository, options, INDEX_FILE)
+        if folder is None:
+            raise CheckpointError(_how_to_get(repository, options)) from None
+        return folder
     except GatedRepoError as error:
         raise CheckpointError(f"the hub gives {repository} only to users with access") from error
     except RevisionNotFoundError as error:
@@ -82,11 +89,14 @@ def download_null_text(repository: str, options: HubOptions) -> Path | None:
     The branch "fp16" of the released model lacks it.
     """
     main = replace(options, revision=None)
+    config = f"{NULL_TEXT_FOLDER}/config.json"
     try:
-        folder = _fetch(repository, main, [f"{NULL_TEXT_FOLDER}/*"])
-    except (LocalEntryNotFoundError, RepositoryNotFoundError, OSError):
+        names = needed_files(_names(repository, main), options.variant)
+    except _NoNetwork:
+        return _cached(repository, main, config)
+    if config not in names:
         return None
-    return folder if (folder / NULL_TEXT_FOLDER).is_dir() else None
+    return _fetch(repository, main, [name for name in names if name.startswith(NULL_TEXT_FOLDER)])
 
 
 def needed_files(names: Iterable[str], variant: str | None) -> list[str]:
@@ -113,30 +123,34 @@ def _first_weights(names: list[str], part: str, variant: str | None) -> list[str
     return []
 
 
-def _offline(options: HubOptions) -> bool:
-    return options.local_files_only or constants.HF_HUB_OFFLINE
-
-
-def _names(repository: str, options: HubOptions) -> list[str] | None:
-    """All files of the repository; None if the hub cannot be reached."""
+def _names(repository: str, options: HubOptions) -> list[str]:
+    """All files of the repository. Raises `_NoNetwork` if none may be used or reached."""
+    if options.local_files_only or constants.HF_HUB_OFFLINE:
+        raise _NoNetwork
     try:
         return HfApi().list_repo_files(repository, revision=options.revision)
-    except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError):
-        raise
-    except (OSError, HfHubHTTPError, OfflineModeIsEnabled) as error:
+    except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code < SERVER_ERROR:
+            raise
+        raise _NoNetwork from error
+    except (HTTPError, OSError) as error:
         logger.warning("the hub cannot be reached (%s); looking in the cache", error)
-        return None
+        raise _NoNetwork from error
 
 
-def _fetch(repository: str, options: HubOptions, names: list[str] | None) -> Path:
+def _fetch(repository: str, options: HubOptions, names: list[str]) -> Path:
     folder = snapshot_download(
-        repository,
-        revision=options.revision,
-        cache_dir=options.cache_dir,
-        local_files_only=names is None,
-        allow_patterns=names,
+        repository, revision=options.revision, cache_dir=options.cache_dir, allow_patterns=names
     )
     return Path(folder)
+
+
+def _cached(repository: str, options: HubOptions, name: str) -> Path | None:
+    """The folder in the cache that has this file."""
+    file = try_to_load_from_cache(
+        repository, name, cache_dir=options.cache_dir, revision=options.revision
+    )
+    return Path(file.removesuffix(name)) if isinstance(file, str) else None
 
 
 def _how_to_get(repository: str, options: HubOptions) -> str:
