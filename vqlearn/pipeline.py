@@ -30,6 +30,7 @@ from vqlearn.diffusion.guidance import guide, truncate
 from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.randomness import Generators
+from vqlearn.diffusion.replay import LogBelief, reference_belief, replay
 from vqlearn.diffusion.sampler import Denoise, all_masked, levels_to_visit, sample
 from vqlearn.diffusion.schedule import ScheduleConfig, build_schedule
 from vqlearn.tokens.vqvae import VQVAE
@@ -38,6 +39,7 @@ from vqlearn.transformer.text import NullText, TextEncoder, null_states
 
 Callback = Callable[[int, int, Tensor], Any]
 OUTPUT_TYPES = ("pil", "np")
+NOISES = ("exact", "reference")
 MAX_GUIDANCE = 1000
 
 
@@ -156,6 +158,7 @@ class VQDiffusionPipeline:
         output_type: str = "pil",
         callback: Callback | None = None,
         callback_steps: int = 1,
+        noise: str = "exact",
     ) -> PipelineOutput:
         """Generate pictures from one sentence or from many.
 
@@ -170,6 +173,10 @@ class VQDiffusionPipeline:
         - `callback(i, timestep, tokens)`: called after every `callback_steps`-th step i = 0, 1, …
           `timestep` is the level that the step started from, minus 1; `tokens` are the
           (images, n) int64 tokens after it, where MASK is K.
+        - `noise`: "exact" draws every token from the model's own law, in float64. "reference"
+          repeats the float32 noise, posterior and truncation of diffusers and of the official
+          code, with all T steps and one generator: the same seed gives the tokens that they give
+          (see `diffusion.replay` for what is wrong with them).
 
         A prompt that is too long loses its last words and keeps its end token; a warning is
         logged. The empty prompt is allowed. Raises `TypeError` or `ValueError` that names the
@@ -182,15 +189,20 @@ class VQDiffusionPipeline:
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type is {output_type!r}; allowed: 'pil', 'np'")
         _check_integer("num_inference_steps", num_inference_steps)
+        _check_noise(noise, num_inference_steps, self.process.num_timesteps, generator)
         levels = levels_to_visit(self.process.num_timesteps, num_inference_steps)
         text = repeat(
             self.text_encoder(prompts), "b l c -> (b images) l c", images=num_images_per_prompt
         )
-        denoise = self.denoiser_for(text, guidance_scale, truncation_rate)
         x_t = all_masked(
             self.process, (len(text), self.denoiser.config.num_positions), device=self.device
         )
-        steps = sample(self.process, denoise, x_t, levels, generator=generator)
+        if noise == "exact":
+            denoise = self.denoiser_for(text, guidance_scale, truncation_rate)
+            steps = sample(self.process, denoise, x_t, levels, generator=generator)
+        else:
+            belief = self._reference_belief_for(text, guidance_scale, truncation_rate)
+            steps = replay(self.schedule, belief, x_t, generator=generator)
         bar = tqdm(steps, total=num_inference_steps, **self.progress_bar_config)
         for i, (_, x_t) in enumerate(bar):
             if callback is not None and i % callback_steps == 0:
@@ -200,21 +212,44 @@ class VQDiffusionPipeline:
     def denoiser_for(self, text: Tensor, guidance_scale: float, truncation_rate: float) -> Denoise:
         """The function that the sampler asks: networks, guidance and truncation in one."""
         guided = guidance_scale > 1
-        if guided:
-            null = null_states(self.null_text, self.text_encoder, len(text))
-            text = torch.cat([null.to(text.dtype), text])
-        text = text.to(self.dtype)
+        logits_at = self._logits_for(text, guided)
 
         def denoise(x_t: Tensor, t: int) -> Tensor:
-            tokens = torch.cat([x_t, x_t]) if guided else x_t
-            level = torch.full((len(tokens),), t, device=tokens.device)
-            log_belief = log_normalise(self.denoiser(tokens, level, text))
+            log_belief = log_normalise(logits_at(x_t, t))
             if guided:
                 log_unconditional, log_conditional = log_belief.chunk(2)
                 log_belief = guide(log_conditional, log_unconditional, guidance_scale)
             return truncate(log_belief, truncation_rate)
 
         return denoise
+
+    def _reference_belief_for(
+        self, text: Tensor, guidance_scale: float, truncation_rate: float
+    ) -> LogBelief:
+        guided = guidance_scale > 1
+        logits_at = self._logits_for(text, guided)
+
+        def belief(x_t: Tensor, t: int) -> Tensor:
+            return reference_belief(
+                rearrange(logits_at(x_t, t), "b n k -> b k n"),
+                guidance_scale=guidance_scale if guided else None,
+                truncation_rate=truncation_rate,
+            )
+
+        return belief
+
+    def _logits_for(self, text: Tensor, guided: bool) -> Callable[[Tensor, int], Tensor]:
+        """The denoiser with its text; if guided, the batch is there twice, first without text."""
+        if guided:
+            null = null_states(self.null_text, self.text_encoder, len(text))
+            text = torch.cat([null.to(text.dtype), text])
+        text = text.to(self.dtype)
+
+        def logits_at(x_t: Tensor, t: int) -> Tensor:
+            tokens = torch.cat([x_t, x_t]) if guided else x_t
+            return self.denoiser(tokens, torch.full((len(tokens),), t, device=tokens.device), text)
+
+        return logits_at
 
 
 def _check_parts_fit(networks: Networks, schedule: ScheduleConfig) -> None:
@@ -272,6 +307,17 @@ def _check_generator(generator: Generators) -> None:
     several = generator if isinstance(generator, list | tuple) else [generator]
     if generator is not None and not all(isinstance(g, torch.Generator) for g in several):
         raise TypeError(f"generator is {generator!r}; allowed: a torch.Generator or a list of them")
+
+
+def _check_noise(noise: str, steps: int, num_timesteps: int, generator: Generators) -> None:
+    if noise not in NOISES:
+        raise ValueError(f"noise is {noise!r}; allowed: 'exact', 'reference'")
+    if noise == "reference" and steps != num_timesteps:
+        raise ValueError(
+            f"num_inference_steps is {steps}; allowed with noise='reference': {num_timesteps}"
+        )
+    if noise == "reference" and isinstance(generator, list | tuple):
+        raise TypeError("generator is a list; allowed with noise='reference': one generator")
 
 
 def _check_integer(name: str, value: int) -> None:
