@@ -21,7 +21,9 @@ def both(tmp_path_factory):
     """The same random weights in diffusers' pipeline and in ours, peaked enough to matter."""
     from diffusers.pipelines.deprecated.vq_diffusion import VQDiffusionPipeline as Reference
 
-    folder = write_diffusers_folder(tmp_path_factory.mktemp("model"), levels=LEVELS, codes=40, text_length=20)
+    folder = write_diffusers_folder(
+        tmp_path_factory.mktemp("model"), levels=LEVELS, codes=40, text_length=20
+    )
     torch.manual_seed(0)
     parts = diffusers_parts(levels=LEVELS, codes=40, text_length=20)
     with torch.no_grad():
