@@ -9,7 +9,6 @@ The call has the signature of diffusers' pipeline of the same name.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,15 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vqlearn.arguments import (
+    as_prompts,
+    check_choice,
+    check_counts,
+    check_generator,
+    check_integer,
+    check_noise,
+    check_numbers,
+)
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.errors import CheckpointError
 from vqlearn.checkpoints.hub import HubOptions
@@ -39,8 +47,6 @@ from vqlearn.transformer.text import NullText, TextEncoder, null_states
 
 Callback = Callable[[int, int, Tensor], Any]
 OUTPUT_TYPES = ("pil", "np")
-NOISES = ("exact", "reference")
-MAX_GUIDANCE = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,14 +188,13 @@ class VQDiffusionPipeline:
         logged. The empty prompt is allowed. Raises `TypeError` or `ValueError` that names the
         argument, the value seen and the values allowed.
         """
-        prompts = _as_prompts(prompt)
-        _check_numbers(guidance_scale, truncation_rate)
-        _check_counts(num_images_per_prompt, callback_steps)
-        _check_generator(generator)
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type is {output_type!r}; allowed: 'pil', 'np'")
-        _check_integer("num_inference_steps", num_inference_steps)
-        _check_noise(noise, num_inference_steps, self.process.num_timesteps, generator)
+        prompts = as_prompts(prompt)
+        check_numbers(guidance_scale, truncation_rate)
+        check_counts(num_images_per_prompt, callback_steps)
+        check_generator(generator)
+        check_choice("output_type", output_type, OUTPUT_TYPES)
+        check_integer("num_inference_steps", num_inference_steps)
+        check_noise(noise, num_inference_steps, self.process.num_timesteps, generator)
         levels = levels_to_visit(self.process.num_timesteps, num_inference_steps)
         text = repeat(
             self.text_encoder(prompts), "b l c -> (b images) l c", images=num_images_per_prompt
@@ -274,55 +279,6 @@ def _check_parts_fit(networks: Networks, schedule: ScheduleConfig) -> None:
             f"the denoiser knows {denoiser.num_embeds_ada_norm} levels; "
             f"allowed: {schedule.num_train_timesteps} or more"
         )
-
-
-def _as_prompts(prompt: str | list[str]) -> list[str]:
-    prompts = [prompt] if isinstance(prompt, str) else prompt
-    if not isinstance(prompts, list | tuple) or not all(isinstance(p, str) for p in prompts):
-        raise TypeError(f"prompt is {prompt!r}; allowed: a string or a list of strings")
-    if not prompts:
-        raise ValueError("prompt is an empty list; allowed: at least one string")
-    return list(prompts)
-
-
-def _check_numbers(guidance_scale: float, truncation_rate: float) -> None:
-    for name, value in (("guidance_scale", guidance_scale), ("truncation_rate", truncation_rate)):
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"{name} is {value!r}; allowed: a number")
-    if not abs(guidance_scale) <= MAX_GUIDANCE:
-        raise ValueError(f"guidance_scale is {guidance_scale}; allowed: up to {MAX_GUIDANCE}")
-    if not 0 < truncation_rate <= 1:
-        raise ValueError(f"truncation_rate is {truncation_rate}; allowed: above 0, up to 1")
-
-
-def _check_counts(num_images_per_prompt: int, callback_steps: int) -> None:
-    counts = (("num_images_per_prompt", num_images_per_prompt), ("callback_steps", callback_steps))
-    for name, value in counts:
-        _check_integer(name, value)
-        if value < 1:
-            raise ValueError(f"{name} is {value}; allowed: 1, 2, …")
-
-
-def _check_generator(generator: Generators) -> None:
-    several = generator if isinstance(generator, list | tuple) else [generator]
-    if generator is not None and not all(isinstance(g, torch.Generator) for g in several):
-        raise TypeError(f"generator is {generator!r}; allowed: a torch.Generator or a list of them")
-
-
-def _check_noise(noise: str, steps: int, num_timesteps: int, generator: Generators) -> None:
-    if noise not in NOISES:
-        raise ValueError(f"noise is {noise!r}; allowed: 'exact', 'reference'")
-    if noise == "reference" and steps != num_timesteps:
-        raise ValueError(
-            f"num_inference_steps is {steps}; allowed with noise='reference': {num_timesteps}"
-        )
-    if noise == "reference" and isinstance(generator, list | tuple):
-        raise TypeError("generator is a list; allowed with noise='reference': one generator")
-
-
-def _check_integer(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} is {value!r}; allowed: a whole number")
 
 
 def _as_output(images: Tensor, output_type: str) -> list[Image.Image] | np.ndarray:

@@ -16,8 +16,13 @@ SUMS_FILE = "SHA256SUMS"
 
 def write_digests(folder: Path, parts: Sequence[str]) -> None:
     """Write the digests of all files in these parts (files and folders) of a checkpoint."""
-    lines = [f"{_digest(folder / name)}  {name}\n" for name in _files(folder, parts)]
+    lines = [f"{digest}  {name}\n" for name, digest in file_digests(folder, parts).items()]
     (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def file_digests(folder: Path, parts: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of every file in these parts, by its name relative to the folder."""
+    return {name: _digest(folder / name) for name in _files(folder, parts)}
 
 
 def check_digests(folder: Path, parts: Sequence[str]) -> None:
