@@ -140,7 +140,7 @@ def test_what_looks_like_a_path_never_goes_to_the_hub(name):
 
 
 def test_which_files_are_needed():
-    names = ["model_index.json", "vqvae/config.json", "vqvae/notes.bin", "other/model.bin"]
+    names = ["model_index.json", "vqvae/config.json", "vqvae/flax.msgpack", "other/model.bin"]
     assert needed_files(names, None) == ["model_index.json", "vqvae/config.json"]
     stems = [f"vqvae/{DIFFUSERS}{end}" for end in (".bin", ".safetensors", ".fp16.bin")]
     assert needed_files(stems, None) == [stems[1]]

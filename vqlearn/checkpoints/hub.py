@@ -24,11 +24,12 @@ from huggingface_hub.errors import (
 
 from vqlearn.checkpoints.errors import CheckpointError
 from vqlearn.checkpoints.layout import INDEX_FILE, NULL_TEXT_FOLDER, PARTS, STEMS
-from vqlearn.checkpoints.weights import SUFFIXES
+from vqlearn.checkpoints.weights import candidates
 
 logger = logging.getLogger("vqlearn")
 
 REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+TEXTS = (".json", ".txt")
 SERVER_ERROR = 500
 
 
@@ -100,27 +101,18 @@ def download_null_text(repository: str, options: HubOptions) -> Path | None:
 
 
 def needed_files(names: Iterable[str], variant: str | None) -> list[str]:
-    """Which of these files does a checkpoint need? Texts and JSON, and one file of weights a part.
+    """Which of these files does a checkpoint need? JSON and texts, and one file of weights a part.
 
-    Safetensors before pickles, the variant before the plain weights, as in `find_weights`.
+    The weights are those that `find_weights` would choose.
     """
     names = sorted(names)
     wanted = []
     for part in PARTS:
         here = [name for name in names if name.startswith(f"{part}/") or name == part]
-        wanted += [name for name in here if not name.endswith(SUFFIXES)]
-        wanted += _first_weights(here, part, variant)
+        weights = [f"{part}/{name}" for name in candidates(STEMS, variant)]
+        wanted += [name for name in here if name.endswith(TEXTS)]
+        wanted += [name for name in weights if name in here][:1]
     return wanted
-
-
-def _first_weights(names: list[str], part: str, variant: str | None) -> list[str]:
-    kinds = [""] if variant is None else [f".{variant}", ""]
-    for kind in kinds:
-        for suffix in SUFFIXES:
-            for stem in STEMS:
-                if f"{part}/{stem}{kind}{suffix}" in names:
-                    return [f"{part}/{stem}{kind}{suffix}"]
-    return []
 
 
 def _names(repository: str, options: HubOptions) -> list[str]:

@@ -30,19 +30,19 @@ class Stored(NamedTuple):
     dtype: torch.dtype | str
 
 
-def find_weights(folder: Path, stems: tuple[str, ...], variant: str | None) -> Path:
-    """The file of `folder` that holds its weights: `stem[.variant].safetensors` or `.bin`.
+def candidates(stems: tuple[str, ...], variant: str | None) -> list[str]:
+    """The names that a file of weights may have, the best first: `stem[.variant].safetensors`."""
+    kinds = [""] if variant is None else [f".{variant}", ""]
+    return [f"{stem}{kind}{suffix}" for kind in kinds for suffix in SUFFIXES for stem in stems]
 
-    Safetensors come first. A folder without this variant gives its plain file, with a warning.
+
+def find_weights(folder: Path, stems: tuple[str, ...], variant: str | None) -> Path:
+    """The file of `folder` that holds its weights: the first of the `candidates`.
+
+    A folder without this variant gives its plain file, with a warning.
     Raises `CheckpointError` that names the files seen and those allowed.
     """
-    wanted = [None] if variant is None else [variant, None]
-    allowed = [
-        f"{stem}{'' if kind is None else f'.{kind}'}{suffix}"
-        for kind in wanted
-        for suffix in SUFFIXES
-        for stem in stems
-    ]
+    allowed = candidates(stems, variant)
     for name in allowed:
         if (folder / name).is_file():
             if variant is not None and f".{variant}." not in name:
