@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test lint notebooks badges figures samplers bench weights
+.PHONY: help setup demo test soak lint notebooks badges figures samplers bench weights
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ test: setup lint ## run all tests
 	cd $$(mktemp -d) && OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/tests/offline \
 		$(CURDIR)/$(BIN)/python -m pytest $(NBVAL) --numprocesses 2 --dist loadscope \
 		$(addprefix $(CURDIR)/,$(LESSONS))
+
+soak: setup ## tests at the size of the released model: 20 GB of memory, 10 minutes
+	VQLEARN_FULL_SIZE=1 $(BIN)/python -m pytest tests/test_full_size.py
 
 lint: setup ## check style
 	$(BIN)/ruff check .

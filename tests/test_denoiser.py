@@ -91,7 +91,7 @@ def build_reference(config: DenoiserConfig):
 
 
 @pytest.mark.filterwarnings("ignore:.*Transformer2DModelOutput:FutureWarning")
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(20))
 def test_same_logits_as_diffusers(seed):
     """Within 1e-9 in float64. The reference's logits are read before its float32 log-softmax."""
     config = random_config(seed)
@@ -110,6 +110,21 @@ def test_same_logits_as_diffusers(seed):
         assert logits.shape == (2, config.num_positions, config.num_codes)
         torch.testing.assert_close(logits, seen[-1], rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(logits.log_softmax(-1).float().mT, log_p, rtol=0, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:.*Transformer2DModelOutput:FutureWarning")
+@pytest.mark.parametrize("seed", range(20))
+def test_same_log_probabilities_as_diffusers_in_float32(seed):
+    """Within 1e-4, with weights of the size that fresh ones have."""
+    config = random_config(seed)
+    torch.manual_seed(seed)
+    reference, ours = build_reference(config).eval(), Denoiser(config)
+    ours.load_state_dict(rename_from_diffusers(reference.state_dict(), DENOISER_RENAMES))
+    x_t, t, text = random_inputs(config, batch=1, length=1 + seed, seed=seed)
+    with torch.no_grad():
+        log_p = reference(x_t, text.float(), t[0] - 1).sample  # one level for all
+        ours_log_p = ours(x_t, t, text.float()).log_softmax(-1)
+    torch.testing.assert_close(ours_log_p.mT, log_p, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("attention_bias", [True, False])

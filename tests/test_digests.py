@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
+from vqlearn import CheckpointError
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.digests import DigestError, check_digests, write_digests
+from vqlearn.checkpoints.digests import check_digests, write_digests
 
 PARTS = ("index.json", "part")
 
@@ -33,22 +34,22 @@ def test_changed_missing_and_new_files_are_named(checkpoint, name):
     data = bytearray((checkpoint / name).read_bytes())
     data[0] ^= 1
     (checkpoint / name).write_bytes(data)
-    with pytest.raises(DigestError, match=f"{name} was changed: its SHA-256 is "):
+    with pytest.raises(CheckpointError, match=f"{name} was changed: its SHA-256 is "):
         check_digests(checkpoint, PARTS)
     (checkpoint / name).unlink()
-    with pytest.raises(DigestError, match=f"there is no file .*{name}"):
+    with pytest.raises(CheckpointError, match=f"there is no file .*{name}"):
         check_digests(checkpoint, PARTS)
 
 
 def test_a_new_file_in_a_part_is_named(checkpoint):
     (checkpoint / "part" / "new").touch()
-    with pytest.raises(DigestError, match="new is not listed"):
+    with pytest.raises(CheckpointError, match="new is not listed"):
         check_digests(checkpoint, PARTS)
 
 
 def test_a_damaged_list_is_refused(checkpoint):
     (checkpoint / "SHA256SUMS").write_text("abc\n")
-    with pytest.raises(DigestError, match="holds the line 'abc'"):
+    with pytest.raises(CheckpointError, match="holds the line 'abc'"):
         check_digests(checkpoint, PARTS)
 
 

@@ -127,6 +127,11 @@ MUTANTS = {
         "dropped * beta_s, dropped * beta_s, gamma_s / gamma_t",
     ),
     "05_sampling": ("diffusion/sampler.py", "threshold, right=True)", "threshold, right=False)"),
+    "12_ithq": (
+        "diffusion/replay.py",
+        "unconditional + guidance_scale * (conditional - unconditional)",
+        "conditional + guidance_scale * (conditional - unconditional)",
+    ),
 }
 
 

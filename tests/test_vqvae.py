@@ -76,7 +76,7 @@ def make(config=SMALL, seed=0):
     return network
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(20))
 @torch.no_grad()
 def test_the_network_computes_what_diffusers_computes(seed):
     config = random_config(seed)
@@ -95,7 +95,7 @@ def test_the_network_computes_what_diffusers_computes(seed):
     torch.testing.assert_close(ours(images)[0], decoded, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(20))
 def test_the_rename_table_is_a_bijection(seed):
     config = random_config(seed)
     ours, theirs = VQVAE(config).state_dict(), diffusers_network(config).state_dict()

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "CheckpointError": "vqlearn.checkpoints.folder",
+    "CheckpointError": "vqlearn.checkpoints.errors",
     "Denoiser": "vqlearn.transformer.denoiser",
     "DenoiserConfig": "vqlearn.transformer.denoiser",
     "ExactWorld": "vqlearn.diffusion.exact_world",

@@ -1,4 +1,4 @@
-"""The command `vqlearn`: generate, train, evaluate. Errors are one line on stderr."""
+"""The command `vqlearn`. Errors are one line on stderr."""
 
 import sys
 from dataclasses import replace
@@ -164,6 +164,71 @@ def evaluate(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(report + "\n", encoding="utf-8")
     typer.echo(report)
+
+
+@app.command()
+def download(
+    model: Annotated[str, typer.Argument(help="A repository of the hub, OWNER/NAME.")],
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Kind of weights, such as fp16.")] = None,
+    cache_dir: Annotated[Path | None, typer.Option(help="Instead of the hub's cache.")] = None,
+) -> None:
+    """Fetch a checkpoint from the hub, so that it needs no network later; prints its folder."""
+    from vqlearn.checkpoints.hub import HubOptions, is_repository
+    from vqlearn.checkpoints.shipped import find_null_text, resolve
+
+    if not is_repository(model):
+        raise ValueError(f"the model is {model!r}; allowed: OWNER/NAME of a repository of the hub")
+    hub = HubOptions(revision, variant, cache_dir)
+    folder = resolve(model, hub)
+    find_null_text(model, folder, hub)
+    typer.echo(folder)
+
+
+@app.command()
+def verify(
+    model: Annotated[str, typer.Argument(help="A shipped checkpoint, a folder, or OWNER/NAME.")],
+    steps: Annotated[int, typer.Option(help="Calls of the denoiser, 1 to T.")] = 100,
+    half: Annotated[bool, typer.Option(help="Load the weights in float16.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
+    variant: Annotated[str | None, typer.Option(help="Kind of weights, such as fp16.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("verify"),
+) -> None:
+    """Check a checkpoint on this machine: digests, agreement, four pictures, time and memory.
+
+    Writes report.json and sheet.png; prints their paths.
+    """
+    import json
+
+    import torch
+
+    from vqlearn.checkpoints.hub import HubOptions
+    from vqlearn.checkpoints.shipped import resolve
+    from vqlearn.grid import make_grid
+    from vqlearn.pipeline import VQDiffusionPipeline
+    from vqlearn.verify import verify as examine
+
+    dtype = torch.float16 if half else None
+    pipeline = VQDiffusionPipeline.from_pretrained(
+        model, torch_dtype=dtype, revision=revision, variant=variant
+    )
+    folder = resolve(model, HubOptions(revision, variant))
+    report, pictures = examine(pipeline.to(_best_device()), folder, steps)
+    out.mkdir(parents=True, exist_ok=True)
+    report = {"model": model, "revision": revision, "variant": variant, **report}
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    make_grid(pictures).save(out / "sheet.png")
+    typer.echo(out / "report.json")
+    typer.echo(out / "sheet.png")
+
+
+@app.command()
+def doctor() -> None:
+    """Tell versions, devices, memory, and where weights are: what a bug report should hold."""
+    from vqlearn.doctor import examine
+
+    for name, finding in examine():
+        typer.echo(f"{name:<16}{finding}")
 
 
 def main() -> None:

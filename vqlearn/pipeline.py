@@ -9,7 +9,6 @@ The call has the signature of diffusers' pipeline of the same name.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,12 +20,25 @@ from PIL import Image
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vqlearn.arguments import (
+    as_prompts,
+    check_choice,
+    check_counts,
+    check_generator,
+    check_integer,
+    check_noise,
+    check_numbers,
+)
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.shipped import resolve
+from vqlearn.checkpoints.errors import CheckpointError
+from vqlearn.checkpoints.hub import HubOptions
+from vqlearn.checkpoints.modules import Wanted
+from vqlearn.checkpoints.shipped import find_null_text, resolve
 from vqlearn.diffusion.guidance import guide, truncate
 from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.randomness import Generators
+from vqlearn.diffusion.replay import LogBelief, reference_belief, replay
 from vqlearn.diffusion.sampler import Denoise, all_masked, levels_to_visit, sample
 from vqlearn.diffusion.schedule import ScheduleConfig, build_schedule
 from vqlearn.tokens.vqvae import VQVAE
@@ -35,7 +47,6 @@ from vqlearn.transformer.text import NullText, TextEncoder, null_states
 
 Callback = Callable[[int, int, Tensor], Any]
 OUTPUT_TYPES = ("pil", "np")
-MAX_GUIDANCE = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,27 +83,39 @@ class VQDiffusionPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, name_or_dir: str | Path, torch_dtype: torch.dtype | None = None
+        cls,
+        name_or_dir: str | Path,
+        torch_dtype: torch.dtype | None = None,
+        *,
+        revision: str | None = None,
+        variant: str | None = None,
+        cache_dir: str | Path | None = None,
+        local_files_only: bool = False,
     ) -> "VQDiffusionPipeline":
-        """Load a checkpoint: the name of one that ships with vqlearn ("scenes"), or a folder.
+        """Load a checkpoint: one that ships with vqlearn ("scenes"), a folder, or one of the hub.
 
-        The folder has the layout that diffusers writes. Without `torch_dtype` every part keeps
-        the dtype of its file. Raises `CheckpointError`, a `ValueError`, that names the file and
-        what is wrong with it.
+        The layout is that of diffusers, and "microsoft/vq-diffusion-ithq" is the released model.
+        Without `torch_dtype` every part keeps the dtype of its file. `variant` chooses weights
+        such as "fp16" that stand beside the plain ones; `revision`, `cache_dir` and
+        `local_files_only` are for the hub alone (see `checkpoints.hub.HubOptions`).
+
+        Memory: the weights in `torch_dtype`, and the largest of them once more as stored.
+        Raises `CheckpointError`, a `ValueError`, that names the file and what is wrong with it.
         """
-        folder = resolve(name_or_dir)
+        hub = HubOptions(revision, variant, cache_dir, local_files_only)
+        folder = resolve(name_or_dir, hub)
         files.check(folder)
+        wanted = Wanted(torch_dtype, variant)
         networks = Networks(
-            files.load_vqvae(folder),
-            files.load_denoiser(folder),
-            files.load_text_encoder(folder),
-            files.load_null_text(folder),
+            files.load_vqvae(folder, wanted),
+            files.load_denoiser(folder, wanted),
+            files.load_text_encoder(folder, wanted),
+            files.load_null_text(find_null_text(name_or_dir, folder, hub), wanted),
         )
         try:
-            pipeline = cls(networks, files.load_schedule(folder))
+            return cls(networks, files.load_schedule(folder))
         except ValueError as error:
-            raise files.CheckpointError(f"the parts of {folder} do not fit: {error}") from error
-        return pipeline if torch_dtype is None else pipeline.to(torch_dtype)
+            raise CheckpointError(f"the parts of {folder} do not fit: {error}") from error
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder that `from_pretrained` and, part by part, diffusers read."""
@@ -141,6 +164,7 @@ class VQDiffusionPipeline:
         output_type: str = "pil",
         callback: Callback | None = None,
         callback_steps: int = 1,
+        noise: str = "exact",
     ) -> PipelineOutput:
         """Generate pictures from one sentence or from many.
 
@@ -155,27 +179,35 @@ class VQDiffusionPipeline:
         - `callback(i, timestep, tokens)`: called after every `callback_steps`-th step i = 0, 1, …
           `timestep` is the level that the step started from, minus 1; `tokens` are the
           (images, n) int64 tokens after it, where MASK is K.
+        - `noise`: "exact" draws every token from the model's own law, in float64. "reference"
+          repeats the float32 noise, posterior and truncation of diffusers and of the official
+          code, with all T steps and one generator: the same seed gives the tokens that they give
+          (see `diffusion.replay` for what is wrong with them).
 
         A prompt that is too long loses its last words and keeps its end token; a warning is
         logged. The empty prompt is allowed. Raises `TypeError` or `ValueError` that names the
         argument, the value seen and the values allowed.
         """
-        prompts = _as_prompts(prompt)
-        _check_numbers(guidance_scale, truncation_rate)
-        _check_counts(num_images_per_prompt, callback_steps)
-        _check_generator(generator)
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type is {output_type!r}; allowed: 'pil', 'np'")
-        _check_integer("num_inference_steps", num_inference_steps)
+        prompts = as_prompts(prompt)
+        check_numbers(guidance_scale, truncation_rate)
+        check_counts(num_images_per_prompt, callback_steps)
+        check_generator(generator)
+        check_choice("output_type", output_type, OUTPUT_TYPES)
+        check_integer("num_inference_steps", num_inference_steps)
+        check_noise(noise, num_inference_steps, self.process.num_timesteps, generator)
         levels = levels_to_visit(self.process.num_timesteps, num_inference_steps)
         text = repeat(
             self.text_encoder(prompts), "b l c -> (b images) l c", images=num_images_per_prompt
         )
-        denoise = self.denoiser_for(text, guidance_scale, truncation_rate)
         x_t = all_masked(
             self.process, (len(text), self.denoiser.config.num_positions), device=self.device
         )
-        steps = sample(self.process, denoise, x_t, levels, generator=generator)
+        if noise == "exact":
+            denoise = self.denoiser_for(text, guidance_scale, truncation_rate)
+            steps = sample(self.process, denoise, x_t, levels, generator=generator)
+        else:
+            belief = self._reference_belief_for(text, guidance_scale, truncation_rate)
+            steps = replay(self.schedule, belief, x_t, generator=generator)
         bar = tqdm(steps, total=num_inference_steps, **self.progress_bar_config)
         for i, (_, x_t) in enumerate(bar):
             if callback is not None and i % callback_steps == 0:
@@ -185,21 +217,44 @@ class VQDiffusionPipeline:
     def denoiser_for(self, text: Tensor, guidance_scale: float, truncation_rate: float) -> Denoise:
         """The function that the sampler asks: networks, guidance and truncation in one."""
         guided = guidance_scale > 1
-        if guided:
-            null = null_states(self.null_text, self.text_encoder, len(text))
-            text = torch.cat([null.to(text.dtype), text])
-        text = text.to(self.dtype)
+        logits_at = self._logits_for(text, guided)
 
         def denoise(x_t: Tensor, t: int) -> Tensor:
-            tokens = torch.cat([x_t, x_t]) if guided else x_t
-            level = torch.full((len(tokens),), t, device=tokens.device)
-            log_belief = log_normalise(self.denoiser(tokens, level, text))
+            log_belief = log_normalise(logits_at(x_t, t))
             if guided:
                 log_unconditional, log_conditional = log_belief.chunk(2)
                 log_belief = guide(log_conditional, log_unconditional, guidance_scale)
             return truncate(log_belief, truncation_rate)
 
         return denoise
+
+    def _reference_belief_for(
+        self, text: Tensor, guidance_scale: float, truncation_rate: float
+    ) -> LogBelief:
+        guided = guidance_scale > 1
+        logits_at = self._logits_for(text, guided)
+
+        def belief(x_t: Tensor, t: int) -> Tensor:
+            return reference_belief(
+                rearrange(logits_at(x_t, t), "b n k -> b k n"),
+                guidance_scale=guidance_scale if guided else None,
+                truncation_rate=truncation_rate,
+            )
+
+        return belief
+
+    def _logits_for(self, text: Tensor, guided: bool) -> Callable[[Tensor, int], Tensor]:
+        """The denoiser with its text; if guided, the batch is there twice, first without text."""
+        if guided:
+            null = null_states(self.null_text, self.text_encoder, len(text))
+            text = torch.cat([null.to(text.dtype), text])
+        text = text.to(self.dtype)
+
+        def logits_at(x_t: Tensor, t: int) -> Tensor:
+            tokens = torch.cat([x_t, x_t]) if guided else x_t
+            return self.denoiser(tokens, torch.full((len(tokens),), t, device=tokens.device), text)
+
+        return logits_at
 
 
 def _check_parts_fit(networks: Networks, schedule: ScheduleConfig) -> None:
@@ -224,44 +279,6 @@ def _check_parts_fit(networks: Networks, schedule: ScheduleConfig) -> None:
             f"the denoiser knows {denoiser.num_embeds_ada_norm} levels; "
             f"allowed: {schedule.num_train_timesteps} or more"
         )
-
-
-def _as_prompts(prompt: str | list[str]) -> list[str]:
-    prompts = [prompt] if isinstance(prompt, str) else prompt
-    if not isinstance(prompts, list | tuple) or not all(isinstance(p, str) for p in prompts):
-        raise TypeError(f"prompt is {prompt!r}; allowed: a string or a list of strings")
-    if not prompts:
-        raise ValueError("prompt is an empty list; allowed: at least one string")
-    return list(prompts)
-
-
-def _check_numbers(guidance_scale: float, truncation_rate: float) -> None:
-    for name, value in (("guidance_scale", guidance_scale), ("truncation_rate", truncation_rate)):
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise TypeError(f"{name} is {value!r}; allowed: a number")
-    if not abs(guidance_scale) <= MAX_GUIDANCE:
-        raise ValueError(f"guidance_scale is {guidance_scale}; allowed: up to {MAX_GUIDANCE}")
-    if not 0 < truncation_rate <= 1:
-        raise ValueError(f"truncation_rate is {truncation_rate}; allowed: above 0, up to 1")
-
-
-def _check_counts(num_images_per_prompt: int, callback_steps: int) -> None:
-    counts = (("num_images_per_prompt", num_images_per_prompt), ("callback_steps", callback_steps))
-    for name, value in counts:
-        _check_integer(name, value)
-        if value < 1:
-            raise ValueError(f"{name} is {value}; allowed: 1, 2, …")
-
-
-def _check_generator(generator: Generators) -> None:
-    several = generator if isinstance(generator, list | tuple) else [generator]
-    if generator is not None and not all(isinstance(g, torch.Generator) for g in several):
-        raise TypeError(f"generator is {generator!r}; allowed: a torch.Generator or a list of them")
-
-
-def _check_integer(name: str, value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} is {value!r}; allowed: a whole number")
 
 
 def _as_output(images: Tensor, output_type: str) -> list[Image.Image] | np.ndarray:

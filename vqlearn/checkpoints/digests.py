@@ -9,23 +9,26 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from vqlearn.checkpoints.errors import CheckpointError
+
 SUMS_FILE = "SHA256SUMS"
-
-
-class DigestError(ValueError):
-    """A file is not the one that was written: it is missing, new, or has other bytes."""
 
 
 def write_digests(folder: Path, parts: Sequence[str]) -> None:
     """Write the digests of all files in these parts (files and folders) of a checkpoint."""
-    lines = [f"{_digest(folder / name)}  {name}\n" for name in _files(folder, parts)]
+    lines = [f"{digest}  {name}\n" for name, digest in file_digests(folder, parts).items()]
     (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def file_digests(folder: Path, parts: Sequence[str]) -> dict[str, str]:
+    """The SHA-256 of every file in these parts, by its name relative to the folder."""
+    return {name: _digest(folder / name) for name in _files(folder, parts)}
 
 
 def check_digests(folder: Path, parts: Sequence[str]) -> None:
     """Compare every file with its digest. A folder without `SHA256SUMS` passes.
 
-    Raises `DigestError` that names the file: it is missing, is not listed, or its bytes differ.
+    Raises `CheckpointError` that names the file: it is missing, is not listed, or its bytes differ.
     Cost: about 1 s a GB.
     """
     sums = folder / SUMS_FILE
@@ -34,13 +37,13 @@ def check_digests(folder: Path, parts: Sequence[str]) -> None:
     listed = dict(_parse(sums, line) for line in sums.read_text(encoding="utf-8").splitlines())
     for name in _files(folder, parts):
         if name not in listed:
-            raise DigestError(f"{folder / name} is not listed in {sums}; allowed: listed files")
+            raise CheckpointError(f"{folder / name} is not listed in {sums}; allowed: listed files")
     for name, expected in listed.items():
         if not (folder / name).is_file():
-            raise DigestError(f"there is no file {str(folder / name)!r}, but {sums} lists it")
+            raise CheckpointError(f"there is no file {str(folder / name)!r}, but {sums} lists it")
         seen = _digest(folder / name)
         if seen != expected:
-            raise DigestError(
+            raise CheckpointError(
                 f"{folder / name} was changed: its SHA-256 is {seen}; allowed: {expected}"
             )
 
@@ -48,7 +51,9 @@ def check_digests(folder: Path, parts: Sequence[str]) -> None:
 def _parse(sums: Path, line: str) -> tuple[str, str]:
     digest, separator, name = line.partition("  ")
     if not separator or len(digest) != 64:
-        raise DigestError(f"{sums} holds the line {line!r}; allowed: a SHA-256, two spaces, a name")
+        raise CheckpointError(
+            f"{sums} holds the line {line!r}; allowed: a SHA-256, two spaces, a name"
+        )
     return name, digest
 
 

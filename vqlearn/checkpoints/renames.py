@@ -12,6 +12,7 @@ from torch import Tensor
 
 Table = tuple[tuple[str, str], ...]
 
+OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 ATTENTION = (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("output", "to_out.0"))
 
 
@@ -30,6 +31,18 @@ def rename_from_diffusers(state: dict[str, Tensor], table: Table) -> dict[str, T
     """
     backwards = tuple((theirs, ours) for ours, theirs in table)
     return {_rename(key, backwards): value for key, value in state.items()}
+
+
+def with_new_names(key: str) -> str:
+    """The name that a weight of the VQ network's attention has in files since 2023.
+
+    Older files call it `attentions.0.query`, newer ones `attentions.0.to_q`.
+    """
+    stem, dot, leaf = key.rpartition(".")
+    block, _, name = stem.rpartition(".")
+    if ".attentions." in f"{block}." and name in OLD_ATTENTION:
+        return f"{block}.{OLD_ATTENTION[name]}{dot}{leaf}"
+    return key
 
 
 def _rename(key: str, table: Table) -> str:

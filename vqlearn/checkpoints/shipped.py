@@ -1,8 +1,13 @@
 """Which folder does a checkpoint's name stand for?"""
 
+import logging
 from pathlib import Path
 
-from vqlearn.checkpoints.folder import CheckpointError
+from vqlearn.checkpoints.errors import CheckpointError
+from vqlearn.checkpoints.hub import HubOptions, download, download_null_text, is_repository
+from vqlearn.checkpoints.layout import NULL_TEXT_FOLDER
+
+logger = logging.getLogger("vqlearn")
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 
@@ -12,19 +17,43 @@ def shipped_names() -> list[str]:
     return sorted(path.parent.name for path in WEIGHTS.glob("*/model_index.json"))
 
 
-def resolve(name_or_dir: str | Path) -> Path:
-    """The folder of a shipped checkpoint, or the folder that was named.
+def resolve(name_or_dir: str | Path, hub: HubOptions | None = None) -> Path:
+    """The folder of a shipped checkpoint, the folder that was named, or one from the hub.
 
-    A shipped name comes first: write "./scenes" for your own folder of that name. Raises
-    `CheckpointError` if it is neither.
+    A shipped name comes first: write "./scenes" for your own folder of that name. A name such as
+    "microsoft/vq-diffusion-ithq" that is no folder is looked for on the hub (see `hub.download`).
+    Raises `CheckpointError` if it is none of these.
     """
-    if str(name_or_dir) in shipped_names():
-        return WEIGHTS / str(name_or_dir)
+    name = str(name_or_dir)
+    if name in shipped_names():
+        return WEIGHTS / name
     folder = Path(name_or_dir).expanduser()
-    if not folder.is_dir():
-        shipped = ", ".join(map(repr, shipped_names()))
-        raise CheckpointError(
-            f"there is no folder {str(name_or_dir)!r}, and no shipped checkpoint of that name; "
-            f"shipped: {shipped}"
-        )
+    if folder.is_dir():
+        return folder
+    if is_repository(name):
+        return download(name, hub or HubOptions())
+    shipped = ", ".join(map(repr, shipped_names()))
+    raise CheckpointError(
+        f"there is no folder {name!r}, and no shipped checkpoint of that name; shipped: {shipped}"
+    )
+
+
+def find_null_text(name_or_dir: str | Path, folder: Path, hub: HubOptions) -> Path:
+    """The folder that holds the states of "no sentence" for a checkpoint that lies in `folder`.
+
+    It is `folder` itself, but for a revision of the hub that lacks them: then they come from the
+    main branch, if it can be had, and a warning says so.
+    """
+    lacking = not (folder / NULL_TEXT_FOLDER).is_dir()
+    from_hub = not Path(name_or_dir).expanduser().is_dir() and is_repository(str(name_or_dir))
+    if lacking and from_hub and hub.revision not in (None, "main"):
+        main = download_null_text(str(name_or_dir), hub)
+        if main is not None:
+            logger.warning(
+                "revision %r of %s has no %s; that of the main branch is used",
+                hub.revision,
+                name_or_dir,
+                NULL_TEXT_FOLDER,
+            )
+            return main
     return folder

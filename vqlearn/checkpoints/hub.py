@@ -1,0 +1,157 @@
+"""Checkpoints of the Hugging Face hub: which files of a repository are needed, and getting them.
+
+    folder = download("microsoft/vq-diffusion-ithq")
+
+`huggingface_hub` does the work: its cache, its environment variables (`HF_HOME`,
+`HF_HUB_OFFLINE`, `HF_ENDPOINT`) and its tokens are used. Tests: tests/test_hub.py.
+"""
+
+import logging
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from vqlearn.checkpoints.errors import CheckpointError
+from vqlearn.checkpoints.layout import INDEX_FILE, NULL_TEXT_FOLDER, PARTS, STEMS
+from vqlearn.checkpoints.weights import candidates
+
+logger = logging.getLogger("vqlearn")
+
+REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+TEXTS = (".json", ".txt")
+SERVER_ERROR = 500
+
+
+class _NoNetwork(Exception):
+    """The hub may not be asked, or does not answer."""
+
+
+@dataclass(frozen=True)
+class HubOptions:
+    """Which state of a repository, and where its files go.
+
+    - `revision`: a branch, tag or commit; None is "main".
+    - `variant`: a kind of weights beside the plain ones, such as "fp16".
+    - `cache_dir`: instead of huggingface_hub's own cache.
+    - `local_files_only`: ask no server, use what is in the cache.
+    """
+
+    revision: str | None = None
+    variant: str | None = None
+    cache_dir: str | Path | None = None
+    local_files_only: bool = False
+
+
+def is_repository(name: str) -> bool:
+    """May this be the name of a repository, "owner/name"?"""
+    return REPOSITORY.fullmatch(name) is not None
+
+
+def download(repository: str, options: HubOptions) -> Path:
+    """The folder with the files of a repository, from the cache where they are already there.
+
+    Of several files with the same weights only the one that will be read is fetched. Without a
+    network the cache is used. Raises `CheckpointError` if the repository or revision does not
+    exist, or if the network is needed and cannot be reached: the message names what to do.
+    """
+    try:
+        names = needed_files(_names(repository, options), options.variant)
+        return _fetch(repository, options, names)
+    except _NoNetwork:
+        folder = _cached(repository, options, INDEX_FILE)
+        if folder is None:
+            raise CheckpointError(_how_to_get(repository, options)) from None
+        return folder
+    except GatedRepoError as error:
+        raise CheckpointError(f"the hub gives {repository} only to users with access") from error
+    except RevisionNotFoundError as error:
+        seen = options.revision or "main"
+        raise CheckpointError(f"{repository} has no revision {seen!r}") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise CheckpointError(
+            f"there is no folder {repository!r}, and no repository of that name on the hub"
+        ) from error
+
+
+def download_null_text(repository: str, options: HubOptions) -> Path | None:
+    """A folder with the "no sentence" of the main branch, for a revision that lacks it, or None.
+
+    The branch "fp16" of the released model lacks it.
+    """
+    main = replace(options, revision=None)
+    config = f"{NULL_TEXT_FOLDER}/config.json"
+    try:
+        names = needed_files(_names(repository, main), options.variant)
+    except _NoNetwork:
+        return _cached(repository, main, config)
+    if config not in names:
+        return None
+    return _fetch(repository, main, [name for name in names if name.startswith(NULL_TEXT_FOLDER)])
+
+
+def needed_files(names: Iterable[str], variant: str | None) -> list[str]:
+    """Which of these files does a checkpoint need? JSON and texts, and one file of weights a part.
+
+    The weights are those that `find_weights` would choose.
+    """
+    names = sorted(names)
+    wanted = []
+    for part in PARTS:
+        here = [name for name in names if name.startswith(f"{part}/") or name == part]
+        weights = [f"{part}/{name}" for name in candidates(STEMS, variant)]
+        wanted += [name for name in here if name.endswith(TEXTS)]
+        wanted += [name for name in weights if name in here][:1]
+    return wanted
+
+
+def _names(repository: str, options: HubOptions) -> list[str]:
+    """All files of the repository. Raises `_NoNetwork` if none may be used or reached."""
+    if options.local_files_only or constants.HF_HUB_OFFLINE:
+        raise _NoNetwork
+    try:
+        return HfApi().list_repo_files(repository, revision=options.revision)
+    except HfHubHTTPError as error:
+        if error.response is not None and error.response.status_code < SERVER_ERROR:
+            raise
+        raise _NoNetwork from error
+    except (HTTPError, OSError) as error:
+        logger.warning("the hub cannot be reached (%s); looking in the cache", error)
+        raise _NoNetwork from error
+
+
+def _fetch(repository: str, options: HubOptions, names: list[str]) -> Path:
+    folder = snapshot_download(
+        repository, revision=options.revision, cache_dir=options.cache_dir, allow_patterns=names
+    )
+    return Path(folder)
+
+
+def _cached(repository: str, options: HubOptions, name: str) -> Path | None:
+    """The folder in the cache that has this file."""
+    file = try_to_load_from_cache(
+        repository, name, cache_dir=options.cache_dir, revision=options.revision
+    )
+    return Path(file.removesuffix(name)) if isinstance(file, str) else None
+
+
+def _how_to_get(repository: str, options: HubOptions) -> str:
+    command = f"vqlearn download {repository}"
+    if options.revision is not None:
+        command += f" --revision {options.revision}"
+    if options.variant is not None:
+        command += f" --variant {options.variant}"
+    return (
+        f"{repository} is not in the cache and no network may be used or reached; "
+        f"with a network, run: {command}"
+    )

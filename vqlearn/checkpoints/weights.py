@@ -1,0 +1,119 @@
+"""The weights of one part of a checkpoint: which file holds them, and reading them one at a time.
+
+A file is safetensors, or a pickle (`.bin`) that torch opens with `weights_only=True`: nothing in it
+is ever executed, and there is no other way to open it. Names, shapes and types are known before a
+weight is read, so a file that does not fit costs no memory. Tests: tests/test_stored_weights.py.
+"""
+
+import logging
+import pickle
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from vqlearn.checkpoints.errors import CheckpointError
+
+SUFFIXES = (".safetensors", ".bin")
+FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+logger = logging.getLogger("vqlearn")
+
+
+class Stored(NamedTuple):
+    """What a file says of one weight: shape, and type (a float type of torch, or its name)."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype | str
+
+
+def candidates(stems: tuple[str, ...], variant: str | None) -> list[str]:
+    """The names that a file of weights may have, the best first: `stem[.variant].safetensors`."""
+    kinds = [""] if variant is None else [f".{variant}", ""]
+    return [f"{stem}{kind}{suffix}" for kind in kinds for suffix in SUFFIXES for stem in stems]
+
+
+def find_weights(folder: Path, stems: tuple[str, ...], variant: str | None) -> Path:
+    """The file of `folder` that holds its weights: the first of the `candidates`.
+
+    A folder without this variant gives its plain file, with a warning.
+    Raises `CheckpointError` that names the files seen and those allowed.
+    """
+    allowed = candidates(stems, variant)
+    for name in allowed:
+        if (folder / name).is_file():
+            if variant is not None and f".{variant}." not in name:
+                logger.warning("%s has no %r weights; %s is used", folder, variant, name)
+            return folder / name
+    seen = sorted(path.name for path in folder.glob("*"))
+    raise CheckpointError(f"{folder} holds {seen}; allowed: one of {', '.join(allowed)}")
+
+
+class WeightsFile:
+    """The named tensors of one file. `stored` tells what they are, `read` reads one of them.
+
+    Raises `CheckpointError` if the file is damaged.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self._tensors: dict[str, Tensor] | None = None
+        try:
+            if file.suffix == ".safetensors":
+                self.stored = _stored_in_safetensors(file)
+            else:
+                self._tensors = _load_pickle(file)
+                self.stored = {
+                    name: Stored(tuple(value.shape), _named(value.dtype))
+                    for name, value in self._tensors.items()
+                }
+        except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise CheckpointError(f"{file} is damaged: {error}") from error
+
+    def common_dtype(self) -> torch.dtype:
+        """The float type of the first weight that has one."""
+        return next(one.dtype for one in self.stored.values() if isinstance(one.dtype, torch.dtype))
+
+    def read(self, name: str, dtype: torch.dtype) -> Tensor:
+        """One weight as a tensor of its own in `dtype`.
+
+        Raises `CheckpointError` if it holds NaN or infinity.
+        """
+        if self._tensors is not None:
+            value = self._tensors[name].to(dtype, copy=True)
+        else:  # opened anew each time: an open file keeps all that was ever read from it
+            with safe_open(self.file, framework="pt") as file:
+                value = file.get_tensor(name).to(dtype, copy=True)
+        if not value.isfinite().all():
+            raise CheckpointError(f"{self.file}: {name} holds NaN or infinity as {dtype}")
+        return value
+
+
+def _stored_in_safetensors(file: Path) -> dict[str, Stored]:
+    with safe_open(file, framework="pt") as opened:
+        slices = {name: opened.get_slice(name) for name in opened.keys()}
+        return {
+            name: Stored(tuple(part.get_shape()), FLOATS.get(part.get_dtype(), part.get_dtype()))
+            for name, part in slices.items()
+        }
+
+
+def _load_pickle(file: Path) -> dict[str, Tensor]:
+    """Files of before 2020 are no archives and cannot be mapped; torch reads them whole."""
+    mapped = zipfile.is_zipfile(file)
+    loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+    if not isinstance(loaded, dict):
+        raise CheckpointError(f"{file} holds a {type(loaded).__name__}; allowed: named tensors")
+    for name, value in loaded.items():
+        if not isinstance(value, Tensor):
+            raise CheckpointError(
+                f"{file}: {name} is a {type(value).__name__}; allowed: named tensors"
+            )
+    return loaded
+
+
+def _named(dtype: torch.dtype) -> torch.dtype | str:
+    return dtype if dtype in FLOATS.values() else str(dtype)
