@@ -14,6 +14,7 @@ from vqlearn.checkpoints.renames import (
 )
 from vqlearn.transformer import denoiser as denoiser_module
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
+from vqlearn.transformer.layers import attend
 
 SMALL = DenoiserConfig(
     num_attention_heads=2,
@@ -328,3 +329,24 @@ def test_config_types_are_validated():
 
 def test_config_properties():
     assert (RELEASED.width, RELEASED.num_codes, RELEASED.num_positions) == (1408, 4096, 1024)
+
+
+def test_attention_in_bfloat16_on_a_cpu():
+    """Values and gradients of the bfloat16 path against float64, within bfloat16's rounding."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"query": (2, 3, 5, 8), "key": (2, 3, 7, 8), "value": (2, 3, 7, 8)}
+    exact = {
+        name: (2 * torch.randn(size, generator=generator, dtype=torch.float64)).requires_grad_()
+        for name, size in sizes.items()
+    }
+    rounded = {name: x.detach().bfloat16().requires_grad_() for name, x in exact.items()}
+    wanted, found = attend(**exact), attend(**rounded)
+    assert found.dtype == torch.bfloat16
+    with torch.no_grad():
+        by_kernel = attend(**rounded)
+    torch.testing.assert_close(found, by_kernel, atol=0.05, rtol=0.02)
+    torch.testing.assert_close(found.double(), wanted, atol=0.1, rtol=0.02)
+    for output in (wanted, found):
+        output.sum().backward()
+    for name, x in exact.items():
+        torch.testing.assert_close(rounded[name].grad.double(), x.grad, atol=0.1, rtol=0.02)

@@ -66,6 +66,23 @@ class AdaptiveLayerNorm(nn.Module):
         return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
 
 
+def attend(
+    query: Float[Tensor, "b heads n d_head"],
+    key: Float[Tensor, "b heads l d_head"],
+    value: Float[Tensor, "b heads l d_head"],
+) -> Float[Tensor, "b heads n d_head"]:
+    r"""$\mathrm{softmax}(Q K^\top / \sqrt{d_\text{head}})\, V$ for every head.
+
+    PyTorch's own kernel, but for training in bfloat16 on a CPU: there its backward pass is many
+    times slower than these three lines. Test: `test_attention_in_bfloat16_on_a_cpu`.
+    """
+    if query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled():
+        scores = query @ rearrange(key, "b heads l d_head -> b heads d_head l")
+        weights = (scores * query.shape[-1] ** -0.5).softmax(dim=-1, dtype=torch.float32)
+        return weights.to(value.dtype) @ value
+    return F.scaled_dot_product_attention(query, key, value)
+
+
 class Attention(nn.Module):
     r"""What does each position of `x` learn from the positions of `source`?
 
@@ -93,7 +110,7 @@ class Attention(nn.Module):
         query = self._split_heads(self.query(x))  # (b, n, d) -> (b, heads, n, d_head)
         key = self._split_heads(self.key(source))  # (b, l, c) -> (b, heads, l, d_head)
         value = self._split_heads(self.value(source))  # (b, l, c) -> (b, heads, l, d_head)
-        mixed = F.scaled_dot_product_attention(query, key, value)  # (b, heads, n, d_head)
+        mixed = attend(query, key, value)  # (b, heads, n, d_head)
         return self.output(rearrange(mixed, "b heads n d_head -> b n (heads d_head)"))
 
     def _split_heads(self, x: Tensor) -> Tensor:
