@@ -102,7 +102,9 @@ def train(
     start_from: Annotated[
         str | None, typer.Option(help="Go on with the denoiser of this checkpoint.")
     ] = None,
-    mixed_precision: Annotated[Precision | None, typer.Option(help="bf16: about twice as fast.")] = None,
+    mixed_precision: Annotated[
+        Precision | None, typer.Option(help="bf16: about twice as fast.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option(help="Write curves to OUT/logs.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that load batches in advance.")] = 0,
 ) -> None:
