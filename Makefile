@@ -46,7 +46,7 @@ badges: setup ## REPO=owner/name: a Colab badge in every lesson (REPO= takes it 
 figures: setup ## make every picture in figures/ again
 	$(BIN)/python -m vqlearn.figures
 
-samplers: setup ## measure three samplers again, two of them wrong: figures/samplers.json
+samplers: setup ## measure four samplers again, two of them wrong: figures/samplers.json
 	$(BIN)/python -m vqlearn.figures.samplers
 
 bench: setup ## how many pictures a second, here

@@ -11,22 +11,36 @@ from vqlearn.diffusion.sampler import all_masked, draw, levels_to_visit, sample,
 from vqlearn.diffusion.schedule import build_schedule, paper, released
 
 
-def test_levels_run_from_T_to_zero_and_never_repeat():
+@pytest.mark.parametrize("spacing", ["even", "slow_start"])
+def test_levels_run_from_T_to_zero_and_never_repeat(spacing):
     for num_timesteps in (1, 2, 7, 100, 1000):
         for num_steps in {1, min(2, num_timesteps), num_timesteps // 3 + 1, num_timesteps}:
-            levels = levels_to_visit(num_timesteps, num_steps)
+            levels = levels_to_visit(num_timesteps, num_steps, spacing)
             assert levels[0] == num_timesteps
             assert levels[-1] == 0
             assert len(levels) == num_steps + 1
             assert all(t > s for t, s in pairwise(levels))
-    assert levels_to_visit(10, 4) == [10, 8, 5, 2, 0]
-    assert levels_to_visit(100, 100) == list(range(100, -1, -1))
+    assert levels_to_visit(100, 100, spacing) == list(range(100, -1, -1))
+
+
+def test_strides_are_even_or_longer_and_longer():
+    assert levels_to_visit(10, 4, "even") == [10, 8, 5, 2, 0]
+    assert levels_to_visit(10, 4) == [10, 9, 8, 4, 0]
+    assert levels_to_visit(100, 10) == [100, 99, 96, 91, 84, 75, 64, 51, 36, 19, 0]
+    for num_steps in range(1, 101):
+        strides = [t - s for t, s in pairwise(levels_to_visit(100, num_steps))]
+        assert all(late >= early - 1 for early, late in pairwise(strides))
 
 
 @pytest.mark.parametrize("num_steps", [0, -1, 101])
 def test_impossible_numbers_of_steps_are_refused(num_steps):
     with pytest.raises(ValueError, match=f"num_inference_steps is {num_steps}; allowed: 1 to 100"):
         levels_to_visit(100, num_steps)
+
+
+def test_unknown_spacings_are_refused():
+    with pytest.raises(ValueError, match="spacing is 'odd'; allowed: 'even', 'slow_start'"):
+        levels_to_visit(100, 10, "odd")
 
 
 def test_draws_have_the_law_that_was_asked_for():

@@ -1,4 +1,4 @@
-"""Three samplers, two of them wrong: the right one is the pipeline's, the others are not."""
+"""Four samplers, two of them wrong: one of the others is the pipeline's."""
 
 import json
 from itertools import pairwise
@@ -36,7 +36,7 @@ def test_the_exact_sampler_draws_the_tokens_of_the_pipeline(pipe):
         generator=[random_stream("evaluated picture", 0, place) for place in (3, 4)],
         callback=lambda i, timestep, tokens: seen.append(tokens),
     )
-    start, *after = tokens_of(pipe, samplers.exact_plan(STEPS, CALLS))
+    start, *after = tokens_of(pipe, samplers.slow_start_plan(STEPS, CALLS))
     assert (start == pipe.process.mask).all()
     assert len(after) == len(seen) == CALLS
     assert all(torch.equal(a, b) for a, b in zip(after, seen, strict=True))
@@ -51,7 +51,7 @@ def test_the_wrong_samplers_make_as_many_calls_and_draw_something_else(pipe):
         assert not torch.equal(wrong[-1], exact[-1])
 
 
-def test_with_all_levels_the_three_are_one():
+def test_with_all_levels_the_four_are_one():
     for plan in samplers.PLANS.values():
         assert plan(STEPS, STEPS) == [(t, t, s) for t, s in pairwise(range(STEPS, -1, -1))]
 
@@ -71,7 +71,7 @@ def test_the_report_says_what_was_measured_and_how(pipe, tmp_path, monkeypatch):
     samplers.main(tmp_path / "samplers.json", prompts=3)
     report = json.loads((tmp_path / "samplers.json").read_text())
     assert report["command"] == samplers.COMMAND
-    assert list(report["results"]) == ["exact", "prefix", "lagging"]
+    assert list(report["results"]) == list(samplers.PLANS)
     for part in report["results"].values():
         assert list(part) == ["2", "4"]
         assert part["4"]["total"] == report["prompts"] == 3

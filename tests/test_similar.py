@@ -7,7 +7,7 @@ import torch
 
 from vqlearn.data.batches import Scenes, random_stream
 from vqlearn.data.captions import parse
-from vqlearn.data.scenes import allows, sample_scenes
+from vqlearn.data.scenes import RELATIONS, allows, render, sample_scenes
 from vqlearn.data.similar import doubles_of, similar_batch
 
 EVERYTHING = [(a, b) for a in (0.0, 0.3, 0.99) for b in (0.0, 0.4, 0.99)]
@@ -19,30 +19,52 @@ def scenes(count=300, composition="any"):
 
 
 def outline(scene):
-    """All that the doubles of a scene share."""
+    """Where things of which size lie."""
     things = [(thing.size, thing.x, thing.y) for thing in scene.objects]
     return things, scene.relation, scene.background
 
 
+def things(scene):
+    """Which things are there, wherever they lie."""
+    return Counter((thing.colour, thing.shape, thing.size) for thing in scene.objects)
+
+
 @pytest.mark.parametrize("draws", EVERYTHING)
-def test_doubles_differ_from_their_scene_and_from_each_other_in_colour_or_shape_alone(draws):
+def test_doubles_differ_from_their_scene_and_from_each_other(draws):
     for scene in scenes():
         family = [scene, *doubles_of(scene, draws)]
         assert len(set(family)) == len(family)
-        assert all(outline(double) == outline(scene) for double in family)
+        assert {double.background for double in family} == {scene.background}
 
 
 def test_two_objects_exchange_what_they_have_and_nothing_is_added():
     for scene in scenes():
         if len(scene.objects) == 2:
-            doubles = doubles_of(scene, (0.5, 0.5))
-            for name in ("colour", "shape"):
-                has = Counter(getattr(thing, name) for thing in scene.objects)
-                for double in doubles:
-                    assert Counter(getattr(thing, name) for thing in double.objects) == has
             first, second = (thing.pair for thing in scene.objects)
             different = first[0] != second[0] and first[1] != second[1]
-            assert len(doubles) == (3 if different else 1)
+            exchanged = doubles_of(scene, (0.5, 0.5))[:-3]
+            assert len(exchanged) == (3 if different else 1)
+            assert all(outline(double) == outline(scene) for double in exchanged)
+            for name in ("colour", "shape"):
+                has = Counter(getattr(thing, name) for thing in scene.objects)
+                for double in exchanged:
+                    assert Counter(getattr(thing, name) for thing in double.objects) == has
+
+
+def test_two_objects_lie_in_all_four_relations():
+    for scene in scenes():
+        if len(scene.objects) == 2:
+            moved = doubles_of(scene, (0.5, 0.5))[-3:]
+            assert {double.relation for double in (scene, *moved)} == set(RELATIONS)
+            assert all(double.objects[0].pair == scene.objects[0].pair for double in moved)
+            assert all(things(double) == things(scene) for double in moved)
+            render(moved)
+            first, second = scene.objects
+            for double in moved:
+                one, other = double.objects
+                apart = sorted((abs(one.x - other.x), abs(one.y - other.y)))
+                before = sorted((abs(first.x - second.x), abs(first.y - second.y)))
+                assert apart == pytest.approx(before)
 
 
 def test_one_object_gets_another_colour_or_another_shape():
@@ -59,7 +81,8 @@ def test_a_batch_has_families_of_what_may_occur_and_captions_that_are_true(compo
     batch = similar_batch(200, generator=generator, composition=composition)
     assert batch.images.shape == (200, 3, 32, 32)
     assert all(allows(composition, scene) for scene in batch.scenes)
-    assert len({str(outline(scene)) for scene in batch.scenes}) < 120
+    kinds = {str(sorted(thing.pair for thing in scene.objects)) for scene in batch.scenes}
+    assert len(kinds) < 150
     for caption, scene in zip(batch.captions, batch.scenes, strict=True):
         said = sorted(thing.pair for thing in parse(caption).objects)
         assert said == sorted(thing.pair for thing in scene.objects)

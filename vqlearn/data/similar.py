@@ -1,8 +1,9 @@
-"""Which scenes are easily taken for one another? Those that differ in who has which property.
+"""Which scenes are easily taken for one another? Those that differ in who has what, and lies where.
 
-"A red circle above a blue square" and "a blue circle above a red square" hold the same words. Two
-random scenes hardly ever do, so a matcher of captions and pictures that only sees random scenes
-need not know what belongs to what. Here a scene comes together with its doubles.
+"A red circle above a blue square", "a blue circle above a red square" and "a blue square above a
+red circle" hold the same words. Two random scenes hardly ever do, so a matcher of captions and
+pictures that only sees random scenes need not know what belongs to what, nor read "above" at all.
+Here a scene comes together with its doubles.
 
 Source of the idea: Yuksekgonul et al. 2023, "When and why vision-language models behave like
 bags-of-words, and what to do about it" (their hard negatives are captions; ours are whole scenes).
@@ -16,7 +17,7 @@ import torch
 
 from vqlearn.data.captions import describe_all
 from vqlearn.data.scenes import Composition, SceneBatch, allows, render, sample_scenes
-from vqlearn.data.world import COLOURS, SHAPES, Scene, pick
+from vqlearn.data.world import COLOURS, SHAPES, Scene, pick, relation_between
 
 
 def similar_batch(
@@ -39,25 +40,40 @@ def similar_batch(
 
 
 def doubles_of(scene: Scene, draws: Sequence[float]) -> list[Scene]:
-    """Different scenes with objects of the same sizes at the same places.
+    """Different scenes made of the same things.
 
-    Two objects exchange their colours, their shapes, or both. One object gets another colour or
-    another shape; `draws` are two uniform numbers that choose them.
+    Of two objects: they exchange their colours, their shapes, or both; and they lie in the three
+    other relations. One object gets another colour or another shape; `draws` are two uniform
+    numbers that choose them.
     """
     first = scene.objects[0]
     if len(scene.objects) == 1:
         changed = [
-            (replace(first, colour=pick(COLOURS, draws[0])),),
-            (replace(first, shape=pick(SHAPES, draws[1])),),
+            replace(first, colour=pick(COLOURS, draws[0])),
+            replace(first, shape=pick(SHAPES, draws[1])),
         ]
+        doubles = [replace(scene, objects=(thing,)) for thing in changed]
     else:
-        second = scene.objects[1]
-        changed = [
-            (
-                replace(first, **{name: getattr(second, name) for name in names}),
-                replace(second, **{name: getattr(first, name) for name in names}),
-            )
-            for names in (("colour",), ("shape",), ("colour", "shape"))
-        ]
-    doubles = [replace(scene, objects=objects) for objects in changed]
+        names = (("colour",), ("shape",), ("colour", "shape"))
+        doubles = [_exchanged(scene, each) for each in names] + _moved(scene)
     return [double for i, double in enumerate(doubles) if double not in [scene, *doubles[:i]]]
+
+
+def _exchanged(scene: Scene, names: Sequence[str]) -> Scene:
+    first, second = scene.objects
+    objects = (
+        replace(first, **{name: getattr(second, name) for name in names}),
+        replace(second, **{name: getattr(first, name) for name in names}),
+    )
+    return replace(scene, objects=objects)
+
+
+def _moved(scene: Scene) -> list[Scene]:
+    """The board turned upside down and left to right, its axes exchanged, or both."""
+    turned = [replace(thing, x=1 - thing.x, y=1 - thing.y) for thing in scene.objects]
+    exchanged = [replace(thing, x=thing.y, y=thing.x) for thing in scene.objects]
+    both = [replace(thing, x=1 - thing.y, y=1 - thing.x) for thing in scene.objects]
+    return [
+        Scene(tuple(things), relation_between(*things), scene.background)
+        for things in (turned, exchanged, both)
+    ]

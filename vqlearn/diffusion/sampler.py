@@ -6,6 +6,7 @@ is handed in, so the loop does not know of them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from itertools import pairwise
 
 import torch
@@ -19,14 +20,34 @@ Denoise = Callable[[Int[Tensor, "b n"], int], Float[Tensor, "b n k"]]
 """denoise(x_t, t): normalised log p(x_0 | x_t) over the K codes."""
 
 
-def levels_to_visit(num_timesteps: int, num_steps: int) -> list[int]:
-    """At which levels is the denoiser asked? T first, 0 last, evenly spread between.
+SPACINGS: dict[str, Callable[[Fraction], Fraction]] = {
+    "even": lambda share: 1 - share,
+    "slow_start": lambda share: 1 - share**2,
+}
+"""Which part of T is left to go when this share of the calls is made?"""
 
-    10 levels in 4 steps: [10, 8, 5, 2, 0]. Raises `ValueError` unless 1 <= num_steps <= T.
+
+def levels_to_visit(num_timesteps: int, num_steps: int, spacing: str = "slow_start") -> list[int]:
+    r"""At which levels is the denoiser asked? T first, 0 last.
+
+    Call i of N ends at level $T\,(1 - i/N)$ if the spacing is "even", and at
+    $T\,(1 - (i/N)^2)$ with a "slow_start": rounded, and at least one level below its beginning.
+    Tokens of one stride are drawn without seeing each other. The first ones decide what lies where,
+    so few of them should come out together; the last ones only fill in. Every choice is exact for
+    each token alone, and N = T visits all levels.
+
+    10 levels in 4 steps: [10, 8, 5, 2, 0] evenly, [10, 9, 8, 4, 0] with a slow start.
+    Raises `ValueError` unless 1 <= num_steps <= T, and for another spacing.
     """
     if not 1 <= num_steps <= num_timesteps:
         raise ValueError(f"num_inference_steps is {num_steps}; allowed: 1 to {num_timesteps}")
-    return [round(num_timesteps * (num_steps - i) / num_steps) for i in range(num_steps + 1)]
+    if spacing not in SPACINGS:
+        raise ValueError(f"spacing is {spacing!r}; allowed: {', '.join(map(repr, SPACINGS))}")
+    levels = [num_timesteps]
+    for i in range(1, num_steps + 1):
+        wanted = round(num_timesteps * SPACINGS[spacing](Fraction(i, num_steps)))
+        levels.append(max(min(wanted, levels[-1] - 1), num_steps - i))
+    return levels
 
 
 def draw(

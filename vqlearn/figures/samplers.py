@@ -1,4 +1,6 @@
-"""What do two wrong fast samplers cost? Both are in use elsewhere; here they are measured.
+"""What do two wrong fast samplers cost, and what do exact strides gain that are short at first?
+
+Both wrong ones are in use elsewhere; here they are measured beside two exact ones.
 
     python -m vqlearn.figures.samplers
 
@@ -38,8 +40,17 @@ Plan = list[tuple[int, int, int]]
 
 
 def exact_plan(num_timesteps: int, calls: int) -> Plan:
-    """The right one, as in `sampler.sample`: strides from level T to 0, told where it stands."""
-    return [(t, t, s) for t, s in pairwise(levels_to_visit(num_timesteps, calls))]
+    """Exact: even strides from level T to 0, told where it stands."""
+    return _exact(levels_to_visit(num_timesteps, calls, "even"))
+
+
+def slow_start_plan(num_timesteps: int, calls: int) -> Plan:
+    """Exact too, and what the pipeline does: strides that are short at first."""
+    return _exact(levels_to_visit(num_timesteps, calls, "slow_start"))
+
+
+def _exact(levels: list[int]) -> Plan:
+    return [(t, t, s) for t, s in pairwise(levels)]
 
 
 def wrong_prefix_plan(num_timesteps: int, calls: int) -> Plan:
@@ -52,7 +63,7 @@ def wrong_prefix_plan(num_timesteps: int, calls: int) -> Plan:
 
 
 def wrong_lagging_plan(num_timesteps: int, calls: int) -> Plan:
-    """WRONG: the levels of the exact plan, but each stride from t to s is drawn as its last step.
+    """WRONG: the levels of `exact_plan`, but each stride from t to s is drawn as its last step.
 
     Only the tokens of the step from s + 1 to s come out; most are left for the last call. Source:
     `sample_fast` of the official VQ-Diffusion code, whose posterior is that of level t - skip.
@@ -62,6 +73,7 @@ def wrong_lagging_plan(num_timesteps: int, calls: int) -> Plan:
 
 PLANS: dict[str, Callable[[int, int], Plan]] = {
     "exact": exact_plan,
+    "slow start": slow_start_plan,
     "prefix": wrong_prefix_plan,
     "lagging": wrong_lagging_plan,
 }
@@ -70,7 +82,7 @@ PLANS: dict[str, Callable[[int, int], Plan]] = {
 def follow(
     plan: Plan, process: Process, denoise: Denoise, x_t: Tensor, *, generator: Generators = None
 ) -> Iterator[Tensor]:
-    """The tokens (b, n) after every call. The exact plan gives those of `sampler.sample`."""
+    """The tokens (b, n) after every call. Exact plans give those of `sampler.sample`."""
     for told, t, s in plan:
         x_t = step(process, denoise(x_t, told), x_t, (t, s), generator=generator)
         yield x_t
