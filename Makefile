@@ -52,6 +52,9 @@ samplers: setup ## measure four samplers again, two of them wrong: figures/sampl
 bench: setup ## how many pictures a second, here
 	TQDM_DISABLE=1 $(BIN)/python tests/bench.py
 
-weights: setup ## train the checkpoint from nothing in runs/scenes (hours), and measure it
-	$(BIN)/vqlearn train --out runs/scenes
+weights: setup ## train the checkpoint from nothing in runs/scenes (2 hours), and measure it
+	$(BIN)/vqlearn train tokens --out runs/scenes
+	$(BIN)/vqlearn train text --out runs/scenes
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m vqlearn \
+		train diffusion --out runs/scenes --batch-size 32 --mixed-precision bf16
 	$(BIN)/vqlearn evaluate --model runs/scenes --out runs/scenes/evaluation.json

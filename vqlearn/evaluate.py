@@ -28,6 +28,7 @@ from vqlearn.data.scenes import Composition, SceneBatch, scene_batch
 from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.objective import variational_bound
 from vqlearn.pipeline import VQDiffusionPipeline
+from vqlearn.text_probe import text_probe
 from vqlearn.transformer.denoiser import Denoiser
 
 COMPOSITIONS = ("seen", "held_out")
@@ -66,12 +67,13 @@ def evaluate(
 
     For "seen" and "held_out" compositions: `model`, the pictures that it draws; `ceiling`, the
     true scenes after a round trip through their tokens; `floor`, the same network untrained;
-    `bound_bits_per_token`, and `chance_bits_per_token` of the tokens themselves. Without a `clip`
-    there is no `clip_score`.
+    `bound_bits_per_token`, and `chance_bits_per_token` of the tokens themselves; `text`, what a
+    linear reader finds in the text states (`text_probe`). There is no `clip_score` without `clip`.
     """
     report = {"steps": sampling.num_inference_steps, "guidance": sampling.guidance_scale}
     report |= {"truncation": sampling.truncation_rate, "prompts": sampling.prompts}
     report |= {"seed": sampling.seed}
+    text = text_probe(pipeline.text_encoder)
     for composition in COMPOSITIONS:
         batch = _scenes(pipeline, composition, sampling)
         report[composition] = {
@@ -80,6 +82,7 @@ def evaluate(
             "floor": _drawn(untrained(pipeline), clip, batch, sampling),
             "bound_bits_per_token": bound_bits_per_token(pipeline, batch),
             "chance_bits_per_token": chance_bits_per_token(pipeline, batch.images),
+            "text": text[composition],
         }
     return report
 

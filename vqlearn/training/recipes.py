@@ -38,8 +38,8 @@ class Recipe:
 
 RECIPES = {
     "tokens": Recipe(steps=5000, batch_size=32, learning_rate=2e-3, ema_decay=0.99),
-    "text": Recipe(steps=4000, batch_size=64, learning_rate=1e-3, ema_decay=0.99),
-    "diffusion": Recipe(steps=8500, batch_size=64, learning_rate=6e-3, ema_decay=0.999),
+    "text": Recipe(steps=3500, batch_size=64, learning_rate=1e-3, ema_decay=0.99),
+    "diffusion": Recipe(steps=13000, batch_size=64, learning_rate=2e-3, ema_decay=0.999),
 }
 
 
