@@ -6,6 +6,6 @@ the tests want to see their messages.
 
 from jaxtyping import install_import_hook
 
-ROOMS = ("tokens", "diffusion", "transformer", "data", "checkpoints")
+ROOMS = ("tokens", "diffusion", "transformer", "continuous", "data", "checkpoints")
 
 install_import_hook([f"vqlearn.{room}" for room in ROOMS], "typecheck.check")

@@ -1,0 +1,60 @@
+"""The normal law: draws and divergences, one mean for each number, one variance for each image."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vqlearn.diffusion.randomness import Generators, finest_float, uniform
+
+CPU = torch.device("cpu")
+
+
+def standard_normal(
+    shape: Sequence[int],
+    device: torch.device = CPU,
+    *,
+    dtype: torch.dtype = torch.float32,
+    generator: Generators = None,
+) -> Tensor:
+    r"""Independent draws from N(0, 1): the start of every chain, and the noise of every step.
+
+    $\sqrt2\,\mathrm{erf}^{-1}(2u - 1)$ of a uniform u. A u of exactly 0 is moved by half of its
+    spacing, so no draw is infinite. Generators: see `randomness.uniform`.
+    Tested in `tests/test_continuous.py`.
+    """
+    u = uniform(shape, device, generator=generator)
+    u = u.clamp(min=torch.finfo(u.dtype).eps / 4)
+    return (2**0.5 * torch.erfinv(2 * u - 1)).to(dtype)
+
+
+class Normal(NamedTuple):
+    """A normal law for every number of a batch, all independent.
+
+    The variance is shared by the numbers of an image: its shape is (b, 1, …) or (1, 1, …). It is
+    float64 where the device has it, whatever the type of the mean.
+    """
+
+    mean: Float[Tensor, " b *dims"]
+    variance: Float[Tensor, "#b *#dims"]
+
+    def draw(self, *, generator: Generators = None) -> Float[Tensor, " b *dims"]:
+        """One draw, in the type of the mean."""
+        mean = self.mean
+        finest = finest_float(mean.device)
+        noise = standard_normal(mean.shape, mean.device, dtype=finest, generator=generator)
+        return mean + (self.variance.sqrt() * noise).to(mean.dtype)
+
+
+def kl_divergence(q: Normal, p: Normal) -> Float[Tensor, " b *dims"]:
+    r"""How many nats does it cost to take q for p? One number for each number of the batch.
+
+    $KL(q\,\|\,p) = \frac12\left(\log\frac{v_p}{v_q} + \frac{v_q}{v_p} - 1 +
+    \frac{(m_q - m_p)^2}{v_p}\right)$. Both variances must be above 0.
+    Tested in `tests/test_continuous.py`.
+    """
+    ratio = q.variance / p.variance
+    gap = (q.mean - p.mean).to(ratio.dtype)
+    return (ratio - 1 - ratio.log() + gap.square() / p.variance) / 2

@@ -1,0 +1,153 @@
+"""From noise to pixels: ask for the clean image, walk back, repeat.
+
+There is one loop, `sample`, as there is for tokens. What differs from process to process is the
+step: a *walk* takes a guess of x_0 and x_t and gives x_s. `Ancestral` and `DDIM` are here, the
+walks without any noise are in `blur.py`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from typing import Literal, Protocol, get_args, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vqlearn.continuous.gaussian import Corruption, GaussianProcess, Variance
+from vqlearn.diffusion.randomness import Generators
+
+Target = Literal["epsilon", "x_0"]
+DATA_RANGE = (-1.0, 1.0)
+
+Predict = Callable[[Float[Tensor, " b *dims"], Int[Tensor, " b"]], Float[Tensor, " b *dims"]]
+"""predict(x_t, t): what a network says about x_t; t has one level for each image."""
+
+Restore = Callable[[Float[Tensor, " b *dims"], Int[Tensor, " b"]], Float[Tensor, " b *dims"]]
+"""restore(x_t, t): a guess of x_0."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network, and what its output means: the noise in x_t, or the clean image behind it.
+
+    Both say the same, since x_t is known; they differ in which errors training counts.
+    Raises `ValueError` for another target.
+    """
+
+    predict: Predict
+    target: Target
+
+    def __post_init__(self) -> None:
+        if self.target not in get_args(Target):
+            raise ValueError(f"target is {self.target!r}; allowed: {get_args(Target)}")
+
+    def truth(self, process: Corruption, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """What should the network have said?"""
+        return x_0 if self.target == "x_0" else _noisy(process).predict_epsilon(x_t, x_0, t)
+
+    def restorer(self, process: Corruption, *, clip: bool) -> Restore:
+        """The network as a function that guesses x_0, which is what every walk asks for.
+
+        With `clip` a guess outside of the data's range, -1 to 1, is moved to its edge. Epsilon
+        from a small image and much noise is otherwise easily a guess of 50.
+
+        Raises `ValueError` for a target of "epsilon" where the process adds no noise.
+        """
+        if self.target == "epsilon":
+            _noisy(process)
+        return partial(self._restore, process, clip)
+
+    def _restore(self, process: Corruption, clip: bool, x_t: Tensor, t: Tensor) -> Tensor:
+        guess = self.predict(x_t, t)
+        if self.target == "epsilon":
+            guess = _noisy(process).predict_x_0(x_t, guess, t)
+        return guess.clamp(*DATA_RANGE) if clip else guess
+
+
+def _noisy(process: Corruption) -> GaussianProcess:
+    if not isinstance(process, GaussianProcess):
+        raise ValueError(
+            f"target is 'epsilon'; allowed: 'x_0', since {type(process).__name__} adds no noise"
+        )
+    return process
+
+
+@runtime_checkable
+class Walk(Protocol):
+    """How to come from level t to s < t."""
+
+    def step(
+        self, x_0: Tensor, x_t: Tensor, levels: tuple[int, int], *, generator: Generators
+    ) -> Tensor:
+        """x_s from a guess of x_0 and from x_t, for levels (t, s)."""
+
+
+@dataclass(frozen=True)
+class Ancestral:
+    """Draw x_s from `process.reverse`, the exact posterior of the stride: the sampler of DDPM.
+
+    The last step, to level 0, adds no noise. Source: Ho et al. 2020, algorithm 2.
+    Tested in `tests/test_continuous.py`.
+    """
+
+    process: GaussianProcess
+    variance: Variance = "small"
+
+    def step(
+        self,
+        x_0: Float[Tensor, " b *dims"],
+        x_t: Float[Tensor, " b *dims"],
+        levels: tuple[int, int],
+        *,
+        generator: Generators = None,
+    ) -> Float[Tensor, " b *dims"]:
+        t, s = levels
+        law = self.process.reverse(x_0, x_t, s, t, variance=self.variance)
+        return law.mean if s == 0 else law.draw(generator=generator)
+
+
+@dataclass(frozen=True)
+class DDIM:
+    r"""Keep the noise that is there, and take less of it: no chance at all after x_T.
+
+    $x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1-\bar\alpha_s}\,\hat\epsilon$, where
+    $\hat\epsilon$ is the noise in x_t if $\hat x_0$ is right (and if that was clipped, the noise
+    of the clipped image). Source: Song et al. 2021, "Denoising Diffusion Implicit Models", with
+    $\eta = 0$. Tested in `tests/test_continuous.py`.
+    """
+
+    process: GaussianProcess
+
+    def step(
+        self,
+        x_0: Float[Tensor, " b *dims"],
+        x_t: Float[Tensor, " b *dims"],
+        levels: tuple[int, int],
+        *,
+        generator: Generators = None,
+    ) -> Float[Tensor, " b *dims"]:
+        t, s = levels
+        mean, variance = self.process.transition(x_0, 0, s)
+        return mean + variance.sqrt().to(mean.dtype) * self.process.predict_epsilon(x_t, x_0, t)
+
+
+def sample(
+    walk: Walk,
+    restore: Restore,
+    x_t: Float[Tensor, " b *dims"],
+    levels: Sequence[int],
+    *,
+    generator: Generators = None,
+) -> Iterator[tuple[int, Float[Tensor, " b *dims"]]]:
+    """Walk from x_t at levels[0] down to levels[-1]; yield (s, x_s) after every step.
+
+    For noise start from `normal.standard_normal`. Costs one call of `restore` for each step.
+    Tested in `tests/test_continuous.py`.
+    """
+    for t, s in pairwise(levels):
+        level = torch.full((len(x_t),), t, device=x_t.device)
+        with torch.no_grad():
+            x_t = walk.step(restore(x_t, level), x_t, (t, s), generator=generator)
+        yield s, x_t

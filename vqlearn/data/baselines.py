@@ -1,0 +1,136 @@
+r"""How many bits does a model need that only counts? What stands between chance and the floor.
+
+Uniform guessing costs $\log_2 K$ bits a token. The laws here are read off a table of counts; a
+network that is worth its training costs less. All are **proper laws**: whatever came before, the
+probabilities of the K tokens sum to 1, and none is 0.
+
+Tests: tests/test_baselines.py.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float64, Int
+from torch import Tensor
+
+from vqlearn.data.characters import NUM_CLASSES, Bits, is_real
+from vqlearn.data.digits import SIDE, Digits
+
+MAX_CODES = 2**62  # contexts are numbered with int64
+
+
+class CountedLaw:
+    r"""Interpolated counts (Witten and Bell 1991): the law of a token given ever longer contexts.
+
+    A context is a row of integers; `contexts` go from the shortest to the longest. With c the
+    counts of the training tokens and $T(h)$ the number of different tokens seen after context h,
+    $p_m(x \mid h_m) = \frac{c(h_m x) + T(h_m)\, p_{m-1}(x \mid h_{m-1})}{c(h_m) + T(h_m)}$,
+    begun with $p_0 = 1/K$. A context never seen leaves $p_{m-1}$ as it is.
+
+    Raises ValueError for tokens outside 0 to K - 1.
+    """
+
+    def __init__(
+        self, tokens: Int[Tensor, " n"], contexts: Sequence[Int[Tensor, " n"]], num_classes: int
+    ) -> None:
+        _check_tokens(tokens, num_classes)
+        self.num_classes = num_classes
+        self.joint = [_count(context * num_classes + tokens) for context in contexts]
+        self.alone = [_count(context) for context in contexts]
+        self.kinds = [_count(codes // num_classes) for codes, _ in self.joint]
+
+    def probability(
+        self, tokens: Int[Tensor, " n"], contexts: Sequence[Int[Tensor, " n"]]
+    ) -> Float64[Tensor, " n"]:
+        """How likely is each token after its contexts? Cost: a binary search for each."""
+        _check_tokens(tokens, self.num_classes)
+        p = torch.full(tokens.shape, 1 / self.num_classes, dtype=torch.float64)
+        tables = zip(self.joint, self.alone, self.kinds, contexts, strict=True)
+        for joint, alone, kinds, context in tables:
+            seen = _look_up(joint, context * self.num_classes + tokens)
+            total, different = _look_up(alone, context), _look_up(kinds, context)
+            p = torch.where(total > 0, (seen + different * p) / (total + different), p)
+        return p
+
+
+def ngram_bits(
+    train_rows: Int[Tensor, "train n"], test_rows: Int[Tensor, "test n"], order: int
+) -> Bits:
+    """What do captions cost an n-gram model of characters? It sees the last order - 1 of them.
+
+    The rows are those of `characters.encode`. Each real character is predicted, and the one END;
+    the padding behind it is certain and costs nothing. Before a caption stands a mark of its own.
+    Raises ValueError for an order whose contexts cannot be numbered, or no rows.
+    """
+    law = CountedLaw(*_ngrams(train_rows, order), NUM_CLASSES)
+    tokens, contexts = _ngrams(test_rows, order)
+    total = -law.probability(tokens, contexts).log2().sum().item()
+    return Bits(per_caption=total / len(test_rows), characters=len(tokens) / len(test_rows))
+
+
+def _ngrams(rows: Tensor, order: int) -> tuple[Tensor, list[Tensor]]:
+    """The real tokens of all rows, and the number of what stood before: 0 to order - 1 tokens."""
+    base = NUM_CLASSES + 1  # one more, for the mark before a caption
+    highest = int(math.log(MAX_CODES, base))
+    if not 1 <= order <= highest:
+        raise ValueError(f"order is {order}; allowed: 1 to {highest}")
+    if not len(rows):
+        raise ValueError("there are 0 rows to count; allowed: 1 or more")
+    real = is_real(rows)
+    mark = torch.full((len(rows), order - 1), NUM_CLASSES)
+    padded = torch.cat([mark, rows], dim=1)
+    context = torch.zeros_like(rows)
+    contexts = [context[real]]
+    for back in range(1, order):
+        before = padded[:, order - 1 - back : padded.shape[1] - back]
+        context = context + before * base ** (back - 1)
+        contexts.append(context[real])
+    return rows[real], contexts
+
+
+def digit_bits(data: Digits, *, neighbours: bool) -> float:
+    """What does a pixel of the test digits cost, in bits, if only the training part is counted?
+
+    Without `neighbours` a pixel's law depends on its place alone (a marginal of its own for each
+    of the 64). With them it depends on its left and upper neighbour, and then on its place too.
+    """
+    law = CountedLaw(*_pixels(data.train, data.num_classes, neighbours), data.num_classes)
+    tokens, contexts = _pixels(data.test, data.num_classes, neighbours)
+    return -law.probability(tokens, contexts).log2().mean().item()
+
+
+def _pixels(rows: Tensor, num_classes: int, neighbours: bool) -> tuple[Tensor, list[Tensor]]:
+    """All pixels, and the numbers of their contexts, from nothing to all that is looked at."""
+    images = rearrange(rows, "b (h w) -> b h w", h=SIDE)
+    edge = torch.full_like(images[:, :, :1], num_classes)
+    left = torch.cat([edge, images[:, :, :-1]], dim=2)
+    above = torch.cat([rearrange(edge, "b h 1 -> b 1 h"), images[:, :-1]], dim=1)
+    place = rearrange(torch.arange(SIDE**2), "(h w) -> h w", h=SIDE)
+    place = repeat(place, "h w -> b h w", b=len(images))
+    around = left * (num_classes + 1) + above
+    contexts = [left * 0, place]
+    if neighbours:
+        contexts = [left * 0, left, around, around * SIDE**2 + place]
+    return images.flatten(), [context.flatten() for context in contexts]
+
+
+def _check_tokens(tokens: Tensor, num_classes: int) -> None:
+    if tokens.numel() and not (tokens.min() >= 0 and tokens.max() < num_classes):
+        raise ValueError(
+            f"the tokens are {tokens.min().item()} to {tokens.max().item()}; "
+            f"allowed: 0 to {num_classes - 1}"
+        )
+
+
+def _count(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """The different codes, sorted, and how often each occurs."""
+    return torch.unique(codes, return_counts=True)
+
+
+def _look_up(table: tuple[Tensor, Tensor], codes: Tensor) -> Tensor:
+    """How often does each code occur in the table? 0 for one that does not."""
+    known, counts = table
+    place = torch.searchsorted(known, codes).clamp(max=len(known) - 1)
+    return torch.where(known[place] == codes, counts[place], 0)

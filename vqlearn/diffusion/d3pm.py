@@ -1,0 +1,299 @@
+r"""Any corruption that is a Markov chain on classes: D3PM, with transition matrices.
+
+A step is a matrix $Q_t$: row i holds the law of $x_t$ for a token that was in class i. Products
+of steps give every law that a `Process` needs: $\bar Q_t = Q_1 \cdots Q_t$ leads from the data to
+level t, $Q_{t|s} = Q_{s+1} \cdots Q_t$ from level s to level t.
+
+Products only add numbers that are not negative, so even an entry of $10^{-200}$ has all its
+digits. That matters, for the way back divides by such entries. (An eigen-decomposition would be
+quicker for some kernels, but it knows nothing below $10^{-16}$.)
+
+Source: Austin et al. 2021, "Structured Denoising Diffusion Models in Discrete State-Spaces".
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from vqlearn.diffusion.logmath import IMPOSSIBLE, at_least_float32, log_normalise, log_one_hot
+from vqlearn.diffusion.process import Level, _check_tokens
+from vqlearn.diffusion.randomness import Generators, finest_float
+from vqlearn.diffusion.sampler import draw
+
+StepMatrix = Callable[[int], Float64[Tensor, "classes classes"]]
+"""step_matrix(t): the step from level t - 1 to level t, float64, rows sum to 1."""
+
+RECENT = 4  # products that are kept for the next call, beside the checkpoints
+ROUNDING = 1e-9
+
+
+class StepProducts:
+    r"""Products of steps, made when they are asked for.
+
+    Only $\bar Q_t$ at every $\lfloor\sqrt T\rfloor$-th level is kept, and the last few products:
+    about $\sqrt T$ matrices instead of T. From the checkpoint below, $\bar Q_t$ costs less than
+    $\sqrt T$ matrix products; from a level just asked for, fewer. $Q_{t|s}$ costs t - s of them.
+
+    Raises `ValueError`, naming the level, if a step is no transition matrix.
+    Tested in `tests/test_d3pm.py`, the memory too.
+    """
+
+    def __init__(self, step_matrix: StepMatrix, num_timesteps: int, num_classes: int) -> None:
+        self.step_matrix = lru_cache(maxsize=2)(step_matrix)
+        self.spacing = math.isqrt(num_timesteps)
+        self.recent: dict[tuple[int, int], Tensor] = {}
+        product = torch.eye(num_classes, dtype=torch.float64)
+        self.checkpoints = [product]
+        for t in range(1, num_timesteps + 1):
+            step = self.step_matrix(t)
+            _check_step(step, t, num_classes)
+            product = product @ step
+            if t % self.spacing == 0:
+                self.checkpoints.append(product)
+
+    def between(self, s: int, t: int) -> Float64[Tensor, "classes classes"]:
+        r"""$Q_{t|s}$, the transition matrix from level s to level t >= s."""
+        if s > t:
+            raise ValueError(f"a product from level s = {s} to t = {t}; allowed: s not above t")
+        if t == s + 1:
+            return self.step_matrix(t)
+        product = self.recent.pop((s, t), None)
+        if product is None:
+            level, product = self._nearest(s, t)
+            for later in range(level + 1, t + 1):
+                product = product @ self.step_matrix(later)
+        self.recent[s, t] = product
+        if len(self.recent) > RECENT:
+            del self.recent[next(iter(self.recent))]
+        return product
+
+    def _nearest(self, s: int, t: int) -> tuple[int, Tensor]:
+        """The longest product at hand that leads from s to a level not above t."""
+        number = t // self.spacing if s == 0 else 0
+        checkpoint = max(s, number * self.spacing)
+        ends = [level for start, level in self.recent if start == s and checkpoint < level < t]
+        if ends:
+            return max(ends), self.recent[s, max(ends)]
+        return checkpoint, self.checkpoints[number]
+
+
+class DenseProcess:
+    r"""The `Process` of any transition matrices, with or without a class for MASK.
+
+    `step_matrix(t)` gives $Q_t$ for t = 1..T, `prior` is the law of $x_T$ that the bound starts
+    from. The first `num_codes` classes are the clean tokens. Ready-made ones: `kernels.py`.
+
+    Memory: about $\sqrt T$ matrices, never T of them; under autograd also one for each different
+    level of the batch. Cost of the way back: one matrix product with $\bar Q_s$, $K^2$ for each
+    token, after the matrices of each different level in the batch were made (`StepProducts`).
+
+    The arithmetic is float64 inside (float32 on MPS); `dtype` is that of the result. Raises
+    `ValueError` for steps or a prior that are no laws; every method also for levels outside 0..T
+    and, on the CPU, for tokens outside their range. Tested against sums over every path in
+    `tests/test_d3pm.py` and `tests/test_kernels.py`.
+    """
+
+    def __init__(
+        self,
+        step_matrix: StepMatrix,
+        num_timesteps: int,
+        prior: Float64[Tensor, " classes"],
+        *,
+        num_codes: int,
+    ) -> None:
+        if num_timesteps < 1:
+            raise ValueError(f"num_timesteps is {num_timesteps}; allowed: 1, 2, …")
+        if not 1 <= num_codes <= len(prior):
+            raise ValueError(f"num_codes is {num_codes}; allowed: 1 to {len(prior)}")
+        _check_law("the prior", prior)
+        self.num_timesteps = num_timesteps
+        self.num_codes = num_codes
+        self.num_classes = len(prior)
+        self.prior = prior
+        self.products = StepProducts(step_matrix, num_timesteps, len(prior))
+
+    def corrupt(
+        self, x_0: Int[Tensor, "b n"], t: Level, *, generator: Generators = None
+    ) -> Int[Tensor, "b n"]:
+        """Draw x_t ~ q(x_t | x_0), one uniform number for each token. Its law: `log_marginal`."""
+        law = self.log_marginal(x_0, t, dtype=finest_float(x_0.device))
+        return draw(law, generator=generator)
+
+    def log_marginal(
+        self, x_0: Int[Tensor, "b n"], t: Level, *, dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "b n classes"]:
+        r"""How likely is each class at level t, if the clean token is x_0?
+
+        $q(x_t = j \mid x_0) = [\bar Q_t]_{x_0 j}$: a row.
+        """
+        _check_tokens("x_0", x_0, self.num_codes)
+
+        def rows(t: int, x_0: Tensor) -> Tensor:
+            return self._between(0, t, x_0.device)[x_0].log().to(dtype)
+
+        return self._by_level(rows, [t], [x_0])
+
+    def log_likelihood(
+        self, x_t: Int[Tensor, "b n"], t: Level, *, dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "b n codes"]:
+        r"""$q(x_t = i \mid x_0 = k) = [\bar Q_t]_{k i}$ for every clean code k: a column."""
+        return self.log_transition(x_t, 0, t, dtype=dtype)[..., : self.num_codes]
+
+    def log_transition(
+        self, x_t: Int[Tensor, "b n"], s: Level, t: Level, *, dtype: torch.dtype = torch.float32
+    ) -> Float[Tensor, "b n classes"]:
+        r"""$q(x_t = i \mid x_s = j) = [Q_{t|s}]_{j i}$ for every class j of x_s; s may be t."""
+        _check_tokens("x_t", x_t, self.num_classes)
+
+        def columns(s: int, t: int, x_t: Tensor) -> Tensor:
+            return _log_columns(self._between(s, t, x_t.device), x_t).to(dtype)
+
+        return self._by_level(columns, [s, t], [x_t])
+
+    def log_belief_at(
+        self, log_belief: Float[Tensor, "b n codes"], s: Level
+    ) -> Float[Tensor, "b n classes"]:
+        r"""A belief over x_0, carried on to level s: $\sum_k \tilde p(x_0 = k)\,q(x_s \mid k)$."""
+
+        def spread(s: int, log_belief: Tensor) -> Tensor:
+            return log_matmul(log_belief, self._between(0, s, log_belief.device)[: self.num_codes])
+
+        finest = log_belief.to(finest_float(log_belief.device))
+        return self._by_level(spread, [s], [finest]).to(at_least_float32(log_belief))
+
+    def log_posterior(
+        self,
+        x_0: Int[Tensor, "b n"],
+        x_t: Int[Tensor, "b n"],
+        s: Level,
+        t: Level,
+        *,
+        dtype: torch.dtype = torch.float32,
+    ) -> Float[Tensor, "b n classes"]:
+        r"""Where was the token at level s, if we see x_t and KNOW the clean token x_0?
+
+        $q(x_s \mid x_t, x_0) \propto [\bar Q_s]_{x_0 x_s} [Q_{t|s}]_{x_s x_t}$: a row times a
+        column. An x_0 that x_t cannot come from is treated as `log_reverse` does.
+        """
+        _check_tokens("x_0", x_0, self.num_codes)
+        _check_tokens("x_t", x_t, self.num_classes)
+
+        def known(s: int, t: int, x_0: Tensor, x_t: Tensor) -> Tensor:
+            to_s, to_t, log_step = self._way_back(s, t, x_t)
+            x_0 = torch.where(to_t[x_0, x_t] > 0, x_0, to_t.argmax(dim=0)[x_t])
+            return log_normalise(to_s[x_0].log() + log_step)
+
+        return self._by_level(known, [s, t], [x_0, x_t]).to(dtype)
+
+    def log_reverse(
+        self, log_belief: Float[Tensor, "b n codes"], x_t: Int[Tensor, "b n"], s: Level, t: Level
+    ) -> Float[Tensor, "b n classes"]:
+        r"""Where was the token at level s, if we see x_t and only BELIEVE something about x_0?
+
+        $p(x_s = j \mid x_t) = [Q_{t|s}]_{j x_t} \sum_k [\bar Q_s]_{k j}
+        \frac{\tilde p(x_0 = k \mid x_t)}{[\bar Q_t]_{k x_t}}$: the posteriors of every possible
+        x_0, mixed by the belief; exact for every stride s < t.
+
+        Codes that x_t cannot come from are left out, whatever the belief says of them. If the
+        belief allows no other, the likeliest code takes their place, so that an unmasked token of
+        the absorbing kernel stays what it is. Gradients are finite there too. Raises `ValueError`
+        unless 0 <= s < t <= T, and for an x_t that no clean token leads to.
+        """
+        _check_tokens("x_t", x_t, self.num_classes)
+
+        def back(s: int, t: int, log_belief: Tensor, x_t: Tensor) -> Tensor:
+            to_s, to_t, log_step = self._way_back(s, t, x_t)
+            log_seen = _log_columns(to_t, x_t)
+            log_weight = (log_belief - log_seen).masked_fill(log_seen.isneginf(), IMPOSSIBLE)
+            nothing = log_weight.amax(dim=-1, keepdim=True).isneginf()
+            likeliest = log_one_hot(to_t.argmax(dim=0)[x_t], self.num_codes, log_weight.dtype)
+            log_weight = torch.where(nothing, likeliest, log_weight)
+            return log_normalise(log_matmul(log_weight, to_s) + log_step)
+
+        finest = log_belief.to(finest_float(log_belief.device))
+        return self._by_level(back, [s, t], [finest, x_t]).to(at_least_float32(log_belief))
+
+    def log_prior(self) -> Float64[Tensor, " classes"]:
+        """The law of x_T that the bound starts from."""
+        return self.prior.log()
+
+    def _between(self, s: int, t: int, device: torch.device) -> Tensor:
+        return self.products.between(s, t).to(device, finest_float(device))
+
+    def _way_back(self, s: int, t: int, x_t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        r"""$\bar Q_s$ and $\bar Q_t$ from the codes on, and $\log q(x_t \mid x_s)$ for all x_s."""
+        if s >= t:
+            raise ValueError(f"the way back goes from t = {t} to s = {s}; allowed: s below t")
+        to_s = self._between(0, s, x_t.device)[: self.num_codes]
+        to_t = self.products.between(0, t)[: self.num_codes]
+        never = to_t.amax(dim=0) == 0
+        if never.any() and (unseen := never.to(x_t.device)[x_t]).any():
+            raise ValueError(
+                f"x_t holds class {int(x_t[unseen][0])} at level t = {t}; "
+                f"allowed: {(~never).nonzero()[:, 0].tolist()}"
+            )
+        step = self._between(s, t, x_t.device)
+        return to_s, to_t.to(to_s), _log_columns(step, x_t)
+
+    def _by_level(
+        self, work: Callable[..., Tensor], levels: Sequence[Level], rows: Sequence[Tensor]
+    ) -> Tensor:
+        """work(*levels, *rows), once for all rows of the batch that share the same levels."""
+        count = len(rows[0])
+        columns = [torch.as_tensor(level, device="cpu").reshape(-1) for level in levels]
+        table = torch.stack([column.expand(count) for column in columns], dim=-1)
+        outside = table[(table < 0) | (table > self.num_timesteps)]
+        if len(outside) > 0:
+            raise ValueError(f"level t is {outside[0]}; allowed: 0 to {self.num_timesteps}")
+        distinct, which = table.unique(dim=0, return_inverse=True)
+        if len(distinct) == 1:
+            return work(*distinct[0].tolist(), *rows)
+        members = [(which == i).nonzero()[:, 0].to(rows[0].device) for i in range(len(distinct))]
+        parts = [
+            work(*numbers, *[row[member] for row in rows])
+            for numbers, member in zip(distinct.tolist(), members, strict=True)
+        ]
+        return torch.cat(parts)[torch.cat(members).argsort()]
+
+
+def log_matmul(
+    log_weights: Float[Tensor, "*b k"], matrix: Float[Tensor, "k j"]
+) -> Float[Tensor, "*b j"]:
+    r"""$\log \sum_k e^{w_k} M_{kj}$ as one matrix product; no gradient is ever NaN.
+
+    The largest weight is moved to the top of the range of its type, not to 1: in float64 weights
+    $10^{-580}$ times as large still count. A sum that has lost its digits passes no gradient on.
+    """
+    limits = torch.finfo(log_weights.dtype)
+    top = log_weights.detach().amax(dim=-1, keepdim=True) - 0.9 * math.log(limits.max)
+    sums = (log_weights - top).exp() @ matrix
+    lost = sums < limits.tiny / limits.eps
+    return torch.where(lost, sums.detach().log(), sums.masked_fill(lost, 1).log()) + top
+
+
+def _log_columns(matrix: Tensor, x_t: Tensor) -> Tensor:
+    """For every token the column of its class, as a logarithm: (b, n, rows of the matrix)."""
+    return rearrange(matrix, "i j -> j i")[x_t].log()
+
+
+def _check_step(step: Tensor, t: int, num_classes: int) -> None:
+    if step.shape != (num_classes, num_classes) or step.dtype != torch.float64:
+        raise ValueError(
+            f"the step to level t = {t} has the shape {tuple(step.shape)} and {step.dtype}; "
+            f"allowed: ({num_classes}, {num_classes}) and torch.float64"
+        )
+    _check_law(f"a row of the step to level t = {t}", step)
+
+
+def _check_law(name: str, law: Tensor) -> None:
+    lowest, furthest = float(law.min()), float((law.sum(dim=-1) - 1).abs().max())
+    if not (lowest >= 0 and furthest < ROUNDING):
+        raise ValueError(
+            f"{name} holds {lowest} and sums to 1 but for {furthest}; "
+            f"allowed: nothing below 0, a sum of 1 but for {ROUNDING}"
+        )

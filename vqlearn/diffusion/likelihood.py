@@ -1,0 +1,167 @@
+r"""How likely is the data to a model? Bounds in bits per token, and the truth in a tiny world.
+
+$-\log p(x_0)$ of a diffusion model is a sum over all paths, so one reports the bound of
+`objective.py` instead, which is never below it. Three things make a number out of it that may be
+compared: the prior belongs to it, its unit is bits per token, and it comes with a standard error.
+
+For masks alone the number of levels can go to infinity: `masked_bound`. It is the limit of the
+bound of the absorbing kernel, and equally the mean surprise over random orders of the tokens.
+"""
+
+import math
+from collections.abc import Callable
+from itertools import combinations
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Float64, Int
+from torch import Tensor
+
+from vqlearn.diffusion.exact_world import prior_law, sampler_law
+from vqlearn.diffusion.objective import variational_bound
+from vqlearn.diffusion.process import Process
+from vqlearn.diffusion.randomness import uniform
+from vqlearn.diffusion.sampler import Denoise
+
+Unmask = Callable[[Int[Tensor, "b n"]], Float[Tensor, "b n k"]]
+"""unmask(x_t): normalised log p(x_0 | the tokens that are not MASK); it is told no level."""
+
+MAX_POSITIONS = 16
+
+
+class Bits(NamedTuple):
+    """A mean over images in bits per token, and the standard error of that mean."""
+
+    mean: float
+    standard_error: float
+
+
+def bits_per_token(nats: Float[Tensor, " b"], num_positions: int) -> Bits:
+    r"""From nats for each image to bits per token, with an honest standard error.
+
+    The images must be independent draws from the data, each with chance of its own. Then the
+    spread between their numbers holds both the difference between images and the noise of the
+    estimate, and $\mathrm{std}/\sqrt b$ covers both. The tokens of one image are no independent
+    draws: counting them as such would make the error up to $\sqrt n$ times too small.
+
+    One infinite number makes both results infinite. Raises `ValueError` for fewer than 2 images.
+    Tested in `tests/test_likelihood.py` by how often the truth is covered.
+    """
+    if len(nats) < 2:
+        raise ValueError(f"a standard error of {len(nats)} images; allowed: 2 or more")
+    bits = nats.double() / (num_positions * math.log(2))
+    if bits.isinf().any():
+        return Bits(math.inf, math.inf)
+    return Bits(float(bits.mean()), float(bits.std() / len(bits) ** 0.5))
+
+
+@torch.no_grad()
+def bound_per_token(
+    process: Process,
+    denoise: Denoise,
+    x_0: Int[Tensor, "b n"],
+    *,
+    generator: torch.Generator | None = None,
+    draws: int = 1,
+) -> Bits:
+    """At most how many bits does a token of the data cost this model? The prior is included.
+
+    The mean of `objective.variational_bound`, which visits every level, over images and `draws`.
+    The error stands for what other images and other noise would give: more draws lower the part
+    of the noise only, more images lower both. Costs T * draws calls of the denoiser. Works for
+    every process. For many images join the nats of several calls with `bits_per_token`.
+
+    Raises `ValueError` for fewer than 1 draw or 2 images. Tested in `tests/test_likelihood.py`.
+    """
+    _check_draws(draws)
+    nats = [variational_bound(process, denoise, x_0, generator=generator) for _ in range(draws)]
+    return bits_per_token(torch.stack(nats).mean(dim=0), x_0.shape[1])
+
+
+def exact_log_likelihood(
+    process: Process, denoise: Denoise, x_0: Int[Tensor, "b n"]
+) -> Float64[Tensor, " b"]:
+    """How likely is each row to the model itself: log p(x_0) in nats, exactly.
+
+    p is the law of what T steps from the prior return (`exact_world.sampler_law`), so this is
+    for tiny worlds only: it costs T * states^2. The bound can never be below minus this.
+    """
+    num_positions = x_0.shape[1]
+    levels = range(process.num_timesteps, -1, -1)
+    law = sampler_law(process, denoise, prior_law(process, num_positions), levels)
+    places = process.num_classes ** torch.arange(num_positions - 1, -1, -1)
+    return law[(x_0 * places).sum(dim=-1)].log()
+
+
+def masked_bound(
+    unmask: Unmask,
+    x_0: Int[Tensor, "b n"],
+    mask: int,
+    *,
+    generator: torch.Generator | None = None,
+    draws: int = 1,
+) -> Float[Tensor, " b"]:
+    r"""The bound of the absorbing kernel with infinitely many levels: nats for each image.
+
+    $\int_0^1 \frac{-\bar\alpha'_t}{1-\bar\alpha_t} E \sum_{i\,\mathrm{masked}}
+    -\log \tilde p(x_0^i|x_t)\,dt$, and with $\bar\alpha_t = 1 - t$ the weight is 1/t. The integral
+    over t can be done by hand: it leaves m masked tokens with the same weight for every m of
+    1..n, that is $n\,E_m E_S \frac1m \sum_{i \in S} -\log \tilde p(x_0^i|x_S)$ with m uniform and
+    S any m positions. This estimates it without bias from `draws` pairs (m, S) for each image.
+
+    The schedule does not matter, because `unmask` is told no level. `mask` is the index of MASK.
+    With one draw it is also a training loss. Costs `draws` calls of the network. Raises
+    `ValueError` for fewer than 1 draw.
+    Source: Sahoo et al. 2024, "Simple and Effective Masked Diffusion Language Models". The exact
+    value is `exact_masked_bound`; tested in `tests/test_likelihood.py`.
+    """
+    _check_draws(draws)
+    count, num_positions = x_0.shape
+    nats = 0.0
+    for _ in range(draws):
+        chance = uniform((count, num_positions + 1), x_0.device, generator=generator)
+        masked = 1 + (chance[:, :1] * num_positions).long()
+        hidden = chance[:, 1:].argsort(dim=-1).argsort(dim=-1) < masked
+        surprise = _surprise(unmask, x_0, hidden, mask)
+        nats = nats + num_positions * surprise / masked[:, 0] / draws
+    return nats
+
+
+def exact_masked_bound(unmask: Unmask, x_0: Int[Tensor, "b n"], mask: int) -> Float[Tensor, " b"]:
+    r"""The value that `masked_bound` estimates: nats for each row, by going through all sets.
+
+    $\sum_{S \ne \emptyset} \frac{(m-1)!\,(n-m)!}{n!} \sum_{i \in S} -\log \tilde p(x_0^i|x_S)$
+    with m tokens in S. The weight is $\int_0^1 \frac1t t^m (1-t)^{n-m} dt$, and also the share of
+    the n! orders in which token i comes next when exactly S is still masked: this bound is the
+    mean, over all orders, of reading the tokens one by one.
+
+    Costs 2^n - 1 calls. Raises `ValueError` for more than 16 tokens.
+
+    With T levels the bound of the absorbing kernel is the sum $\frac1T \sum_t g(t/T)$ over
+    $g(t) = \frac1t E\sum_{i\,\mathrm{masked}} -\log \tilde p$ in place of the integral of g, thus
+    too large by $(g(1)-g(0))/2T + O(T^{-2})$: g(1) is the surprise of all tokens with no other
+    in sight, g(0) with all others in sight.
+    """
+    num_positions = x_0.shape[1]
+    if num_positions > MAX_POSITIONS:
+        raise ValueError(f"rows of {num_positions} tokens; allowed: up to {MAX_POSITIONS}")
+    nats = 0.0
+    for masked in range(1, num_positions + 1):
+        weight = 1 / (masked * math.comb(num_positions, masked))
+        for members in combinations(range(num_positions), masked):
+            hidden = torch.zeros_like(x_0, dtype=torch.bool)
+            hidden[:, list(members)] = True
+            nats = nats + weight * _surprise(unmask, x_0, hidden, mask)
+    return nats
+
+
+def _surprise(unmask: Unmask, x_0: Tensor, hidden: Tensor, mask: int) -> Tensor:
+    """The sum over hidden tokens of -log p(token | the others), nats for each row."""
+    log_belief = unmask(torch.where(hidden, mask, x_0))
+    log_right = log_belief.gather(-1, x_0[..., None])[..., 0]
+    return -log_right.masked_fill(~hidden, 0).sum(dim=-1)
+
+
+def _check_draws(draws: int) -> None:
+    if draws < 1:
+        raise ValueError(f"draws is {draws}; allowed: 1, 2, …")

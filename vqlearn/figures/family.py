@@ -1,0 +1,220 @@
+"""Each kernel learns the same data once, small: how many bits does it need, and what does it draw?
+
+    python -m vqlearn.figures.family
+    python -m vqlearn.figures.family --only captions/absorbing
+
+Captions come letter by letter, and the entropy of their grammar is known exactly: no model can
+need fewer bits. Digits are grey levels, or black and white; their floor nobody knows. What a
+model needs that only counts stands beside both.
+
+The Gaussian kernel is for digits only: it needs codes in an order, and letters have none. Theirs
+is the nearest-neighbour kernel. Every run has the same budget, whatever its kernel, and is
+written as soon as it is measured: a command that was stopped goes on with the runs that are
+missing or were made with other settings. Tests: tests/test_family_figure.py.
+"""
+
+import argparse
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+from einops import repeat
+from jaxtyping import Float64, Int
+from torch import Tensor, nn
+
+from vqlearn.data.batches import random_stream
+from vqlearn.data.characters import caption_rows, is_real
+from vqlearn.diffusion import kernels, schedule
+from vqlearn.diffusion.likelihood import bits_per_token
+from vqlearn.diffusion.objective import prior_term, variational_bound
+from vqlearn.diffusion.process import MaskAndReplace, Process
+from vqlearn.diffusion.sampler import Denoise, draw, levels_to_visit, sample
+from vqlearn.diffusion.schedule import build_schedule
+from vqlearn.figures import family_pictures
+from vqlearn.figures.family_worlds import COMPOSITION, WORLDS, Budget, World
+from vqlearn.training.sequences import OrdinalDenoiser, denoise_with, train_sequences
+from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
+
+COMMAND = "python -m vqlearn.figures.family"
+FOLDER = Path("figures")
+NAME = "family.json"
+BUDGET = Budget()
+ROWS_OF_LETTERS = 2000
+
+
+def uniform(num_codes: int, num_timesteps: int) -> Process:
+    """Multinomial diffusion with the cosine schedule."""
+    return kernels.uniform(num_codes, num_timesteps)
+
+
+def absorbing(num_codes: int, num_timesteps: int) -> Process:
+    """Masks only, as many new ones at every level."""
+    return MaskAndReplace(build_schedule(schedule.absorbing(num_codes, num_timesteps)))
+
+
+def mask_and_replace(num_codes: int, num_timesteps: int) -> Process:
+    """The schedule of the VQ-Diffusion paper: nine masks for one replacement."""
+    return MaskAndReplace(build_schedule(schedule.paper(num_codes, num_timesteps)))
+
+
+def letter_neighbours(num_codes: int, num_timesteps: int, *, num_neighbours: int) -> Process:
+    """A letter becomes one that stands between the same letters: see `letter_embeddings`."""
+    rows = caption_rows(
+        ROWS_OF_LETTERS, generator=random_stream("family", "letters"), composition=COMPOSITION
+    )
+    embeddings = letter_embeddings(rows, num_codes)
+    return kernels.nearest_neighbour(embeddings, num_timesteps, num_neighbours=num_neighbours)
+
+
+def letter_embeddings(rows: Int[Tensor, "b n"], num_codes: int) -> Float64[Tensor, "k d"]:
+    r"""Which letters are alike? Those with the same letters before and behind them.
+
+    Row k holds $\sqrt{p(\text{next} \mid k)}$ and $\sqrt{p(\text{previous} \mid k)}$, counted;
+    so the squared distance of two rows is, up to a factor, the sum of two squared Hellinger
+    distances. Padding is not counted: nothing comes after END.
+    """
+    pairs = torch.zeros(num_codes, num_codes, dtype=torch.float64)
+    counted = is_real(rows)[:, 1:]
+    first, second = rows[:, :-1][counted], rows[:, 1:][counted]
+    pairs.index_put_((first, second), torch.ones(len(first)).double(), accumulate=True)
+    following = pairs / pairs.sum(dim=1, keepdim=True).clamp(min=1)
+    before = (pairs / pairs.sum(dim=0, keepdim=True).clamp(min=1)).T
+    return torch.cat([following, before], dim=1).sqrt()
+
+
+def gaussian(num_codes: int, num_timesteps: int, *, betas: tuple[float, float]) -> Process:
+    """A grey level becomes one nearby."""
+    return kernels.discretised_gaussian(num_codes, num_timesteps, betas=betas)
+
+
+def binomial(num_codes: int, num_timesteps: int) -> Process:
+    """Flip bits."""
+    return kernels.binomial(num_timesteps)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A kernel with its options, and the network that learns its way back."""
+
+    kernel: Callable[..., Process]
+    options: dict[str, Any] = field(default_factory=dict)
+    network: Callable[[SequenceConfig], nn.Module] = SequenceDenoiser
+
+    def settings(self, budget: Budget) -> dict[str, Any]:
+        """All that decides the result, as JSON gives it back."""
+        names = {"kernel": self.kernel.__name__, "network": self.network.__name__}
+        numbers = asdict(budget)
+        del numbers["recipe"]["save_every"]
+        return json.loads(json.dumps({**names, "options": self.options, **numbers}))
+
+
+BETAS = {"betas": (3e-4, 0.015)}  # the first step moves 1 % of the pixels; at T nothing is left
+RUNS = {
+    "captions/uniform": Run(uniform),
+    "captions/absorbing": Run(absorbing),
+    "captions/mask-and-replace": Run(mask_and_replace),
+    "captions/nearest-neighbour": Run(letter_neighbours, {"num_neighbours": 4}),
+    "digits/uniform": Run(uniform),
+    "digits/absorbing": Run(absorbing),
+    "digits/mask-and-replace": Run(mask_and_replace),
+    "digits/gaussian": Run(gaussian, BETAS),
+    "digits/gaussian-logistic": Run(gaussian, BETAS, OrdinalDenoiser),
+    "binary/binomial": Run(binomial),
+    "binary/absorbing": Run(absorbing),
+}
+
+
+def trained(run: Run, world: World, process: Process, budget: Budget) -> nn.Module:
+    """The network of a run, after its training."""
+    config = SequenceConfig(
+        num_codes=world.num_codes,
+        num_classes=process.num_classes,
+        num_positions=world.test.shape[1],
+        num_levels=budget.num_timesteps,
+        width=budget.width,
+        num_layers=budget.num_layers,
+        num_heads=budget.num_heads,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(budget.recipe.seed)
+        network = run.network(config)
+    return train_sequences(network, process, world.rows, budget.recipe)
+
+
+def draw_rows(
+    process: Process, denoise: Denoise, shape: tuple[int, int], *, generator: torch.Generator
+) -> Int[Tensor, "b n"]:
+    """Rows of the model: from a draw of the prior through every level to the data."""
+    prior = repeat(process.log_prior(), "k -> b n k", b=shape[0], n=shape[1])
+    levels = levels_to_visit(process.num_timesteps, process.num_timesteps)
+    x_t = draw(prior, generator=generator)
+    *_, (_, rows) = sample(process, denoise, x_t, levels, generator=generator)
+    return rows
+
+
+def measure(name: str, world: World, budget: Budget) -> dict[str, Any]:
+    """Train one run; then its bound on the test rows, and rows that it draws."""
+    run, seed = RUNS[name], budget.recipe.seed
+    process = run.kernel(world.num_codes, budget.num_timesteps, **run.options)
+    network = trained(run, world, process, budget)
+    denoise = denoise_with(network)
+    chance = random_stream("family", "bound", name, seed)
+    nats = variational_bound(process, denoise, world.test, generator=chance)
+    prior = bits_per_token(prior_term(process, world.test).sum(dim=1), world.test.shape[1])
+    shape = (world.num_samples, world.test.shape[1])
+    chance = random_stream("family", "samples", name, seed)
+    return {
+        "settings": run.settings(budget),
+        "weights": sum(weight.numel() for weight in network.parameters()),
+        **world.bits(nats),
+        "prior_bits_per_position": round(prior.mean, 6),
+        "samples": world.samples(draw_rows(process, denoise, shape, generator=chance)),
+    }
+
+
+def missing(names: Sequence[str], report: dict[str, Any], budget: Budget) -> list[str]:
+    """Which of these runs are not in the report, or were made with other settings?"""
+    done = {name: run["settings"] for name, run in report.get("runs", {}).items()}
+    return [name for name in names if done.get(name) != RUNS[name].settings(budget)]
+
+
+def write(report: dict[str, Any], file: Path) -> None:
+    """The whole file or none of it, runs in the order of `RUNS`."""
+    runs = {name: report["runs"][name] for name in RUNS if name in report["runs"]}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(report | {"runs": runs}, indent=2) + "\n", encoding="utf-8")
+    os.replace(unfinished, file)
+
+
+def main(
+    folder: Path = FOLDER, names: Sequence[str] = tuple(RUNS), budget: Budget = BUDGET
+) -> None:
+    """Measure the runs that are missing, one by one; draw the pictures once none is."""
+    matplotlib.use("Agg")
+    file = folder / NAME
+    report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    report = {"command": COMMAND, "worlds": {}, "runs": {}} | report
+    worlds: dict[str, World] = {}
+    for name in missing(names, report, budget):
+        kind = name.partition("/")[0]
+        if kind not in worlds:
+            worlds[kind] = WORLDS[kind](budget)
+            report["worlds"][kind] = worlds[kind].describe()
+        report["runs"][name] = measure(name, worlds[kind], budget)
+        write(report, file)
+        print(name, report["runs"][name]["bits"], report["worlds"][kind]["unit"], flush=True)
+    if not missing(tuple(RUNS), report, budget):
+        family_pictures.draw_bits(report, folder / "family_bits.png")
+        family_pictures.draw_samples(report, folder / "family_samples.png")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=tuple(RUNS), metavar="RUN")
+    main(names=parser.parse_args().only)

@@ -1,0 +1,113 @@
+"""Teach a denoiser rows of tokens: any kernel, no text, one readable loop.
+
+    trained = train_sequences(network, process, data.batch, recipe)
+    bound_per_token(process, denoise_with(trained), data.test)
+
+The loss, the levels and the optimiser are those of the third stage (`diffusion.py`). There are no
+devices, no processes and no state on disk: what takes minutes may start again.
+"""
+
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+
+from vqlearn.data.batches import random_stream
+from vqlearn.diffusion.levels import ImportanceLevels
+from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.diffusion.objective import training_loss
+from vqlearn.diffusion.parameterisations import truncated_logistic
+from vqlearn.diffusion.process import Process
+from vqlearn.diffusion.sampler import Denoise
+from vqlearn.training.loop import CLIP_NORM, _running_mean, warm_up_and_cosine
+from vqlearn.training.recipes import Recipe
+from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
+
+
+class Rows(Protocol):
+    """Where rows come from, such as `Digits.batch`."""
+
+    def __call__(self, count: int, *, generator: torch.Generator) -> Int[Tensor, "b n"]:
+        """`count` random rows; the same generator state gives the same."""
+
+
+class OrdinalDenoiser(nn.Module):
+    r"""A denoiser of ordered codes that names a mean and a width in place of K scores.
+
+    $\tilde p(x_0 \mid x_t)$ is `truncated_logistic` with the mean $\tanh(m + x_t)$, where the
+    codes of $x_t$ lie evenly on [-1, 1], and the scale $e^s$; m and s come out of a
+    `SequenceDenoiser` with two outputs. Neighbours of a likely grey level are likely too, before
+    anything is learnt. MASK has no place among ordered codes: `num_classes` must be K.
+
+    Source: Austin et al. 2021. Raises `ValueError` for more classes than codes.
+    Tested in `tests/test_sequence.py`.
+    """
+
+    def __init__(self, config: SequenceConfig) -> None:
+        super().__init__()
+        if config.num_classes != config.num_codes:
+            raise ValueError(
+                f"num_classes is {config.num_classes}; allowed: num_codes, {config.num_codes}"
+            )
+        self.config = config
+        self.network = SequenceDenoiser(replace(config, num_codes=2))
+
+    def forward(self, x_t: Int[Tensor, "b n"], t: Int[Tensor, " b"]) -> Float[Tensor, "b n k"]:
+        """log p(x_0 | x_t) for the K codes, normalised. Raises as `SequenceDenoiser` does."""
+        shift, log_scale = self.network(x_t, t).unbind(dim=-1)  # (b, n, 2) -> twice (b, n)
+        place = 2 * x_t.to(shift) / (self.config.num_codes - 1) - 1
+        return truncated_logistic((shift + place).tanh(), log_scale, self.config.num_codes)
+
+
+def train_sequences(
+    network: nn.Module,
+    process: Process,
+    rows: Rows,
+    recipe: Recipe,
+    *,
+    auxiliary_weight: float = 5e-4,
+) -> nn.Module:
+    """Train `network(x_t, t) -> logits` and return the running mean of its weights.
+
+    Each step looks at `recipe.batch_size` fresh rows, each at a level of its own, drawn by
+    importance (`ImportanceLevels`, unbiased). `network` is left with the last weights. The same
+    network, rows and recipe give the same weights bit for bit on one thread; no other generator
+    is touched. Raises `ValueError` if the loss is not finite, with the number of the step.
+    Tested in `tests/test_sequence.py`.
+    """
+    chance = random_stream("sequences", recipe.seed)
+    levels = ImportanceLevels(process.num_timesteps)
+    optimizer = torch.optim.Adam(network.parameters(), recipe.learning_rate, betas=(0.9, 0.96))
+    rate = LambdaLR(optimizer, lambda index: warm_up_and_cosine(index, recipe))
+    average = AveragedModel(network, avg_fn=_running_mean(recipe.ema_decay))
+    for step in range(recipe.steps):
+        x_0 = rows(recipe.batch_size, generator=chance)
+        t, weight = levels.draw(len(x_0), generator=chance)
+        x_t = process.corrupt(x_0, t, generator=chance)
+        log_belief = log_normalise(network(x_t, t))
+        loss = training_loss(process, log_belief, (x_0, x_t), t, auxiliary_weight=auxiliary_weight)
+        levels.update(t, loss.bound.detach())
+        mean = (weight * loss.total).mean()
+        if not mean.isfinite():
+            raise ValueError(f"the loss is {mean.item()} at step {step}; allowed: finite numbers")
+        optimizer.zero_grad()
+        mean.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
+        optimizer.step()
+        rate.step()
+        average.update_parameters(network)
+    return average.module.eval().requires_grad_(False)
+
+
+def denoise_with(network: nn.Module) -> Denoise:
+    """The belief of a trained network, as the objective and the sampler ask for it."""
+
+    def denoise(x_t: Int[Tensor, "b n"], t: int) -> Float[Tensor, "b n k"]:
+        with torch.no_grad():
+            return log_normalise(network(x_t, torch.full((len(x_t),), t)))
+
+    return denoise

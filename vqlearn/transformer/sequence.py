@@ -1,0 +1,116 @@
+"""A denoiser for rows of tokens that come with no sentence: characters, grey levels, bits.
+
+It is `denoiser.Denoiser` without text: the same blocks but for the cross-attention, and one vector
+for each position in place of rows and columns. Every kernel of diffusion can use it, because
+classes that are read and classes that are predicted are counted apart.
+"""
+
+from dataclasses import asdict, dataclass
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vqlearn.transformer.denoiser import _check_range, _initialise
+from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """How large is the denoiser, and what does it read and predict?
+
+    - `num_codes`: K, how many numbers come out for each position.
+    - `num_classes`: how many different tokens are read; K + 1 where MASK exists.
+    - `num_positions`: n, the tokens of one row.
+    - `num_levels`: T, the number of noise levels.
+    - `width`, `num_layers`, `num_heads`: the size; every head is `width / num_heads` wide.
+
+    Raises `ValueError` for a size that no network can have. Test: `test_config_is_validated`.
+    """
+
+    num_codes: int
+    num_classes: int
+    num_positions: int
+    num_levels: int
+    width: int
+    num_layers: int
+    num_heads: int
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            smallest = 2 if name in ("num_codes", "num_classes") else 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
+        if self.width % self.num_heads:
+            raise ValueError(
+                f"width is {self.width}; it must be a multiple of num_heads, {self.num_heads}"
+            )
+
+
+class SequenceBlock(nn.Module):
+    """One round of looking at the other tokens, and thinking: (b, n, d) in and out.
+
+    The sums are those of `denoiser.Block`, without the part that looks at the sentence.
+    """
+
+    def __init__(self, config: SequenceConfig):
+        super().__init__()
+        head_dim = config.width // config.num_heads
+        self.self_attention_norm = AdaptiveLayerNorm(config.num_levels, config.width)
+        self.self_attention = Attention(config.num_heads, head_dim, config.width, bias=True)
+        self.feed_forward_norm = nn.LayerNorm(config.width)
+        self.feed_forward = FeedForward(config.width)
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], level_index: Int[Tensor, " b"]
+    ) -> Float[Tensor, "b n d"]:
+        normed = self.self_attention_norm(x, level_index)
+        x = x + self.self_attention(normed, normed)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class SequenceDenoiser(nn.Module):
+    r"""Which clean tokens does the network see behind a row of corrupted ones?
+
+    $$ h = \text{blocks}(\text{token}[x_t] + \text{position},\, t), \qquad
+       \text{scores} = W\,\mathrm{LayerNorm}(h) + a $$
+
+    The scores are unnormalised: $\log p_\theta(x_0 \mid x_t)$ is their log-softmax over the last
+    axis. Every token looks at every other, left and right. Level t = 1..T uses row t - 1 of every
+    timestep embedding. Fresh weights are those of `Denoiser`: a normal with standard deviation
+    0.02, biases 0, norms the identity.
+
+    Cost: O(n² d + n d²) for each layer. Tests: tests/test_sequence.py.
+    """
+
+    def __init__(self, config: SequenceConfig):
+        super().__init__()
+        self.config = config
+        self.token_embedding = nn.Embedding(config.num_classes, config.width)
+        self.position_embedding = nn.Embedding(config.num_positions, config.width)
+        self.blocks = nn.ModuleList(SequenceBlock(config) for _ in range(config.num_layers))
+        self.output_norm = nn.LayerNorm(config.width)
+        self.to_logits = nn.Linear(config.width, config.num_codes)
+        self.apply(_initialise)
+
+    def forward(self, x_t: Int[Tensor, "b n"], t: Int[Tensor, " b"]) -> Float[Tensor, "b n k"]:
+        """Scores of the K codes at each of the n positions, class axis last.
+
+        `x_t` holds tokens 0..num_classes - 1, `t` one level 1..T per row.
+
+        Raises `ValueError` for a wrong n or batch size, and for tokens or levels outside their
+        range. Ranges are checked on the CPU only: on an accelerator the check would wait for the
+        device at every call. Tests: `test_levels_outside_1_to_T_raise`, `test_wrong_shapes_raise`.
+        """
+        config = self.config
+        if x_t.shape[1] != config.num_positions:
+            raise ValueError(f"x_t has {x_t.shape[1]} positions; allowed: {config.num_positions}")
+        if len(x_t) != len(t):
+            raise ValueError(f"batch sizes differ: {len(x_t)} of x_t, {len(t)} of t")
+        if len(x_t) > 0 and x_t.device.type == "cpu":
+            _check_range("tokens", x_t, 0, config.num_classes - 1)
+        if len(t) > 0 and t.device.type == "cpu":
+            _check_range("levels t", t, 1, config.num_levels)
+        x = self.token_embedding(x_t) + self.position_embedding.weight  # (b, n, d) + (n, d)
+        for block in self.blocks:
+            x = block(x, t - 1)
+        return self.to_logits(self.output_norm(x))  # (b, n, d) -> (b, n, K)
