@@ -452,7 +452,7 @@ def test_levels_to_visit_of_the_tokens_serve_pixels_too():
     process = GaussianProcess(linear(10))
     restore = Model(true_x_0(process), "x_0").restorer(process, clip=False)
     chain = sample(Ancestral(process), restore, numbers(0.3), levels_to_visit(10, 4))
-    assert [s for s, _ in chain] == [8, 5, 2, 0]
+    assert [s for s, _ in chain] == [9, 8, 4, 0]
 
 
 @pytest.mark.usefixtures("unchecked")
