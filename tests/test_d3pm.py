@@ -257,9 +257,10 @@ def test_gradients_are_finite_where_things_are_impossible(process):
 
 def test_log_matmul_is_a_sum_of_exponentials_over_a_wide_range():
     log_weights = torch.tensor([[0.0, -1300.0, -torch.inf]], dtype=torch.float64)
-    matrix = torch.tensor([[0.0, 0.5], [0.25, 0.0], [1.0, 1.0]], dtype=torch.float64)
-    found = log_matmul(log_weights, matrix)[0]
-    assert found.tolist() == pytest.approx([-1300 + math.log(0.25), math.log(0.5)], rel=1e-12)
+    matrix = [[0.0, 0.5, 0.0, 0.0], [0.25, 0.0, 1e-20, 0.0], [1.0, 1.0, 1.0, 1.0]]
+    found = log_matmul(log_weights, torch.tensor(matrix, dtype=torch.float64))[0]
+    expected = [-1300 + math.log(0.25), math.log(0.5), -1300 + math.log(1e-20), -math.inf]
+    assert found.tolist() == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("sharpness", [0.0, 5.0, 30.0])
@@ -348,6 +349,10 @@ def test_a_level_costs_fewer_than_root_T_products_and_the_next_one_costs_one():
     assert len(asked) == 8
     assert (products.between(3, 5) - torch.linalg.matrix_power(random_walk(4), 2)).abs().max() == 0
     assert asked[8:] == [4, 5]
+    asked.clear()
+    for t in (12, 23, 34, 45, 46):  # the latest products are kept, not the first
+        products.between(0, t)
+    assert asked == [11, 12, 21, 22, 23, 31, 32, 33, 34, 41, 42, 43, 44, 45, 46]
 
 
 def test_products_of_every_pair_of_levels_in_any_order(truth):

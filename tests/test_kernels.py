@@ -281,6 +281,8 @@ def test_matrices_and_closed_forms_agree(twins, num_codes, num_timesteps):
     x_0 = torch.randint(num_codes, (6, 30), generator=generator)
     logits = 3 * torch.randn(6, 30, num_codes, generator=generator, dtype=torch.float64)
     last = num_timesteps
+    prior = dense.log_prior().exp()
+    assert (short.log_prior().exp()[: len(prior)] - prior).abs().max() < 1e-12
     same = {"dtype": torch.float64}
     for s, t in {(0, 1), (0, last), (last // 2, last), (last - 1, last), (last // 3, last // 2)}:
         if s >= t:

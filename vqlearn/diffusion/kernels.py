@@ -122,7 +122,7 @@ def discretised_gaussian(
 
     def step(t: int) -> Tensor:
         weights = (-4 * squares / line[t - 1]).softmax(dim=0)[num_codes - 1 :]
-        matrix = weights[distance].fill_diagonal_(0)
+        matrix = weights[distance]
         return matrix + (1 - matrix.sum(dim=-1)).diag()
 
     return _without_mask(step, num_codes, num_timesteps)
