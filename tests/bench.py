@@ -1,4 +1,4 @@
-"""How fast is it here? `make bench` prints a table; nothing is compared with anything.
+"""How fast is it here? `make bench` prints a table, and one ratio: the step back beside diffusers'.
 
 The threads are torch's own choice: set OMP_NUM_THREADS to measure fewer.
 """
@@ -9,10 +9,15 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from diffusers import VQDiffusionScheduler
+from einops import rearrange
 from torch.utils.benchmark import Timer
 
 from vqlearn import VQDiffusionPipeline
 from vqlearn.data.batches import Scenes, random_stream
+from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.schedule import build_schedule, released
 from vqlearn.training.diffusion import DiffusionTrainee
 from vqlearn.training.loop import Run
 from vqlearn.training.recipes import RECIPES
@@ -40,8 +45,25 @@ def training_step(folder: Path, device: str):
     return lambda: trainee.losses(trainee.network, batch, 0)["loss"].backward()
 
 
+def posterior_beside_diffusers(num_codes: int = 4096, level: int = 50) -> None:
+    """One step back for 1,024 tokens on the CPU, both from the same belief and the same tokens."""
+    ours = MaskAndReplace(build_schedule(released(num_codes, 100)))
+    theirs = VQDiffusionScheduler(num_vec_classes=num_codes + 1, num_train_timesteps=100)
+    generator = random_stream("bench", "posterior")
+    log_belief = log_normalise(torch.randn(1, 1024, num_codes, generator=generator))
+    x_0 = torch.randint(num_codes, (1, 1024), generator=generator)
+    x_t = ours.corrupt(x_0, level, generator=generator)
+    classes_first = rearrange(log_belief, "b n k -> b k n").contiguous()
+    t = torch.tensor([level - 1])
+    milliseconds = 1e3 * seconds(lambda: ours.log_reverse(log_belief, x_t, level - 1, level))
+    of_theirs = 1e3 * seconds(lambda: theirs.q_posterior(classes_first, x_t, t))
+    print(f"step back, {num_codes + 1:,} classes, 1,024 tokens{milliseconds:>18,.1f} ms")
+    ratio = of_theirs / milliseconds
+    print(f"the same in diffusers{of_theirs:>39,.1f} ms, {ratio:.1f} times as long", flush=True)
+
+
 def main() -> None:
-    """Scenes, tokens, pictures by number of steps, training."""
+    """Scenes, tokens, the step back, pictures by number of steps, training."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "CPU"
     print(f"{name}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}")
@@ -52,6 +74,7 @@ def main() -> None:
     pipeline = VQDiffusionPipeline.from_pretrained("scenes").to(device)
     images = 2 * source.batch(64, generator=random_stream("bench")).images.to(device) - 1
     report("64 pixels into tokens", 64, lambda: pipeline.vqvae.encode(images))
+    posterior_beside_diffusers()
     for steps in (10, 25, 100):
         draw = lambda steps=steps: pipeline(["a red circle"] * 16, steps, output_type="np")  # noqa: E731
         report(f"pictures in {steps} steps with guidance, 16 at once", 16, draw)

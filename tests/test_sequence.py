@@ -15,7 +15,7 @@ from vqlearn.diffusion.schedule import build_schedule
 from vqlearn.diffusion.worlds import twins
 from vqlearn.training import sequences
 from vqlearn.training.recipes import Recipe
-from vqlearn.training.sequences import OrdinalDenoiser, denoise_with, train_sequences
+from vqlearn.training.sequences import InBfloat16, OrdinalDenoiser, denoise_with, train_sequences
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 
@@ -311,6 +311,46 @@ def test_what_comes_back_is_the_running_mean_of_the_weights():
     assert not any(parameter.requires_grad for parameter in trained.parameters())
 
 
+def test_the_maps_inside_attention_and_feed_forward_learn_by_muon(monkeypatch):
+    """Adam's first step moves every weight by the same amount, Muon's does not."""
+    seen = []
+
+    def spy(weights, matrices, recipe):
+        seen.extend(matrices)
+        return build_optimisers(weights, matrices, recipe)
+
+    build_optimisers = sequences.build_optimisers
+    monkeypatch.setattr(sequences, "build_optimisers", spy)
+    network = fresh()
+    before = copy.deepcopy(network)
+    recipe = replace(SHORT, steps=1)
+    train_sequences(network, ABSORBING, twin_rows, recipe)
+    names = {id(weight): name for name, weight in network.named_parameters()}
+    chosen = {names[id(matrix)] for matrix in seen}
+    assert chosen == {
+        name
+        for name in names.values()
+        if name.startswith("blocks") and name.endswith("weight") and "norm" not in name
+    }
+    for name in (*chosen, "to_logits.weight"):
+        moved = (network.get_parameter(name) - before.get_parameter(name)).abs()
+        assert (moved.std() > 0.1 * moved.mean()) == (name in chosen), name
+
+
+def test_half_precision_is_for_the_network_alone():
+    """Each product rounds at 2⁻⁹; the weights stay float32, and so does what comes out."""
+    network = spread_weights(fresh(), 0)
+    half = InBfloat16(network)
+    x_t, t = torch.tensor([[2, 0], [1, 2]]), torch.tensor([1, 3])
+    exact, rounded = network(x_t, t), half(x_t, t)
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(rounded, exact)
+    torch.testing.assert_close(rounded, exact, rtol=0.05, atol=0.05)
+    trained = train_sequences(half, ABSORBING, twin_rows, SHORT)
+    assert {weight.dtype for weight in trained.parameters()} == {torch.float32}
+    assert not same(trained.network, fresh())
+
+
 def test_the_first_step_is_one_of_the_warm_up():
     """Adam's first step moves every weight by the rate, which is 1/50 of the highest."""
     recipe = Recipe(steps=1, batch_size=8, learning_rate=1e-2, ema_decay=0.9, warmup_steps=50)
@@ -366,9 +406,7 @@ def test_gradients_are_clipped_to_a_norm_of_one(monkeypatch):
 
     class Spy(torch.optim.Adam):
         def step(self, *arguments):
-            squares = [
-                p.grad.square().sum() for group in self.param_groups for p in group["params"]
-            ]
+            squares = [p.grad.square().sum() for p in network.parameters()]
             norms.append(float(torch.stack(squares).sum().sqrt()))
             return super().step(*arguments)
 

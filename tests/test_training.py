@@ -21,7 +21,7 @@ from vqlearn.data.batches import Scenes
 from vqlearn.data.captions import parse
 from vqlearn.data.scenes import HELD_OUT_PAIRS, scene_batch
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
-from vqlearn.training import diffusion, loop, recipes, stages, text, tokens
+from vqlearn.training import diffusion, loop, optimisers, recipes, stages, text, tokens
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 
 
@@ -277,7 +277,7 @@ def test_vectors_are_pulled_towards_their_own_squares(small, tmp_path, monkeypat
 
 def test_the_learning_rate_warms_up_and_falls():
     recipe = recipes.Recipe(1000, 1, learning_rate=1.0, ema_decay=0.9)
-    rates = [loop.warm_up_and_cosine(i, recipe) for i in range(1000)]
+    rates = [optimisers.warm_up_and_cosine(i, recipe) for i in range(1000)]
     assert rates[0] == pytest.approx(0.01, abs=1e-6)
     assert rates.index(max(rates)) in range(95, 105)
     assert rates[99:] == sorted(rates[99:], reverse=True)
@@ -340,7 +340,7 @@ def test_the_matrices_of_a_stage_learn_by_muon(tmp_path, by_muon):
 def test_muon_gets_attention_and_feed_forward_and_nothing_else():
     denoiser = Denoiser(recipes.denoiser_config(num_codes=5, grid_size=2, text_width=4))
     names = {id(weight): name for name, weight in denoiser.named_parameters()}
-    chosen = [names[id(weight)] for weight in diffusion.hidden_matrices(denoiser)]
+    chosen = [names[id(weight)] for weight in optimisers.hidden_matrices(denoiser)]
     assert len(chosen) == len(set(chosen)) == 6 * (4 + 4 + 2)
     assert all(".weight" in name and name.startswith("blocks.") for name in chosen)
     assert not any(word in name for name in chosen for word in ("norm", "embedding", "scale"))

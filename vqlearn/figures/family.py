@@ -37,7 +37,12 @@ from vqlearn.diffusion.sampler import Denoise, draw, levels_to_visit, sample
 from vqlearn.diffusion.schedule import build_schedule
 from vqlearn.figures import family_pictures
 from vqlearn.figures.family_worlds import COMPOSITION, WORLDS, Budget, World
-from vqlearn.training.sequences import OrdinalDenoiser, denoise_with, train_sequences
+from vqlearn.training.sequences import (
+    InBfloat16,
+    OrdinalDenoiser,
+    denoise_with,
+    train_sequences,
+)
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 
 COMMAND = "python -m vqlearn.figures.family"
@@ -143,7 +148,7 @@ def trained(run: Run, world: World, process: Process, budget: Budget) -> nn.Modu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(budget.recipe.seed)
         network = run.network(config)
-    return train_sequences(network, process, world.rows, budget.recipe)
+    return train_sequences(InBfloat16(network), process, world.rows, budget.recipe).network
 
 
 def draw_rows(

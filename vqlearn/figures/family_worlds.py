@@ -26,7 +26,7 @@ COMPOSITION = "seen"
 ORDERS = (1, 3, 5)
 SHOWN = 12
 LEVELS = "0123456789abcdefg"  # one letter for each grey level
-TRAINING = Recipe(steps=1200, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
+TRAINING = Recipe(steps=10_000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Budget:
     width: int = 96
     num_layers: int = 3
     num_heads: int = 4
-    test_rows: int = 200
+    test_rows: int = 360
     samples: int = 200
 
 

@@ -13,7 +13,8 @@ from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.objective import training_loss
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import SCHEDULES, ScheduleConfig, build_schedule
-from vqlearn.training.loop import Run, fit, linear_weights
+from vqlearn.training.loop import Run, fit
+from vqlearn.training.optimisers import hidden_matrices
 from vqlearn.training.recipes import NUM_TIMESTEPS, denoiser_config
 from vqlearn.transformer.denoiser import Denoiser
 from vqlearn.transformer.text import NullText, NullTextConfig, drop_captions
@@ -108,16 +109,6 @@ class DiffusionTrainee:
     def after_step(self, step: int) -> None:
         t, bound = self.run.accelerator.gather(self.seen)
         self.levels.update(t.cpu(), bound.cpu())
-
-
-def hidden_matrices(denoiser: Denoiser) -> list[nn.Parameter]:
-    """The maps inside attention and feed-forward: what Muon is for. No embedding, no output."""
-    parts = [
-        part
-        for block in denoiser.blocks
-        for part in (block.self_attention, block.cross_attention, block.feed_forward)
-    ]
-    return linear_weights(parts)
 
 
 def train_diffusion(run: Run, *, schedule: str | None = None) -> None:

@@ -6,8 +6,6 @@ mean of the weights, a progress bar, and a state on disk from which a killed tra
 """
 
 import copy
-import math
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,12 +19,16 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from vqlearn.data.batches import Batch, NumberedBatches, Source, random_stream
+from vqlearn.training.optimisers import (
+    CLIP_NORM,
+    build_optimisers,
+    running_mean,
+    warm_up_and_cosine,
+)
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.state import TrainingState
 
-CLIP_NORM = 1.0
 SHOW_EVERY = 10
-MUON_RATE = 2.0  # how much faster than the other weights
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ def fit(name: str, trainee: Trainee, run: Run) -> nn.Module:
     """Train `trainee.network` and return the running mean of its weights, on the CPU."""
     accelerator, recipe = run.accelerator, run.recipe
     weights = [weight for weight in trainee.network.parameters() if weight.requires_grad]
-    optimizers = _optimizers(weights, trainee.matrices, recipe)
+    optimizers = build_optimisers(weights, trainee.matrices, recipe)
     rates = [LambdaLR(each, lambda i: warm_up_and_cosine(i, recipe)) for each in optimizers]
-    average = AveragedModel(trainee.network, avg_fn=_running_mean(recipe.ema_decay))
+    average = AveragedModel(trainee.network, avg_fn=running_mean(recipe.ema_decay))
     network, *optimizers = accelerator.prepare(trainee.network.train(), *optimizers)
     accelerator.register_for_checkpointing(*rates, average, *trainee.remembered)
     state = TrainingState(run.folder, name, accelerator)
@@ -101,48 +103,6 @@ def fit(name: str, trainee: Trainee, run: Run) -> nn.Module:
             if (step + 1) % recipe.save_every == 0:
                 state.save(step + 1, made_by)
     return copy.deepcopy(average.module).cpu().eval()
-
-
-def _optimizers(
-    weights: list[nn.Parameter], matrices: list[nn.Parameter], recipe: Recipe
-) -> list[torch.optim.Optimizer]:
-    """Adam, and Muon if there is anything for it.
-
-    Muon (Jordan et al. 2024) makes every singular value of a matrix's update the same, so that
-    rare directions learn as fast as common ones. Its updates are scaled to the size of Adam's.
-    """
-    chosen = {id(matrix) for matrix in matrices}
-    others = [weight for weight in weights if id(weight) not in chosen]
-    optimizers = [torch.optim.Adam(others, recipe.learning_rate, betas=(0.9, 0.96))]
-    if matrices:
-        fast = MUON_RATE * recipe.learning_rate
-        muon = torch.optim.Muon(matrices, fast, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-        optimizers.append(muon)
-    return optimizers
-
-
-def linear_weights(
-    parts: Iterable[nn.Module], except_for: Sequence[nn.Module] = ()
-) -> list[nn.Parameter]:
-    """The matrices of all linear maps in these parts: what Muon is for."""
-    layers = [layer for part in parts for layer in part.modules() if isinstance(layer, nn.Linear)]
-    return [layer.weight for layer in layers if layer not in except_for]
-
-
-def warm_up_and_cosine(index: int, recipe: Recipe) -> float:
-    """From 0 up to 1, then down to one twentieth, as a factor of the learning rate."""
-    cosine = (1 + math.cos(math.pi * index / recipe.steps)) / 2
-    return min(1.0, (index + 1) / recipe.warmup_steps) * (0.05 + 0.95 * cosine)
-
-
-def _running_mean(decay: float):
-    """A mean over the last 1 / (1 - decay) steps; over fewer in the beginning."""
-
-    def update(mean: Tensor, weight: Tensor, count: Tensor) -> Tensor:
-        early = (1 + float(count)) / (10 + float(count))
-        return torch.lerp(mean, weight, 1 - min(decay, early))
-
-    return update
 
 
 def _batches(run: Run, done: int) -> DataLoader:

@@ -23,7 +23,13 @@ from vqlearn.diffusion.objective import training_loss
 from vqlearn.diffusion.parameterisations import truncated_logistic
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise
-from vqlearn.training.loop import CLIP_NORM, _running_mean, warm_up_and_cosine
+from vqlearn.training.optimisers import (
+    CLIP_NORM,
+    build_optimisers,
+    hidden_matrices,
+    running_mean,
+    warm_up_and_cosine,
+)
 from vqlearn.training.recipes import Recipe
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 
@@ -63,6 +69,23 @@ class OrdinalDenoiser(nn.Module):
         return truncated_logistic((shift + place).tanh(), log_scale, self.config.num_codes)
 
 
+class InBfloat16(nn.Module):
+    """A network of sequences that works in half precision on the CPU: float32 in and out.
+
+    Twice as fast for training where the CPU can do it, slower elsewhere. `network` is the same
+    network in float32. Tested in `tests/test_sequence.py`.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x_t: Int[Tensor, "b n"], t: Int[Tensor, " b"]) -> Float[Tensor, "b n k"]:
+        """What the network says, to about three digits."""
+        with torch.autocast("cpu", torch.bfloat16):
+            return self.network(x_t, t).float()
+
+
 def train_sequences(
     network: nn.Module,
     process: Process,
@@ -81,9 +104,9 @@ def train_sequences(
     """
     chance = random_stream("sequences", recipe.seed)
     levels = ImportanceLevels(process.num_timesteps)
-    optimizer = torch.optim.Adam(network.parameters(), recipe.learning_rate, betas=(0.9, 0.96))
-    rate = LambdaLR(optimizer, lambda index: warm_up_and_cosine(index, recipe))
-    average = AveragedModel(network, avg_fn=_running_mean(recipe.ema_decay))
+    optimisers = build_optimisers(network.parameters(), hidden_matrices(network), recipe)
+    rates = [LambdaLR(each, lambda i: warm_up_and_cosine(i, recipe)) for each in optimisers]
+    average = AveragedModel(network, avg_fn=running_mean(recipe.ema_decay))
     for step in range(recipe.steps):
         x_0 = rows(recipe.batch_size, generator=chance)
         t, weight = levels.draw(len(x_0), generator=chance)
@@ -94,11 +117,11 @@ def train_sequences(
         mean = (weight * loss.total).mean()
         if not mean.isfinite():
             raise ValueError(f"the loss is {mean.item()} at step {step}; allowed: finite numbers")
-        optimizer.zero_grad()
+        network.zero_grad()
         mean.backward()
         nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
-        optimizer.step()
-        rate.step()
+        for each in (*optimisers, *rates):
+            each.step()
         average.update_parameters(network)
     return average.module.eval().requires_grad_(False)
 

@@ -7,7 +7,8 @@ from transformers import CLIPModel
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.data.batches import Batch
-from vqlearn.training.loop import Run, fit, linear_weights
+from vqlearn.training.loop import Run, fit
+from vqlearn.training.optimisers import linear_weights
 from vqlearn.training.recipes import TEXT_WIDTH
 from vqlearn.transformer.contrastive import build_clip, contrastive_loss
 from vqlearn.transformer.text import TextEncoder, build_text_model, build_tokenizer
