@@ -21,8 +21,8 @@ from vqlearn.diffusion.likelihood import bits_per_token
 from vqlearn.diffusion.objective import prior_term
 from vqlearn.diffusion.worlds import one_token
 from vqlearn.figures import family, family_pictures, family_worlds
-from vqlearn.figures.family import BUDGET, RUNS
-from vqlearn.figures.family_worlds import WORLDS, Budget
+from vqlearn.figures.family import RUNS
+from vqlearn.figures.family_worlds import BUDGETS, WORLDS, Budget
 from vqlearn.training.recipes import Recipe
 
 FIGURES = Path(__file__).parent.parent / "figures"
@@ -35,13 +35,14 @@ TINY = Budget(
     test_rows=6,
     samples=5,
 )
+ALL_TINY = dict.fromkeys(WORLDS, TINY)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """The whole command at the smallest size: it takes two seconds."""
     folder = tmp_path_factory.mktemp("family")
-    family.main(folder, budget=TINY)
+    family.main(folder, budgets=ALL_TINY)
     return folder
 
 
@@ -230,10 +231,11 @@ def test_letters_are_alike_if_they_have_the_same_neighbours():
 def test_the_kernels_forget_the_data_and_begin_gently(name):
     """At the size of the command: at most 0.002 bits are left at T, and level 1 moves under 5 %."""
     run = RUNS[name]
-    world = WORLDS[name.partition("/")[0]](replace(TINY, test_rows=30))
-    process = run.kernel(world.num_codes, BUDGET.num_timesteps, **run.options)
+    kind = family.world_of(name)
+    world, num_timesteps = WORLDS[kind](replace(TINY, test_rows=30)), BUDGETS[kind].num_timesteps
+    process = run.kernel(world.num_codes, num_timesteps, **run.options)
     assert process.num_codes == world.num_codes
-    assert process.num_timesteps == BUDGET.num_timesteps
+    assert process.num_timesteps == num_timesteps
     assert float(prior_term(process, world.test).mean()) / math.log(2) < 2e-3
     stay = process.log_marginal(world.test, 1).exp().gather(-1, world.test[..., None])
     assert 0.95 < float(stay.mean()) < 1 - 1e-4
@@ -267,7 +269,7 @@ def test_a_run_measured_again_is_the_same(report):
 def test_a_finished_command_does_nothing(folder, monkeypatch):
     before = (folder / family.NAME).read_text()
     monkeypatch.setattr(family, "measure", None)
-    family.main(folder, budget=TINY)
+    family.main(folder, budgets=ALL_TINY)
     assert (folder / family.NAME).read_text() == before
 
 
@@ -294,13 +296,13 @@ def measured(monkeypatch):
 def test_a_stopped_command_goes_on_with_the_runs_that_are_missing(tmp_path, measured):
     first, second, third, *_ = RUNS
     with pytest.raises(Stopped):
-        family.main(tmp_path, budget=TINY)
+        family.main(tmp_path, budgets=ALL_TINY)
     assert measured == [first, second]
     stored = json.loads((tmp_path / family.NAME).read_text())["runs"]
     assert list(stored) == [first, second]
     measured[:] = []
     with pytest.raises(Stopped):
-        family.main(tmp_path, budget=TINY)
+        family.main(tmp_path, budgets=ALL_TINY)
     assert measured == [third, list(RUNS)[3]]
     now = json.loads((tmp_path / family.NAME).read_text())["runs"]
     assert [now[name] for name in stored] == list(stored.values())
@@ -309,16 +311,16 @@ def test_a_stopped_command_goes_on_with_the_runs_that_are_missing(tmp_path, meas
 
 def test_runs_with_other_settings_are_measured_again(tmp_path, measured):
     only = ["digits/gaussian"]
-    family.main(tmp_path, only, TINY)
-    family.main(tmp_path, only, TINY)
+    family.main(tmp_path, only, ALL_TINY)
+    family.main(tmp_path, only, ALL_TINY)
     assert measured == only
-    family.main(tmp_path, only, replace(TINY, width=16))
+    family.main(tmp_path, only, dict.fromkeys(WORLDS, replace(TINY, width=16)))
     assert measured == only * 2
 
 
 def test_one_run_can_be_asked_for_and_takes_its_place(tmp_path, measured):
-    family.main(tmp_path, ["binary/absorbing"], TINY)
-    family.main(tmp_path, ["digits/uniform"], TINY)
+    family.main(tmp_path, ["binary/absorbing"], ALL_TINY)
+    family.main(tmp_path, ["digits/uniform"], ALL_TINY)
     report = json.loads((tmp_path / family.NAME).read_text())
     assert list(report["runs"]) == ["digits/uniform", "binary/absorbing"]
     assert set(report["worlds"]) == {"binary", "digits"}
@@ -359,3 +361,21 @@ def test_the_picture_of_bits_shows_every_number(report):
     assert rows["absorbing"][:2] == (absorbing["mean"], absorbing["standard_error"])
     assert rows["floor: the entropy"][0] == report["worlds"]["captions"]["floor"]
     assert list(family_pictures.bits_of("binary", report))[-2:] == ["binomial", "absorbing"]
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return json.loads((FIGURES / family.NAME).read_text())
+
+
+def test_the_stored_runs_are_those_of_the_command(stored):
+    assert list(stored["runs"]) == list(RUNS)
+    assert family.missing(tuple(RUNS), stored, BUDGETS) == []
+    assert (FIGURES / "family_bits.png").exists()
+    assert (FIGURES / "family_samples.png").exists()
+
+
+@pytest.mark.parametrize("name", list(RUNS))
+def test_a_stored_run_lies_between_the_floor_and_a_uniform_guess(name, stored):
+    world, bits = stored["worlds"][family.world_of(name)], stored["runs"][name]["bits"]["mean"]
+    assert world.get("floor", 0) < bits < world["yardsticks"]["uniform guess"]

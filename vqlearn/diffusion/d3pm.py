@@ -21,7 +21,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from vqlearn.diffusion.logmath import IMPOSSIBLE, at_least_float32, log_normalise, log_one_hot
-from vqlearn.diffusion.process import Level, _check_tokens
+from vqlearn.diffusion.process import Level, check_tokens
 from vqlearn.diffusion.randomness import Generators, finest_float
 from vqlearn.diffusion.sampler import draw
 
@@ -131,7 +131,7 @@ class DenseProcess:
 
         $q(x_t = j \mid x_0) = [\bar Q_t]_{x_0 j}$: a row.
         """
-        _check_tokens("x_0", x_0, self.num_codes)
+        check_tokens("x_0", x_0, self.num_codes)
 
         def rows(t: int, x_0: Tensor) -> Tensor:
             return self._between(0, t, x_0.device)[x_0].log().to(dtype)
@@ -148,7 +148,7 @@ class DenseProcess:
         self, x_t: Int[Tensor, "b n"], s: Level, t: Level, *, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "b n classes"]:
         r"""$q(x_t = i \mid x_s = j) = [Q_{t|s}]_{j i}$ for every class j of x_s; s may be t."""
-        _check_tokens("x_t", x_t, self.num_classes)
+        check_tokens("x_t", x_t, self.num_classes)
 
         def columns(s: int, t: int, x_t: Tensor) -> Tensor:
             return _log_columns(self._between(s, t, x_t.device), x_t).to(dtype)
@@ -180,8 +180,8 @@ class DenseProcess:
         $q(x_s \mid x_t, x_0) \propto [\bar Q_s]_{x_0 x_s} [Q_{t|s}]_{x_s x_t}$: a row times a
         column. An x_0 that x_t cannot come from is treated as `log_reverse` does.
         """
-        _check_tokens("x_0", x_0, self.num_codes)
-        _check_tokens("x_t", x_t, self.num_classes)
+        check_tokens("x_0", x_0, self.num_codes)
+        check_tokens("x_t", x_t, self.num_classes)
 
         def known(s: int, t: int, x_0: Tensor, x_t: Tensor) -> Tensor:
             to_s, to_t, log_step = self._way_back(s, t, x_t)
@@ -204,7 +204,7 @@ class DenseProcess:
         the absorbing kernel stays what it is. Gradients are finite there too. Raises `ValueError`
         unless 0 <= s < t <= T, and for an x_t that no clean token leads to.
         """
-        _check_tokens("x_t", x_t, self.num_classes)
+        check_tokens("x_t", x_t, self.num_classes)
 
         def back(s: int, t: int, log_belief: Tensor, x_t: Tensor) -> Tensor:
             to_s, to_t, log_step = self._way_back(s, t, x_t)

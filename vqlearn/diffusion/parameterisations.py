@@ -23,7 +23,7 @@ from torch.nn import functional
 
 from vqlearn.diffusion.d3pm import DenseProcess
 from vqlearn.diffusion.logmath import IMPOSSIBLE, at_least_float32, log_add, log_normalise
-from vqlearn.diffusion.process import Level, MaskAndReplace, Process, _check_tokens, _log_like
+from vqlearn.diffusion.process import Level, MaskAndReplace, Process, check_tokens, log_like
 from vqlearn.diffusion.randomness import finest_float
 
 LEAST_LOG_SCALE = -20.0  # a logistic law far narrower than any bin; below, float32 would overflow
@@ -183,13 +183,16 @@ def _(process: DenseProcess, log_belief: Tensor, s: Level) -> Tensor:
 @log_transition.register
 def _(process: MaskAndReplace, x_t: Tensor, s: Level, t: Level) -> Tensor:
     r"""$\alpha_{t|s}[j = i] + \beta_{t|s}$ for codes, $\gamma_{t|s}$ for MASK, which stays MASK."""
-    _check_tokens("x_t", x_t, process.num_classes)
-    (alpha_s, beta_s, gamma_s), (alpha_t, beta_t, gamma_t) = process._at(s), process._at(t)
+    check_tokens("x_t", x_t, process.num_classes)
+    (alpha_s, beta_s, gamma_s), (alpha_t, beta_t, gamma_t) = (
+        process.cumulative(s),
+        process.cumulative(t),
+    )
     alpha = alpha_t / alpha_s
     beta = ((beta_t - alpha * beta_s) / (1 - gamma_s)).clamp(min=0)
     like = torch.empty(0, dtype=finest_float(x_t.device), device=x_t.device)
     dropped = (gamma_t - gamma_s) / (1 - gamma_s)
-    same, other, masked = _log_like(like, alpha + beta, beta, dropped)
+    same, other, masked = log_like(like, alpha + beta, beta, dropped)
     seen = rearrange(x_t, "b n -> b n 1")
     codes = torch.arange(process.num_codes, device=x_t.device)
     is_mask = seen == process.mask
@@ -201,7 +204,7 @@ def _(process: MaskAndReplace, x_t: Tensor, s: Level, t: Level) -> Tensor:
 @log_belief_at.register
 def _(process: MaskAndReplace, log_belief: Tensor, s: Level) -> Tensor:
     r"""$\bar\alpha_s p_j + \bar\beta_s$ for codes and $\bar\gamma_s$ for MASK."""
-    keep, replace, mask = _log_like(log_belief, *process._at(s))
+    keep, replace, mask = log_like(log_belief, *process.cumulative(s))
     log_codes = log_add(log_belief + keep, replace)
     return torch.cat([log_codes, mask.expand(*log_belief.shape[:2], 1)], dim=-1)
 

@@ -90,8 +90,8 @@ class MaskAndReplace:
         that is drawn from is `log_marginal`. Raises `ValueError` if t is not in 0..T.
         """
         device = x_0.device
-        _check_tokens("x_0", x_0, self.num_codes)
-        _, beta_bar, gamma_bar = self._at(t, device, finest_float(device))
+        check_tokens("x_0", x_0, self.num_codes)
+        _, beta_bar, gamma_bar = self.cumulative(t, device, finest_float(device))
         fate, other = uniform((*x_0.shape, 2), device, generator=generator).unbind(dim=-1)
         code = (other * self.num_codes).long()
         replaced = torch.where(fate < gamma_bar + self.num_codes * beta_bar, code, x_0)
@@ -105,9 +105,9 @@ class MaskAndReplace:
         $q(x_t = j \mid x_0) = \bar\alpha_t [j = x_0] + \bar\beta_t$ and
         $q(\mathrm{MASK} \mid x_0) = \bar\gamma_t$.
         """
-        _check_tokens("x_0", x_0, self.num_codes)
+        check_tokens("x_0", x_0, self.num_codes)
         log_codes = self.log_likelihood(x_0, t, dtype=dtype)
-        (log_mask,) = _log_like(log_codes, self._at(t)[2])
+        (log_mask,) = log_like(log_codes, self.cumulative(t)[2])
         return torch.cat([log_codes, log_mask.expand(*x_0.shape, 1)], dim=-1)
 
     def log_likelihood(
@@ -118,10 +118,10 @@ class MaskAndReplace:
         $q(x_t = i \mid x_0 = k) = \bar\alpha_t [k = i] + \bar\beta_t$; for a masked token it is
         $\bar\gamma_t$ whatever k is.
         """
-        _check_tokens("x_t", x_t, self.num_classes)
-        alpha_bar, beta_bar, gamma_bar = self._at(t)
+        check_tokens("x_t", x_t, self.num_classes)
+        alpha_bar, beta_bar, gamma_bar = self.cumulative(t)
         like = torch.empty(0, dtype=dtype, device=x_t.device)
-        same, other, masked = _log_like(like, alpha_bar + beta_bar, beta_bar, gamma_bar)
+        same, other, masked = log_like(like, alpha_bar + beta_bar, beta_bar, gamma_bar)
         codes = torch.arange(self.num_codes, device=x_t.device)
         seen = rearrange(x_t, "b n -> b n 1")
         return torch.where(seen == self.mask, masked, torch.where(seen == codes, same, other))
@@ -139,7 +139,7 @@ class MaskAndReplace:
 
         $q(x_s \mid x_t, x_0) \propto q(x_t \mid x_s)\, q(x_s \mid x_0)$: Bayes' rule.
         """
-        _check_tokens("x_0", x_0, self.num_codes)
+        check_tokens("x_0", x_0, self.num_codes)
         return self.log_reverse(log_one_hot(x_0, self.num_codes, dtype), x_t, s, t)
 
     def log_reverse(
@@ -155,12 +155,12 @@ class MaskAndReplace:
         belief says. Raises `ValueError` unless 0 <= s < t <= T, and for a masked token at a level
         where $\bar\gamma_t = 0$.
         """
-        _check_tokens("x_t", x_t, self.num_classes)
+        check_tokens("x_t", x_t, self.num_classes)
         log_belief = at_least_float32(log_belief)
         is_mask = rearrange(x_t == self.mask, "b n -> b n 1")
         seen = rearrange(x_t, "b n -> b n 1").masked_fill(is_mask, 0)  # any code: not used
-        if_mask = _log_like(log_belief, *self._from_mask(x_t, s, t))
-        if_code = _log_like(log_belief, *self._from_code(s, t))
+        if_mask = log_like(log_belief, *self._from_mask(x_t, s, t))
+        if_code = log_like(log_belief, *self._from_code(s, t))
         to_belief, to_any, stay = _mix_over_belief(log_belief, seen, if_code)
 
         log_codes = log_add(
@@ -178,14 +178,32 @@ class MaskAndReplace:
         codes = ((1 - gamma_bar) / self.num_codes).expand(self.num_codes)
         return torch.cat([codes, gamma_bar[None]]).log()
 
+    def cumulative(
+        self, t: Level, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        r"""$\bar\alpha_t, \bar\beta_t, \bar\gamma_t$ for each level of t: (b, 1), or (1, 1).
+
+        Raises `ValueError` for a level outside 0..T.
+        """
+        levels = torch.as_tensor(t, device="cpu").reshape(-1, 1)
+        lowest, highest = int(levels.min()), int(levels.max())
+        if lowest < 0 or highest > self.num_timesteps:
+            raise ValueError(
+                f"level t is {lowest if lowest < 0 else highest}; "
+                f"allowed: 0 to {self.num_timesteps}"
+            )
+        schedule = self.schedule
+        arrays = (schedule.alpha_bar, schedule.beta_bar, schedule.gamma_bar)
+        return tuple(array[levels].to(device, dtype) for array in arrays)
+
     def _from_mask(self, x_t: Tensor, s: Level, t: Level) -> tuple[Tensor, Tensor, Tensor]:
         r"""A masked token stays MASK with $\bar\gamma_s/\bar\gamma_t$, else is drawn.
 
         $p(x_s=j)=\frac{\gamma_{t|s}}{\bar\gamma_t}(\bar\alpha_s p_j+\bar\beta_s)$: the factor of
         $p_j$, the part that is the same for every j, and the probability of MASK.
         """
-        alpha_s, beta_s, gamma_s = self._at(s)
-        gamma_t = self._at(t)[2]
+        alpha_s, beta_s, gamma_s = self.cumulative(s)
+        gamma_t = self.cumulative(t)[2]
         self._refuse_masks_that_cannot_be(x_t, gamma_t)
         gamma_t = gamma_t.masked_fill(gamma_t == 0, 1)  # no masks there: any number, but not 0/0
         dropped = (gamma_t - gamma_s) / (1 - gamma_s) / gamma_t  # gamma_{t|s} / gamma_bar_t
@@ -205,8 +223,8 @@ class MaskAndReplace:
         dividing the belief by one to multiply it by another would cost float32 its digits.
         """
         self._check_stride(s, t)
-        alpha_s, beta_s, gamma_s = self._at(s)
-        alpha_t, beta_t, _ = self._at(t)
+        alpha_s, beta_s, gamma_s = self.cumulative(s)
+        alpha_t, beta_t, _ = self.cumulative(t)
         alpha = alpha_t / alpha_s
         beta = ((beta_t - alpha * beta_s) / (1 - gamma_s)).clamp(min=0)
         frozen = beta_t == 0  # nothing was ever replaced: the token stays, whatever we believe
@@ -219,21 +237,6 @@ class MaskAndReplace:
             beta * beta_s / if_right,
             beta * beta_s / if_wrong,
         )
-
-    def _at(
-        self, t: Level, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float64
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The three cumulative numbers at each level of t, each of shape (b, 1) or (1, 1)."""
-        levels = torch.as_tensor(t, device="cpu").reshape(-1, 1)
-        lowest, highest = int(levels.min()), int(levels.max())
-        if lowest < 0 or highest > self.num_timesteps:
-            raise ValueError(
-                f"level t is {lowest if lowest < 0 else highest}; "
-                f"allowed: 0 to {self.num_timesteps}"
-            )
-        schedule = self.schedule
-        arrays = (schedule.alpha_bar, schedule.beta_bar, schedule.gamma_bar)
-        return tuple(array[levels].to(device, dtype) for array in arrays)
 
     def _check_stride(self, s: Level, t: Level) -> None:
         if (torch.as_tensor(s, device="cpu") >= torch.as_tensor(t, device="cpu")).any():
@@ -249,7 +252,7 @@ class MaskAndReplace:
                 )
 
 
-def _check_tokens(name: str, tokens: Tensor, count: int) -> None:
+def check_tokens(name: str, tokens: Tensor, count: int) -> None:
     """Refuse tokens outside 0..count - 1; on the CPU only, since a GPU would have to wait."""
     if tokens.device.type == "cpu" and ((tokens < 0) | (tokens >= count)).any():
         raise ValueError(
@@ -269,6 +272,6 @@ def _mix_over_belief(
     return to_belief, log_add(log_right + move_right, log_wrong + move_wrong), stay
 
 
-def _log_like(like: Tensor, *numbers: Tensor) -> list[Tensor]:
+def log_like(like: Tensor, *numbers: Tensor) -> list[Tensor]:
     """Logarithms of (b, 1) numbers, taken in float64, then shaped and cast for (b, n, k)."""
     return [rearrange(x.log(), "b 1 -> b 1 1").to(like.device, like.dtype) for x in numbers]

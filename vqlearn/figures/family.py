@@ -8,15 +8,15 @@ need fewer bits. Digits are grey levels, or black and white; their floor nobody 
 model needs that only counts stands beside both.
 
 The Gaussian kernel is for digits only: it needs codes in an order, and letters have none. Theirs
-is the nearest-neighbour kernel. Every run has the same budget, whatever its kernel, and is
-written as soon as it is measured: a command that was stopped goes on with the runs that are
-missing or were made with other settings. Tests: tests/test_family_figure.py.
+is the nearest-neighbour kernel. In one world every kernel has the same budget. A run is written
+as soon as it is measured: a command that was stopped goes on with the runs that are missing or
+were made with other settings. Tests: tests/test_family_figure.py.
 """
 
 import argparse
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from vqlearn.diffusion.process import MaskAndReplace, Process
 from vqlearn.diffusion.sampler import Denoise, draw, levels_to_visit, sample
 from vqlearn.diffusion.schedule import build_schedule
 from vqlearn.figures import family_pictures
-from vqlearn.figures.family_worlds import COMPOSITION, WORLDS, Budget, World
+from vqlearn.figures.family_worlds import BUDGETS, COMPOSITION, WORLDS, Budget, World
 from vqlearn.training.sequences import (
     InBfloat16,
     OrdinalDenoiser,
@@ -48,7 +48,6 @@ from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 COMMAND = "python -m vqlearn.figures.family"
 FOLDER = Path("figures")
 NAME = "family.json"
-BUDGET = Budget()
 ROWS_OF_LETTERS = 2000
 
 
@@ -182,10 +181,18 @@ def measure(name: str, world: World, budget: Budget) -> dict[str, Any]:
     }
 
 
-def missing(names: Sequence[str], report: dict[str, Any], budget: Budget) -> list[str]:
+def world_of(name: str) -> str:
+    """The world of a run: what stands before the slash."""
+    return name.partition("/")[0]
+
+
+def missing(
+    names: Sequence[str], report: dict[str, Any], budgets: Mapping[str, Budget]
+) -> list[str]:
     """Which of these runs are not in the report, or were made with other settings?"""
     done = {name: run["settings"] for name, run in report.get("runs", {}).items()}
-    return [name for name in names if done.get(name) != RUNS[name].settings(budget)]
+    wanted = {name: RUNS[name].settings(budgets[world_of(name)]) for name in names}
+    return [name for name in names if done.get(name) != wanted[name]]
 
 
 def write(report: dict[str, Any], file: Path) -> None:
@@ -198,7 +205,9 @@ def write(report: dict[str, Any], file: Path) -> None:
 
 
 def main(
-    folder: Path = FOLDER, names: Sequence[str] = tuple(RUNS), budget: Budget = BUDGET
+    folder: Path = FOLDER,
+    names: Sequence[str] = tuple(RUNS),
+    budgets: Mapping[str, Budget] = BUDGETS,
 ) -> None:
     """Measure the runs that are missing, one by one; draw the pictures once none is."""
     matplotlib.use("Agg")
@@ -206,15 +215,15 @@ def main(
     report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     report = {"command": COMMAND, "worlds": {}, "runs": {}} | report
     worlds: dict[str, World] = {}
-    for name in missing(names, report, budget):
-        kind = name.partition("/")[0]
+    for name in missing(names, report, budgets):
+        kind = world_of(name)
         if kind not in worlds:
-            worlds[kind] = WORLDS[kind](budget)
+            worlds[kind] = WORLDS[kind](budgets[kind])
             report["worlds"][kind] = worlds[kind].describe()
-        report["runs"][name] = measure(name, worlds[kind], budget)
+        report["runs"][name] = measure(name, worlds[kind], budgets[kind])
         write(report, file)
         print(name, report["runs"][name]["bits"], report["worlds"][kind]["unit"], flush=True)
-    if not missing(tuple(RUNS), report, budget):
+    if not missing(tuple(RUNS), report, budgets):
         family_pictures.draw_bits(report, folder / "family_bits.png")
         family_pictures.draw_samples(report, folder / "family_samples.png")
 

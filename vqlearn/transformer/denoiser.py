@@ -116,7 +116,7 @@ class Denoiser(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.output_norm = nn.LayerNorm(config.width)
         self.to_logits = nn.Linear(config.width, config.num_codes)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(
         self,
@@ -135,9 +135,9 @@ class Denoiser(nn.Module):
         """
         self._check_shapes(x_t, t, text)
         if x_t.device.type == "cpu":
-            _check_range("tokens", x_t, 0, self.config.num_codes)
+            check_range("tokens", x_t, 0, self.config.num_codes)
         if t.device.type == "cpu":
-            _check_range("levels t", t, 1, self.config.num_embeds_ada_norm)
+            check_range("levels t", t, 1, self.config.num_embeds_ada_norm)
         x = self.token_embedding(x_t)  # (b, n) -> (b, n, d)
         for block in self.blocks:
             x = block(x, t - 1, text)
@@ -161,7 +161,8 @@ class Denoiser(nn.Module):
             )
 
 
-def _check_range(name: str, values: Tensor, lowest: int, highest: int) -> None:
+def check_range(name: str, values: Tensor, lowest: int, highest: int) -> None:
+    """Refuse tokens or levels that the network has no weights for."""
     if torch.any((values < lowest) | (values > highest)):
         raise ValueError(
             f"{name} span {values.min().item()}..{values.max().item()}; allowed are "
@@ -169,7 +170,8 @@ def _check_range(name: str, values: Tensor, lowest: int, highest: int) -> None:
         )
 
 
-def _initialise(module: nn.Module) -> None:
+def initialise(module: nn.Module) -> None:
+    """Fresh weights of one layer, for `nn.Module.apply`: normal with INITIAL_STD, biases 0."""
     if isinstance(module, nn.Linear | nn.Embedding):
         nn.init.normal_(module.weight, std=INITIAL_STD)
     if isinstance(module, nn.Linear) and module.bias is not None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.transformer.denoiser import _check_range, _initialise
+from vqlearn.transformer.denoiser import check_range, initialise
 from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward
 
 
@@ -90,7 +90,7 @@ class SequenceDenoiser(nn.Module):
         self.blocks = nn.ModuleList(SequenceBlock(config) for _ in range(config.num_layers))
         self.output_norm = nn.LayerNorm(config.width)
         self.to_logits = nn.Linear(config.width, config.num_codes)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, x_t: Int[Tensor, "b n"], t: Int[Tensor, " b"]) -> Float[Tensor, "b n k"]:
         """Scores of the K codes at each of the n positions, class axis last.
@@ -107,9 +107,9 @@ class SequenceDenoiser(nn.Module):
         if len(x_t) != len(t):
             raise ValueError(f"batch sizes differ: {len(x_t)} of x_t, {len(t)} of t")
         if len(x_t) > 0 and x_t.device.type == "cpu":
-            _check_range("tokens", x_t, 0, config.num_classes - 1)
+            check_range("tokens", x_t, 0, config.num_classes - 1)
         if len(t) > 0 and t.device.type == "cpu":
-            _check_range("levels t", t, 1, config.num_levels)
+            check_range("levels t", t, 1, config.num_levels)
         x = self.token_embedding(x_t) + self.position_embedding.weight  # (b, n, d) + (n, d)
         for block in self.blocks:
             x = block(x, t - 1)
