@@ -21,7 +21,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "checkpoints": {"tokens", "diffusion", "transformer"},
     "arguments": {"diffusion"},
     "pipeline": {"tokens", "diffusion", "transformer", "checkpoints", "arguments"},
-    "training": {"tokens", "diffusion", "transformer", "data", "checkpoints"},
+    "training": {"tokens", "diffusion", "transformer", "continuous", "data", "checkpoints"},
     "text_probe": {"transformer", "data"},
     "evaluate": {"diffusion", "transformer", "data", "pipeline", "text_probe"},
     "grid": set(),

@@ -9,9 +9,9 @@ from vqlearn.continuous.gaussian import GaussianProcess
 from vqlearn.continuous.normal import standard_normal
 from vqlearn.continuous.sampler import DDIM, Model, sample
 from vqlearn.continuous.schedule import cosine
-from vqlearn.continuous.training import UNetRecipe, train_unet
 from vqlearn.continuous.unet import Attention, LevelEmbedding, Residual, UNet, UNetConfig
 from vqlearn.diffusion.sampler import levels_to_visit
+from vqlearn.training.pixels import UNetRecipe, train_unet
 
 SMALL = UNetConfig(channels=2, widths=(8, 12, 16), groups=4)
 

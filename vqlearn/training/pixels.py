@@ -13,6 +13,7 @@ from vqlearn.continuous.gaussian import Corruption
 from vqlearn.continuous.objective import simple_loss
 from vqlearn.continuous.sampler import Model, Target
 from vqlearn.continuous.unet import UNet, UNetConfig
+from vqlearn.training.optimisers import running_mean
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def train_unet(
         network = UNet(config)
     generator = torch.Generator().manual_seed(recipe.seed)
     model = Model(network, recipe.target)
-    average = AveragedModel(network, avg_fn=_running_mean(recipe.ema_decay))
+    average = AveragedModel(network, avg_fn=running_mean(recipe.ema_decay))
     optimizer = torch.optim.Adam(network.parameters(), recipe.learning_rate)
     losses = []
     for x_0 in batches:
@@ -65,11 +66,3 @@ def train_unet(
         average.update_parameters(network)
         losses.append(loss.item())
     return TrainedUNet(average.module.eval().requires_grad_(False), losses)
-
-
-def _running_mean(decay: float):
-    def update(mean: Tensor, weight: Tensor, count: Tensor) -> Tensor:
-        early = (1 + float(count)) / (10 + float(count))
-        return torch.lerp(mean, weight, 1 - min(decay, early))
-
-    return update
