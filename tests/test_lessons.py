@@ -127,6 +127,16 @@ MUTANTS = {
         "dropped * beta_s, dropped * beta_s, gamma_s / gamma_t",
     ),
     "05_sampling": ("diffusion/sampler.py", "threshold, right=True)", "threshold, right=False)"),
+    "06_discrete_family": (
+        "diffusion/parameterisations.py",
+        "log_p = log_seen + log_belief_at(self.process, finest, s)",
+        "log_p = log_belief_at(self.process, finest, s)",
+    ),
+    "07_continuous_and_discrete": (
+        "continuous/gaussian.py",
+        "to_x_t = alpha.sqrt() * (1 - alpha_bar_s)",
+        "to_x_t = alpha * (1 - alpha_bar_s)",
+    ),
     "12_ithq": (
         "diffusion/replay.py",
         "unconditional + guidance_scale * (conditional - unconditional)",

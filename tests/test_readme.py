@@ -1,5 +1,6 @@
 """The Python of the README about other data runs as it stands there, on tiny files."""
 
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import pytest
 
 from vqlearn.data.local_files import CIFAR10_FOLDER, CIFAR10_ROW, CIFAR10_TEST, CIFAR10_TRAIN
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+FAMILY = ROOT / "figures" / "family.json"
 SMALLER = {  # what a test has no time for; each must stand in the README once
     "10_000, batch_size=32": "2, batch_size=4",
     "range(10_000)": "range(2)",
@@ -51,3 +54,29 @@ def test_a_unet_learns_cifar10_and_draws(data):
     exec(block("import cifar10"), names)
     assert names["image"].shape == (8, 3, 32, 32)
     assert len(names["trained"].losses) == 2
+
+
+def family_table(report):
+    """The table of the README, from the stored numbers: worlds side by side."""
+    worlds = list(report["worlds"])
+    names = dict.fromkeys(name.partition("/")[2] for name in report["runs"])
+    lines = [
+        f"| {name} | " + " | ".join(measured(report, w, name) for w in worlds) + " |"
+        for name in names
+    ]
+    known = [report["worlds"][world] for world in worlds]
+    counting = [list(part["yardsticks"].items())[-1] for part in known]
+    lines.append(
+        "| counting alone | " + " | ".join(f"{bits:.2f} ({how})" for how, bits in counting) + " |"
+    )
+    floors = [f"{part['floor']:.2f}" if "floor" in part else "unknown" for part in known]
+    return "\n".join([*lines, "| no model can need less | " + " | ".join(floors) + " |"])
+
+
+def measured(report, world, name):
+    run = report["runs"].get(f"{world}/{name}")
+    return "" if run is None else "{mean:.2f} ± {standard_error:.2f}".format(**run["bits"])
+
+
+def test_the_table_of_kernels_is_that_of_the_stored_runs():
+    assert family_table(json.loads(FAMILY.read_text())) in README

@@ -54,7 +54,10 @@ class Blur:
 
 @dataclass(frozen=True)
 class NaiveCold:
-    r"""Blur the guess a little less: $x_s = D(\hat x_0, s)$. All that x_t itself knew is lost."""
+    r"""Blur the guess a little less: $x_s = D(\hat x_0, s)$. All that x_t itself knew is lost.
+
+    Source: Bansal et al. 2022, the naive sampling algorithm.
+    """
 
     process: Blur
 

@@ -86,7 +86,7 @@ class Walk(Protocol):
 
 @dataclass(frozen=True)
 class Ancestral:
-    """Draw x_s from `process.reverse`, the exact posterior of the stride: the sampler of DDPM.
+    """Draw x_s from `process.reverse`, the posterior with a guess of x_0: the sampler of DDPM.
 
     The last step, to level 0, adds no noise. Source: Ho et al. 2020, algorithm 2.
     Tested in `tests/test_continuous.py`.

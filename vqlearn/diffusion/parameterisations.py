@@ -1,7 +1,8 @@
 r"""From a network's output to the step back $p(x_s \mid x_t)$: four ways to read it.
 
 1. **Mix posteriors** with a belief over x_0: $\sum_k q(x_s|x_t, x_0=k)\,\tilde p(x_0=k|x_t)$. That
-   is `log_reverse` of every process, and what VQ-Diffusion does. Best: $\tilde p = p(x_0|x_t)$.
+   is `log_reverse` of every process, and what VQ-Diffusion does. Best: $\tilde p = p(x_0|x_t)$;
+   where a step has zeros, other beliefs may do as well for it, but not for longer strides.
 2. **Plug into Bayes' rule**: $q(x_t|x_s) \sum_k q(x_s|x_0=k) f_k$, normalised: `PluggedIntoBayes`.
    Multinomial diffusion and D3PM do this. The best f is another one: `plug_in_optimum`.
 3. **Predict x_s directly**: the network's classes are those of x_{t-1}: `DirectPrediction`.

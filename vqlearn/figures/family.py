@@ -8,7 +8,8 @@ need fewer bits. Digits are grey levels, or black and white; their floor nobody 
 model needs that only counts stands beside both.
 
 The Gaussian kernel is for digits only: it needs codes in an order, and letters have none. Theirs
-is the nearest-neighbour kernel. In one world every kernel has the same budget. A run is written
+is the nearest-neighbour kernel. In one world every kernel has the same budget; each has a schedule
+of its own, so a level of one is not as noisy as the same level of another. A run is written
 as soon as it is measured: a command that was stopped goes on with the runs that are missing or
 were made with other settings. Tests: tests/test_family_figure.py.
 """
