@@ -80,3 +80,13 @@ def measured(report, world, name):
 
 def test_the_table_of_kernels_is_that_of_the_stored_runs():
     assert family_table(json.loads(FAMILY.read_text())) in README
+
+
+def test_so_are_the_counts_of_captions_that_can_be_parsed():
+    runs = json.loads(FAMILY.read_text())["runs"]
+    text = " ".join(README.split())
+    for name, run in runs.items():
+        if name.startswith("captions/"):
+            parsed = run["samples"]["parsed"]
+            assert parsed["total"] == 200
+            assert f"{parsed['right']} ({name.removeprefix('captions/')})" in text

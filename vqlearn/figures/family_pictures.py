@@ -40,6 +40,7 @@ def draw_bits(report: dict[str, Any], file: Path) -> None:
             axes.annotate(f"{mean:.2f}", (mean, place), (6, 4), textcoords="offset points", size=7)
         axes.set_yticks(range(len(part)), list(part))
         axes.set_ylim(len(part) - 0.3, -0.7)
+        axes.margins(x=0.08)
         axes.set_xlim(left=0)
         axes.grid(axis="x", alpha=0.3)
         axes.set_title(TITLES[world], fontsize=10, loc="left")
