@@ -19,7 +19,7 @@ from vqlearn.diffusion.randomness import Generators
 from vqlearn.diffusion.sampler import draw
 
 Conditionals = Callable[[Int[Tensor, "b n"]], Float[Tensor, "b n k"]]
-"""conditionals(x): normalised log p(x_i | x_1..x_{i-1}); row i must not depend on x_i.. x_n."""
+"""conditionals(x): normalised log p(x_i | x_1..x_{i-1}); place i must not depend on x_i..x_n."""
 
 NextLaw = Callable[[Int[Tensor, "b i"]], Float[Tensor, "b k"]]
 """next_law(prefix): normalised log p(x_{i+1} | x_1..x_i), asked for i = 0, 1, … n - 1 in turn."""
@@ -81,10 +81,14 @@ def sample(
     return x
 
 
+@torch.no_grad()
 def exact_law(
     next_law: NextLaw, num_codes: int, num_positions: int, *, sharpen: Sharpen | None = None
 ) -> Float[Tensor, " states"]:
-    """How likely is each row to be drawn by `sample`? All K^n rows, the last token fastest."""
+    """How likely is each row to be drawn by `sample`? All K^n rows, the last token fastest.
+
+    The law is asked for all prefixes of one length at once, so it must remember nothing: `reread`.
+    """
     rows, log_p = torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, dtype=torch.float64)
     codes = torch.arange(num_codes)
     for _ in range(num_positions):
