@@ -6,6 +6,9 @@ the tests want to see their messages.
 
 from jaxtyping import install_import_hook
 
-ROOMS = ("tokens", "diffusion", "transformer", "continuous", "data", "checkpoints")
+ROOMS = (
+    *("tokens", "diffusion", "transformer"),
+    *("continuous", "autoregressive", "data", "checkpoints"),
+)
 
 install_import_hook([f"vqlearn.{room}" for room in ROOMS], "typecheck.check")

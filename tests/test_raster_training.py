@@ -1,0 +1,214 @@
+"""The raster stage: it learns what it should, freezes the rest, and goes on when stopped."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from tiny import write_diffusers_folder
+
+from vqlearn.autoregressive import raster as rows
+from vqlearn.autoregressive.transformer import conditionals
+from vqlearn.checkpoints import folder as files
+from vqlearn.data.batches import Batch, Scenes
+from vqlearn.training import loop, raster
+from vqlearn.training.recipes import Recipe
+from vqlearn.transformer.text import drop_captions
+
+RECIPE = Recipe(steps=4, batch_size=4, learning_rate=1e-2, ema_decay=0.9, warmup_steps=2)
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate():
+    """accelerate keeps the precision of its first user for the whole process."""
+    yield
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A network small enough to train in a test, of the same make."""
+    full = raster.raster_config
+
+    def config(**sizes):
+        return replace(full(**sizes), width=16, num_layers=1, num_heads=2)
+
+    monkeypatch.setattr(raster, "raster_config", config)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """Frozen parts with random weights: 11 codes, 2 x 2 pixels a token, 9 text states."""
+    return write_diffusers_folder(tmp_path_factory.mktemp("base"))
+
+
+def run_of(folder, recipe=RECIPE, source=None, *, mixed_precision="no", **others):
+    source = Scenes(16, "any") if source is None else source
+    accelerator = Accelerator(cpu=True, mixed_precision=mixed_precision)
+    return loop.Run(folder, source, "scenes", recipe, accelerator, **others)
+
+
+def same(a, b):
+    pairs = zip(a.parameters(), b.parameters(), strict=True)
+    return all(torch.equal(p, q) for p, q in pairs)
+
+
+def copied(base, folder):
+    """The frozen parts alone: nothing else is read."""
+    for part in (files.VQVAE_FOLDER, files.TEXT_FOLDER, files.TOKENIZER_FOLDER):
+        (folder / part).mkdir(parents=True)
+        for file in (base / part).iterdir():
+            (folder / part / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+def test_the_network_fits_the_tokens_and_the_text(base, tmp_path):
+    trained = raster.train_raster(run_of(copied(base, tmp_path)))
+    config = trained.transformer.config
+    assert (config.num_codes, config.num_positions) == (11, 64)
+    assert (config.text_width, config.text_length) == (12, 9)
+    assert trained.null_text(2).shape == (2, 9, 12)
+    assert not trained.training
+    assert {weight.device.type for weight in trained.parameters()} == {"cpu"}
+    parts = {files.VQVAE_FOLDER, files.TEXT_FOLDER, files.TOKENIZER_FOLDER}
+    assert {path.name for path in tmp_path.iterdir()} == parts
+
+
+def test_the_full_size_is_that_of_the_denoiser(base, monkeypatch):
+    monkeypatch.undo()
+    encoder = files.load_text_encoder(base)
+    config = raster.raster_config(num_codes=384, num_positions=64, encoder=encoder)
+    assert (config.width, config.num_layers, config.num_heads) == (128, 6, 4)
+
+
+def test_the_loss_is_the_mean_surprise_of_the_true_tokens(base, monkeypatch):
+    """Nats per token, with the captions of the batch; at a dropout of 1, with "no sentence".
+
+    Pictures reach the tokeniser on -1 to 1; what it answers is made up, so that all codes occur.
+    """
+    trainee = raster.RasterTrainee(run_of(base))
+    chance = torch.Generator().manual_seed(0)
+    x, seen = torch.randint(11, (4, 64), generator=chance), []
+    monkeypatch.setattr(trainee.vqvae, "encode", lambda images: seen.append(images) or x)
+    images = torch.rand(4, 3, 16, 16, generator=chance)
+    batch = Batch(images, ["a red circle", "a blue square", "a green ring", ""])
+    text, null = trainee.encoder(batch.captions), trainee.network.null_text(4)
+    assert (text - null).abs().max() > 0.1
+    for rate, said in ((0.0, text), (1.0, null)):
+        monkeypatch.setattr(raster, "CAPTION_DROPOUT", rate)
+        loss = trainee.losses(trainee.network, batch, 0)["loss"]
+        nats = -rows.log_likelihood(conditionals(trainee.network.transformer, said), x)
+        torch.testing.assert_close(loss, nats.sum() / (4 * 64))
+        assert torch.equal(seen[-1], 2 * images - 1)
+
+
+def test_which_captions_are_dropped_is_a_matter_of_the_step(base, monkeypatch):
+    """The same step drops the same captions; one in ten, 0.1 plus or minus 5 sigma of 2,000."""
+    monkeypatch.setattr(raster, "drop_captions", spy := Spy())
+    trainee = raster.RasterTrainee(run_of(base))
+    batch = trainee.run.source.batch(40, generator=torch.Generator().manual_seed(0))
+    for step in (*range(50), 7):
+        trainee.losses(trainee.network, batch, step)
+    assert torch.equal(spy.dropped[7], spy.dropped[50])
+    assert not torch.equal(spy.dropped[7], spy.dropped[8])
+    share = torch.cat(spy.dropped[:50]).double().mean().item()
+    assert abs(share - 0.1) < 5 * math.sqrt(0.1 * 0.9 / 2000)
+
+
+class Spy:
+    """`drop_captions` that remembers which rows of the text were replaced."""
+
+    def __init__(self):
+        self.dropped = []
+
+    def __call__(self, text, null, rate, *, generator):
+        result = drop_captions(text, null, rate, generator=generator)
+        self.dropped.append((result != text).any(dim=2).any(dim=1))
+        return result
+
+
+def test_frozen_networks_get_no_gradient_and_the_null_states_learn(base):
+    trainee = raster.RasterTrainee(run_of(base, replace(RECIPE, steps=10, batch_size=16)))
+    frozen = (trainee.vqvae, trainee.encoder)
+    before = [{k: v.clone() for k, v in each.state_dict().items()} for each in frozen]
+    null = trainee.network.null_text.embeddings.detach().clone()
+    trained = loop.fit("raster", trainee, trainee.run)
+    for module, weights in zip(frozen, before, strict=True):
+        assert not any(weight.requires_grad for weight in module.parameters())
+        assert all(torch.equal(v, weights[k]) for k, v in module.state_dict().items())
+    assert not torch.equal(trained.null_text.embeddings, null)
+
+
+def test_muon_gets_attention_and_feed_forward_and_nothing_else(base):
+    trainee = raster.RasterTrainee(run_of(base))
+    names = {id(weight): name for name, weight in trainee.network.named_parameters()}
+    chosen = [names[id(weight)] for weight in trainee.matrices]
+    assert len(chosen) == len(set(chosen)) == 4 + 2
+    assert all(name.startswith("transformer.blocks.0.") for name in chosen)
+    assert all(name.endswith(".weight") and "norm" not in name for name in chosen)
+
+
+class TwoPictures(Scenes):
+    """Half of the pictures are black, half are white, and the caption says which."""
+
+    def batch(self, count, *, generator):
+        white = torch.rand(count, generator=generator) < 0.5
+        images = white.float()[:, None, None, None].expand(-1, 3, 16, 16)
+        return Batch(images, ["a blue square" if one else "a red circle" for one in white])
+
+
+def test_it_learns_what_the_caption_says(base):
+    """Two rows: log 2 nats a row without the caption, nothing with it; at first 64 log 11."""
+    recipe = replace(RECIPE, steps=120, batch_size=16)
+    source = TwoPictures(16, "any")
+    trained = raster.train_raster(run_of(base, recipe, source))
+    batch = source.batch(32, generator=torch.Generator().manual_seed(1))
+    x = files.load_vqvae(base).encode(2 * batch.images - 1)
+    assert len(x.unique(dim=0)) == 2
+    text = files.load_text_encoder(base)(batch.captions)
+    with torch.no_grad():
+        laws = [conditionals(trained.transformer, y) for y in (text, trained.null_text(1))]
+        said, unsaid = (-rows.log_likelihood(law, x).mean().item() for law in laws)
+    assert said < 0.35
+    assert math.log(2) - 0.1 < unsaid < 5
+
+
+def test_a_training_that_was_stopped_goes_on_bit_for_bit(base, tmp_path, monkeypatch):
+    recipe = replace(RECIPE, steps=6, save_every=2)
+    whole, stopped = copied(base, tmp_path / "whole"), copied(base, tmp_path / "stopped")
+    torch.manual_seed(0)
+    expected = raster.train_raster(run_of(whole, recipe))
+
+    class Stop(Exception):
+        pass
+
+    def stop(self, step):
+        if step == 4:
+            raise Stop
+
+    with monkeypatch.context() as patch:
+        patch.setattr(raster.RasterTrainee, "after_step", stop)
+        torch.manual_seed(0)
+        with pytest.raises(Stop):
+            raster.train_raster(run_of(stopped, recipe))
+    assert (stopped / ".training" / "raster" / "4").is_dir()
+    torch.manual_seed(1)  # other fresh weights, which the state replaces
+    assert same(raster.train_raster(run_of(stopped, recipe)), expected)
+    with pytest.raises(ValueError, match="seed 1 is not allowed: seed 0"):
+        raster.train_raster(run_of(stopped, replace(recipe, seed=1)))
+
+
+def test_half_precision_keeps_float32_weights(base):
+    trained = raster.train_raster(run_of(base, mixed_precision="bf16"))
+    assert {weight.dtype for weight in trained.parameters()} == {torch.float32}
+    assert all(weight.isfinite().all() for weight in trained.parameters())
+
+
+def test_it_begins_with_no_other_network(base, tmp_path):
+    with pytest.raises(ValueError, match="start_from is 'elsewhere'; allowed: None"):
+        raster.train_raster(run_of(base, start_from="elsewhere"))
+    with pytest.raises(files.CheckpointError, match="vqvae"):
+        raster.train_raster(run_of(tmp_path))

@@ -1,0 +1,208 @@
+r"""The law of each token by attention to the nearest tokens before it: the Image Transformer.
+
+    config = ImageTransformerConfig(8, 1, 17, 64, 3, num_heads=4, block_length=8, memory_length=16)
+    log_normalise(ImageTransformer(config)(x))  # log p(x_i | x_1..x_{i-1}), (b, 64, 17)
+
+Attention of n places to n places costs O(n²). Here the row is cut into **query blocks** of B =
+`block_length` places. All places of a block look at the same **memory block**: the block itself
+(no further than their own place) and the M = `memory_length` places before it. This is the
+paper's 1-D local attention. Its 2-D blocks are rectangles of pixels, and the picture is made
+rectangle by rectangle. That is another order than the reading order of this room, so they are
+left out.
+
+The input is shifted by one place: place i starts from token i - 1.
+
+**Which tokens does a place see?** Count places and tokens from 0. In one layer place i looks at
+the places $B \lfloor i/B \rfloor - M$ to i. Each of them has looked back too, so after L layers
+place i sees the tokens j with
+
+$$ a_L(i) - 1 \le j \le i - 1, \qquad
+   a_L(i) = B \left( \left\lfloor \frac{i}{B} \right\rfloor
+            - (L - 1) \left\lceil \frac{M}{B} \right\rceil \right) - M $$
+
+So every layer adds $\lceil M/B \rceil$ blocks. With M = 0 it adds none.
+
+Source: Parmar et al. 2018, "Image Transformer". There the norm comes after each sum and dropout
+is used; here it is the block of `transformer/layers.py`: the norm first, and no dropout.
+Tests: tests/test_image_transformer.py.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from vqlearn.transformer.denoiser import check_range, initialise
+from vqlearn.transformer.layers import FeedForward
+
+SMALLEST = {"num_codes": 2, "memory_length": 0}
+
+
+@dataclass(frozen=True)
+class ImageTransformerConfig:
+    """How large are the pictures, how large is the network, and how far does a layer look?
+
+    - `side`: pictures have side x side pixels.
+    - `channels`: c, the tokens of one pixel: 1 for grey, 3 for red, green and blue.
+    - `num_codes`: K, the levels of one token.
+    - `width`, `num_layers`, `num_heads`: the size; every head is `width / num_heads` wide.
+    - `block_length`: B, the places of a query block; the n places must be a whole number of blocks.
+    - `memory_length`: M, the places before the block that it looks at too; may be 0.
+
+    Raises `ValueError` for other sizes. Test: `test_config_is_validated`.
+    """
+
+    side: int
+    channels: int
+    num_codes: int
+    width: int
+    num_layers: int
+    num_heads: int
+    block_length: int
+    memory_length: int
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            smallest = SMALLEST.get(name, 1)
+            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
+        if self.width % self.num_heads:
+            allowed = f"a multiple of num_heads, {self.num_heads}"
+            raise ValueError(f"width is {self.width}; it must be {allowed}")
+        if self.num_positions % self.block_length:
+            allowed = f"a divisor of the {self.num_positions} tokens of a row"
+            raise ValueError(f"block_length is {self.block_length}; it must be {allowed}")
+
+    @property
+    def num_positions(self) -> int:
+        """n = side * side * channels, the tokens of one row."""
+        return self.side**2 * self.channels
+
+
+def local_mask(
+    num_positions: int, block_length: int, memory_length: int
+) -> Bool[Tensor, "blocks query memory"]:
+    """Which places of its memory block may each place of a query block look at?
+
+    Block k is the places kB to kB + B - 1; its memory block begins at kB - M. True: the place is
+    in the picture, and it is not after the one that looks. n (B + M) entries, not n².
+    """
+    start = rearrange(torch.arange(0, num_positions, block_length), "k -> k 1 1")
+    query = start + rearrange(torch.arange(block_length), "q -> q 1")
+    memory = start - memory_length + torch.arange(block_length + memory_length)
+    return (memory >= 0) & (memory <= query)
+
+
+class LocalAttention(nn.Module):
+    r"""What does each place learn from its memory block?
+
+    $$ \mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_\text{head}}}\right) V $$
+
+    once per head and query block, over the places that `local_mask` allows; the heads are then
+    mixed by a linear map. Cost: O(n (B + M) d + n d²), where full attention costs O(n² d + n d²).
+    Test: `test_local_attention_is_full_attention_with_a_mask`.
+    """
+
+    def __init__(self, config: ImageTransformerConfig):
+        super().__init__()
+        d, self.num_heads = config.width, config.num_heads
+        self.block_length, self.memory_length = config.block_length, config.memory_length
+        self.query, self.key, self.value, self.output = (nn.Linear(d, d) for _ in range(4))
+        mask = local_mask(config.num_positions, config.block_length, config.memory_length)
+        self.register_buffer("mask", rearrange(mask, "k q m -> k 1 q m"), persistent=False)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        query = rearrange(self.query(x), "b (k q) d -> b k q d", q=self.block_length)
+        key, value = self._memory_blocks(self.key(x)), self._memory_blocks(self.value(x))
+        heads = [
+            rearrange(each, "b k m (heads d_head) -> b k heads m d_head", heads=self.num_heads)
+            for each in (query, key, value)
+        ]
+        mixed = F.scaled_dot_product_attention(*heads, attn_mask=self.mask)
+        return self.output(rearrange(mixed, "b k heads q d_head -> b (k q) (heads d_head)"))
+
+    def _memory_blocks(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b blocks memory d"]:
+        """The B + M places that end with each block; 0, and masked, before the first place."""
+        padded = F.pad(x, (0, 0, self.memory_length, 0))  # (b, M + n, d)
+        blocks = padded.unfold(1, self.memory_length + self.block_length, self.block_length)
+        return rearrange(blocks, "b k d m -> b k m d")
+
+
+class LocalBlock(nn.Module):
+    """One round of looking at the tokens before, and thinking: (b, n, d) in and out.
+
+    x = x + local_attention(norm(x))
+    x = x + feed_forward(norm(x))
+    """
+
+    def __init__(self, config: ImageTransformerConfig):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.width)
+        self.attention = LocalAttention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.width)
+        self.feed_forward = FeedForward(config.width)
+
+    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+        x = x + self.attention(self.attention_norm(x))
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class ImageTransformer(nn.Module):
+    r"""Which token comes next, judged by the tokens shortly before it?
+
+    $$ h_i = \text{value}[\text{colour}_{i-1},\, x_{i-1}] + \text{row}[r_i] + \text{column}[c_i]
+             + \text{colour}[k_i], \qquad
+       \text{scores} = W\,\mathrm{LayerNorm}(\text{blocks}(h)) + a $$
+
+    Place i stands in row $r_i$ and column $c_i$ and has the colour $k_i$; the token before place 0
+    counts as 0. As in the paper, each colour has K vectors of its own. The scores are
+    unnormalised. Fresh weights are those of `Denoiser`.
+
+    Cost: O(n (B + M) d + n d²) for each layer; a row is drawn with n such calls
+    (`raster.reread`). Test: `test_each_place_sees_exactly_the_claimed_tokens`.
+    """
+
+    def __init__(self, config: ImageTransformerConfig):
+        super().__init__()
+        self.config = config
+        d, c = config.width, config.channels
+        self.value_embedding = nn.Embedding(c * config.num_codes, d)
+        self.row_embedding = nn.Embedding(config.side, d)
+        self.column_embedding = nn.Embedding(config.side, d)
+        self.colour_embedding = nn.Embedding(c, d)
+        self.blocks = nn.Sequential(*(LocalBlock(config) for _ in range(config.num_layers)))
+        self.output_norm = nn.LayerNorm(d)
+        self.to_logits = nn.Linear(d, config.num_codes)
+        self.apply(initialise)
+
+    def embed(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        """The vector of each token: that of its value, from the K vectors of its colour.
+
+        Raises `ValueError` for rows of a wrong length, and on the CPU for tokens outside
+        0..K - 1; elsewhere that check would wait for the device. Test: `test_wrong_rows_raise`.
+        """
+        n, c, k = self.config.num_positions, self.config.channels, self.config.num_codes
+        if x.shape[1] != n:
+            raise ValueError(f"x has {x.shape[1]} positions; allowed: {n}")
+        if len(x) > 0 and x.device.type == "cpu":
+            check_range("tokens", x, 0, k - 1)
+        colour = torch.arange(n, device=x.device) % c
+        return self.value_embedding(colour * k + x)  # (b, n) -> (b, n, d)
+
+    def from_embedding(self, h: Float[Tensor, "b n d"]) -> Float[Tensor, "b n k"]:
+        """Scores of the K codes at every place; place i does not depend on h[:, i:]."""
+        before = F.pad(h, (0, 0, 1, -1))  # place i gets token i - 1, place 0 gets 0
+        x = before + self._positions()  # (b, n, d) + (n, d)
+        return self.to_logits(self.output_norm(self.blocks(x)))  # (b, n, d) -> (b, n, K)
+
+    def forward(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n k"]:
+        return self.from_embedding(self.embed(x))
+
+    def _positions(self) -> Float[Tensor, "n d"]:
+        """The vectors of row, column and colour of each place, added up."""
+        rows = rearrange(self.row_embedding.weight, "r d -> r 1 1 d")
+        columns = rearrange(self.column_embedding.weight, "c d -> c 1 d")
+        return rearrange(rows + columns + self.colour_embedding.weight, "r c k d -> (r c k) d")

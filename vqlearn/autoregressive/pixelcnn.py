@@ -1,0 +1,264 @@
+r"""The law of each pixel by convolutions that see only what was read before: two PixelCNNs.
+
+    network = GatedPixelCNN(PixelCNNConfig(8, 1, 17, width=32, num_layers=5, kernel_size=3))
+    log_normalise(network(x))  # log p(x_i | x_1..x_{i-1}) for all 64 places, (b, 64, 17)
+
+A row x becomes a picture again, `b (h w c) -> b c h w`, and its convolutions have a **mask**: the
+weights that would look at a later pixel are 0. Inside a pixel the order is red, green, blue. So
+every feature belongs to one colour: feature j to colour j mod c, as with the tokens of a row. At
+the centre of the kernel, colour c sees the colours before it; mask A stops there, and mask B adds
+colour c itself. The first layer has mask A, since its input is the answer; all later ones have
+mask B. The vertical stack of `GatedPixelCNN` looks at rows above only, so colours need no mask.
+
+**Which tokens does a place see?** With r = (kernel_size - 1)/2 and L = num_layers, the pixel that
+stands $\Delta y$ rows above and $\Delta x$ columns to the right (left: $\Delta x < 0$) is seen, in
+all its colours, when
+
+$$ \Delta y = 0:\; -Lr \le \Delta x \le -1, \qquad
+   1 \le \Delta y \le Lr:\; -Lr \le \Delta x \le \begin{cases}
+     r \min(\Delta y, L) & \text{PixelCNN} \\ Lr & \text{GatedPixelCNN} \end{cases} $$
+
+and in the place's own pixel the colours before it. So PixelCNN never sees a pixel of the
+rows above with $\Delta x > r \Delta y$, with any number of layers: this is its **blind spot**.
+
+Sources: van den Oord et al. 2016a, "Pixel Recurrent Neural Networks"; van den Oord et al. 2016b,
+"Conditional Image Generation with PixelCNN Decoders". Tests: tests/test_pixelcnn.py.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from vqlearn.transformer.denoiser import check_range
+
+
+@dataclass(frozen=True)
+class PixelCNNConfig:
+    """How large are the pictures, and how large is the network?
+
+    - `side`: pictures have side x side pixels.
+    - `channels`: c, the tokens of one pixel: 1 for grey, 3 for red, green and blue.
+    - `num_codes`: K, the levels of one token.
+    - `width`: the features inside a layer, shared evenly by the colours: a multiple of c.
+    - `num_layers`: L, how many layers look at other pixels, the first one included.
+    - `kernel_size`: the pixels along one side of a kernel; odd, at least 3.
+
+    Raises `ValueError` for other sizes. Test: `test_config_is_validated`.
+    """
+
+    side: int
+    channels: int
+    num_codes: int
+    width: int
+    num_layers: int
+    kernel_size: int
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            smallest = {"num_codes": 2, "kernel_size": 3}.get(name, 1)
+            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
+        if self.kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size is {self.kernel_size}; it must be odd: 3, 5, 7, …")
+        if self.width % self.channels:
+            allowed = f"a multiple of channels, {self.channels}"
+            raise ValueError(f"width is {self.width}; it must be {allowed}")
+
+    @property
+    def num_positions(self) -> int:
+        """n = side * side * channels, the tokens of one row."""
+        return self.side**2 * self.channels
+
+
+def raster_mask(
+    shape: tuple[int, int, int, int], channels: int, *, see_own: bool
+) -> Bool[Tensor, "out in kh kw"]:
+    """Which weights of a convolution look at tokens that were read before? Mask A, or mask B.
+
+    True: the pixels before the centre in reading order; and at the centre the colours before the
+    output's own, with `see_own` (mask B) that colour too.
+    """
+    out, inputs, height, width = shape
+    colour_out = rearrange(torch.arange(out) % channels, "o -> o 1 1 1")
+    colour_in = rearrange(torch.arange(inputs) % channels, "i -> 1 i 1 1")
+    place = rearrange(torch.arange(height * width), "(h w) -> 1 1 h w", h=height)
+    centre = height * width // 2
+    known = colour_in <= colour_out if see_own else colour_in < colour_out
+    return (place < centre) | ((place == centre) & known)  # (out, in, kh, kw)
+
+
+def rows_mask(shape: tuple[int, int, int, int], *, see_own: bool) -> Bool[Tensor, "out in kh kw"]:
+    """Which weights of the vertical stack look at rows above? With `see_own`, at their row too.
+
+    All colours of a row above were read before, so colours need no mask here.
+    """
+    row = rearrange(torch.arange(shape[2]), "h -> 1 1 h 1")
+    centre = shape[2] // 2
+    return (row <= centre if see_own else row < centre).expand(shape).clone()
+
+
+class MaskedConv(nn.Conv2d):
+    """A convolution whose weights count only where `mask` is True; the picture keeps its size.
+
+    Outside the picture all features are 0. Masked weights cost as much as the others.
+    """
+
+    def __init__(self, mask: Bool[Tensor, "out in kh kw"]):
+        out, inputs, height, width = mask.shape
+        super().__init__(inputs, out, (height, width), padding=(height // 2, width // 2))
+        self.register_buffer("mask", mask, persistent=False)
+
+    def forward(self, x: Float[Tensor, "b in h w"]) -> Float[Tensor, "b out h w"]:
+        return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
+
+
+def pointwise(out: int, inputs: int, channels: int) -> MaskedConv:
+    """A 1 x 1 convolution with mask B: each colour mixes its features and those of earlier ones."""
+    return MaskedConv(raster_mask((out, inputs, 1, 1), channels, see_own=True))
+
+
+@runtime_checkable
+class PictureSize(Protocol):
+    """What every network of pixels knows of its pictures: see `PixelCNNConfig`."""
+
+    side: int
+    channels: int
+    num_codes: int
+
+    @property
+    def num_positions(self) -> int:
+        """n, the tokens of one row."""
+
+
+class PixelNetwork(nn.Module):
+    """What PixelCNNs and PixelRNN share: from a row to numbers, and from features to scores.
+
+    A subclass makes `stream` features of each pixel. The K scores of a token are unnormalised.
+    """
+
+    def __init__(self, config: PictureSize, stream: int):
+        super().__init__()
+        self.config = config
+        c = config.channels
+        mix, score = pointwise(stream, stream, c), pointwise(config.num_codes * c, stream, c)
+        self.head = nn.Sequential(nn.ReLU(), mix, nn.ReLU(), score)
+
+    def features(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
+        """Features of colour c of a pixel: they may depend only on tokens before that one."""
+        raise NotImplementedError
+
+    def embed(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n 1"]:
+        r"""The level of each token on a scale from -1 to 1: $2x/(K - 1) - 1$.
+
+        Raises `ValueError` for rows of a wrong length, and on the CPU for tokens outside
+        0..K - 1; elsewhere that check would wait for the device. Test: `test_wrong_rows_raise`.
+        """
+        top, n = self.config.num_codes - 1, self.config.num_positions
+        if x.shape[1] != n:
+            raise ValueError(f"x has {x.shape[1]} positions; allowed: {n}")
+        if len(x) > 0 and x.device.type == "cpu":
+            check_range("tokens", x, 0, top)
+        return (2 * x.to(self.head[-1].weight.dtype) / top - 1)[..., None]  # (b, n) -> (b, n, 1)
+
+    def from_embedding(self, h: Float[Tensor, "b n 1"]) -> Float[Tensor, "b n k"]:
+        """Scores of the K codes at every place; place i does not depend on h[:, i:]."""
+        side, c = self.config.side, self.config.channels
+        picture = rearrange(h, "b (h w c) 1 -> b c h w", h=side, c=c)
+        scores = self.head(self.features(picture))  # (b, c, h, w) -> (b, K·c, h, w)
+        return rearrange(scores, "b (k c) h w -> b (h w c) k", c=c)
+
+    def forward(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n k"]:
+        return self.from_embedding(self.embed(x))
+
+
+class ResidualBlock(nn.Module):
+    """One more look at the pixels around: 2·width features in and out, a correction is added."""
+
+    def __init__(self, config: PixelCNNConfig):
+        super().__init__()
+        d, c, size = config.width, config.channels, config.kernel_size
+        look = MaskedConv(raster_mask((d, d, size, size), c, see_own=True))
+        narrow, widen = pointwise(d, 2 * d, c), pointwise(2 * d, d, c)
+        self.correction = nn.Sequential(nn.ReLU(), narrow, nn.ReLU(), look, nn.ReLU(), widen)
+
+    def forward(self, x: Float[Tensor, "b stream h w"]) -> Float[Tensor, "b stream h w"]:
+        return x + self.correction(x)
+
+
+class PixelCNN(PixelNetwork):
+    """The law of each pixel by square kernels that are masked, with a blind spot.
+
+    The first layer has mask A; num_layers - 1 residual blocks with mask B follow. The paper has a
+    first kernel of 7 x 7 and later ones of 3 x 3; here all have the same size.
+
+    Source: van den Oord et al. 2016a. Cost for each pixel: O(L width² kernel_size² + width c K).
+    Test: `test_each_place_sees_exactly_the_claimed_window`.
+    """
+
+    def __init__(self, config: PixelCNNConfig):
+        super().__init__(config, stream=2 * config.width)
+        d, c, size = config.width, config.channels, config.kernel_size
+        self.first = MaskedConv(raster_mask((2 * d, c, size, size), c, see_own=False))
+        self.blocks = nn.Sequential(*(ResidualBlock(config) for _ in range(config.num_layers - 1)))
+
+    def features(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
+        return self.blocks(self.first(picture))  # (b, c, h, w) -> (b, 2·width, h, w)
+
+
+def gate(x: Float[Tensor, "b two_d h w"]) -> Float[Tensor, "b d h w"]:
+    r"""What to say, and how loud? $\tanh(x_1)\,\sigma(x_2)$ of the two halves of the features."""
+    content, opening = x.chunk(2, dim=1)
+    return content.tanh() * opening.sigmoid()
+
+
+class GatedLayer(nn.Module):
+    r"""One look upwards and one look to the left.
+
+    $$ u = V * v, \quad v' = \gamma(u), \qquad h' = h + P\,\gamma(H * h + U u) $$
+
+    with $\gamma$ = `gate`. The vertical features v know the rows above and nothing else. The
+    horizontal ones h know the pixels to the left, and through u the rows above. In the first layer
+    v and h are the picture: V must not see its own row, H has mask A, and h is not added.
+    """
+
+    def __init__(self, config: PixelCNNConfig, *, first: bool):
+        super().__init__()
+        d, c, size = config.width, config.channels, config.kernel_size
+        self.first, inputs = first, c if first else d
+        self.vertical = MaskedConv(rows_mask((2 * d, inputs, size, size), see_own=not first))
+        self.horizontal = MaskedConv(raster_mask((2 * d, inputs, 1, size), c, see_own=not first))
+        self.from_above = nn.Conv2d(2 * d, 2 * d, 1)
+        self.project = pointwise(d, d, c)
+
+    def forward(
+        self, v: Float[Tensor, "b d h w"], h: Float[Tensor, "b d h w"]
+    ) -> tuple[Float[Tensor, "b d2 h w"], Float[Tensor, "b d2 h w"]]:
+        above = self.vertical(v)  # (b, d, h, w) -> (b, 2·width, h, w)
+        new = self.project(gate(self.horizontal(h) + self.from_above(above)))
+        return gate(above), new if self.first else h + new
+
+
+class GatedPixelCNN(PixelNetwork):
+    """The law of each pixel by a stack that reads rows and one that reads to the left.
+
+    `num_layers` gated layers. With L r >= side - 1 each place sees every place before it: there is
+    no blind spot. The paper's network can also read a label of the picture; this one does not.
+
+    Source: van den Oord et al. 2016b. Cost and test: those of `PixelCNN`.
+    """
+
+    def __init__(self, config: PixelCNNConfig):
+        super().__init__(config, stream=config.width)
+        first = [True] + [False] * (config.num_layers - 1)
+        self.layers = nn.ModuleList(GatedLayer(config, first=each) for each in first)
+
+    def features(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
+        v = h = picture
+        for layer in self.layers:
+            v, h = layer(v, h)  # (b, c or width, h, w) -> twice (b, width, h, w)
+        return h

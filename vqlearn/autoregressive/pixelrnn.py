@@ -1,0 +1,172 @@
+r"""The law of each pixel by an LSTM that walks over the picture along its diagonals: PixelRNN.
+
+    network = PixelRNN(PixelRNNConfig(8, 1, 17, width=32, num_layers=2))
+    log_normalise(network(x))  # log p(x_i | x_1..x_{i-1}) for all 64 places, (b, 64, 17)
+
+The paper has two LSTM layers to choose from. Its Row LSTM sees a triangle above each pixel and
+misses what lies beside the triangle. Its **Diagonal BiLSTM** can see every pixel that was read
+before, so it is the one of this file. One direction walks from the top left. Its state at a pixel
+is made of the states of the pixels to the left and above: it knows the rectangle up to the top
+left corner. All pixels of a diagonal are computed together. The other direction is the mirror
+image and walks from the top right. It knows pixels of its own row that are not yet read, so its
+states move down by one row.
+
+**Which tokens does a place see?** All before it, after one layer. One gap must be closed for
+this. The features of a pixel do not know the pixel itself, and so the states from the right never
+know the last pixel of the row above. The first map therefore reads one pixel more: the one that
+comes before in reading order. This map is an addition to the paper. Without it, and with any
+number of layers, the last colour of that last pixel is seen in two columns of the next row only,
+the last two, where the first kernel reaches it.
+
+Colours are as in `pixelcnn.py`: feature j belongs to colour j mod c. Only maps inside one pixel
+need masks, since earlier pixels are known in all colours: first mask A, then mask B.
+
+Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks". There the first kernel is
+7 x 7; here it is 3 x 3, as our pictures are small. Tests: tests/test_pixelrnn.py.
+"""
+
+from dataclasses import asdict, dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vqlearn.autoregressive.pixelcnn import MaskedConv, PixelNetwork, pointwise, raster_mask
+
+FIRST_KERNEL = 3
+
+
+@dataclass(frozen=True)
+class PixelRNNConfig:
+    """How large are the pictures, and how large is the network?
+
+    - `side`: pictures have side x side pixels.
+    - `channels`: c, the tokens of one pixel: 1 for grey, 3 for red, green and blue.
+    - `num_codes`: K, the levels of one token.
+    - `width`: d, the numbers in the state of a pixel, shared evenly by the colours: a multiple
+      of c. Between the layers a pixel has 2d features.
+    - `num_layers`: L, how many Diagonal BiLSTM layers there are.
+
+    Raises `ValueError` for other sizes. Test: `test_config_is_validated`.
+    """
+
+    side: int
+    channels: int
+    num_codes: int
+    width: int
+    num_layers: int
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            smallest = 2 if name == "num_codes" else 1
+            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
+        if self.width % self.channels:
+            allowed = f"a multiple of channels, {self.channels}"
+            raise ValueError(f"width is {self.width}; it must be {allowed}")
+
+    @property
+    def num_positions(self) -> int:
+        """n = side * side * channels, the tokens of one row."""
+        return self.side**2 * self.channels
+
+
+def skew(x: Float[Tensor, "b d side side"]) -> Float[Tensor, "b d side steps"]:
+    """Shift row r to the right by r places, so that diagonals become columns; 0 elsewhere.
+
+    Pixel (r, c) moves to column r + c; there are 2·side - 1 columns. With side = 2:
+
+        1 2  ->  1 2 0
+        3 4      0 3 4
+
+    In reading order, rows that are 2·side long are cut into rows that are shorter by one.
+    """
+    side = x.shape[-1]
+    padded = F.pad(x, (0, side))  # (b, d, side, 2·side)
+    long = rearrange(padded, "b d h w -> b d (h w)")[..., :-side]
+    return rearrange(long, "b d (h steps) -> b d h steps", h=side)
+
+
+def unskew(x: Float[Tensor, "b d side steps"]) -> Float[Tensor, "b d side side"]:
+    """Shift row r back to the left: `unskew(skew(x))` is x."""
+    side = x.shape[2]
+    long = F.pad(rearrange(x, "b d h steps -> b d (h steps)"), (0, side))
+    return rearrange(long, "b d (h w) -> b d h w", h=side)[..., :side]
+
+
+class DiagonalLSTM(nn.Module):
+    r"""What is worth knowing of the rectangle that ends at each pixel, from the top left?
+
+    $$ (o, f, i, g) = W x_{r,c} + a + U_0\, h_{r-1,c} + U_1\, h_{r,c-1} $$
+    $$ m_{r,c} = \sigma(f)\, m_{r,c-1} + \sigma(i) \tanh(g), \qquad
+       h_{r,c} = \sigma(o) \tanh(m_{r,c}) $$
+
+    x are the 2d features of a pixel, h (what is said) and m (the memory) have d numbers each; both
+    count as 0 outside the picture. W has mask B. $U_0, U_1$ are one kernel of 2 x 1 on skewed
+    columns. Left of the picture `skew` puts 0 in place of W x + a, so h and m stay 0. Right of it
+    they do not, but no pixel of the picture reads them.
+
+    Cost: 2·side - 1 steps, one after the other; O(side² d²) in all.
+    Test: `test_a_diagonal_lstm_is_its_formula_pixel_by_pixel`.
+    """
+
+    def __init__(self, config: PixelRNNConfig):
+        super().__init__()
+        d = config.width
+        self.from_input = pointwise(4 * d, 2 * d, config.channels)
+        self.from_states = nn.Conv1d(d, 4 * d, 2, bias=False)
+
+    def forward(self, x: Float[Tensor, "b two_d side side"]) -> Float[Tensor, "b d side side"]:
+        d, side, columns = self.from_states.in_channels, x.shape[-1], []
+        said = memory = x.new_zeros(len(x), d, side)
+        for new in skew(self.from_input(x)).unbind(dim=-1):  # 2·side - 1 columns (b, 4d, side)
+            gates = new + self.from_states(F.pad(said, (1, 0)))  # a row of 0 above the picture
+            out, forget, enter, content = rearrange(gates, "b (four d) h -> four b d h", four=4)
+            memory = forget.sigmoid() * memory + enter.sigmoid() * content.tanh()
+            said = out.sigmoid() * memory.tanh()
+            columns.append(said)
+        return unskew(torch.stack(columns, dim=-1))
+
+
+class DiagonalBiLSTM(nn.Module):
+    """One layer: both directions, and a correction that is added; 2d features in and out.
+
+    The states from the right know their own row, so they move down by one row: row r gets those
+    of row r - 1, and the first row 0. Cost: that of two `DiagonalLSTM`.
+    """
+
+    def __init__(self, config: PixelRNNConfig):
+        super().__init__()
+        self.from_left = DiagonalLSTM(config)
+        self.from_right = DiagonalLSTM(config)
+        self.widen = pointwise(2 * config.width, config.width, config.channels)
+
+    def forward(self, x: Float[Tensor, "b two_d side side"]) -> Float[Tensor, "b two_d side side"]:
+        left = self.from_left(x)  # (b, d, side, side)
+        right = self.from_right(x.flip(dims=[-1])).flip(dims=[-1])
+        above = F.pad(right, (0, 0, 1, -1))
+        return x + self.widen(left + above)
+
+
+class PixelRNN(PixelNetwork):
+    """The law of each pixel by diagonal walks from both sides; it sees every token before.
+
+    Cost: 2 L (2·side - 1) steps, one after the other, and O(side² (L d² + d c K)) in all. A row is
+    drawn with one such pass for each of its n tokens (`raster.reread`).
+    Test: `test_each_place_sees_every_place_before`.
+    """
+
+    def __init__(self, config: PixelRNNConfig):
+        super().__init__(config, stream=2 * config.width)
+        stream, c = 2 * config.width, config.channels
+        shape = (stream, c, FIRST_KERNEL, FIRST_KERNEL)
+        self.first = MaskedConv(raster_mask(shape, c, see_own=False))
+        self.pixel_before = nn.Conv2d(c, stream, 1, bias=False)
+        self.layers = nn.Sequential(*(DiagonalBiLSTM(config) for _ in range(config.num_layers)))
+
+    def features(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
+        row = rearrange(picture, "b c h w -> b c (h w)")
+        before = rearrange(F.pad(row, (1, -1)), "b c (h w) -> b c h w", h=self.config.side)
+        return self.layers(self.first(picture) + self.pixel_before(before))

@@ -1,0 +1,168 @@
+r"""From vectors to tokens by chance: a quantizer that learns through a softened draw.
+
+`VectorQuantizer` takes the nearest code and hands the gradient past it. Here the encoder names a
+law over the K codes, a token is drawn from it, and the draw is made soft, so that the gradient
+goes through. It is the quantizer of DALL-E's picture tokens (Ramesh et al. 2021, "Zero-Shot
+Text-to-Image Generation"). Tests: tests/test_gumbel.py.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vqlearn.tokens.quantizer import perplexity
+
+
+class GumbelQuantized(NamedTuple):
+    """What comes out when vectors are replaced by drawn codes, or by mixtures of codes.
+
+    `vectors` go to the decoder. `indices` are the tokens: drawn in training, the likeliest in
+    evaluation. `weights` say how much of each code is in `vectors`: they sum to 1. `kl` is in
+    nats for each token. `perplexity` counts the codes in use, as for `Quantized`.
+
+    There is no commitment loss and no codebook loss, since nothing has to be pulled together:
+    gradients reach the encoder and the codes from the decoder. `kl` is what is added instead.
+    """
+
+    vectors: Float[Tensor, "*batch d"]
+    indices: Int[Tensor, "*batch"]
+    weights: Float[Tensor, "*batch k"]
+    kl: Float[Tensor, ""]
+    perplexity: Float[Tensor, ""]
+
+
+class GumbelQuantizer(nn.Module):
+    r"""Which of K learned vectors does the encoder choose, if it may hesitate?
+
+    $$q(k \mid z) = \mathrm{softmax}(W z + a)_k$$
+
+    W has one row for each code: over a grid of vectors this is a 1x1 convolution. The scores say
+    nothing about distances: z and the codes need not be near each other.
+
+    Raises `ValueError` when a size is not positive.
+    """
+
+    def __init__(self, num_codes: int, code_dim: int):
+        super().__init__()
+        if min(num_codes, code_dim) < 1:
+            raise ValueError(f"num_codes={num_codes} and code_dim={code_dim} must both be positive")
+        self.to_logits = nn.Linear(code_dim, num_codes)
+        self.codebook = nn.Embedding(num_codes, code_dim)
+
+    def log_probabilities(self, vectors: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch k"]:
+        r"""$\log q(k \mid z)$ of every code, normalised; float32 or better.
+
+        Also under mixed precision, so that it does not change the tokens.
+
+        Raises `ValueError` when the vectors are not as wide as the codes.
+        """
+        code_dim = self.codebook.embedding_dim
+        if vectors.shape[-1] != code_dim:
+            raise ValueError(f"vectors have width {vectors.shape[-1]}, codes {code_dim}")
+        with torch.autocast(vectors.device.type, enabled=False):
+            logits = self.to_logits(vectors.to(self.to_logits.weight))
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        return logits.to(dtype).log_softmax(dim=-1)
+
+    def likeliest(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
+        """Which token stands for each vector, without chance? The one that is most likely drawn.
+
+        Test: `test_evaluation_takes_the_likeliest_code_without_chance`.
+        """
+        return self.log_probabilities(vectors).argmax(dim=-1)
+
+    def lookup(self, indices: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d"]:
+        """Which vector does each token stand for?
+
+        Raises `ValueError` for a token that is not in the codebook, such as MASK (index K).
+        Test: `test_lookup_gives_the_rows_of_the_codebook_and_refuses_other_tokens`.
+        """
+        num_codes = self.codebook.num_embeddings
+        outside = indices[(indices < 0) | (indices >= num_codes)]
+        if outside.numel():
+            raise ValueError(f"token {int(outside[0])} has no code: allowed 0 to {num_codes - 1}")
+        return self.codebook(indices)
+
+    def forward(
+        self,
+        vectors: Float[Tensor, "*batch d"],
+        *,
+        temperature: float = 1.0,
+        hard: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> GumbelQuantized:
+        r"""What does the decoder see, and what does the choice of tokens cost?
+
+        In training with temperature $\tau$, with $g_k$ drawn by `gumbel_noise`:
+
+        $$y = \mathrm{softmax}\bigl((\log q(\cdot \mid z) + g) / \tau\bigr), \qquad
+          \text{vectors} = \sum_k y_k e_k$$
+
+        (Jang et al. 2017, "Categorical Reparameterization with Gumbel-Softmax"; Maddison et al.
+        2017, "The Concrete Distribution"). The largest entry of y stands at an exact draw from
+        q(. | z), whatever $\tau$ is; those are `indices`. A low $\tau$ brings y near to one
+        code, but its gradients are large and rare; so one starts near 1 and goes down slowly,
+        in DALL-E to 1/16. With `hard` the decoder sees exactly one code; the gradient to the
+        encoder is taken at y all the same ("straight-through": right value, borrowed gradient).
+
+        In evaluation (`module.eval()`) the code is the likeliest one: no chance, no mixture, and
+        temperature, `hard` and generator do nothing.
+
+        `kl` is `kl_to_uniform`, the mean over all tokens. With N tokens for a picture,
+        $N \cdot \mathrm{kl} - \log p(\text{picture} \mid \text{tokens})$ is a bound on
+        $-\log p(\text{picture})$ when tokens are uniform before anything is known and the second
+        term is a mean over drawn tokens. With soft y it is not quite one. DALL-E multiplies the
+        first term by up to 6.6.
+
+        Cost: one number per vector and code, several times over. Raises `ValueError` for a
+        temperature that is not a finite number above 0.
+        Tests: `test_near_temperature_0_codes_are_drawn_from_the_softmax_law`,
+        `test_gradients_of_soft_draws`, `test_hard_draws_borrow_the_gradient_of_soft_ones`.
+        """
+        if not 0 < temperature < math.inf:
+            raise ValueError(f"temperature is {temperature}; allowed: finite numbers above 0")
+        log_q = self.log_probabilities(vectors)
+        scores = log_q + gumbel_noise(log_q, generator=generator) if self.training else log_q
+        indices = scores.argmax(dim=-1)
+        weights = F.one_hot(indices, log_q.shape[-1]).to(log_q)
+        if self.training:
+            soft = (scores / temperature).softmax(dim=-1)
+            weights = weights + (soft - soft.detach()) if hard else soft
+        return GumbelQuantized(
+            vectors=weights.to(self.codebook.weight) @ self.codebook.weight,
+            indices=indices,
+            weights=weights,
+            kl=kl_to_uniform(log_q).mean(),
+            perplexity=perplexity(indices, log_q.shape[-1]),
+        )
+
+
+def gumbel_noise(
+    like: Float[Tensor, "*batch k"], *, generator: torch.Generator | None = None
+) -> Float[Tensor, "*batch k"]:
+    r"""Numbers whose largest, after $\log q_k$ is added, stands at k with probability $q_k$.
+
+    $g = -\log E$, where E is a waiting time with the law $e^{-E}$. Then $E_k / q_k$ is a waiting
+    time with the rate $q_k$. Of bells with these rates, bell k rings first with probability
+    $q_k$, and the first to ring has the largest $\log q_k + g_k$.
+
+    They are drawn where the generator lives. Test: `test_gumbel_noise_has_the_gumbel_law`.
+    """
+    device = like.device if generator is None else generator.device
+    times = torch.empty(like.shape, dtype=like.dtype, device=device)
+    return -times.exponential_(generator=generator).log().to(like.device)
+
+
+def kl_to_uniform(log_q: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
+    r"""How many nats does the encoder's law say more than "any code"?
+
+    $$KL(q \,\|\, \text{uniform}) = \sum_k q_k \log (K q_k)$$
+
+    0 when all codes are equally likely, log K when one is certain.
+    Test: `test_kl_equals_a_loop_and_has_both_ends`.
+    """
+    return (log_q.exp() * (log_q + math.log(log_q.shape[-1]))).sum(dim=-1)
