@@ -342,13 +342,13 @@ def test_config_is_validated():
                 replace(TINY, **{name: bad})
     with pytest.raises(ValueError, match="num_codes is 1; it must be an integer >= 2"):
         replace(TINY, num_codes=1)
-    with pytest.raises(ValueError, match="width is 8; allowed: multiples of 3"):
+    with pytest.raises(ValueError, match="width is 8; it must be a multiple of num_heads, 3"):
         replace(TINY, num_heads=3)
 
 
 def test_bad_rows_raise():
     model = toy(TINY)
-    with pytest.raises(ValueError, match="rows have 4 tokens; allowed: 3"):
+    with pytest.raises(ValueError, match="x has 4 positions; allowed: 3"):
         model.bound(torch.zeros(2, 4, dtype=torch.long))
     with pytest.raises(ValueError, match="x_0 holds 0 to 2; allowed: 0 to 1"):
         model.bound(torch.tensor([[0, 1, 2]]))
@@ -356,7 +356,7 @@ def test_bad_rows_raise():
         model.conditionals(torch.tensor([[0, 1, 2]]), 1)
     with pytest.raises(ValueError, match=r"tokens span -1\.\.0; allowed are 0\.\.1"):
         model.scales[0].embed(torch.tensor([[0, -1, 0]]))
-    with pytest.raises(ValueError, match="rows have 5 tokens; allowed: 3"):
+    with pytest.raises(ValueError, match="x has 5 positions; allowed: 3"):
         model.sample((2, 5))
 
 

@@ -8,9 +8,11 @@ import copy
 import math
 from dataclasses import asdict, replace
 
+import pixel_models
 import pytest
 import torch
 from einops import rearrange
+from pixel_models import conditionals_of, fresh, noise, random_rows
 from torch.optim.swa_utils import AveragedModel
 
 from vqlearn.autoregressive import raster
@@ -25,41 +27,15 @@ from vqlearn.autoregressive.pixelcnn import (
     raster_mask,
     rows_mask,
 )
-from vqlearn.diffusion.logmath import log_normalise
 
 GREY = PixelCNNConfig(side=5, channels=1, num_codes=2, width=6, num_layers=2, kernel_size=3)
 RGB = replace(GREY, side=4, channels=3, num_codes=3)
 BOTH = pytest.mark.parametrize("kind", [PixelCNN, GatedPixelCNN])
 
 
-def fresh(kind, config, seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return kind(config).double()
-
-
-def random_rows(config, count, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(config.num_codes, (count, config.num_positions), generator=generator)
-
-
-def random_numbers(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
-def conditionals_of(model):
-    return lambda x: log_normalise(model(x))
-
-
 def seen_by(kind, config):
     """Entry (i, j): place i depends on token j, at one or more of six networks and inputs."""
-    seen = torch.zeros(config.num_positions, config.num_positions, dtype=torch.bool)
-    for seed in range(6):
-        model = fresh(kind, config, seed)
-        h = random_numbers(config.num_positions, 1, seed=seed)
-        seen |= raster.dependence(lambda h, model=model: model.from_embedding(h[None])[0], h)
-    return seen
+    return pixel_models.seen_by([fresh(kind, config, seed) for seed in range(6)], width=1)
 
 
 def places(config):
@@ -153,8 +129,8 @@ def test_masks_by_hand():
 
 def test_a_masked_convolution_by_loops():
     """Sum over kernel and inputs, weights outside the mask left out, 0 outside the picture."""
-    layer = MaskedConv(random_numbers(2, 3, 3, 5) < 0).double()
-    x, mask = random_numbers(1, 3, 4, 4, seed=1), layer.mask
+    layer = MaskedConv(noise(2, 3, 3, 5) < 0).double()
+    x, mask = noise(1, 3, 4, 4, seed=1), layer.mask
     found = layer(x)
     assert found.shape == (1, 2, 4, 4)
     for out, row, column in [(0, 0, 0), (1, 3, 3), (0, 1, 2), (1, 2, 1)]:
@@ -188,7 +164,7 @@ def test_only_the_first_layer_has_mask_a():
 @pytest.mark.parametrize("first", [True, False])
 def test_a_gated_layer_is_its_formula(first):
     layer = GatedLayer(RGB, first=first).double()
-    v, h = random_numbers(2, 1, 3 if first else 6, 4, 4)
+    v, h = noise(2, 1, 3 if first else 6, 4, 4)
     u = layer.vertical(v)
     new_v, new_h = layer(v, h)
     mixed = torch.einsum("oi,bihw->bohw", layer.from_above.weight[:, :, 0, 0], u)  # no mask
@@ -204,7 +180,7 @@ def test_a_residual_block_adds_a_correction():
     with torch.no_grad():
         block.correction[-1].weight.zero_()
         block.correction[-1].bias.fill_(1.0)
-    x = random_numbers(2, 12, 4, 4)
+    x = noise(2, 12, 4, 4)
     torch.testing.assert_close(block(x), x + 1)
 
 
@@ -220,13 +196,7 @@ def test_levels_lie_evenly_between_minus_one_and_one(kind):
 @BOTH
 @pytest.mark.parametrize("config", [GREY, RGB], ids=["grey", "rgb"])
 def test_one_call_agrees_with_token_by_token(kind, config):
-    conditionals = conditionals_of(fresh(kind, config))
-    x = random_rows(config, 3)
-    at_once = raster.log_likelihood(conditionals, x)
-    one_by_one = raster.sequential_log_likelihood(
-        raster.reread(conditionals, config.num_positions), x
-    )
-    torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=1e-9)
+    pixel_models.one_call_agrees_with_token_by_token(fresh(kind, config))
 
 
 TOYS = [
@@ -238,22 +208,10 @@ TOYS = [
 @BOTH
 @pytest.mark.parametrize("config", TOYS, ids=["grey", "two colours"])
 def test_all_rows_together_have_probability_one_and_are_drawn_as_often(kind, config):
-    """5,000 draws of 512 or 256 rows, each count within 5 sigma and 1: a row that is expected less
-    than once has no normal law. By chance this fails less than once in 10⁴ seeds; it is fixed."""
     model = fresh(kind, config)
     with torch.no_grad():
         model.head[-1].weight.mul_(8)  # fresh weights say nearly the same of all rows
-    n, count = config.num_positions, 5_000
-    next_law = raster.reread(conditionals_of(model), n)
-    law = raster.exact_law(next_law, 2, n).detach()
-    assert abs(law.sum().item() - 1) < 1e-9
-    assert law.max() > 4 * law.mean()
-    prefix, generator = torch.zeros(count, 0, dtype=torch.long), torch.Generator().manual_seed(0)
-    drawn = raster.sample(next_law, prefix, n, generator=generator)
-    index = (drawn * 2 ** torch.arange(n - 1, -1, -1)).sum(dim=1)
-    counts = torch.bincount(index, minlength=2**n)
-    sigma = (count * law * (1 - law)).sqrt()
-    assert ((counts - count * law).abs() <= 5 * sigma + 1).all()
+    pixel_models.all_rows_have_probability_one_and_are_drawn_as_often(model)
 
 
 def paintings(config):
@@ -309,17 +267,7 @@ def test_gradients_reach_every_weight_that_counts(kind, config):
 
 @BOTH
 def test_wrong_rows_raise(kind):
-    model = fresh(kind, RGB)
-    x = random_rows(RGB, 2)
-    with pytest.raises(ValueError, match="x has 47 positions; allowed: 48"):
-        model(x[:, :47])
-    for token in (-1, 3):
-        x[1, 4] = token
-        with pytest.raises(ValueError, match=r"tokens span .* allowed are 0\.\.2"):
-            model(x)
-    assert model(x[:0]).shape == (0, 48, 3)
-    with torch.device("meta"):  # shapes without values: reading one would raise
-        assert kind(RGB)(torch.zeros(2, 48, dtype=torch.long)).shape == (2, 48, 3)
+    pixel_models.wrong_rows_raise(kind, RGB)
 
 
 @pytest.mark.parametrize("name", list(asdict(GREY)))

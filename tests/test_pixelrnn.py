@@ -1,15 +1,14 @@
 """PixelRNN: what each place sees, the walk along diagonals against loops, that it is a law."""
 
-import math
 from dataclasses import asdict, replace
 
+import pixel_models
 import pytest
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from scipy.stats import binom
+from pixel_models import noise, random_rows
 
-from vqlearn.autoregressive import raster
 from vqlearn.autoregressive.pixelrnn import (
     DiagonalBiLSTM,
     DiagonalLSTM,
@@ -18,7 +17,6 @@ from vqlearn.autoregressive.pixelrnn import (
     skew,
     unskew,
 )
-from vqlearn.diffusion.logmath import log_normalise
 
 GREY = PixelRNNConfig(side=5, channels=1, num_codes=2, width=4, num_layers=1)
 RGB = replace(GREY, side=4, channels=3, num_codes=3, width=6)
@@ -26,35 +24,15 @@ COLOURS = pytest.mark.parametrize("config", [GREY, RGB], ids=["grey", "rgb"])
 
 
 def fresh(config, seed=0, kind=PixelRNN):
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return kind(config).double()
-
-
-def noise(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, dtype=torch.float64, generator=generator)
-
-
-def random_rows(config, count, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randint(config.num_codes, (count, config.num_positions), generator=generator)
-
-
-def conditionals_of(model):
-    return lambda x: log_normalise(model(x))
+    return pixel_models.fresh(kind, config, seed)
 
 
 def seen_by(config, change=lambda model: None):
     """Entry (i, j): place i depends on token j, at one or more of three networks and inputs."""
-    n = config.num_positions
-    seen = torch.zeros(n, n, dtype=torch.bool)
-    for seed in range(3):
-        model = fresh(config, seed)
+    models = [fresh(config, seed) for seed in range(3)]
+    for model in models:
         change(model)
-        h = noise(n, 1, seed=seed)
-        seen |= raster.dependence(lambda h, model=model: model.from_embedding(h[None])[0], h)
-    return seen
+    return pixel_models.seen_by(models, width=1)
 
 
 def all_before(n):
@@ -154,13 +132,7 @@ def test_a_column_is_one_step_and_there_are_two_sides_less_one(monkeypatch):
 
 @COLOURS
 def test_one_call_agrees_with_token_by_token(config):
-    conditionals = conditionals_of(fresh(config))
-    x = random_rows(config, 3)
-    at_once = raster.log_likelihood(conditionals, x)
-    one_by_one = raster.sequential_log_likelihood(
-        raster.reread(conditionals, config.num_positions), x
-    )
-    torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=1e-9)
+    pixel_models.one_call_agrees_with_token_by_token(fresh(config))
 
 
 @pytest.mark.parametrize(
@@ -169,33 +141,10 @@ def test_one_call_agrees_with_token_by_token(config):
     ids=["grey", "two colours"],
 )
 def test_all_rows_together_have_probability_one_and_are_drawn_as_often(config):
-    """5,000 draws of 512 or 256 rows. No count is further out in its binomial law than 5 sigma in a
-    normal law, 3e-7 on either side. By chance less than one seed in 3,000 fails; it is fixed."""
     model = fresh(config)
     with torch.no_grad():
         model.head[-1].weight.mul_(12)  # fresh weights say nearly the same of all rows
-    n, count = config.num_positions, 5_000
-    next_law = raster.reread(conditionals_of(model), n)
-    law = raster.exact_law(next_law, 2, n).detach()
-    assert abs(law.sum().item() - 1) < 1e-9
-    assert law.max() > 4 * law.mean()
-    prefix, generator = torch.zeros(count, 0, dtype=torch.long), torch.Generator().manual_seed(0)
-    drawn = raster.sample(next_law, prefix, n, generator=generator)
-    index = (drawn * 2 ** torch.arange(n - 1, -1, -1)).sum(dim=1)
-    counts = torch.bincount(index, minlength=2**n)
-    too_many = binom.sf(counts - 1, count, law)  # the chance of as many or more
-    too_few = binom.cdf(counts, count, law)
-    assert min(too_many.min(), too_few.min()) > 2.87e-7
-
-
-def paint(config, generator):
-    """32 pictures of two chance numbers each, a start and a step of 1 or 2: pixel p has the level
-    start + step · p mod K, and the last of three colours one more."""
-    start = torch.randint(config.num_codes, (32, 1, 1), generator=generator)
-    step = torch.randint(1, 3, (32, 1, 1), generator=generator)
-    pixel, colour = torch.arange(config.side**2)[:, None], torch.tensor([0, 0, 1])
-    levels = start + step * pixel + colour[: config.channels]
-    return rearrange(levels % config.num_codes, "b p c -> b (p c)")
+    pixel_models.all_rows_have_probability_one_and_are_drawn_as_often(model)
 
 
 @pytest.mark.parametrize(
@@ -204,17 +153,7 @@ def paint(config, generator):
     ids=["grey", "rgb"],
 )
 def test_it_learns_what_hangs_together(config):
-    """Independent places reach n log 3, 9.9 or 29.7 nats; no network is below log 6, 1.8 nats."""
-    model, generator = fresh(config), torch.Generator().manual_seed(0)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
-    for _ in range(150):
-        loss = -raster.log_likelihood(conditionals_of(model), paint(config, generator)).mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    with torch.no_grad():
-        nats = -raster.log_likelihood(conditionals_of(model), paint(config, generator)).mean()
-    assert nats < math.log(6) + 0.6
+    pixel_models.it_learns_what_hangs_together(fresh(config))
 
 
 @COLOURS
@@ -239,16 +178,7 @@ def test_the_same_seed_gives_the_same_network():
 
 
 def test_wrong_rows_raise():
-    model, x = fresh(RGB), random_rows(RGB, 2)
-    with pytest.raises(ValueError, match="x has 47 positions; allowed: 48"):
-        model(x[:, :47])
-    for token in (-1, 3):
-        x[1, 4] = token
-        with pytest.raises(ValueError, match=r"tokens span .* allowed are 0\.\.2"):
-            model(x)
-    assert model(x[:0]).shape == (0, 48, 3)
-    with torch.device("meta"):  # shapes without values: reading one would raise
-        assert PixelRNN(RGB)(torch.zeros(2, 48, dtype=torch.long)).shape == (2, 48, 3)
+    pixel_models.wrong_rows_raise(PixelRNN, RGB)
 
 
 @pytest.mark.parametrize("name", list(asdict(GREY)))

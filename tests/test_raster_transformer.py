@@ -327,7 +327,7 @@ def test_fresh_weights_are_those_of_the_denoiser():
 
 def test_bad_rows_raise():
     network, x = fresh(PLAIN), random_rows(PLAIN, 2)
-    with pytest.raises(ValueError, match="rows have 8 tokens; allowed: 9"):
+    with pytest.raises(ValueError, match="x has 8 positions; allowed: 9"):
         network(x[:, :8])
     for token in (-1, 3):
         x[1, 4] = token
@@ -365,5 +365,5 @@ def test_config_is_validated():
                 replace(SPOKEN, **{name: value})
     with pytest.raises(ValueError, match="text_length is 4; without text it must be 0"):
         replace(SPOKEN, text_width=None)
-    with pytest.raises(ValueError, match="width is 16; allowed: multiples of 3"):
+    with pytest.raises(ValueError, match="width is 16; it must be a multiple of num_heads, 3"):
         replace(PLAIN, num_heads=3)

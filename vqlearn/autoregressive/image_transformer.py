@@ -27,7 +27,7 @@ is used; here it is the block of `transformer/layers.py`: the norm first, and no
 Tests: tests/test_image_transformer.py.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -35,19 +35,16 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vqlearn.transformer.denoiser import check_range, initialise
+from vqlearn.autoregressive.pictures import PictureConfig
+from vqlearn.transformer.checks import check_multiple, check_rows
+from vqlearn.transformer.denoiser import initialise
 from vqlearn.transformer.layers import FeedForward
-
-SMALLEST = {"num_codes": 2, "memory_length": 0}
 
 
 @dataclass(frozen=True)
-class ImageTransformerConfig:
-    """How large are the pictures, how large is the network, and how far does a layer look?
+class ImageTransformerConfig(PictureConfig):
+    """How large is the network, and how far does a layer look? The pictures: `PictureConfig`.
 
-    - `side`: pictures have side x side pixels.
-    - `channels`: c, the tokens of one pixel: 1 for grey, 3 for red, green and blue.
-    - `num_codes`: K, the levels of one token.
     - `width`, `num_layers`, `num_heads`: the size; every head is `width / num_heads` wide.
     - `block_length`: B, the places of a query block; the n places must be a whole number of blocks.
     - `memory_length`: M, the places before the block that it looks at too; may be 0.
@@ -55,9 +52,6 @@ class ImageTransformerConfig:
     Raises `ValueError` for other sizes. Test: `test_config_is_validated`.
     """
 
-    side: int
-    channels: int
-    num_codes: int
     width: int
     num_layers: int
     num_heads: int
@@ -65,21 +59,14 @@ class ImageTransformerConfig:
     memory_length: int
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            smallest = SMALLEST.get(name, 1)
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
-        if self.width % self.num_heads:
-            allowed = f"a multiple of num_heads, {self.num_heads}"
-            raise ValueError(f"width is {self.width}; it must be {allowed}")
+        super().__post_init__()
+        check_multiple(self, "width", "num_heads")
         if self.num_positions % self.block_length:
             allowed = f"a divisor of the {self.num_positions} tokens of a row"
             raise ValueError(f"block_length is {self.block_length}; it must be {allowed}")
 
-    @property
-    def num_positions(self) -> int:
-        """n = side * side * channels, the tokens of one row."""
-        return self.side**2 * self.channels
+    def smallest(self) -> dict[str, int]:
+        return {**super().smallest(), "memory_length": 0}
 
 
 def local_mask(
@@ -185,10 +172,7 @@ class ImageTransformer(nn.Module):
         0..K - 1; elsewhere that check would wait for the device. Test: `test_wrong_rows_raise`.
         """
         n, c, k = self.config.num_positions, self.config.channels, self.config.num_codes
-        if x.shape[1] != n:
-            raise ValueError(f"x has {x.shape[1]} positions; allowed: {n}")
-        if len(x) > 0 and x.device.type == "cpu":
-            check_range("tokens", x, 0, k - 1)
+        check_rows("x", x, n, k)
         colour = torch.arange(n, device=x.device) % c
         return self.value_embedding(colour * k + x)  # (b, n) -> (b, n, d)
 

@@ -26,7 +26,8 @@ from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.randomness import Generators, finest_float
 from vqlearn.diffusion.sampler import draw
 from vqlearn.diffusion.schedule import build_schedule, multinomial
-from vqlearn.transformer.denoiser import check_range, initialise
+from vqlearn.transformer.checks import check_multiple, check_rows, check_sizes
+from vqlearn.transformer.denoiser import initialise
 from vqlearn.transformer.layers import Attention, FeedForward
 
 
@@ -50,14 +51,10 @@ class ImageBARTConfig:
     num_heads: int
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            smallest = 2 if name == "num_codes" else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
+        check_sizes(asdict(self), num_codes=2)
         if not 2 <= self.num_scales <= 5:
             raise ValueError(f"num_scales is {self.num_scales}; allowed: 2 to 5")
-        if self.width % self.num_heads:
-            raise ValueError(f"width is {self.width}; allowed: multiples of {self.num_heads}")
+        check_multiple(self, "width", "num_heads")
 
 
 class CausalAttention(Attention):
@@ -135,10 +132,7 @@ class Scale(nn.Module):
         Raises `ValueError` for rows of another length, and (on the CPU only: a GPU would have to
         wait) for tokens outside 0..K - 1. Test: `test_bad_rows_raise`.
         """
-        if x.shape[1] != self.config.num_positions:
-            raise ValueError(f"rows have {x.shape[1]} tokens; allowed: {self.config.num_positions}")
-        if x.device.type == "cpu":
-            check_range("tokens", x, 0, self.config.num_codes - 1)
+        check_rows("x", x, self.config.num_positions, self.config.num_codes)
         return self.token_embedding(x)
 
     def encode(self, h_t: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:

@@ -25,8 +25,7 @@ Sources: van den Oord et al. 2016a, "Pixel Recurrent Neural Networks"; van den O
 "Conditional Image Generation with PixelCNN Decoders". Tests: tests/test_pixelcnn.py.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -34,16 +33,14 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vqlearn.transformer.denoiser import check_range
+from vqlearn.autoregressive.pictures import PictureConfig
+from vqlearn.transformer.checks import check_multiple, check_rows
 
 
 @dataclass(frozen=True)
-class PixelCNNConfig:
-    """How large are the pictures, and how large is the network?
+class PixelCNNConfig(PictureConfig):
+    """How large is the network? The pictures: see `PictureConfig`.
 
-    - `side`: pictures have side x side pixels.
-    - `channels`: c, the tokens of one pixel: 1 for grey, 3 for red, green and blue.
-    - `num_codes`: K, the levels of one token.
     - `width`: the features inside a layer, shared evenly by the colours: a multiple of c.
     - `num_layers`: L, how many layers look at other pixels, the first one included.
     - `kernel_size`: the pixels along one side of a kernel; odd, at least 3.
@@ -51,28 +48,18 @@ class PixelCNNConfig:
     Raises `ValueError` for other sizes. Test: `test_config_is_validated`.
     """
 
-    side: int
-    channels: int
-    num_codes: int
     width: int
     num_layers: int
     kernel_size: int
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            smallest = {"num_codes": 2, "kernel_size": 3}.get(name, 1)
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
+        super().__post_init__()
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size is {self.kernel_size}; it must be odd: 3, 5, 7, …")
-        if self.width % self.channels:
-            allowed = f"a multiple of channels, {self.channels}"
-            raise ValueError(f"width is {self.width}; it must be {allowed}")
+        check_multiple(self, "width", "channels")
 
-    @property
-    def num_positions(self) -> int:
-        """n = side * side * channels, the tokens of one row."""
-        return self.side**2 * self.channels
+    def smallest(self) -> dict[str, int]:
+        return {**super().smallest(), "kernel_size": 3}
 
 
 def raster_mask(
@@ -122,26 +109,13 @@ def pointwise(out: int, inputs: int, channels: int) -> MaskedConv:
     return MaskedConv(raster_mask((out, inputs, 1, 1), channels, see_own=True))
 
 
-@runtime_checkable
-class PictureSize(Protocol):
-    """What every network of pixels knows of its pictures: see `PixelCNNConfig`."""
-
-    side: int
-    channels: int
-    num_codes: int
-
-    @property
-    def num_positions(self) -> int:
-        """n, the tokens of one row."""
-
-
 class PixelNetwork(nn.Module):
     """What PixelCNNs and PixelRNN share: from a row to numbers, and from features to scores.
 
     A subclass makes `stream` features of each pixel. The K scores of a token are unnormalised.
     """
 
-    def __init__(self, config: PictureSize, stream: int):
+    def __init__(self, config: PictureConfig, stream: int):
         super().__init__()
         self.config = config
         c = config.channels
@@ -158,12 +132,10 @@ class PixelNetwork(nn.Module):
         Raises `ValueError` for rows of a wrong length, and on the CPU for tokens outside
         0..K - 1; elsewhere that check would wait for the device. Test: `test_wrong_rows_raise`.
         """
-        top, n = self.config.num_codes - 1, self.config.num_positions
-        if x.shape[1] != n:
-            raise ValueError(f"x has {x.shape[1]} positions; allowed: {n}")
-        if len(x) > 0 and x.device.type == "cpu":
-            check_range("tokens", x, 0, top)
-        return (2 * x.to(self.head[-1].weight.dtype) / top - 1)[..., None]  # (b, n) -> (b, n, 1)
+        num_codes = self.config.num_codes
+        check_rows("x", x, self.config.num_positions, num_codes)
+        levels = x.to(self.head[-1].weight.dtype)[..., None]  # (b, n) -> (b, n, 1)
+        return 2 * levels / (num_codes - 1) - 1
 
     def from_embedding(self, h: Float[Tensor, "b n 1"]) -> Float[Tensor, "b n k"]:
         """Scores of the K codes at every place; place i does not depend on h[:, i:]."""

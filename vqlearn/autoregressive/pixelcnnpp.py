@@ -24,7 +24,7 @@ Likelihood and Other Modifications". Here there is no dropout and no weight norm
 pixels are doubled by kernels of 2 x 2. Tests: tests/test_pixelcnnpp.py.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -36,18 +36,16 @@ from torch import Tensor, nn
 
 from vqlearn.autoregressive import logistic_mixture
 from vqlearn.autoregressive.logistic_mixture import LogisticMixture
-from vqlearn.transformer.denoiser import check_range
+from vqlearn.autoregressive.pictures import PictureConfig
+from vqlearn.transformer.checks import check_rows
 
 NUM_SIZES = 3  # full, half, quarter
 
 
 @dataclass(frozen=True)
-class PixelCNNPlusPlusConfig:
-    """How large are the pictures, and how large is the network?
+class PixelCNNPlusPlusConfig(PictureConfig):
+    """How large is the network? The pictures: see `PictureConfig`.
 
-    - `side`: pictures have side x side pixels.
-    - `channels`: c, the tokens of one pixel: 1 for grey, 3 for red, green and blue.
-    - `num_codes`: K, the levels of one token.
     - `width`: d, the features of a pixel in each of the two streams.
     - `num_blocks`: blocks at each of the three sizes on the way down.
     - `num_mixtures`: m, the logistic laws of one pixel.
@@ -55,23 +53,9 @@ class PixelCNNPlusPlusConfig:
     Raises `ValueError` for a size that no network can have. Test: `test_config_is_validated`.
     """
 
-    side: int
-    channels: int
-    num_codes: int
     width: int
     num_blocks: int
     num_mixtures: int
-
-    def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            smallest = 2 if name == "num_codes" else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
-
-    @property
-    def num_positions(self) -> int:
-        """n = side * side * channels, the tokens of one row."""
-        return self.side**2 * self.channels
 
 
 class Streams(NamedTuple):
@@ -229,10 +213,7 @@ class PixelCNNPlusPlus(nn.Module):
 
         Raises `ValueError` for a wrong length, and on the CPU for tokens outside 0..K - 1.
         """
-        if x.shape[1] != self.config.num_positions:
-            raise ValueError(f"x has {x.shape[1]} positions; allowed: {self.config.num_positions}")
-        if len(x) > 0 and x.device.type == "cpu":
-            check_range("tokens", x, 0, self.config.num_codes - 1)
+        check_rows("x", x, self.config.num_positions, self.config.num_codes)
         values = logistic_mixture.to_scale(x.to(self.head.weight.dtype), self.config.num_codes)
         return rearrange(values, "b n -> b n 1")
 

@@ -25,7 +25,7 @@ Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks". There the f
 7 x 7; here it is 3 x 3, as our pictures are small. Tests: tests/test_pixelrnn.py.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -33,18 +33,17 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vqlearn.autoregressive.pictures import PictureConfig
 from vqlearn.autoregressive.pixelcnn import MaskedConv, PixelNetwork, pointwise, raster_mask
+from vqlearn.transformer.checks import check_multiple
 
 FIRST_KERNEL = 3
 
 
 @dataclass(frozen=True)
-class PixelRNNConfig:
-    """How large are the pictures, and how large is the network?
+class PixelRNNConfig(PictureConfig):
+    """How large is the network? The pictures: see `PictureConfig`.
 
-    - `side`: pictures have side x side pixels.
-    - `channels`: c, the tokens of one pixel: 1 for grey, 3 for red, green and blue.
-    - `num_codes`: K, the levels of one token.
     - `width`: d, the numbers in the state of a pixel, shared evenly by the colours: a multiple
       of c. Between the layers a pixel has 2d features.
     - `num_layers`: L, how many Diagonal BiLSTM layers there are.
@@ -52,25 +51,12 @@ class PixelRNNConfig:
     Raises `ValueError` for other sizes. Test: `test_config_is_validated`.
     """
 
-    side: int
-    channels: int
-    num_codes: int
     width: int
     num_layers: int
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            smallest = 2 if name == "num_codes" else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
-        if self.width % self.channels:
-            allowed = f"a multiple of channels, {self.channels}"
-            raise ValueError(f"width is {self.width}; it must be {allowed}")
-
-    @property
-    def num_positions(self) -> int:
-        """n = side * side * channels, the tokens of one row."""
-        return self.side**2 * self.channels
+        super().__post_init__()
+        check_multiple(self, "width", "channels")
 
 
 def skew(x: Float[Tensor, "b d side side"]) -> Float[Tensor, "b d side steps"]:

@@ -25,7 +25,8 @@ from torch import Tensor, nn
 
 from vqlearn.autoregressive.raster import Conditionals
 from vqlearn.diffusion.logmath import log_normalise
-from vqlearn.transformer.denoiser import check_range, initialise
+from vqlearn.transformer.checks import check_multiple, check_range, check_rows, check_sizes
+from vqlearn.transformer.denoiser import initialise
 from vqlearn.transformer.layers import Attention, FeedForward
 
 Text = Float[Tensor, "_ l c"] | None
@@ -58,16 +59,12 @@ class RasterTransformerConfig:
     num_heads: int
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            if self.text_width is None and name in ("text_width", "text_length"):
-                continue
-            smallest = 2 if name == "num_codes" else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
+        of_text = ("text_width", "text_length") if self.text_width is None else ()
+        sizes = {name: value for name, value in asdict(self).items() if name not in of_text}
+        check_sizes(sizes, num_codes=2)
         if self.text_width is None and self.text_length != 0:
             raise ValueError(f"text_length is {self.text_length!r}; without text it must be 0")
-        if self.width % self.num_heads:
-            raise ValueError(f"width is {self.width}; allowed: multiples of {self.num_heads}")
+        check_multiple(self, "width", "num_heads")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -148,9 +145,8 @@ class RasterTransformer(nn.Module):
         Raises `ValueError` for rows of another length, and (on the CPU only: a GPU would have to
         wait) for tokens outside 0..K - 1. Test: `test_bad_rows_raise`.
         """
-        if x.shape[1] != self.config.num_positions:
-            raise ValueError(f"rows have {x.shape[1]} tokens; allowed: {self.config.num_positions}")
-        return self.embed_tokens(x)
+        check_rows("x", x, self.config.num_positions, self.config.num_codes)
+        return self.token_embedding(x)
 
     def embed_tokens(self, x: Int[Tensor, "b m"]) -> Float[Tensor, "b m d"]:
         """The same for a part of a row."""

@@ -72,11 +72,7 @@ class VectorQuantizer(nn.Module):
         Raises `ValueError` for a token that is not in the codebook, such as MASK (index K).
         Test: `test_lookup_refuses_tokens_outside_the_codebook`.
         """
-        num_codes = self.codebook.num_embeddings
-        outside = indices[(indices < 0) | (indices >= num_codes)]
-        if outside.numel():
-            raise ValueError(f"token {int(outside[0])} has no code: allowed 0 to {num_codes - 1}")
-        return self.codebook(indices)
+        return look_up(self.codebook, indices)
 
     def forward(self, vectors: Float[Tensor, "*batch d"]) -> Quantized:
         r"""What does the decoder see, and what pulls vectors and codes together?
@@ -104,6 +100,15 @@ class VectorQuantizer(nn.Module):
             codebook_loss=(inputs - codes).square().mean(),
             perplexity=perplexity(indices, self.codebook.num_embeddings),
         )
+
+
+def look_up(codebook: nn.Embedding, indices: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d"]:
+    """The vectors of these tokens. Raises `ValueError` for a token that is not in the codebook."""
+    num_codes = codebook.num_embeddings
+    outside = indices[(indices < 0) | (indices >= num_codes)]
+    if outside.numel():
+        raise ValueError(f"token {int(outside[0])} has no code: allowed 0 to {num_codes - 1}")
+    return codebook(indices)
 
 
 def perplexity(indices: Int[Tensor, "*batch"], num_codes: int) -> Float[Tensor, ""]:

@@ -6,10 +6,10 @@ the K real codes at every position at once: MASK can be read but never predicted
 
 from dataclasses import asdict, dataclass
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vqlearn.transformer.checks import check_range, check_sizes
 from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward, TokenEmbedding
 
 INITIAL_STD = 0.02
@@ -40,14 +40,10 @@ class DenoiserConfig:
     num_embeds_ada_norm: int
 
     def __post_init__(self):
-        for name, value in asdict(self).items():
-            if name == "attention_bias":
-                if not isinstance(value, bool):
-                    raise ValueError(f"attention_bias is {value!r}; it must be True or False")
-                continue
-            smallest = 2 if name == "num_vector_embeds" else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
+        sizes = asdict(self)
+        if not isinstance(sizes.pop("attention_bias"), bool):
+            raise ValueError(f"attention_bias is {self.attention_bias!r}; it must be True or False")
+        check_sizes(sizes, num_vector_embeds=2)
 
     @property
     def width(self) -> int:
@@ -159,15 +155,6 @@ class Denoiser(nn.Module):
             raise ValueError(
                 f"batch sizes differ: {len(x_t)} of x_t, {len(t)} of t, {len(text)} of text"
             )
-
-
-def check_range(name: str, values: Tensor, lowest: int, highest: int) -> None:
-    """Refuse tokens or levels that the network has no weights for."""
-    if torch.any((values < lowest) | (values > highest)):
-        raise ValueError(
-            f"{name} span {values.min().item()}..{values.max().item()}; allowed are "
-            f"{lowest}..{highest}"
-        )
 
 
 def initialise(module: nn.Module) -> None:

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.transformer.denoiser import check_range, initialise
+from vqlearn.transformer.checks import check_multiple, check_range, check_rows, check_sizes
+from vqlearn.transformer.denoiser import initialise
 from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward
 
 
@@ -36,14 +37,8 @@ class SequenceConfig:
     num_heads: int
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            smallest = 2 if name in ("num_codes", "num_classes") else 1
-            if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
-                raise ValueError(f"{name} is {value!r}; it must be an integer >= {smallest}")
-        if self.width % self.num_heads:
-            raise ValueError(
-                f"width is {self.width}; it must be a multiple of num_heads, {self.num_heads}"
-            )
+        check_sizes(asdict(self), num_codes=2, num_classes=2)
+        check_multiple(self, "width", "num_heads")
 
 
 class SequenceBlock(nn.Module):
@@ -102,12 +97,9 @@ class SequenceDenoiser(nn.Module):
         device at every call. Tests: `test_levels_outside_1_to_T_raise`, `test_wrong_shapes_raise`.
         """
         config = self.config
-        if x_t.shape[1] != config.num_positions:
-            raise ValueError(f"x_t has {x_t.shape[1]} positions; allowed: {config.num_positions}")
+        check_rows("x_t", x_t, config.num_positions, config.num_classes)
         if len(x_t) != len(t):
             raise ValueError(f"batch sizes differ: {len(x_t)} of x_t, {len(t)} of t")
-        if len(x_t) > 0 and x_t.device.type == "cpu":
-            check_range("tokens", x_t, 0, config.num_classes - 1)
         if len(t) > 0 and t.device.type == "cpu":
             check_range("levels t", t, 1, config.num_levels)
         x = self.token_embedding(x_t) + self.position_embedding.weight  # (b, n, d) + (n, d)
