@@ -23,6 +23,7 @@ from vqlearn.diffusion.worlds import one_token
 from vqlearn.figures import family, family_pictures, family_worlds
 from vqlearn.figures.family import RUNS
 from vqlearn.figures.family_worlds import BUDGETS, WORLDS, Budget
+from vqlearn.figures.resumable import world_of
 from vqlearn.training.recipes import Recipe
 
 FIGURES = Path(__file__).parent.parent / "figures"
@@ -231,7 +232,7 @@ def test_letters_are_alike_if_they_have_the_same_neighbours():
 def test_the_kernels_forget_the_data_and_begin_gently(name):
     """At the size of the command: at most 0.002 bits are left at T, and level 1 moves under 5 %."""
     run = RUNS[name]
-    kind = family.world_of(name)
+    kind = world_of(name)
     world, num_timesteps = WORLDS[kind](replace(TINY, test_rows=30)), BUDGETS[kind].num_timesteps
     process = run.kernel(world.num_codes, num_timesteps, **run.options)
     assert process.num_codes == world.num_codes
@@ -328,11 +329,12 @@ def test_one_run_can_be_asked_for_and_takes_its_place(tmp_path, measured):
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     file = tmp_path / "family.json"
-    family.write({"runs": {}}, file)
+    whole = family.experiment(ALL_TINY)
+    whole.write({"runs": {}}, file)
     before = file.read_text()
     monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(Stopped))
     with pytest.raises(Stopped):
-        family.write({"runs": {}, "more": 1}, file)
+        whole.write({"runs": {}, "more": 1}, file)
     assert file.read_text() == before
 
 
@@ -370,12 +372,12 @@ def stored():
 
 def test_the_stored_runs_are_those_of_the_command(stored):
     assert list(stored["runs"]) == list(RUNS)
-    assert family.missing(tuple(RUNS), stored, BUDGETS) == []
+    assert family.experiment(BUDGETS).missing(stored) == []
     assert (FIGURES / "family_bits.png").exists()
     assert (FIGURES / "family_samples.png").exists()
 
 
 @pytest.mark.parametrize("name", list(RUNS))
 def test_a_stored_run_lies_between_the_floor_and_a_uniform_guess(name, stored):
-    world, bits = stored["worlds"][family.world_of(name)], stored["runs"][name]["bits"]["mean"]
+    world, bits = stored["worlds"][world_of(name)], stored["runs"][name]["bits"]["mean"]
     assert world.get("floor", 0) < bits < world["yardsticks"]["uniform guess"]

@@ -13,7 +13,7 @@ from vqlearn.diffusion.objective import bound_term
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import build_schedule
 from vqlearn.diffusion.worlds import twins
-from vqlearn.training import sequences
+from vqlearn.training import optimisers, sequences
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.sequences import InBfloat16, OrdinalDenoiser, denoise_with, train_sequences
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
@@ -319,8 +319,8 @@ def test_the_maps_inside_attention_and_feed_forward_learn_by_muon(monkeypatch):
         seen.extend(matrices)
         return build_optimisers(weights, matrices, recipe)
 
-    build_optimisers = sequences.build_optimisers
-    monkeypatch.setattr(sequences, "build_optimisers", spy)
+    build_optimisers = optimisers.build_optimisers
+    monkeypatch.setattr(optimisers, "build_optimisers", spy)
     network = fresh()
     before = copy.deepcopy(network)
     recipe = replace(SHORT, steps=1)

@@ -150,13 +150,8 @@ def single_pairs(composition: Composition) -> dict[Pair, Fraction]:
     return dict(_even(_choices(composition)[0]))
 
 
-def said_pairs(composition: Composition) -> dict[tuple[Pair, Pair, str], Fraction]:
-    """Of two objects: the pair said first, the pair said last, and the relation between them.
-
-    Two coins are summed over. The scene may hold the pair drawn first as its second object, and
-    the sentence may begin with either object; if it begins with the second, the relation is the
-    inverse one.
-    """
+def drawn_pairs(composition: Composition) -> dict[tuple[Pair, Pair], Fraction]:
+    """The law of the two pairs of a scene: a coin says which of the two drawn comes first."""
     drawn: Counter[tuple[Pair, Pair]] = Counter()
     first_pairs, second_pairs = _choices(composition)
     for first, p in _even(first_pairs):
@@ -164,8 +159,18 @@ def said_pairs(composition: Composition) -> dict[tuple[Pair, Pair, str], Fractio
             share = HALF * p * q
             drawn[first, second] += share
             drawn[second, first] += share
+    return dict(drawn)
+
+
+def said_pairs(composition: Composition) -> dict[tuple[Pair, Pair, str], Fraction]:
+    """Of two objects: the pair said first, the pair said last, and the relation between them.
+
+    Two coins are summed over: that of `drawn_pairs`, and the sentence may begin with either
+    object. If it begins with the second, the relation is the inverse one.
+    """
     said: Counter[tuple[Pair, Pair, str]] = Counter()
-    for ((first, second), p), (relation, q) in product(drawn.items(), _even(RELATIONS)):
+    drawn = drawn_pairs(composition).items()
+    for ((first, second), p), (relation, q) in product(drawn, _even(RELATIONS)):
         share = HALF * p * q
         said[first, second, relation] += share
         said[second, first, INVERSE[relation]] += share

@@ -90,22 +90,22 @@ def allows(composition: Composition, scene: Scene) -> bool:
 
 
 @cache
-def _centres(size: str) -> list[float]:
+def centres(size: str) -> list[float]:
     """Where may the centre of an object be, on either axis? In cells."""
     first, last = MARGIN + BOX[size] / 2, CELLS - MARGIN - BOX[size] / 2
     return [first + step for step in range(int(last - first) + 1)]
 
 
 @cache
-def _placements(first: str, second: str) -> list[tuple[float, float, float, float]]:
+def placements(first: str, second: str) -> list[tuple[float, float, float, float]]:
     """All centres (along, across, along, across) of two objects of these sizes, the first before.
 
     "Along" runs right or down, as the relation does; in cells.
     """
     return [
         (along_1, across_1, along_2, across_2)
-        for along_1, along_2 in product(_centres(first), _centres(second))
-        for across_1, across_2 in product(_centres(first), _centres(second))
+        for along_1, along_2 in product(centres(first), centres(second))
+        for across_1, across_2 in product(centres(first), centres(second))
         if along_2 - along_1 >= max(APART, CLEAR * abs(across_2 - across_1))
     ]
 
@@ -126,7 +126,7 @@ def _single(composition: Composition, background: str, draws: Sequence[float]) -
     pairs = {"seen": TRAINING_PAIRS, "held_out": tuple(sorted(HELD_OUT_PAIRS)), "any": PAIRS}
     colour, shape = pick(pairs[composition], draws[0])
     size = pick(SIZES, draws[3])
-    x, y = (pick(_centres(size), uniform) / CELLS for uniform in draws[1:3])
+    x, y = (pick(centres(size), uniform) / CELLS for uniform in draws[1:3])
     return Scene((SceneObject(shape, colour, size, x, y),), None, background)
 
 
@@ -136,7 +136,7 @@ def _double(composition: Composition, background: str, draws: Sequence[float]) -
     pairs = _two_pairs(composition, draws)
     sizes = [pick(SIZES, uniform) for uniform in draws[4:6]]
     in_order = relation in ("above", "left of")
-    placed = pick(_placements(*(sizes if in_order else sizes[::-1])), draws[6])
+    placed = pick(placements(*(sizes if in_order else sizes[::-1])), draws[6])
     along_across = [placed[:2], placed[2:]] if in_order else [placed[2:], placed[:2]]
     objects = []
     for (colour, shape), size, place in zip(pairs, sizes, along_across, strict=True):

@@ -16,7 +16,6 @@ were made with other settings. Tests: tests/test_family_figure.py.
 
 import argparse
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -38,6 +37,7 @@ from vqlearn.diffusion.sampler import Denoise, draw, levels_to_visit, sample
 from vqlearn.diffusion.schedule import build_schedule
 from vqlearn.figures import family_pictures
 from vqlearn.figures.family_worlds import BUDGETS, COMPOSITION, WORLDS, Budget, World
+from vqlearn.figures.resumable import Experiment, world_of
 from vqlearn.training.sequences import (
     InBfloat16,
     OrdinalDenoiser,
@@ -182,27 +182,15 @@ def measure(name: str, world: World, budget: Budget) -> dict[str, Any]:
     }
 
 
-def world_of(name: str) -> str:
-    """The world of a run: what stands before the slash."""
-    return name.partition("/")[0]
-
-
-def missing(
-    names: Sequence[str], report: dict[str, Any], budgets: Mapping[str, Budget]
-) -> list[str]:
-    """Which of these runs are not in the report, or were made with other settings?"""
-    done = {name: run["settings"] for name, run in report.get("runs", {}).items()}
-    wanted = {name: RUNS[name].settings(budgets[world_of(name)]) for name in names}
-    return [name for name in names if done.get(name) != wanted[name]]
-
-
-def write(report: dict[str, Any], file: Path) -> None:
-    """The whole file or none of it, runs in the order of `RUNS`."""
-    runs = {name: report["runs"][name] for name in RUNS if name in report["runs"]}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(report | {"runs": runs}, indent=2) + "\n", encoding="utf-8")
-    os.replace(unfinished, file)
+def experiment(budgets: Mapping[str, Budget]) -> Experiment:
+    """All runs, each with the budget of its world."""
+    return Experiment(
+        COMMAND,
+        tuple(RUNS),
+        settings=lambda name: RUNS[name].settings(budgets[world_of(name)]),
+        open_world=lambda kind: WORLDS[kind](budgets[kind]),
+        measure=lambda name, world: measure(name, world, budgets[world_of(name)]),
+    )
 
 
 def main(
@@ -212,19 +200,9 @@ def main(
 ) -> None:
     """Measure the runs that are missing, one by one; draw the pictures once none is."""
     matplotlib.use("Agg")
-    file = folder / NAME
-    report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    report = {"command": COMMAND, "worlds": {}, "runs": {}} | report
-    worlds: dict[str, World] = {}
-    for name in missing(names, report, budgets):
-        kind = world_of(name)
-        if kind not in worlds:
-            worlds[kind] = WORLDS[kind](budgets[kind])
-            report["worlds"][kind] = worlds[kind].describe()
-        report["runs"][name] = measure(name, worlds[kind], budgets[kind])
-        write(report, file)
-        print(name, report["runs"][name]["bits"], report["worlds"][kind]["unit"], flush=True)
-    if not missing(tuple(RUNS), report, budgets):
+    family = experiment(budgets)
+    report = family.go_on(folder / NAME, names)
+    if not family.missing(report):
         family_pictures.draw_bits(report, folder / "family_bits.png")
         family_pictures.draw_samples(report, folder / "family_samples.png")
 

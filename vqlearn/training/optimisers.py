@@ -1,11 +1,17 @@
-"""How weights learn, in every stage: Adam and Muon, warm-up and cosine, a running mean."""
+"""How weights learn, in every stage: Adam and Muon, warm-up and cosine, a running mean.
+
+`descend` is the plain loop of them all. `loop.fit` is the same with devices and a state on disk.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
 
+from vqlearn.autoregressive.image_transformer import LocalAttention
 from vqlearn.training.recipes import Recipe
 from vqlearn.transformer.layers import Attention, FeedForward
 
@@ -40,12 +46,13 @@ def linear_weights(
 
 
 def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
-    """What Muon is for in a denoiser: the maps inside attention and feed-forward.
+    """What Muon is for in a transformer: the maps inside attention and feed-forward.
 
-    Not embeddings, nor the output, nor the maps that turn a level into a scale and a shift.
+    Not embeddings, nor the output, nor the maps that turn a level into a scale and a shift. A
+    network of convolutions or an LSTM has none.
     """
-    parts = [part for part in network.modules() if isinstance(part, Attention | FeedForward)]
-    return linear_weights(parts)
+    kinds = Attention | LocalAttention | FeedForward
+    return linear_weights(part for part in network.modules() if isinstance(part, kinds))
 
 
 def warm_up_and_cosine(index: int, recipe: Recipe) -> float:
@@ -62,3 +69,25 @@ def running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         return torch.lerp(mean, weight, 1 - min(decay, early))
 
     return update
+
+
+def descend(network: nn.Module, loss: Callable[[], Tensor], recipe: Recipe) -> nn.Module:
+    """Minimise the mean of `loss()`, in nats; returns the running mean of the weights.
+
+    `network` is left with the last weights. Raises `ValueError` if a loss is not finite, with the
+    number of the step. Tested in `tests/test_sequence.py` and `tests/test_rows.py`.
+    """
+    optimisers = build_optimisers(network.parameters(), hidden_matrices(network), recipe)
+    rates = [LambdaLR(each, lambda i: warm_up_and_cosine(i, recipe)) for each in optimisers]
+    average = AveragedModel(network, avg_fn=running_mean(recipe.ema_decay))
+    for step in range(recipe.steps):
+        nats = loss()
+        if not nats.isfinite():
+            raise ValueError(f"the loss is {nats.item()} at step {step}; allowed: finite numbers")
+        network.zero_grad()
+        nats.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
+        for each in (*optimisers, *rates):
+            each.step()
+        average.update_parameters(network)
+    return average.module.eval().requires_grad_(False)

@@ -8,13 +8,10 @@ devices, no processes and no state on disk: what takes minutes may start again.
 """
 
 from dataclasses import replace
-from typing import Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel
 
 from vqlearn.data.batches import random_stream
 from vqlearn.diffusion.levels import ImportanceLevels
@@ -23,22 +20,10 @@ from vqlearn.diffusion.objective import training_loss
 from vqlearn.diffusion.parameterisations import truncated_logistic
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise
-from vqlearn.training.optimisers import (
-    CLIP_NORM,
-    build_optimisers,
-    hidden_matrices,
-    running_mean,
-    warm_up_and_cosine,
-)
+from vqlearn.training.optimisers import descend
 from vqlearn.training.recipes import Recipe
+from vqlearn.training.rows import Rows
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
-
-
-class Rows(Protocol):
-    """Where rows come from, such as `Digits.batch`."""
-
-    def __call__(self, count: int, *, generator: torch.Generator) -> Int[Tensor, "b n"]:
-        """`count` random rows; the same generator state gives the same."""
 
 
 class OrdinalDenoiser(nn.Module):
@@ -104,26 +89,17 @@ def train_sequences(
     """
     chance = random_stream("sequences", recipe.seed)
     levels = ImportanceLevels(process.num_timesteps)
-    optimisers = build_optimisers(network.parameters(), hidden_matrices(network), recipe)
-    rates = [LambdaLR(each, lambda i: warm_up_and_cosine(i, recipe)) for each in optimisers]
-    average = AveragedModel(network, avg_fn=running_mean(recipe.ema_decay))
-    for step in range(recipe.steps):
+
+    def loss() -> Tensor:
         x_0 = rows(recipe.batch_size, generator=chance)
         t, weight = levels.draw(len(x_0), generator=chance)
         x_t = process.corrupt(x_0, t, generator=chance)
         log_belief = log_normalise(network(x_t, t))
-        loss = training_loss(process, log_belief, (x_0, x_t), t, auxiliary_weight=auxiliary_weight)
-        levels.update(t, loss.bound.detach())
-        mean = (weight * loss.total).mean()
-        if not mean.isfinite():
-            raise ValueError(f"the loss is {mean.item()} at step {step}; allowed: finite numbers")
-        network.zero_grad()
-        mean.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
-        for each in (*optimisers, *rates):
-            each.step()
-        average.update_parameters(network)
-    return average.module.eval().requires_grad_(False)
+        parts = training_loss(process, log_belief, (x_0, x_t), t, auxiliary_weight=auxiliary_weight)
+        levels.update(t, parts.bound.detach())
+        return (weight * parts.total).mean()
+
+    return descend(network, loss, recipe)
 
 
 def denoise_with(network: nn.Module) -> Denoise:

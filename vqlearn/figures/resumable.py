@@ -1,0 +1,67 @@
+"""Runs with names, measured one by one into one JSON file: a command that was stopped goes on.
+
+A name is "world/system". Runs of one world learn the same rows and are measured on the same rows,
+so the file also holds what is known of each world. Tests: tests/test_family_figure.py.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vqlearn.figures.family_worlds import World
+
+Report = dict[str, Any]
+
+
+def world_of(name: str) -> str:
+    """The world of a run: what stands before the slash."""
+    return name.partition("/")[0]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All runs of a command, in the order of the file, and how to make one.
+
+    - `settings(name)`: all that decides the result, as JSON gives it back.
+    - `open_world(kind)`: the data of a world.
+    - `measure(name, world)`: the result of a run, with its settings under "settings".
+    """
+
+    command: str
+    names: Sequence[str]
+    settings: Callable[[str], dict[str, Any]]
+    open_world: Callable[[str], World]
+    measure: Callable[[str, World], dict[str, Any]]
+
+    def missing(self, report: Report, names: Sequence[str] | None = None) -> list[str]:
+        """Which of these runs (by default all) are not there, or have other settings?"""
+        done = {name: run["settings"] for name, run in report.get("runs", {}).items()}
+        names = self.names if names is None else names
+        return [name for name in names if done.get(name) != self.settings(name)]
+
+    def go_on(self, file: Path, names: Sequence[str]) -> Report:
+        """Measure those that are missing, and write the file after each; returns all of it."""
+        report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        report = {"command": self.command, "worlds": {}, "runs": {}} | report
+        worlds: dict[str, World] = {}
+        for name in self.missing(report, names):
+            kind = world_of(name)
+            if kind not in worlds:
+                worlds[kind] = self.open_world(kind)
+                report["worlds"][kind] = worlds[kind].describe()
+            report["runs"][name] = self.measure(name, worlds[kind])
+            self.write(report, file)
+            print(name, report["runs"][name]["bits"], report["worlds"][kind]["unit"], flush=True)
+        return report
+
+    def write(self, report: Report, file: Path) -> None:
+        """The whole file or none of it, the runs in their order."""
+        runs = {name: report["runs"][name] for name in self.names if name in report["runs"]}
+        text = json.dumps(report | {"runs": runs}, indent=2) + "\n"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".unfinished")
+        unfinished.write_text(text, encoding="utf-8")
+        os.replace(unfinished, file)

@@ -1,0 +1,67 @@
+"""Teach a network rows of tokens whose likelihood it knows: any autoregressive model, no text.
+
+    trained = train_rows(network, autoregressive_nats, data.batch, recipe)
+    bits_per_token(autoregressive_nats(trained, data.test, generator), data.test.shape[1])
+
+The optimiser is that of every stage (`descend`). Tests: tests/test_rows.py.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vqlearn.autoregressive.imagebart import ImageBART
+from vqlearn.autoregressive.pixelcnnpp import PixelCNNPlusPlus
+from vqlearn.autoregressive.raster import log_likelihood
+from vqlearn.data.batches import random_stream
+from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.training.optimisers import descend
+from vqlearn.training.recipes import Recipe
+
+
+class Rows(Protocol):
+    """Where rows come from, such as `Digits.batch`."""
+
+    def __call__(self, count: int, *, generator: torch.Generator) -> Int[Tensor, "b n"]:
+        """`count` random rows; the same generator state gives the same."""
+
+
+Nats = Callable[[nn.Module, Int[Tensor, "b n"], torch.Generator], Float[Tensor, " b"]]
+"""nats(network, x, chance): how surprising is each row, exactly or at most?"""
+
+
+def autoregressive_nats(
+    network: nn.Module, x: Int[Tensor, "b n"], chance: torch.Generator
+) -> Float[Tensor, " b"]:
+    r"""$-\log p(x)$ of each row, exactly, in one call: nothing is left to chance.
+
+    A PixelCNN++ computes it by whole pixels, which is the same number without K levels for each.
+    """
+    if isinstance(network, PixelCNNPlusPlus):
+        return -network.log_likelihood(x)
+    return -log_likelihood(lambda x: log_normalise(network(x)), x)
+
+
+def imagebart_nats(
+    network: ImageBART, x: Int[Tensor, "b n"], chance: torch.Generator
+) -> Float[Tensor, " b"]:
+    """The bound of an ImageBART, estimated with one draw at every scale."""
+    return network.bound(x, generator=chance)
+
+
+def train_rows(network: nn.Module, nats: Nats, rows: Rows, recipe: Recipe) -> nn.Module:
+    """Minimise the mean nats of a token; returns the running mean of the weights.
+
+    Each step looks at `recipe.batch_size` rows. The same network, rows and recipe give the same
+    weights bit for bit on one thread; no other generator is touched. Raises as `descend` does.
+    """
+    chance = random_stream("rows", recipe.seed)
+
+    def loss() -> Tensor:
+        x = rows(recipe.batch_size, generator=chance)
+        return nats(network, x, chance).mean() / x.shape[1]
+
+    return descend(network, loss, recipe)
