@@ -75,7 +75,7 @@ def evaluate(
     report |= {"seed": sampling.seed}
     text = text_probe(pipeline.text_encoder)
     for composition in COMPOSITIONS:
-        batch = _scenes(pipeline, composition, sampling)
+        batch = evaluated_scenes(composition, sampling, pipeline.image_size)
         report[composition] = {
             "model": _drawn(pipeline, clip, batch, sampling),
             "ceiling": score(pipeline, clip, round_trip(pipeline, batch.images), batch.captions),
@@ -92,19 +92,22 @@ def evaluate_model(
 ) -> dict[str, Any]:
     """The part "model" of `evaluate` alone, for both compositions."""
     return {
-        composition: _drawn(pipeline, clip, _scenes(pipeline, composition, sampling), sampling)
+        composition: _drawn(
+            pipeline, clip, evaluated_scenes(composition, sampling, pipeline.image_size), sampling
+        )
         for composition in COMPOSITIONS
     }
 
 
-def _scenes(
-    pipeline: VQDiffusionPipeline, composition: Composition, sampling: Sampling
+def evaluated_scenes(
+    composition: Composition, sampling: Sampling, image_size: int = 32
 ) -> SceneBatch:
+    """The scenes whose captions are drawn: every model is asked for the same ones."""
     return scene_batch(
         sampling.prompts,
         generator=random_stream("evaluated scenes", composition, sampling.seed),
         composition=composition,
-        image_size=pipeline.image_size,
+        image_size=image_size,
     )
 
 

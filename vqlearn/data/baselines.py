@@ -17,7 +17,7 @@ from jaxtyping import Float64, Int
 from torch import Tensor
 
 from vqlearn.data.characters import NUM_CLASSES, Bits, is_real
-from vqlearn.data.digits import SIDE, Digits
+from vqlearn.data.digits import Digits
 from vqlearn.data.pixels import NUM_LEVELS
 
 MAX_CODES = 2**62  # contexts are numbered with int64
@@ -93,13 +93,24 @@ def _ngrams(rows: Tensor, order: int) -> tuple[Tensor, list[Tensor]]:
 
 
 def digit_bits(data: Digits, *, neighbours: bool) -> float:
-    """What does a pixel of the test digits cost, in bits, if only the training part is counted?
+    """The same as `grid_bits`, of the test digits and the training part."""
+    return grid_bits(data.train, data.test, data.num_classes, neighbours=neighbours)
 
-    Without `neighbours` a pixel's law depends on its place alone (a marginal of its own for each
-    of the 64). With them it depends on its left and upper neighbour, and then on its place too.
+
+def grid_bits(
+    train_rows: Int[Tensor, "train n"],
+    test_rows: Int[Tensor, "test n"],
+    num_classes: int,
+    *,
+    neighbours: bool,
+) -> float:
+    """What does a token of a square grid cost, in bits, if only the training rows are counted?
+
+    Without `neighbours` a token's law depends on its place alone (a marginal of its own for each
+    of the n). With them it depends on its left and upper neighbour, and then on its place too.
     """
-    law = CountedLaw(*_pixels(data.train, data.num_classes, neighbours), data.num_classes)
-    tokens, contexts = _pixels(data.test, data.num_classes, neighbours)
+    law = CountedLaw(*_pixels(train_rows, num_classes, neighbours), num_classes)
+    tokens, contexts = _pixels(test_rows, num_classes, neighbours)
     return -law.probability(tokens, contexts).log2().mean().item()
 
 
@@ -119,13 +130,9 @@ def rgb_bits(
 
 def _colours(rows: Tensor, neighbours: bool) -> tuple[Tensor, list[Tensor]]:
     """All tokens of RGB pictures, and the numbers of their contexts, from the shortest on."""
-    pixels = rearrange(rows, "b (p c) -> b p c", c=3)
-    side, edge = math.isqrt(pixels.shape[1]), NUM_LEVELS
-    images = F.pad(rearrange(pixels, "b (h w) c -> b c h w", h=side), (1, 0, 1, 0), value=edge)
-    left, above = (
-        rearrange(part, "b c h w -> b (h w c)")
-        for part in (images[..., 1:, :-1], images[..., :-1, 1:])
-    )
+    pixels, edge = rearrange(rows, "b (p c) -> b p c", c=3), NUM_LEVELS
+    images = rearrange(pixels, "b (h w) c -> b c h w", h=math.isqrt(pixels.shape[1]))
+    left, above = (rearrange(part, "b c h w -> b (h w c)") for part in _beside(images, edge=edge))
     place = torch.arange(rows.shape[1]).expand_as(rows)
     contexts = [0 * place, place]
     if neighbours:
@@ -140,18 +147,21 @@ def _colours(rows: Tensor, neighbours: bool) -> tuple[Tensor, list[Tensor]]:
 
 
 def _pixels(rows: Tensor, num_classes: int, neighbours: bool) -> tuple[Tensor, list[Tensor]]:
-    """All pixels, and the numbers of their contexts, from nothing to all that is looked at."""
-    images = rearrange(rows, "b (h w) -> b h w", h=SIDE)
-    edge = torch.full_like(images[:, :, :1], num_classes)
-    left = torch.cat([edge, images[:, :, :-1]], dim=2)
-    above = torch.cat([rearrange(edge, "b h 1 -> b 1 h"), images[:, :-1]], dim=1)
-    place = rearrange(torch.arange(SIDE**2), "(h w) -> h w", h=SIDE)
-    place = repeat(place, "h w -> b h w", b=len(images))
-    around = left * (num_classes + 1) + above
-    contexts = [left * 0, place]
+    """All tokens, and the numbers of their contexts, from nothing to all that is looked at."""
+    images = rearrange(rows, "b (h w) -> b h w", h=math.isqrt(rows.shape[1]))
+    left, above = (part.flatten(1) for part in _beside(images, edge=num_classes))
+    place = torch.arange(rows.shape[1]).expand_as(rows)
+    contexts = [0 * place, place]
     if neighbours:
-        contexts = [left * 0, left, around, around * SIDE**2 + place]
-    return images.flatten(), [context.flatten() for context in contexts]
+        around = left * (num_classes + 1) + above
+        contexts = [0 * place, left, around, around * rows.shape[1] + place]
+    return rows.flatten(), [context.flatten() for context in contexts]
+
+
+def _beside(images: Tensor, *, edge: int) -> tuple[Tensor, Tensor]:
+    """The left and the upper neighbour of every place, (..., h, w); `edge` where there is none."""
+    framed = F.pad(images, (1, 0, 1, 0), value=edge)
+    return framed[..., 1:, :-1], framed[..., :-1, 1:]
 
 
 def _check_tokens(tokens: Tensor, num_classes: int) -> None:

@@ -133,7 +133,7 @@ class Captions:
 class Pictures:
     """Digits as rows of pixels; nobody knows their floor."""
 
-    num_samples = SHOWN
+    num_samples, channels = SHOWN, 1
 
     def __init__(self, data: Digits, budget: Budget) -> None:
         first = slice(budget.test_rows)

@@ -87,7 +87,7 @@ def train(settings: Settings, recipes: dict[str, Recipe], options: dict[str, dic
     PartialState(cpu=not torch.accelerator.is_available())
     _check_folder(settings.folder, recipes)
     if settings.start_from is not None:
-        _copy_frozen_parts(settings.start_from, settings.folder)
+        copy_frozen_parts(settings.start_from, settings.folder)
     kept = []
     for name, recipe in recipes.items():
         if (settings.folder / STAGES[name].result).exists():
@@ -123,7 +123,7 @@ def _train_one(name: str, settings: Settings, recipe: Recipe, options: dict) -> 
         tracker.finish()
 
 
-def _copy_frozen_parts(checkpoint: Path, folder: Path) -> None:
+def copy_frozen_parts(checkpoint: Path, folder: Path) -> None:
     """Everything that the diffusion stage reads and does not change, unless it is there already."""
     files.check(checkpoint)
     state = PartialState()

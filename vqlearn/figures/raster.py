@@ -1,0 +1,130 @@
+"""Each autoregressive network learns once, small: bits, drawings and seconds.
+
+    python -m vqlearn.figures.raster
+    python -m vqlearn.figures.raster --only digits/pixelcnn
+
+Digits and RGB pictures are learnt pixel by pixel, without text. The tokens of scenes come with
+their captions: there the networks hear the text encoder and learn in the loop of the denoiser. In
+one world all networks see as many rows and have about as many weights.
+
+Bits are exact; those of an ImageBART are a bound. Seconds are processor time, so that other work on
+the machine does not count; those of drawing are for all rows of a run together. A run is written as
+soon as it is measured: a command that was stopped goes on with the runs that are missing or were
+made with other settings. Tests: tests/test_raster_figure.py.
+"""
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import matplotlib
+
+from vqlearn.autoregressive.image_transformer import ImageTransformer, ImageTransformerConfig
+from vqlearn.autoregressive.imagebart import ImageBART
+from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
+from vqlearn.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNConfig
+from vqlearn.autoregressive.pixelcnnpp import PixelCNNPlusPlus, PixelCNNPlusPlusConfig
+from vqlearn.autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
+from vqlearn.autoregressive.transformer import RasterTransformer, RasterTransformerConfig
+from vqlearn.data.digits import digits
+from vqlearn.figures import raster_pictures
+from vqlearn.figures.family_worlds import Pictures, World
+from vqlearn.figures.raster_rows import RowRun, by_cache, from_noise
+from vqlearn.figures.raster_tokens import TOKEN_RUNS, TokenRun
+from vqlearn.figures.raster_worlds import BUDGETS, Budget, CaptionedTokens, RgbScenes
+from vqlearn.figures.resumable import Experiment, world_of
+from vqlearn.training.rows import imagebart_nats
+
+COMMAND = "python -m vqlearn.figures.raster"
+FOLDER = Path("figures")
+NAME = "raster.json"
+
+WITHOUT_TEXT = {"text_width": None, "text_length": 0}
+TWO_SCALES = {"num_scales": 2, "width": 36, "num_layers": 2, "num_heads": 4}
+FOUR_SCALES = {"num_scales": 4, "width": 24, "num_layers": 2, "num_heads": 4}
+
+WORLDS: dict[str, Callable[[Budget], World]] = {
+    "digits": lambda budget: Pictures(digits(), budget),
+    "rgb": RgbScenes,
+    "tokens": CaptionedTokens,
+}
+RUNS: dict[str, RowRun | TokenRun] = {
+    "digits/pixelrnn": RowRun(PixelRNN, PixelRNNConfig, {"width": 44, "num_layers": 2}),
+    "digits/pixelcnn": RowRun(
+        PixelCNN, PixelCNNConfig, {"width": 52, "num_layers": 5, "kernel_size": 3}
+    ),
+    "digits/gated-pixelcnn": RowRun(
+        GatedPixelCNN, PixelCNNConfig, {"width": 35, "num_layers": 5, "kernel_size": 3}
+    ),
+    "digits/pixelcnn++": RowRun(
+        PixelCNNPlusPlus,
+        PixelCNNPlusPlusConfig,
+        {"width": 13, "num_blocks": 2, "num_mixtures": 5},
+    ),
+    "digits/image-transformer": RowRun(
+        ImageTransformer,
+        ImageTransformerConfig,
+        {"width": 64, "num_layers": 3, "num_heads": 4, "block_length": 8, "memory_length": 16},
+    ),
+    "digits/raster-transformer": RowRun(
+        RasterTransformer,
+        RasterTransformerConfig,
+        {"width": 64, "num_layers": 3, "num_heads": 4, **WITHOUT_TEXT},
+        draw=by_cache,
+    ),
+    "digits/imagebart-2": RowRun(
+        ImageBART, ImageBARTConfig, TWO_SCALES, imagebart_nats, from_noise
+    ),
+    "digits/imagebart-4": RowRun(
+        ImageBART, ImageBARTConfig, FOUR_SCALES, imagebart_nats, from_noise
+    ),
+    "rgb/pixelrnn": RowRun(PixelRNN, PixelRNNConfig, {"width": 60, "num_layers": 2}),
+    "rgb/pixelcnn": RowRun(
+        PixelCNN, PixelCNNConfig, {"width": 66, "num_layers": 5, "kernel_size": 3}
+    ),
+    "rgb/gated-pixelcnn": RowRun(
+        GatedPixelCNN, PixelCNNConfig, {"width": 48, "num_layers": 5, "kernel_size": 3}
+    ),
+    "rgb/pixelcnn++": RowRun(
+        PixelCNNPlusPlus,
+        PixelCNNPlusPlusConfig,
+        {"width": 20, "num_blocks": 2, "num_mixtures": 10},
+    ),
+    "rgb/image-transformer": RowRun(
+        ImageTransformer,
+        ImageTransformerConfig,
+        {"width": 84, "num_layers": 3, "num_heads": 4, "block_length": 24, "memory_length": 48},
+    ),
+    **TOKEN_RUNS,
+}
+
+
+def experiment(budgets: Mapping[str, Budget]) -> Experiment:
+    """All runs, each with the budget of its world."""
+    return Experiment(
+        COMMAND,
+        tuple(RUNS),
+        settings=lambda name: RUNS[name].settings(budgets[world_of(name)]),
+        open_world=lambda kind: WORLDS[kind](budgets[kind]),
+        measure=lambda name, world: RUNS[name].measure(name, world, budgets[world_of(name)]),
+    )
+
+
+def main(
+    folder: Path = FOLDER,
+    names: Sequence[str] = tuple(RUNS),
+    budgets: Mapping[str, Budget] = BUDGETS,
+) -> None:
+    """Measure the runs that are missing, one by one; draw the pictures once none is."""
+    matplotlib.use("Agg")
+    raster = experiment(budgets)
+    report = raster.go_on(folder / NAME, names)
+    if not raster.missing(report):
+        raster_pictures.draw_bits(report, folder / "raster_bits.png")
+        raster_pictures.draw_samples(report, folder / "raster_samples.png")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=RUNS, default=tuple(RUNS), metavar="RUN")
+    main(names=parser.parse_args().only)

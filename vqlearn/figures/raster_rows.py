@@ -1,0 +1,117 @@
+"""Networks of `raster` that learn rows without text: digits and RGB pictures."""
+
+import math
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vqlearn.autoregressive import raster
+from vqlearn.autoregressive.cache import CachedReader
+from vqlearn.autoregressive.imagebart import ImageBART
+from vqlearn.autoregressive.pictures import PictureConfig
+from vqlearn.autoregressive.transformer import RasterTransformer
+from vqlearn.data.batches import random_stream
+from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.figures.raster_worlds import Budget
+from vqlearn.training.rows import Nats, Rows, autoregressive_nats, train_rows
+
+Draw = Callable[[nn.Module, int, torch.Generator], Int[Tensor, "b n"]]
+"""draw(network, count, chance): so many rows of the network."""
+
+
+class PixelWorld(Protocol):
+    """Square pictures to learn from and to measure on, as rows; see `family_worlds.World`."""
+
+    num_codes: int
+    channels: int
+    num_samples: int
+    rows: Rows
+    test: Int[Tensor, "b n"]
+
+    def bits(self, nats: Float[Tensor, " b"]) -> dict[str, Any]: ...
+
+    def samples(self, rows: Int[Tensor, "b n"]) -> dict[str, Any]: ...
+
+
+def by_rereading(network: nn.Module, count: int, chance: torch.Generator) -> Int[Tensor, "b n"]:
+    """The network reads the whole row again for every token."""
+    n = network.config.num_positions
+    law = raster.reread(lambda x: log_normalise(network(x)), n)
+    return raster.sample(law, empty_rows(count), n, generator=chance)
+
+
+def by_cache(network: RasterTransformer, count: int, chance: torch.Generator) -> Int[Tensor, "b n"]:
+    """The network reads every token once."""
+    n = network.config.num_positions
+    return raster.sample(CachedReader(network), empty_rows(count), n, generator=chance)
+
+
+def from_noise(network: ImageBART, count: int, chance: torch.Generator) -> Int[Tensor, "b n"]:
+    """Scale by scale, each with a cache."""
+    return network.sample((count, network.config.num_positions), generator=chance)
+
+
+def machine() -> str:
+    """On what were the seconds counted?"""
+    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} in use"
+
+
+def empty_rows(count: int) -> Int[Tensor, "b 0"]:
+    """So many rows of which nothing is known."""
+    return torch.zeros(count, 0, dtype=torch.long)
+
+
+def count_weights(network: nn.Module) -> int:
+    """All numbers that a network has learnt."""
+    return sum(weight.numel() for weight in network.parameters())
+
+
+@dataclass(frozen=True)
+class RowRun:
+    """A network and its config, the options that give its size, its bits, and how it draws."""
+
+    network: type[nn.Module]
+    config: type
+    options: dict[str, Any] = field(default_factory=dict)
+    nats: Nats = autoregressive_nats
+    draw: Draw = by_rereading
+
+    def settings(self, budget: Budget) -> dict[str, Any]:
+        """All that decides the result."""
+        return {"network": self.network.__name__, "options": self.options, **budget.settings()}
+
+    def build(self, world: PixelWorld) -> nn.Module:
+        """A fresh network for the rows of this world; its weights come from torch's generator."""
+        shape = {"num_positions": world.test.shape[1]}
+        if issubclass(self.config, PictureConfig):
+            side = math.isqrt(world.test.shape[1] // world.channels)
+            shape = {"side": side, "channels": world.channels}
+        return self.network(self.config(num_codes=world.num_codes, **shape, **self.options))
+
+    def measure(self, name: str, world: PixelWorld, budget: Budget) -> dict[str, Any]:
+        """Train, then measure on the test rows, then draw."""
+        seed, begin = budget.recipe.seed, time.process_time()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = self.build(world)
+        network = train_rows(network, self.nats, world.rows, budget.recipe)
+        trained = time.process_time()
+        rows = self.draw(network, world.num_samples, random_stream("raster", "rows", name, seed))
+        drawn = time.process_time()
+        with torch.no_grad():
+            nats = self.nats(network, world.test, random_stream("raster", "bits", name, seed))
+        return {
+            "settings": self.settings(budget),
+            "weights": count_weights(network),
+            **world.bits(nats),
+            "seconds": {"training": round(trained - begin), "drawing": round(drawn - trained, 2)},
+            "machine": machine(),
+            "samples": world.samples(rows),
+        }
