@@ -5,11 +5,13 @@ from collections import Counter
 
 import pytest
 import torch
+from einops import rearrange
 
-from vqlearn.data.baselines import CountedLaw, digit_bits, ngram_bits
+from vqlearn.data.baselines import CountedLaw, digit_bits, grid_bits, ngram_bits, rgb_bits
 from vqlearn.data.characters import LENGTH, caption_split, decode, encode
 from vqlearn.data.digits import binarised, digits
 from vqlearn.data.entropy import CaptionLaw
+from vqlearn.data.pixels import rgb_scenes
 
 K = 5
 
@@ -161,3 +163,69 @@ def test_neighbours_help_and_both_are_better_than_chance():
     for data in (digits(), binarised(digits())):
         alone, together = (digit_bits(data, neighbours=n) for n in (False, True))
         assert together < alone < math.log2(data.num_classes)
+
+
+def plain_rgb_bits(train, test, neighbours):
+    counts = {}
+
+    def contexts(row, i):
+        if not neighbours:
+            return [(), ("place", i)]
+        colour, pixel = i % 3, i // 3
+        own = (colour, *row[i - colour : i])
+        left = row[i - 3] if pixel % 2 else "edge"
+        above = row[i - 6] if pixel >= 2 else "edge"
+        return [(), (colour,), ("own", *own), ("left", *own, left), ("above", *own, left, above)]
+
+    for row in train:
+        for i, token in enumerate(row):
+            for context in contexts(row, i):
+                counts.setdefault(context, Counter())[token] += 1
+    total = 0.0
+    for row in test:
+        for i, token in enumerate(row):
+            p = 1 / 256
+            for context in contexts(row, i):
+                seen = counts.get(context)
+                if seen:
+                    p = (seen[token] + len(seen) * p) / (seen.total() + len(seen))
+            total -= math.log2(p)
+    return total / (len(test) * len(test[0]))
+
+
+@pytest.mark.parametrize("neighbours", [False, True])
+def test_colours_cost_what_the_plain_formula_says(neighbours):
+    """Pictures of 2 x 2 pixels with few levels, so that every context is met again."""
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.tensor([0, 7, 255])
+    rows = levels[torch.randint(3, (600, 12), generator=generator)]
+    rows[:, 1::3] = rows[:, 0::3]  # green follows red
+    train, test = rows[:500], rows[500:]
+    expected = plain_rgb_bits(train.tolist(), test.tolist(), neighbours)
+    assert rgb_bits(train, test, neighbours=neighbours) == pytest.approx(expected, rel=1e-12)
+
+
+def test_colours_of_scenes_are_guessed_from_their_neighbours():
+    rows = rgb_scenes(400, 8, generator=torch.Generator().manual_seed(0), composition="seen")
+    alone, together = (rgb_bits(rows[:300], rows[300:], neighbours=n) for n in (False, True))
+    assert together < alone / 4 < 2
+
+
+def test_grids_of_another_side_cost_what_digits_cost():
+    """A picture of 4 x 4 with the same pixels as the middle of a digit has contexts of its own."""
+    data = digits()
+    middle = [
+        rearrange(rows, "b (h w) -> b h w", h=8)[:, 2:6, 2:6] for rows in (data.train, data.test)
+    ]
+    train, test = (rearrange(part, "b h w -> b (h w)") for part in middle)
+    by_place = grid_bits(train, test, 17, neighbours=False)
+    counts = [Counter(train[:, place].tolist()) for place in range(16)]
+    overall = Counter(train.flatten().tolist())
+    total = 0.0
+    for row in test.tolist():
+        for place, token in enumerate(row):
+            p = (overall[token] + len(overall) / 17) / (overall.total() + len(overall))
+            seen = counts[place]
+            total -= math.log2((seen[token] + len(seen) * p) / (seen.total() + len(seen)))
+    assert by_place == pytest.approx(total / test.numel(), rel=1e-12)
+    assert grid_bits(train, test, 17, neighbours=True) < by_place

@@ -35,18 +35,23 @@ def draw_bits(report: dict[str, Any], file: Path) -> None:
         len(rows), 1, figsize=(7.2, 7.2), layout="constrained", height_ratios=heights
     )
     for axes, (world, part) in zip(panels, rows.items(), strict=True):
-        for place, (mean, error, colour) in enumerate(part.values()):
-            axes.errorbar(mean, place, xerr=2 * error, fmt="o", capsize=3, color=colour)
-            axes.annotate(f"{mean:.2f}", (mean, place), (6, 4), textcoords="offset points", size=7)
-        axes.set_yticks(range(len(part)), list(part))
-        axes.set_ylim(len(part) - 0.3, -0.7)
-        axes.margins(x=0.08)
+        draw_rows(axes, part)
         axes.set_xlim(left=0)
-        axes.grid(axis="x", alpha=0.3)
         axes.set_title(TITLES[world], fontsize=10, loc="left")
         axes.set_xlabel(report["worlds"][world]["unit"])
     figure.savefig(file, dpi=110)
     plt.close(figure)
+
+
+def draw_rows(axes: plt.Axes, rows: dict[str, tuple[float, float, str]]) -> None:
+    """A point and its number for each row of `bits_of`."""
+    for place, (mean, error, colour) in enumerate(rows.values()):
+        axes.errorbar(mean, place, xerr=2 * error, fmt="o", capsize=3, color=colour)
+        axes.annotate(f"{mean:.2f}", (mean, place), (6, 4), textcoords="offset points", size=7)
+    axes.set_yticks(range(len(rows)), list(rows))
+    axes.set_ylim(len(rows) - 0.3, -0.7)
+    axes.margins(x=0.08)
+    axes.grid(axis="x", alpha=0.3)
 
 
 def bits_of(world: str, report: dict[str, Any]) -> dict[str, tuple[float, float, str]]:

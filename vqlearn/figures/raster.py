@@ -122,6 +122,7 @@ def main(
     if not raster.missing(report):
         raster_pictures.draw_bits(report, folder / "raster_bits.png")
         raster_pictures.draw_samples(report, folder / "raster_samples.png")
+        raster_pictures.draw_scenes(report, folder / "raster_scenes.png")
 
 
 if __name__ == "__main__":
