@@ -214,10 +214,8 @@ def test_colours_of_scenes_are_guessed_from_their_neighbours():
 def test_grids_of_another_side_cost_what_digits_cost():
     """A picture of 4 x 4 with the same pixels as the middle of a digit has contexts of its own."""
     data = digits()
-    middle = [
-        rearrange(rows, "b (h w) -> b h w", h=8)[:, 2:6, 2:6] for rows in (data.train, data.test)
-    ]
-    train, test = (rearrange(part, "b h w -> b (h w)") for part in middle)
+    parts = (rearrange(rows, "b (h w) -> b h w", h=8) for rows in (data.train, data.test))
+    train, test = (rearrange(part[:, 2:6, 2:6], "b h w -> b (h w)") for part in parts)
     by_place = grid_bits(train, test, 17, neighbours=False)
     counts = [Counter(train[:, place].tolist()) for place in range(16)]
     overall = Counter(train.flatten().tolist())
