@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test soak lint notebooks badges figures samplers family bench weights
+.PHONY: help setup demo test soak lint notebooks badges figures samplers family raster bench weights
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -51,6 +51,9 @@ samplers: setup ## measure four samplers again, two of them wrong: figures/sampl
 
 family: setup ## train every kernel once, small, on letters and digits: figures/family.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.figures.family
+
+raster: setup ## train every raster network once, small: figures/raster.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.figures.raster
 
 bench: setup ## how many pictures a second, here
 	TQDM_DISABLE=1 $(BIN)/python tests/bench.py
