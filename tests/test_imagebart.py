@@ -1,101 +1,32 @@
-"""ImageBART against enumeration: its law, its bound, its samples, and what each place may see."""
+"""ImageBART against enumeration: its law, its bound, its samples, and that it learns."""
 
-import copy
 import math
 from dataclasses import replace
-from functools import lru_cache
 from itertools import product
 
 import pytest
 import torch
-
-from vqlearn.autoregressive.imagebart import ImageBART, ImageBARTConfig, Scale
-from vqlearn.autoregressive.raster import (
-    dependence,
-    exact_law,
-    log_likelihood,
-    reread,
-    sequential_log_likelihood,
+from imagebart_toys import (
+    BOTH,
+    SPOKEN,
+    THREE_CODES,
+    TINY,
+    TOLD,
+    TOYS,
+    assert_follows,
+    exact_p,
+    seeded,
+    sentences,
+    spread_weights,
+    steps_back,
+    toy,
 )
+
+from vqlearn.autoregressive import filters
+from vqlearn.autoregressive.imagebart import ImageBART
+from vqlearn.autoregressive.raster import exact_law, log_likelihood, reread
 from vqlearn.diffusion import exact_world, kernels
 from vqlearn.diffusion.exact_world import ExactWorld, all_states
-
-TINY = ImageBARTConfig(
-    num_codes=2,
-    num_positions=3,
-    num_scales=3,
-    width=8,
-    num_layers=1,
-    num_heads=2,
-)
-THREE_CODES = replace(TINY, num_codes=3, num_positions=2, num_scales=2)
-TOYS = pytest.mark.parametrize("config", [TINY, THREE_CODES], ids=["K2 n3 T3", "K3 n2 T2"])
-SMALL = replace(TINY, num_codes=5, num_positions=6, num_layers=2)
-
-
-def spread_weights(module, seed=0):
-    """Large random weights everywhere, biases and norms included, so that no term is hidden."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in module.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
-            parameter.copy_(0.5 * noise + 0.1)
-    return module
-
-
-def seeded(seed):
-    return torch.Generator().manual_seed(seed)
-
-
-@lru_cache
-def taught(config):
-    """Each step back learns a little to redraw 3 tokens in 10 and take the running maximum."""
-    model, chance = spread_weights(ImageBART(config), seed=1), seeded(0)
-    optimiser = torch.optim.Adam(model.parameters(), 1e-2)
-    x_t = all_states(config.num_codes, config.num_positions).repeat(4, 1)
-    for _ in range(60):
-        wrong = torch.randint(config.num_codes, x_t.shape, generator=chance)
-        keep = torch.rand(x_t.shape, generator=chance) > 0.3
-        x = torch.where(keep, x_t, wrong).cummax(dim=1).values
-        levels = range(1, config.num_scales + 1)
-        loss = -sum(log_likelihood(model.conditionals(x_t, t), x).mean() for t in levels)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return model.double()
-
-
-def toy(config):
-    """A small chain far from noise; a place depends on $x_t$ and on the place before it."""
-    return copy.deepcopy(taught(config))
-
-
-def steps_back(model):
-    """p_t(x_{t-1} | x_t) as matrices, from x_t (rows) to x_{t-1}, by `exact_law`; t = 1 first."""
-    config = model.config
-    states = all_states(config.num_codes, config.num_positions)
-
-    def law(x_t, t):
-        next_law = reread(model.conditionals(x_t[None], t), config.num_positions)
-        return exact_law(next_law, config.num_codes, config.num_positions)
-
-    with torch.no_grad():
-        return [
-            torch.stack([law(x_t, t) for x_t in states]) for t in range(1, config.num_scales + 1)
-        ]
-
-
-def exact_p(model):
-    """p(x_0) of all rows: a sum over every path x_T … x_1 x_0, one product each."""
-    matrices = [matrix.tolist() for matrix in steps_back(model)]
-    count = len(matrices[0])
-    p = [0.0] * count
-    for path in product(range(count), repeat=len(matrices) + 1):  # x_0, x_1, … x_T
-        weight = 1 / count
-        for t, matrix in enumerate(matrices, start=1):
-            weight *= matrix[path[t]][path[t - 1]]
-        p[path[0]] += weight
-    return torch.tensor(p, dtype=torch.float64)
 
 
 def forward_steps(config, alpha_bar=kernels.linear):
@@ -146,7 +77,8 @@ def test_the_bound_is_the_exact_one_on_average(config):
     exact = exact_bound(model)
     assert (exact > -exact_p(model).log()).all()
     with torch.no_grad():
-        draws = model.bound(states.repeat(4000, 1), generator=seeded(0)).view(4000, -1)
+        many, text = states.repeat(4000, 1), sentences(config)
+        draws = model.bound(many, text=text, generator=seeded(0)).view(4000, -1)
     error = draws.std(dim=0) / 4000**0.5
     assert ((draws.mean(dim=0) - exact).abs() < 5 * error).all()
     assert (error < 0.02 * exact).all()
@@ -186,14 +118,23 @@ def test_the_terms_of_a_row_are_those_of_its_scale_alone():
 def test_samples_follow_the_exact_law(config):
     """Counts of 8,000 rows within 5 sigma: fails once in 10⁵ runs or so."""
     model = toy(config)
-    rows = model.sample((8000, config.num_positions), generator=seeded(3))
-    assert rows.shape == (8000, config.num_positions)
-    places = config.num_codes ** torch.arange(config.num_positions - 1, -1, -1)
+    shape, text = (8000, config.num_positions), sentences(config)
+    rows = model.sample(shape, text=text, generator=seeded(3))
+    assert rows.shape == shape
     law = exact_p(model)
-    counts = torch.bincount((rows * places).sum(dim=1), minlength=len(law))
-    sigma = (8000 * law * (1 - law)).sqrt()
-    assert ((counts - 8000 * law).abs() < 5 * sigma).all()
+    assert_follows(rows, law, config.num_codes)
     assert (law.max() / law.min()) > 2  # far from noise, which would pass too
+
+
+def test_each_row_follows_the_law_of_its_own_sentence():
+    """Two sentences in turn, 8,000 rows each; their laws are far apart. Once in 10⁵ runs or so."""
+    model = toy(TOLD)
+    text = torch.cat([sentences(TOLD, 1, seed) for seed in (0, 1)]).repeat(8000, 1, 1)
+    rows = model.sample((16000, 3), text=text, generator=seeded(3))
+    laws = [exact_p(model, seed) for seed in (0, 1)]
+    for seed in (0, 1):
+        assert_follows(rows[seed::2], laws[seed], 2)
+    assert (laws[0] - laws[1]).abs().sum() > 0.2
 
 
 def test_samples_are_those_of_the_generator():
@@ -206,92 +147,72 @@ def test_samples_are_those_of_the_generator():
     assert model.sample((0, 3)).shape == (0, 3)
 
 
-def test_the_decoder_sees_all_of_x_t_and_only_earlier_places_of_its_own_row():
-    scale = spread_weights(Scale(SMALL).double())
-    earlier = torch.ones(6, 6).tril(-1).bool()
-    own, noisy, both_sides = torch.zeros(3, 6, 6).bool()
-    for seed in range(3):
-        h, h_t = torch.randn(2, 6, 8, generator=seeded(seed), dtype=torch.float64)
-        encoded = scale.encode(h_t[None])
-        both_sides |= dependence(lambda h_t: scale.encode(h_t[None])[0], h_t)
-        own |= dependence(lambda h, e=encoded: scale.from_embedding(h[None], e)[0], h)
-        noisy |= dependence(
-            lambda h_t, h=h: scale.from_embedding(h[None], scale.encode(h_t[None]))[0], h_t
-        )
-    assert torch.equal(own, earlier)
-    assert both_sides.all()
-    assert noisy.all()
+def test_sample_is_sample_by_with_its_own_laws():
+    model, text = spread_weights(ImageBART(SPOKEN).double()), sentences(SPOKEN, 50)
+
+    def step_back(x_t, t):
+        return model.next_law(x_t, t, text)
+
+    def two_best(log_p):
+        return filters.top_k(log_p, 2)
+
+    drawn = {}
+    for name, sharpen in (("all", None), ("two", two_best)):
+        drawn[name] = model.sample((50, 6), text=text, sharpen=sharpen, generator=seeded(1))
+        again = model.sample_by(step_back, (50, 6), sharpen=sharpen, generator=seeded(1))
+        assert torch.equal(drawn[name], again)
+    assert not torch.equal(drawn["all"], drawn["two"])
 
 
-def test_no_token_of_the_row_reaches_its_own_place_or_an_earlier_one():
-    scale = spread_weights(Scale(SMALL).double())
-    x, x_t = torch.randint(5, (2, 1, 6), generator=seeded(0))
-    before = scale(x, x_t)
-    for place in range(6):
-        changed = x.clone()
-        changed[0, place] = (x[0, place] + 1) % 5
-        moved = (scale(changed, x_t) - before).abs().amax(dim=-1)[0] > 1e-9
-        assert moved.tolist() == [i > place for i in range(6)]
+def test_guidance_is_that_of_every_step_back():
+    """The law of a whole guided walk by enumeration; 8,000 rows, wrong once in 10⁵ runs or so."""
+    model, states = toy(TOLD), all_states(2, 3)
 
+    def guided(law_of, x_t, t):
+        said, unsaid = (law_of(x_t, t, sentences(TOLD, 1, seed)) for seed in (0, 1))
+        return filters.guided(said, unsaid, 3.0)
 
-def test_places_are_told_apart_in_both_rows():
-    """The same tokens everywhere: only positions can make a difference, left or right."""
-    scale = spread_weights(Scale(SMALL).double())
-    same = torch.zeros(1, 6, dtype=torch.long)
-    encoded = scale.encode(scale.embed(same))[0]
-    scores = scale(same, same)[0]
-    for i in range(5):
-        assert (encoded[i] - encoded[i + 1]).abs().max() > 1e-3
-        assert (scores[i] - scores[i + 1]).abs().max() > 1e-3
-    h, encoded = scale.embed(same), encoded[None]
-    before = scale.from_embedding(h, encoded)
+    def slow(x_t, t, text):
+        return reread(model.conditionals(x_t, t, text), 3)
+
+    law = torch.full((8,), 1 / 8, dtype=torch.float64)
     with torch.no_grad():
-        scale.position_embedding.weight[4] *= -2
-    moved = (scale.from_embedding(h, encoded) - before).abs().amax(dim=-1)[0] > 1e-9
-    assert moved.tolist() == [False] * 4 + [True] * 2
+        for t in (3, 2, 1):
+            law = law @ torch.stack([exact_law(guided(slow, x_t[None], t), 2, 3) for x_t in states])
+    rows = model.sample_by(
+        lambda x_t, t: guided(model.next_law, x_t, t), (8000, 3), generator=seeded(1)
+    )
+    assert_follows(rows, law, 2)
+    assert (law - exact_p(model)).abs().sum() > 0.1
 
 
-def test_the_whole_row_at_once_or_token_by_token_is_the_same():
-    model = spread_weights(ImageBART(SMALL).double())
-    x, x_t = torch.randint(5, (2, 4, 6), generator=seeded(1))
-    for t in (1, 2, 3):
-        conditionals = model.conditionals(x_t, t)
-        expected = model.scales[t - 1](x, x_t).log_softmax(dim=-1)
-        torch.testing.assert_close(conditionals(x), expected, rtol=0, atol=1e-9)
-        at_once = log_likelihood(conditionals, x)
-        one_by_one = sequential_log_likelihood(reread(conditionals, 6), x)
-        torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=1e-9)
-        for i in range(4):
-            alone = model.conditionals(x_t[i : i + 1], t)
-            torch.testing.assert_close(log_likelihood(alone, x)[i], at_once[i], rtol=0, atol=1e-9)
+def test_one_sentence_serves_all_rows():
+    model = spread_weights(ImageBART(SPOKEN).double())
+    x, one = torch.randint(5, (3, 6), generator=seeded(0)), sentences(SPOKEN)
+    for ask in (
+        lambda text: model.conditionals(x, 2, text)(x),
+        lambda text: model.term(x, 2, text=text, generator=seeded(1)),
+        lambda text: model.bound(x, text=text, generator=seeded(1)),
+        lambda text: model.sample((3, 6), text=text, generator=seeded(1)),
+    ):
+        torch.testing.assert_close(ask(one), ask(one.expand(3, -1, -1)), rtol=1e-12, atol=1e-12)
 
 
-def test_every_scale_has_weights_of_its_own_and_all_are_reached():
+@BOTH
+def test_every_scale_has_weights_of_its_own_and_all_are_reached(config):
     torch.manual_seed(0)
-    model = ImageBART(SMALL)
+    model, text = ImageBART(config), sentences(config, 20)
+    text = None if text is None else text.float()
     assert len(model.scales) == 3
     x_0 = torch.randint(5, (20, 6))
-    model.bound(x_0).mean().backward()
+    model.bound(x_0, text=text).mean().backward()
     for name, parameter in model.named_parameters():
         if not name.endswith("key.bias"):  # adds the same score to every key: softmax ignores it
             assert parameter.grad.abs().max() > 0, name
     model.zero_grad()
-    model.term(x_0, 2).mean().backward()
+    model.term(x_0, 2, text=text).mean().backward()
     reached = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None}
     assert reached == {"1"}
-
-
-def test_fresh_weights_are_those_of_the_denoiser():
-    """A normal with standard deviation 0.02, biases 0: 3,200 numbers or more, within 10 %."""
-    torch.manual_seed(0)
-    scale = Scale(replace(SMALL, num_codes=50, num_positions=50, width=64))
-    for name, parameter in scale.named_parameters():
-        if name.endswith("bias"):
-            assert not parameter.any(), name
-        elif "norm" in name:
-            assert (parameter == 1).all(), name
-        elif parameter.numel() >= 3200:
-            assert parameter.std().item() == pytest.approx(0.02, rel=0.1), name
 
 
 def train(model, rows, steps):
@@ -327,6 +248,21 @@ def test_rows_are_learnt_almost_to_their_entropy():
     assert estimates.min() < -exact_p(model)[[0, 7]].log().max()  # one alone may be too low
 
 
+def test_the_sentence_is_learnt():
+    """Rows 000 and 111, and the text says which: without it at best 0.69 nats, log 2."""
+    torch.manual_seed(0)
+    model = ImageBART(replace(TOLD, num_scales=2, width=16))
+    optimiser, chance = torch.optim.Adam(model.parameters(), 1e-2), seeded(0)
+    for _ in range(60):
+        which = torch.randint(2, (64,), generator=chance)
+        x_0, text = which[:, None].repeat(1, 3), torch.eye(2, 3)[which][:, None].repeat(1, 2, 1)
+        nats = model.bound(x_0, text=text, generator=chance).mean()
+        optimiser.zero_grad()
+        nats.backward()
+        optimiser.step()
+    assert nats < 0.2
+
+
 @pytest.mark.parametrize("num_scales", [1, 6])
 def test_the_number_of_scales_is_2_to_5(num_scales):
     with pytest.raises(ValueError, match=f"num_scales is {num_scales}; allowed: 2 to 5"):
@@ -344,6 +280,36 @@ def test_config_is_validated():
         replace(TINY, num_codes=1)
     with pytest.raises(ValueError, match="width is 8; it must be a multiple of num_heads, 3"):
         replace(TINY, num_heads=3)
+    for name in ("text_width", "text_length"):
+        for bad in (0, True):
+            with pytest.raises(ValueError, match=f"{name} is {bad!r}; it must be an integer >= 1"):
+                replace(TOLD, **{name: bad})
+    with pytest.raises(ValueError, match="text_length is 2; without text it must be 0"):
+        replace(TOLD, text_width=None)
+
+
+def test_bad_text_raises():
+    x, plain, model = torch.zeros(2, 3, dtype=torch.long), toy(TINY), toy(TOLD)
+
+    def ways(model, text):
+        yield lambda: model.conditionals(x, 1, text)
+        yield lambda: model.next_law(x, 1, text)
+        yield lambda: model.term(x, 1, text=text)
+        yield lambda: model.bound(x, text=text)
+        yield lambda: model.sample((2, 3), text=text)
+        yield lambda: model.scales[0](x, x, text)
+
+    for ask in ways(plain, sentences(TOLD, 2)):
+        with pytest.raises(ValueError, match=r"text is \(2, 2, 3\); allowed: \(None,\)"):
+            ask()
+    allowed, text = r"allowed: \(\(2, 2, 3\), \(1, 2, 3\)\)", sentences(TOLD, 3)
+    for wrong in (text, text[:2, :1], text[:2, :, :2]):
+        for ask in ways(model, wrong):
+            with pytest.raises(ValueError, match=rf"text is .*{wrong.shape[1]}.*; {allowed}"):
+                ask()
+    for ask in ways(model, None):
+        with pytest.raises(ValueError, match=f"text is None; {allowed}"):
+            ask()
 
 
 def test_bad_rows_raise():

@@ -1,5 +1,6 @@
-"""The raster stage: it learns what it should, freezes the rest, and goes on when stopped."""
+"""The two stages that write tokens: they learn what they should, and go on when stopped."""
 
+import inspect
 import math
 from dataclasses import replace
 
@@ -14,10 +15,29 @@ from vqlearn.autoregressive.transformer import conditionals
 from vqlearn.checkpoints import folder as files
 from vqlearn.data.batches import Batch, Scenes
 from vqlearn.training import loop, raster
-from vqlearn.training.recipes import Recipe
+from vqlearn.training.recipes import Recipe, denoiser_config
 from vqlearn.transformer.text import drop_captions
 
 RECIPE = Recipe(steps=4, batch_size=4, learning_rate=1e-2, ema_decay=0.9, warmup_steps=2)
+SMALL = raster.Size(width=16, num_layers=1, num_heads=2)
+BOTH = pytest.mark.parametrize("stage", ["raster", "imagebart"])
+
+
+def trainee_of(stage, run, size=SMALL):
+    if stage == "raster":
+        return raster.RasterTrainee(run, size)
+    return raster.ImageBARTTrainee(run, 2, size)
+
+
+def train(stage, run, size=SMALL):
+    if stage == "raster":
+        return raster.train_raster(run, size)
+    return raster.train_imagebart(run, 2, size)
+
+
+def written_by(network):
+    """The network without the states of "no sentence"."""
+    return network.transformer if hasattr(network, "transformer") else network.imagebart
 
 
 @pytest.fixture(autouse=True)
@@ -26,17 +46,6 @@ def fresh_accelerate():
     yield
     AcceleratorState._reset_state()
     GradientState._reset_state()
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    """A network small enough to train in a test, of the same make."""
-    full = raster.raster_config
-
-    def config(**sizes):
-        return replace(full(**sizes), width=16, num_layers=1, num_heads=2)
-
-    monkeypatch.setattr(raster, "raster_config", config)
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +74,14 @@ def copied(base, folder):
     return folder
 
 
-def test_the_network_fits_the_tokens_and_the_text(base, tmp_path):
-    trained = raster.train_raster(run_of(copied(base, tmp_path)))
-    config = trained.transformer.config
+@BOTH
+def test_the_network_fits_the_tokens_and_the_text(base, tmp_path, stage):
+    trained = train(stage, run_of(copied(base, tmp_path)))
+    config = written_by(trained).config
     assert (config.num_codes, config.num_positions) == (11, 64)
     assert (config.text_width, config.text_length) == (12, 9)
+    assert (config.width, config.num_layers, config.num_heads) == (16, 1, 2)
+    assert stage == "raster" or config.num_scales == 2
     assert trained.null_text(2).shape == (2, 9, 12)
     assert not trained.training
     assert {weight.device.type for weight in trained.parameters()} == {"cpu"}
@@ -77,19 +89,32 @@ def test_the_network_fits_the_tokens_and_the_text(base, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == parts
 
 
-def test_the_full_size_is_that_of_the_denoiser(base, monkeypatch):
-    monkeypatch.undo()
+def test_the_full_size_is_that_of_the_denoiser(base):
     encoder = files.load_text_encoder(base)
-    config = raster.raster_config(num_codes=384, num_positions=64, encoder=encoder)
-    assert (config.width, config.num_layers, config.num_heads) == (128, 6, 4)
+    denoiser = denoiser_config(num_codes=384, grid_size=8, text_width=12)
+    size = (denoiser.width, denoiser.num_layers, denoiser.num_attention_heads)
+    sizes = {"num_codes": 384, "num_positions": 64, "encoder": encoder}
+    for config in (raster.raster_config(**sizes), raster.imagebart_config(3, **sizes)):
+        assert (config.width, config.num_layers, config.num_heads) == size
+    scales = inspect.signature(raster.train_imagebart).parameters["num_scales"]
+    assert scales.default == 3
 
 
-def test_the_loss_is_the_mean_surprise_of_the_true_tokens(base, monkeypatch):
-    """Nats per token, with the captions of the batch; at a dropout of 1, with "no sentence".
+def test_a_scale_has_seven_thirds_of_the_weights_of_a_transformer(base):
+    """Matrices inside the blocks: 12 d² for each, and 12 d² + 16 d² for each of T scales."""
+    size = raster.Size(width=32, num_layers=2, num_heads=4)
+    found = [
+        sum(matrix.numel() for matrix in trainee_of(stage, run_of(base), size).matrices)
+        for stage in ("raster", "imagebart")
+    ]
+    assert found == [2 * 12 * 32**2, 2 * 2 * 28 * 32**2]
 
-    Pictures reach the tokeniser on -1 to 1; what it answers is made up, so that all codes occur.
+
+def example(trainee, monkeypatch):
+    """A batch whose tokens are made up, so that all codes occur; text, tokens, pictures seen.
+
+    Pictures reach the tokeniser on -1 to 1.
     """
-    trainee = raster.RasterTrainee(run_of(base))
     chance = torch.Generator().manual_seed(0)
     x, seen = torch.randint(11, (4, 64), generator=chance), []
     monkeypatch.setattr(trainee.vqvae, "encode", lambda images: seen.append(images) or x)
@@ -97,21 +122,52 @@ def test_the_loss_is_the_mean_surprise_of_the_true_tokens(base, monkeypatch):
     batch = Batch(images, ["a red circle", "a blue square", "a green ring", ""])
     text, null = trainee.encoder(batch.captions), trainee.network.null_text(4)
     assert (text - null).abs().max() > 0.1
-    for rate, said in ((0.0, text), (1.0, null)):
+    return batch, x, (text, null), seen
+
+
+@BOTH
+def test_the_loss_is_the_mean_surprise_of_a_token(base, monkeypatch, stage):
+    """Nats per token, with the captions of the batch; at a dropout of 1, with "no sentence".
+
+    That of an ImageBART is its bound, with the chance of the step.
+    """
+    trainee = trainee_of(stage, run_of(base))
+    network = written_by(trainee.network)
+    batch, x, texts, seen = example(trainee, monkeypatch)
+    for rate, said in zip((0.0, 1.0), texts, strict=True):
         monkeypatch.setattr(raster, "CAPTION_DROPOUT", rate)
-        loss = trainee.losses(trainee.network, batch, 0)["loss"]
-        nats = -rows.log_likelihood(conditionals(trainee.network.transformer, said), x)
+        loss = trainee.losses(trainee.network, batch, 5)["loss"]
+        if stage == "raster":
+            nats = -rows.log_likelihood(conditionals(network, said), x)
+        else:
+            noise = trainee.run.noise(5)
+            torch.rand(4, generator=noise)  # which captions are dropped
+            nats = network.bound(x, text=said, generator=noise)
         torch.testing.assert_close(loss, nats.sum() / (4 * 64))
-        assert torch.equal(seen[-1], 2 * images - 1)
+        assert torch.equal(seen[-1], 2 * batch.images - 1)
 
 
-def test_which_captions_are_dropped_is_a_matter_of_the_step(base, monkeypatch):
+@BOTH
+def test_every_weight_learns_in_every_step(base, monkeypatch, stage):
+    """All scales, and the states of "no sentence" whenever one caption is dropped."""
+    monkeypatch.setattr(raster, "CAPTION_DROPOUT", 0.5)
+    trainee = trainee_of(stage, run_of(base))
+    batch, *_ = example(trainee, monkeypatch)
+    trainee.losses(trainee.network, batch, 0)["loss"].backward()
+    for name, parameter in trainee.network.named_parameters():
+        if not name.endswith("key.bias"):  # adds the same score to every key: softmax ignores it
+            assert parameter.grad.abs().max() > 0, name
+
+
+@BOTH
+def test_which_captions_are_dropped_is_a_matter_of_the_step(base, monkeypatch, stage):
     """The same step drops the same captions; one in ten, 0.1 plus or minus 5 sigma of 2,000."""
     monkeypatch.setattr(raster, "drop_captions", spy := Spy())
-    trainee = raster.RasterTrainee(run_of(base))
+    trainee = trainee_of(stage, run_of(base))
     batch = trainee.run.source.batch(40, generator=torch.Generator().manual_seed(0))
-    for step in (*range(50), 7):
-        trainee.losses(trainee.network, batch, step)
+    with torch.no_grad():
+        for step in (*range(50), 7):
+            trainee.losses(trainee.network, batch, step)
     assert torch.equal(spy.dropped[7], spy.dropped[50])
     assert not torch.equal(spy.dropped[7], spy.dropped[8])
     share = torch.cat(spy.dropped[:50]).double().mean().item()
@@ -130,24 +186,31 @@ class Spy:
         return result
 
 
-def test_frozen_networks_get_no_gradient_and_the_null_states_learn(base):
-    trainee = raster.RasterTrainee(run_of(base, replace(RECIPE, steps=10, batch_size=16)))
+@BOTH
+def test_frozen_networks_get_no_gradient_and_the_null_states_learn(base, stage):
+    trainee = trainee_of(stage, run_of(base, replace(RECIPE, steps=10, batch_size=16)))
     frozen = (trainee.vqvae, trainee.encoder)
     before = [{k: v.clone() for k, v in each.state_dict().items()} for each in frozen]
     null = trainee.network.null_text.embeddings.detach().clone()
-    trained = loop.fit("raster", trainee, trainee.run)
+    trained = loop.fit(stage, trainee, trainee.run)
     for module, weights in zip(frozen, before, strict=True):
         assert not any(weight.requires_grad for weight in module.parameters())
         assert all(torch.equal(v, weights[k]) for k, v in module.state_dict().items())
     assert not torch.equal(trained.null_text.embeddings, null)
 
 
-def test_muon_gets_attention_and_feed_forward_and_nothing_else(base):
-    trainee = raster.RasterTrainee(run_of(base))
+@BOTH
+def test_muon_gets_attention_and_feed_forward_and_nothing_else(base, stage):
+    trainee = trainee_of(stage, run_of(base))
     names = {id(weight): name for name, weight in trainee.network.named_parameters()}
     chosen = [names[id(weight)] for weight in trainee.matrices]
-    assert len(chosen) == len(set(chosen)) == 4 + 2
-    assert all(name.startswith("transformer.blocks.0.") for name in chosen)
+    parts = ["transformer.blocks.0."]
+    if stage == "imagebart":
+        halves = ("encoder", "decoder")
+        parts = [f"imagebart.scales.{t}.{half}.0." for t in (0, 1) for half in halves]
+    expected = [4 + 2] if stage == "raster" else 2 * [4 + 2, 4 + 4 + 2]
+    assert len(chosen) == len(set(chosen)) == sum(expected)
+    assert [sum(name.startswith(part) for name in chosen) for part in parts] == expected
     assert all(name.endswith(".weight") and "norm" not in name for name in chosen)
 
 
@@ -160,27 +223,38 @@ class TwoPictures(Scenes):
         return Batch(images, ["a blue square" if one else "a red circle" for one in white])
 
 
-def test_it_learns_what_the_caption_says(base):
-    """Two rows: log 2 nats a row without the caption, nothing with it; at first 64 log 11."""
+@BOTH
+def test_it_learns_what_the_caption_says(base, stage):
+    """Two rows: log 2 nats a row without the caption, nothing with it; at first 64 log 11.
+
+    Both hold for the likelihood and for the bound of an ImageBART, whose steps back may be any law.
+    """
     recipe = replace(RECIPE, steps=120, batch_size=16)
     source = TwoPictures(16, "any")
-    trained = raster.train_raster(run_of(base, recipe, source))
+    trained = train(stage, run_of(base, recipe, source))
     batch = source.batch(32, generator=torch.Generator().manual_seed(1))
     x = files.load_vqvae(base).encode(2 * batch.images - 1)
     assert len(x.unique(dim=0)) == 2
-    text = files.load_text_encoder(base)(batch.captions)
+    said = files.load_text_encoder(base)(batch.captions)
+
+    def nats(text):
+        if stage == "raster":
+            return -rows.log_likelihood(conditionals(trained.transformer, text), x).mean().item()
+        chance = torch.Generator().manual_seed(2)
+        return trained.imagebart.bound(x, text=text, generator=chance).mean().item()
+
     with torch.no_grad():
-        laws = [conditionals(trained.transformer, y) for y in (text, trained.null_text(1))]
-        said, unsaid = (-rows.log_likelihood(law, x).mean().item() for law in laws)
+        said, unsaid = nats(said), nats(trained.null_text(1))
     assert said < 0.35
     assert math.log(2) - 0.1 < unsaid < 5
 
 
-def test_a_training_that_was_stopped_goes_on_bit_for_bit(base, tmp_path, monkeypatch):
+@BOTH
+def test_a_training_that_was_stopped_goes_on_bit_for_bit(base, tmp_path, monkeypatch, stage):
     recipe = replace(RECIPE, steps=6, save_every=2)
     whole, stopped = copied(base, tmp_path / "whole"), copied(base, tmp_path / "stopped")
     torch.manual_seed(0)
-    expected = raster.train_raster(run_of(whole, recipe))
+    expected = train(stage, run_of(whole, recipe))
 
     class Stop(Exception):
         pass
@@ -190,25 +264,38 @@ def test_a_training_that_was_stopped_goes_on_bit_for_bit(base, tmp_path, monkeyp
             raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(raster.RasterTrainee, "after_step", stop)
+        patch.setattr(raster.WriterTrainee, "after_step", stop)
         torch.manual_seed(0)
         with pytest.raises(Stop):
-            raster.train_raster(run_of(stopped, recipe))
-    assert (stopped / ".training" / "raster" / "4").is_dir()
+            train(stage, run_of(stopped, recipe))
+    assert (stopped / ".training" / stage / "4").is_dir()
     torch.manual_seed(1)  # other fresh weights, which the state replaces
-    assert same(raster.train_raster(run_of(stopped, recipe)), expected)
+    assert same(train(stage, run_of(stopped, recipe)), expected)
     with pytest.raises(ValueError, match="seed 1 is not allowed: seed 0"):
-        raster.train_raster(run_of(stopped, replace(recipe, seed=1)))
+        train(stage, run_of(stopped, replace(recipe, seed=1)))
+    with pytest.raises(ValueError, match=r"size {'width': 8, .*} is not allowed: size {'width': 1"):
+        train(stage, run_of(stopped, recipe), replace(SMALL, width=8))
+    if stage == "imagebart":
+        with pytest.raises(ValueError, match="num_scales 3 is not allowed: num_scales 2"):
+            raster.train_imagebart(run_of(stopped, recipe), 3, SMALL)
 
 
-def test_half_precision_keeps_float32_weights(base):
-    trained = raster.train_raster(run_of(base, mixed_precision="bf16"))
+@BOTH
+def test_half_precision_keeps_float32_weights(base, stage):
+    trained = train(stage, run_of(base, mixed_precision="bf16"))
     assert {weight.dtype for weight in trained.parameters()} == {torch.float32}
     assert all(weight.isfinite().all() for weight in trained.parameters())
 
 
-def test_it_begins_with_no_other_network(base, tmp_path):
+@BOTH
+def test_it_begins_with_no_other_network(base, tmp_path, stage):
     with pytest.raises(ValueError, match="start_from is 'elsewhere'; allowed: None"):
-        raster.train_raster(run_of(base, start_from="elsewhere"))
+        train(stage, run_of(base, start_from="elsewhere"))
     with pytest.raises(files.CheckpointError, match="vqvae"):
-        raster.train_raster(run_of(tmp_path))
+        train(stage, run_of(tmp_path))
+
+
+@BOTH
+def test_sizes_are_those_of_the_configs(base, stage):
+    with pytest.raises(ValueError, match="width is 16; it must be a multiple of num_heads, 3"):
+        train(stage, run_of(base), replace(SMALL, num_heads=3))

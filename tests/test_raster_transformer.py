@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from vqlearn.autoregressive import raster
+from vqlearn.autoregressive.cache import CachedReader
 from vqlearn.autoregressive.filters import guided, temperature, top_k
 from vqlearn.autoregressive.transformer import (
-    CachedReader,
     RasterTransformer,
     RasterTransformerConfig,
     conditionals,

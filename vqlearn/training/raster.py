@@ -1,101 +1,221 @@
-"""A fourth stage: learn to write the tokens of a picture one by one, given a caption.
+r"""Two more stages: learn to write the tokens of a picture one by one, given a caption.
 
     trained = train_raster(run)
     reader = CachedReader(trained.transformer, encoder(["a small red circle"]))
 
-It learns from the same tokens and the same text states as the denoiser of `diffusion.py`, in the
-same loop, so that the two can be compared. Tests: tests/test_raster_training.py.
+    trained = train_imagebart(run, num_scales=3)
+    tokens = trained.imagebart.sample((1, 64), text=encoder(["a small red circle"]))
+
+They learn from the same tokens and the same text states as the denoiser of `diffusion.py`, in the
+same loop, so that the three can be compared. Tests: tests/test_raster_training.py.
 """
+
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vqlearn.autoregressive.imagebart import ImageBART, ImageBARTConfig
 from vqlearn.autoregressive.raster import log_likelihood
-from vqlearn.autoregressive.transformer import RasterTransformer, RasterTransformerConfig
+from vqlearn.autoregressive.transformer import (
+    RasterTransformer,
+    RasterTransformerConfig,
+    conditionals,
+)
 from vqlearn.checkpoints import folder as files
 from vqlearn.data.batches import Batch
-from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.training.diffusion import CAPTION_DROPOUT
 from vqlearn.training.loop import Run, fit
 from vqlearn.training.optimisers import hidden_matrices
 from vqlearn.transformer.text import NullText, NullTextConfig, TextEncoder, drop_captions
 
 
+@dataclass(frozen=True)
+class Size:
+    """How large is a network? As the denoiser, if nothing is said; its config checks the rest."""
+
+    width: int = 128
+    num_layers: int = 6
+    num_heads: int = 4
+
+
+AS_DENOISER = Size()
+
+
 def raster_config(
-    *, num_codes: int, num_positions: int, encoder: TextEncoder
+    *, num_codes: int, num_positions: int, encoder: TextEncoder, size: Size = AS_DENOISER
 ) -> RasterTransformerConfig:
-    """A transformer that fits these tokens and this text encoder, as large as the denoiser."""
+    """A transformer that fits these tokens and this text encoder."""
     return RasterTransformerConfig(
         num_codes=num_codes,
         num_positions=num_positions,
         text_width=encoder.width,
         text_length=encoder.length,
-        width=128,
-        num_layers=6,
-        num_heads=4,
+        **asdict(size),
     )
 
 
-class ConditionalRaster(nn.Module):
-    """What this stage trains: the transformer, and the states of "no sentence"."""
+def imagebart_config(
+    num_scales: int,
+    *,
+    num_codes: int,
+    num_positions: int,
+    encoder: TextEncoder,
+    size: Size = AS_DENOISER,
+) -> ImageBARTConfig:
+    """The same for an ImageBART. Encoder and decoder of every scale have `size.num_layers` blocks.
+
+    One scale has about 7/3 times the weights of a raster transformer of the same size: a block of
+    the encoder 12 d² as there, one of the decoder 16 d².
+    """
+    return ImageBARTConfig(
+        num_codes=num_codes,
+        num_positions=num_positions,
+        num_scales=num_scales,
+        text_width=encoder.width,
+        text_length=encoder.length,
+        **asdict(size),
+    )
+
+
+class Conditional(nn.Module):
+    """The states of "no sentence" learn together with a network."""
+
+    def __init__(self, null_text: NullText) -> None:
+        super().__init__()
+        self.null_text = null_text
+
+    def heard(
+        self, text: Float[Tensor, "b l c"], generator: torch.Generator
+    ) -> Float[Tensor, "b l c"]:
+        """The text, but one caption in ten is replaced by "no sentence"."""
+        null = self.null_text(len(text))
+        return drop_captions(text, null, CAPTION_DROPOUT, generator=generator)
+
+
+class ConditionalRaster(Conditional):
+    r"""What `train_raster` trains: how surprising is each row to the transformer?
+
+    Nats for each row, $-\log p(x \mid \text{text})$, exactly. Every token is asked for after the
+    true tokens before it, whatever the network would have written there ("teacher forcing"): one
+    call gives the loss of all n places.
+    """
 
     def __init__(self, transformer: RasterTransformer, null_text: NullText) -> None:
-        super().__init__()
-        self.transformer, self.null_text = transformer, null_text
+        super().__init__(null_text)
+        self.transformer = transformer
 
     def forward(
         self, x: Int[Tensor, "b n"], text: Float[Tensor, "b l c"], generator: torch.Generator
-    ) -> Float[Tensor, "b n k"]:
-        """Scores of the tokens; one caption in ten is replaced by "no sentence"."""
-        null = self.null_text(len(text))
-        text = drop_captions(text, null, CAPTION_DROPOUT, generator=generator)
-        return self.transformer(x, text)
+    ) -> Float[Tensor, " b"]:
+        text = self.heard(text, generator)
+        return -log_likelihood(conditionals(self.transformer, text), x)
 
 
-class RasterTrainee:
-    r"""The mean surprise of a token in nats, $-\log p(x_i \mid \text{text}, x_1 \ldots x_{i-1})$.
+class ConditionalImageBART(Conditional):
+    r"""What `train_imagebart` trains: at most how surprising is each row to the ImageBART?
 
-    Every token is asked for after the true tokens before it, whatever the network would have
-    written there ("teacher forcing"): one call gives the loss of all n places. Tokens and text are
-    frozen. Raises `ValueError` for a `run.start_from`: this network always begins fresh.
+    The bound in nats for each row, an unbiased estimate. All T scales hear the same sentence, or
+    all hear none.
+
+    **Why all scales in each step?** They have no weights in common, so one call of each costs
+    about as much as one call of a transformer with as many weights as all of them. A single scale
+    t, drawn at random, with T times its term as the loss, has the same gradient on average and
+    costs one T-th; but then a scale learns in one step of T only. The same number of updates of
+    every scale takes T times as many steps: the same work in the networks, and T times as many
+    pictures to draw, tokenise and describe. Nothing would be saved, and chance would decide how
+    often each scale learns.
     """
+
+    def __init__(self, imagebart: ImageBART, null_text: NullText) -> None:
+        super().__init__(null_text)
+        self.imagebart = imagebart
+
+    def forward(
+        self, x: Int[Tensor, "b n"], text: Float[Tensor, "b l c"], generator: torch.Generator
+    ) -> Float[Tensor, " b"]:
+        text = self.heard(text, generator)
+        return self.imagebart.bound(x, text=text, generator=generator)
+
+
+class WriterTrainee:
+    """The mean surprise of a token in nats. Tokens and text are frozen.
+
+    A subclass makes `network` from `sizes`, and its choices. Raises `ValueError` for a
+    `run.start_from`: these networks always begin fresh.
+    """
+
+    network: Conditional
+    choices: dict[str, Any]
 
     def __init__(self, run: Run) -> None:
         if run.start_from is not None:
             raise ValueError(f"start_from is {str(run.start_from)!r}; allowed: None")
         self.run = run
-        device = run.accelerator.device
-        self.vqvae = files.load_vqvae(run.folder).requires_grad_(False).to(device)
-        self.encoder = files.load_text_encoder(run.folder).to(device)
+        self.device = run.accelerator.device
+        self.vqvae = files.load_vqvae(run.folder).requires_grad_(False).to(self.device)
+        self.encoder = files.load_text_encoder(run.folder).to(self.device)
         side = run.source.image_size // self.vqvae.config.downsampling_factor
-        config = raster_config(
-            num_codes=self.vqvae.config.num_vq_embeddings,
-            num_positions=side**2,
-            encoder=self.encoder,
-        )
-        null_text = NullText(NullTextConfig(True, self.encoder.width, self.encoder.length))
-        self.network = ConditionalRaster(RasterTransformer(config), null_text).to(device)
-        self.matrices = hidden_matrices(self.network)
-        self.choices = {}
+        self.sizes = {
+            "num_codes": self.vqvae.config.num_vq_embeddings,
+            "num_positions": side**2,
+            "encoder": self.encoder,
+        }
+        self.null_text = NullText(NullTextConfig(True, self.encoder.width, self.encoder.length))
         self.remembered = []
 
+    def begin(self, network: Conditional, size: Size, **choices: Any) -> None:
+        """What the loop asks for, from a fresh network."""
+        self.network = network.to(self.device)
+        self.matrices = hidden_matrices(self.network)
+        self.choices = {"size": asdict(size), **choices}
+
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
-        x = self.vqvae.encode((2 * batch.images - 1).to(self.run.accelerator.device))
-        text, noise = self.encoder(batch.captions), self.run.noise(step)
-        nats = -log_likelihood(lambda x: log_normalise(network(x, text, noise)), x)
+        x = self.vqvae.encode((2 * batch.images - 1).to(self.device))
+        nats = network(x, self.encoder(batch.captions), self.run.noise(step))
         return {"loss": nats.mean() / x.shape[1]}
 
     def after_step(self, step: int) -> None:
         """Nothing learns without the gradient."""
 
 
-def train_raster(run: Run) -> ConditionalRaster:
+class RasterTrainee(WriterTrainee):
+    """A raster transformer of this size."""
+
+    def __init__(self, run: Run, size: Size = AS_DENOISER) -> None:
+        super().__init__(run)
+        config = raster_config(**self.sizes, size=size)
+        self.begin(ConditionalRaster(RasterTransformer(config), self.null_text), size)
+
+
+class ImageBARTTrainee(WriterTrainee):
+    """An ImageBART with so many scales, each of this size."""
+
+    def __init__(self, run: Run, num_scales: int = 3, size: Size = AS_DENOISER) -> None:
+        super().__init__(run)
+        config = imagebart_config(num_scales, **self.sizes, size=size)
+        network = ConditionalImageBART(ImageBART(config), self.null_text)
+        self.begin(network, size, num_scales=num_scales)
+
+
+def train_raster(run: Run, size: Size = AS_DENOISER) -> ConditionalRaster:
     """Learn to write tokens; reads the tokens and the text encoder of `run.folder`.
 
     Returns the running mean of the weights, on the CPU, and saves nothing: no folder of a
     released model has a place for it. A training that was stopped goes on from the state that lies
-    in `<folder>/.training/raster`, as in the other stages. Raises as `RasterTrainee` does, and
-    `CheckpointError` if the folder lacks a part.
+    in `<folder>/.training/raster`, as in the other stages. Raises as `RasterTransformerConfig` and
+    `WriterTrainee` do, and `CheckpointError` if the folder lacks a part.
     """
-    return fit("raster", RasterTrainee(run), run)
+    return fit("raster", RasterTrainee(run, size), run)
+
+
+def train_imagebart(
+    run: Run, num_scales: int = 3, size: Size = AS_DENOISER
+) -> ConditionalImageBART:
+    """Learn to walk back from noise in `num_scales` steps; all else is as in `train_raster`.
+
+    The state lies in `<folder>/.training/imagebart`.
+    """
+    return fit("imagebart", ImageBARTTrainee(run, num_scales, size), run)
