@@ -422,7 +422,7 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step():
     network = fresh()
     with torch.no_grad():
         network.to_logits.bias.fill_(torch.nan)
-    with pytest.raises(ValueError, match="the loss is nan at step 0"):
+    with pytest.raises(ValueError, match="the loss is nan in step 1"):
         train_sequences(network, ABSORBING, twin_rows, SHORT)
 
 

@@ -27,12 +27,16 @@ Draw = Callable[[nn.Module, int, torch.Generator], Int[Tensor, "b n"]]
 
 
 class PixelWorld(Protocol):
-    """Square pictures to learn from and to measure on, as rows; see `family_worlds.World`."""
+    """Square pictures to learn from and to measure on, as rows; see `family_worlds.World`.
+
+    `held_back` says when to stop; None where pictures never end.
+    """
 
     num_codes: int
     channels: int
     num_samples: int
     rows: Rows
+    held_back: Int[Tensor, "m n"] | None
     test: Int[Tensor, "b n"]
 
     def bits(self, nats: Float[Tensor, " b"]) -> dict[str, Any]: ...
@@ -101,7 +105,9 @@ class RowRun:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = self.build(world)
-        network = train_rows(network, self.nats, world.rows, budget.recipe)
+        network, steps = train_rows(
+            network, self.nats, world.rows, budget.recipe, held_back=world.held_back
+        )
         trained = time.process_time()
         rows = self.draw(network, world.num_samples, random_stream("raster", "rows", name, seed))
         drawn = time.process_time()
@@ -110,6 +116,7 @@ class RowRun:
         return {
             "settings": self.settings(budget),
             "weights": count_weights(network),
+            "steps_kept": steps,
             **world.bits(nats),
             "seconds": {"training": round(trained - begin), "drawing": round(drawn - trained, 2)},
             "machine": machine(),

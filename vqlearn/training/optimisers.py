@@ -3,8 +3,10 @@
 `descend` is the plain loop of them all. `loop.fit` is the same with devices and a state on disk.
 """
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,7 @@ from vqlearn.training.recipes import Recipe
 from vqlearn.transformer.layers import Attention, FeedForward
 
 CLIP_NORM = 1.0
+JUDGE_EVERY = 100  # steps
 MUON_RATE = 2.0  # how much faster than the other weights
 
 
@@ -71,23 +74,45 @@ def running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
     return update
 
 
-def descend(network: nn.Module, loss: Callable[[], Tensor], recipe: Recipe) -> nn.Module:
-    """Minimise the mean of `loss()`, in nats; returns the running mean of the weights.
+class Kept(NamedTuple):
+    """Weights, and after how many steps they were the mean that is kept."""
 
+    network: nn.Module
+    steps: int
+
+
+def descend(
+    network: nn.Module,
+    loss: Callable[[], Tensor],
+    recipe: Recipe,
+    judge: Callable[[nn.Module], float] | None = None,
+) -> Kept:
+    """Minimise the mean of `loss()`, in nats, and keep the running mean of the weights.
+
+    Without a `judge` the last mean is kept. With one, it is asked every 100 steps, and at the end,
+    what it makes of the mean so far; the mean with the lowest number is kept ("early stopping").
     `network` is left with the last weights. Raises `ValueError` if a loss is not finite, with the
     number of the step. Tested in `tests/test_sequence.py` and `tests/test_rows.py`.
     """
     optimisers = build_optimisers(network.parameters(), hidden_matrices(network), recipe)
     rates = [LambdaLR(each, lambda i: warm_up_and_cosine(i, recipe)) for each in optimisers]
     average = AveragedModel(network, avg_fn=running_mean(recipe.ema_decay))
-    for step in range(recipe.steps):
+    lowest, kept = math.inf, None
+    for step in range(1, recipe.steps + 1):
         nats = loss()
         if not nats.isfinite():
-            raise ValueError(f"the loss is {nats.item()} at step {step}; allowed: finite numbers")
+            raise ValueError(f"the loss is {nats.item()} in step {step}; allowed: finite numbers")
         network.zero_grad()
         nats.backward()
         nn.utils.clip_grad_norm_(network.parameters(), CLIP_NORM)
         for each in (*optimisers, *rates):
             each.step()
         average.update_parameters(network)
-    return average.module.eval().requires_grad_(False)
+        last = step == recipe.steps
+        if judge is not None and (last or step % JUDGE_EVERY == 0):
+            found = judge(average.module)
+            if found < lowest:
+                lowest, kept = found, Kept(copy.deepcopy(average.module), step)
+    kept = kept or Kept(average.module, recipe.steps)
+    kept.network.eval().requires_grad_(False)
+    return kept

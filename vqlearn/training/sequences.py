@@ -99,7 +99,7 @@ def train_sequences(
         levels.update(t, parts.bound.detach())
         return (weight * parts.total).mean()
 
-    return descend(network, loss, recipe)
+    return descend(network, loss, recipe).network
 
 
 def denoise_with(network: nn.Module) -> Denoise:
