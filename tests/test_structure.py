@@ -31,7 +31,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "grid": set(),
     "film": {"pipeline", "grid"},
     "figures": {
-        *("diffusion", "transformer", "data", "training"),
+        *("diffusion", "autoregressive", "transformer", "data", "training"),
         *("pipeline", "film", "evaluate", "checkpoints"),
     },
     "lessons": set(),
