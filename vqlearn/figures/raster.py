@@ -39,6 +39,7 @@ COMMAND = "python -m vqlearn.figures.raster"
 FOLDER = Path("figures")
 NAME = "raster.json"
 
+FOR_ADAM = 5e-3
 WITHOUT_TEXT = {"text_width": None, "text_length": 0}
 TWO_SCALES = {"num_scales": 2, "width": 36, "num_layers": 2, "num_heads": 4}
 FOUR_SCALES = {"num_scales": 4, "width": 24, "num_layers": 2, "num_heads": 4}
@@ -78,17 +79,26 @@ RUNS: dict[str, RowRun | TokenRun] = {
     "digits/imagebart-4": RowRun(
         ImageBART, ImageBARTConfig, FOUR_SCALES, imagebart_nats, from_noise
     ),
-    "rgb/pixelrnn": RowRun(PixelRNN, PixelRNNConfig, {"width": 60, "num_layers": 2}),
+    "rgb/pixelrnn": RowRun(
+        PixelRNN, PixelRNNConfig, {"width": 60, "num_layers": 2}, learning_rate=FOR_ADAM
+    ),
     "rgb/pixelcnn": RowRun(
-        PixelCNN, PixelCNNConfig, {"width": 66, "num_layers": 5, "kernel_size": 3}
+        PixelCNN,
+        PixelCNNConfig,
+        {"width": 66, "num_layers": 5, "kernel_size": 3},
+        learning_rate=FOR_ADAM,
     ),
     "rgb/gated-pixelcnn": RowRun(
-        GatedPixelCNN, PixelCNNConfig, {"width": 48, "num_layers": 5, "kernel_size": 3}
+        GatedPixelCNN,
+        PixelCNNConfig,
+        {"width": 48, "num_layers": 5, "kernel_size": 3},
+        learning_rate=FOR_ADAM,
     ),
     "rgb/pixelcnn++": RowRun(
         PixelCNNPlusPlus,
         PixelCNNPlusPlusConfig,
         {"width": 20, "num_blocks": 2, "num_mixtures": 10},
+        learning_rate=FOR_ADAM,
     ),
     "rgb/image-transformer": RowRun(
         ImageTransformer,

@@ -5,7 +5,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -79,17 +79,28 @@ def count_weights(network: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class RowRun:
-    """A network and its config, the options that give its size, its bits, and how it draws."""
+    """A network and its config, the options that give its size, its bits, and how it draws.
+
+    `learning_rate` is that of the budget unless it is given: what suits Muon is slow for a network
+    of convolutions, which has Adam alone.
+    """
 
     network: type[nn.Module]
     config: type
     options: dict[str, Any] = field(default_factory=dict)
     nats: Nats = autoregressive_nats
     draw: Draw = by_rereading
+    learning_rate: float | None = None
 
     def settings(self, budget: Budget) -> dict[str, Any]:
         """All that decides the result."""
+        budget = self.with_own_rate(budget)
         return {"network": self.network.__name__, "options": self.options, **budget.settings()}
+
+    def with_own_rate(self, budget: Budget) -> Budget:
+        """The budget with the learning rate of this run."""
+        rate = self.learning_rate or budget.recipe.learning_rate
+        return replace(budget, recipe=replace(budget.recipe, learning_rate=rate))
 
     def build(self, world: PixelWorld) -> nn.Module:
         """A fresh network for the rows of this world; its weights come from torch's generator."""
@@ -101,12 +112,13 @@ class RowRun:
 
     def measure(self, name: str, world: PixelWorld, budget: Budget) -> dict[str, Any]:
         """Train, then measure on the test rows, then draw."""
-        seed, begin = budget.recipe.seed, time.process_time()
+        recipe, begin = self.with_own_rate(budget).recipe, time.process_time()
+        seed = recipe.seed
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             network = self.build(world)
         network, steps = train_rows(
-            network, self.nats, world.rows, budget.recipe, held_back=world.held_back
+            network, self.nats, world.rows, recipe, held_back=world.held_back
         )
         trained = time.process_time()
         rows = self.draw(network, world.num_samples, random_stream("raster", "rows", name, seed))

@@ -45,7 +45,7 @@ class Budget:
 
 BUDGETS = {
     "digits": Budget(Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)),
-    "rgb": Budget(Recipe(steps=6000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)),
+    "rgb": Budget(Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)),
     "tokens": Budget(
         Recipe(steps=3000, batch_size=64, learning_rate=2e-3, ema_decay=0.99), samples=300
     ),
