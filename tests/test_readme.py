@@ -6,15 +6,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState, GradientState
 
 from vqlearn.data.local_files import CIFAR10_FOLDER, CIFAR10_ROW, CIFAR10_TEST, CIFAR10_TRAIN
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-FAMILY = ROOT / "figures" / "family.json"
+FAMILY, RASTER = (ROOT / "figures" / f"{name}.json" for name in ("family", "raster"))
 SMALLER = {  # what a test has no time for; each must stand in the README once
     "10_000, batch_size=32": "2, batch_size=4",
     "range(10_000)": "range(2)",
+    "2_000, batch_size=32": "2, batch_size=4",
+    "3_000, batch_size=64": "1, batch_size=4",
+    'Path("runs/raster")': 'Path("raster")',
     "windows(data.test, 500, ": "windows(data.test, 2, ",
     "range(1000, -1, -20)": "(1000, 500, 0)",
 }
@@ -56,30 +60,53 @@ def test_a_unet_learns_cifar10_and_draws(data):
     assert len(names["trained"].losses) == 2
 
 
-def family_table(report):
+def test_a_network_of_pixels_learns_digits_and_completes_some(capsys):
+    names = {}
+    exec(block("import GatedPixelCNN"), names)
+    mean = float(re.search(r"mean=([\d.]+)", capsys.readouterr().out).group(1))
+    assert 0 < mean < 2 * np.log2(17)
+    completed, test = names["completed"], names["data"].test[:8]
+    assert (completed[:, :32] == test[:, :32]).all()
+    assert not (completed == test).all(dim=1).any()
+
+
+def test_a_raster_transformer_learns_scenes_and_draws(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(block("import train_raster"), names)
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+    assert names["picture"].shape == (1, 3, 32, 32)
+    assert names["tokens"].max() < 384
+
+
+def table_of(report, digits):
     """The table of the README, from the stored numbers: worlds side by side."""
     worlds = list(report["worlds"])
     names = dict.fromkeys(name.partition("/")[2] for name in report["runs"])
     lines = [
-        f"| {name} | " + " | ".join(measured(report, w, name) for w in worlds) + " |"
+        f"| {name} | " + " | ".join(measured(report, w, name, digits) for w in worlds) + " |"
         for name in names
     ]
     known = [report["worlds"][world] for world in worlds]
     counting = [list(part["yardsticks"].items())[-1] for part in known]
     lines.append(
-        "| counting alone | " + " | ".join(f"{bits:.2f} ({how})" for how, bits in counting) + " |"
+        "| counting alone | "
+        + " | ".join(f"{bits:.{digits}f} ({how})" for how, bits in counting)
+        + " |"
     )
-    floors = [f"{part['floor']:.2f}" if "floor" in part else "unknown" for part in known]
+    floors = [f"{part['floor']:.{digits}f}" if "floor" in part else "unknown" for part in known]
     return "\n".join([*lines, "| no model can need less | " + " | ".join(floors) + " |"])
 
 
-def measured(report, world, name):
+def measured(report, world, name, digits):
     run = report["runs"].get(f"{world}/{name}")
-    return "" if run is None else "{mean:.2f} ± {standard_error:.2f}".format(**run["bits"])
+    return "" if run is None else " ± ".join(f"{bits:.{digits}f}" for bits in run["bits"].values())
 
 
-def test_the_table_of_kernels_is_that_of_the_stored_runs():
-    assert family_table(json.loads(FAMILY.read_text())) in README
+@pytest.mark.parametrize(("file", "digits"), [(FAMILY, 2), (RASTER, 3)])
+def test_the_tables_are_those_of_the_stored_runs(file, digits):
+    assert table_of(json.loads(file.read_text()), digits) in README
 
 
 def test_so_are_the_counts_of_captions_that_can_be_parsed():

@@ -1,7 +1,7 @@
 """Teach a network rows of tokens whose likelihood it knows: any autoregressive model, no text.
 
     kept = train_rows(network, autoregressive_nats, data.batch, recipe)
-    bits_per_token(autoregressive_nats(kept.network, data.test, chance), data.test.shape[1])
+    bits_per_token(autoregressive_nats(kept.network, data.test), data.test.shape[1])
 
 The optimiser is that of every stage (`descend`). Tests: tests/test_rows.py.
 """
@@ -34,7 +34,7 @@ Nats = Callable[[nn.Module, Int[Tensor, "b n"], torch.Generator], Float[Tensor, 
 
 
 def autoregressive_nats(
-    network: nn.Module, x: Int[Tensor, "b n"], chance: torch.Generator
+    network: nn.Module, x: Int[Tensor, "b n"], chance: torch.Generator | None = None
 ) -> Float[Tensor, " b"]:
     r"""$-\log p(x)$ of each row, exactly, in one call: nothing is left to chance.
 
