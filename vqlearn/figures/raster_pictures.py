@@ -26,7 +26,7 @@ SENTENCES = 6
 
 
 def draw_bits(report: dict[str, Any], file: Path) -> None:
-    """One panel for each world, with a scale that shows small differences near the floor."""
+    """One panel for each world; a logarithmic scale where some bits are tiny."""
     rows = {world: bits_of(world, report) for world in TITLES}
     heights = [len(part) + 1 for part in rows.values()]
     figure, panels = plt.subplots(
@@ -34,11 +34,11 @@ def draw_bits(report: dict[str, Any], file: Path) -> None:
     )
     for axes, (world, part) in zip(panels, rows.items(), strict=True):
         draw_rows(axes, part)
-        axes.set_xscale("log")
         axes.set_title(TITLES[world], fontsize=10, loc="left")
         axes.set_xlabel(report["worlds"][world]["unit"])
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_formatter("")
+        if min(mean for mean, *_ in part.values()) < 1:
+            axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
     figure.savefig(file, dpi=110)
     plt.close(figure)
 
@@ -49,7 +49,7 @@ def draw_samples(report: dict[str, Any], file: Path) -> None:
     digits = [(f"digits: {n}", to_grey(shown, levels)) for n, shown in shown_of("digits", report)]
     scenes = [(f"scenes: {n}", to_rgb(shown)) for n, shown in shown_of("rgb", report)]
     rows = digits + scenes
-    figure, panels = plt.subplots(len(rows), 1, figsize=(6, len(rows)), layout="constrained")
+    figure, panels = plt.subplots(len(rows), 1, figsize=(6, 0.8 * len(rows)), layout="constrained")
     for axes, (title, images) in zip(panels, rows, strict=True):
         images = images if images.ndim == 4 else 1 - np.stack([images] * 3, axis=-1)
         framed = np.pad(images, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=1)
@@ -62,9 +62,11 @@ def draw_samples(report: dict[str, Any], file: Path) -> None:
 
 def draw_scenes(report: dict[str, Any], file: Path) -> None:
     """What comes out for the first sentences: from the plain laws, and guided and truncated."""
-    asked = evaluated_scenes("seen", replace(Sampling(), prompts=SENTENCES))
-    rows = [("the scene", rearrange(asked.images, "b c h w -> b h w c").numpy())]
-    for name, run in runs_of("tokens", report).items():
+    runs = runs_of("tokens", report)
+    (prompts,) = {run["settings"]["samples"] for run in runs.values()}
+    asked = evaluated_scenes("seen", replace(Sampling(), prompts=prompts))
+    rows = [("the scene", rearrange(asked.images[:SENTENCES], "b c h w -> b h w c").numpy())]
+    for name, run in runs.items():
         rows.append((name, to_scenes(run["samples"]["shown"])))
         rows.append((f"{name},\nguided", to_scenes(run["guided"]["shown"])))
     figure, grid = plt.subplots(
@@ -75,7 +77,7 @@ def draw_scenes(report: dict[str, Any], file: Path) -> None:
             axes.imshow(image)
             axes.set(xticks=[], yticks=[])
         panels[0].set_ylabel(title, fontsize=8)
-    for axes, caption in zip(grid[0], asked.captions, strict=True):
+    for axes, caption in zip(grid[0], asked.captions[:SENTENCES], strict=True):
         axes.set_title(textwrap.fill(caption, 20), fontsize=7)
     figure.savefig(file, dpi=110)
     plt.close(figure)
