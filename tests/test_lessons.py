@@ -137,6 +137,16 @@ MUTANTS = {
         "to_x_t = alpha.sqrt() * (1 - alpha_bar_s)",
         "to_x_t = alpha * (1 - alpha_bar_s)",
     ),
+    "08_autoregressive": (
+        "autoregressive/cache.py",
+        ".tril(before)",
+        ".tril(before - 1)",
+    ),
+    "09_imagebart": (
+        "autoregressive/imagebart.py",
+        "log_p = conditionals(draw(log_q, generator=generator))",
+        "log_p = conditionals(x_0)",
+    ),
     "12_ithq": (
         "diffusion/replay.py",
         "unconditional + guidance_scale * (conditional - unconditional)",

@@ -117,3 +117,14 @@ def test_so_are_the_counts_of_captions_that_can_be_parsed():
             parsed = run["samples"]["parsed"]
             assert parsed["total"] == 200
             assert f"{parsed['right']} ({name.removeprefix('captions/')})" in text
+
+
+@pytest.mark.parametrize("name", ["raster-transformer", "imagebart-3"])
+def test_so_are_the_counts_of_sentences(name):
+    run = json.loads(RASTER.read_text())["runs"][f"tokens/{name}"]
+    settings = run["settings"]
+    how = f", guidance {settings['guidance']}, top-p {settings['truncation']}"
+    for title, part in ((name, run["samples"]), (name + how, run["guided"])):
+        seen, held_out = part["seen"], part["held_out"]
+        assert (seen["total"], held_out["total"]) == (300, 300)
+        assert f"| {title} | {seen['right']} | {held_out['right']} |" in README
