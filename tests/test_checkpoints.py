@@ -1,6 +1,7 @@
 """Folders: those of diffusers load at any size, ours load in diffusers, broken ones are named."""
 
 import json
+from dataclasses import replace
 
 import diffusers
 import pytest
@@ -11,7 +12,9 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from vqlearn import CheckpointError, VQDiffusionPipeline
 from vqlearn.checkpoints import configs
+from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve, shipped_names
+from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
 from vqlearn.transformer.text import NullText, NullTextConfig
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -113,6 +116,9 @@ def test_a_checkpoint_without_learned_null_states_uses_the_empty_caption(folder,
         ("vqvae", {"layers_per_block": 1.5}, r"layers_per_block is 1\.5; allowed: int"),
         ("vqvae", {"latent_channels": 6.0}, r"latent_channels is 6\.0; allowed: int"),
         ("vqvae", {"block_out_channels": [8, "16"]}, "block_out_channels is"),
+        ("vqvae", {"quantizer": "odd"}, "quantizer='odd': allowed 'nearest', 'gumbel'"),
+        ("vqvae", {"quantizer": 3}, "quantizer is 3; allowed: str"),
+        ("vqvae", {"quantizer": "gumbel"}, r"2 weights are missing \['quantize\.to_logits\.bias'"),
         ("scheduler", {"num_train_timesteps": 10.0}, r"num_train_timesteps is 10\.0"),
         ("scheduler", {"num_vec_classes": 12.0}, r"num_vec_classes is 12\.0"),
         ("scheduler", {"alpha_cum_start": "high"}, "alpha_cum_start is 'high'"),
@@ -234,6 +240,36 @@ def test_a_config_survives_the_way_to_disk_and_back(folder):
     ):
         config = read(json.loads((folder / name / "config.json").read_text()))
         assert read(write(config)) == config
+
+
+def test_the_quantizer_is_one_key_more_where_diffusers_has_none():
+    shipped = json.loads((resolve("scenes") / "vqvae" / "config.json").read_text())
+    config = configs.read_vqvae_config(shipped)
+    gumbel = replace(config, quantizer="gumbel")
+    for each, expected in ((config, shipped), (gumbel, {**shipped, "quantizer": "gumbel"})):
+        assert json.loads(json.dumps(configs.write_vqvae_config(each))) == expected
+
+
+@pytest.mark.parametrize("quantizer", ["nearest", "gumbel"])
+def test_both_quantizers_survive_the_way_to_disk_and_back(tmp_path, quantizer):
+    """Tokens and pictures come back bit for bit, and diffusers decodes the tokens of both alike."""
+    config = VQVAEConfig((8, 16), 1, 6, 5, 11, 4, (1,), (1,), quantizer)
+    torch.manual_seed(0)
+    before = VQVAE(config).eval()
+    torch.nn.init.normal_(before.quantizer.codebook.weight)
+    files.save_vqvae(before, tmp_path)
+    after = files.load_vqvae(tmp_path)
+    assert after.config == config
+    pictures = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    tokens = before.encode(pictures)
+    assert len(tokens.unique()) > 1
+    assert torch.equal(after.encode(pictures), tokens)
+    assert torch.equal(after.decode(tokens), before.decode(tokens))
+    theirs = diffusers.VQModel.from_pretrained(tmp_path / "vqvae")
+    codes = theirs.quantize.get_codebook_entry(tokens, shape=(3, 4, 4, 5))
+    with torch.no_grad():
+        decoded = theirs.decode(codes, force_not_quantize=True).sample
+        torch.testing.assert_close(decoded, after.decode(tokens), rtol=0, atol=1e-5)
 
 
 def test_attention_resolutions_may_differ_between_encoder_and_decoder():

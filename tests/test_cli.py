@@ -9,6 +9,7 @@ from tiny import write_diffusers_folder
 from typer.testing import CliRunner
 
 from vqlearn import cli
+from vqlearn.checkpoints.folder import load_vqvae
 from vqlearn.grid import make_grid
 
 
@@ -85,6 +86,7 @@ def test_the_seed_decides_and_picture_i_has_seed_plus_i(folder, tmp_path, monkey
         (["train", "everything"], "everything"),
         (["train", "--steps", "0"], "steps is 0"),
         (["train", "text", "--batch-size", "-1"], "batch_size is -1"),
+        (["train", "tokens", "--quantizer", "odd"], "'odd' is not one of 'nearest', 'gumbel'"),
     ],
 )
 def test_mistakes_end_with_one_line_and_no_traceback(
@@ -100,6 +102,14 @@ def test_mistakes_end_with_one_line_and_no_traceback(
     assert len(lines) == 1
     assert "Traceback" not in stdout + stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quantizer", ["nearest", "gumbel"])
+def test_the_quantizer_is_the_one_that_was_asked_for(tmp_path, monkeypatch, capsys, quantizer):
+    size = ["--steps", 1, "--batch-size", 1, "--out", tmp_path]
+    option = [] if quantizer == "nearest" else ["--quantizer", quantizer]
+    assert run(monkeypatch, capsys, "train", "tokens", *option, *size)[0] == 0
+    assert load_vqvae(tmp_path).config.quantizer == quantizer
 
 
 def test_python_dash_m_runs_the_same_command():

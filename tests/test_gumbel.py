@@ -77,6 +77,18 @@ def test_soft_weights_are_the_softmax_of_noisy_scores():
     assert quantized.perplexity == perplexity(quantized.indices, 5)
 
 
+def test_at_the_start_mixtures_point_along_z():
+    """384 codes, 48 numbers, small vectors as of a fresh encoder: the cosine of single draws."""
+    torch.manual_seed(0)
+    quantizer, vectors = GumbelQuantizer(384, 48), 0.2 * torch.randn(500, 48)
+    mixed = quantizer(vectors, generator=seeded(0)).vectors
+    assert torch.cosine_similarity(mixed, vectors, dim=-1).mean() > 0.4
+    with torch.no_grad():
+        quantizer.to_logits.weight.normal_(generator=seeded(1))
+    mixed = quantizer(vectors, generator=seeded(0)).vectors
+    assert torch.cosine_similarity(mixed, vectors, dim=-1).mean() < 0.1
+
+
 @pytest.mark.parametrize("temperature", [0.5, 2.0])
 def test_gradients_of_soft_draws(temperature):
     """Against finite differences, for the vectors and every weight."""
@@ -133,8 +145,8 @@ def test_evaluation_takes_the_likeliest_code_without_chance():
     assert torch.equal(torch.get_rng_state(), state)
     best = quantizer.to_logits(vectors).argmax(dim=-1)
     assert torch.equal(quantized.indices, best)
-    assert torch.equal(quantizer.likeliest(vectors), best)
-    assert torch.equal(quantizer.train().likeliest(vectors), best)
+    assert torch.equal(quantizer.choose(vectors), best)
+    assert torch.equal(quantizer.train().choose(vectors), best)
     assert torch.equal(quantized.vectors, quantizer.lookup(best))
     assert quantized.weights.sum(dim=-1).eq(1).all()
     assert len(best.unique()) > 2
@@ -178,7 +190,7 @@ def test_mixed_precision_does_not_change_the_tokens():
     torch.testing.assert_close(quantizer.log_probabilities(vectors), exact, rtol=0, atol=1e-5)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         quantized = quantizer(vectors, generator=seeded(0))
-        assert torch.equal(quantizer.likeliest(vectors), quantizer.eval()(vectors).indices)
+        assert torch.equal(quantizer.choose(vectors), quantizer.eval()(vectors).indices)
     assert torch.equal(quantized.weights, plain.weights)
     assert torch.equal(quantized.indices, plain.indices)
     half = make().bfloat16()

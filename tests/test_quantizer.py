@@ -26,7 +26,7 @@ def test_nearest_equals_a_loop_over_all_codes():
         min(range(7), key=lambda k: sum((v - quantizer.codebook.weight[k]) ** 2).item())
         for v in vectors.reshape(-1, 3)
     ]
-    found = quantizer.nearest(vectors)
+    found = quantizer.choose(vectors)
     assert found.shape == (2, 4, 5)
     assert found.flatten().tolist() == expected
     assert len(set(expected)) > 3
@@ -39,32 +39,32 @@ def test_float32_finds_a_code_as_near_as_float64_does(scale):
     vectors = vectors_like(500, 16).float()
     codes = quantizer.codebook.weight.double()
     squares = torch.cdist(vectors.double(), codes, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-    chosen = squares.gather(1, quantizer.nearest(vectors)[:, None])[:, 0]
+    chosen = squares.gather(1, quantizer.choose(vectors)[:, None])[:, 0]
     reach = codes.norm(dim=1).max() * (vectors.norm(dim=1).max() + codes.norm(dim=1).max())
     assert (chosen - squares.min(1).values).max() < 1e-6 * reach
 
 
 def test_mixed_precision_does_not_change_the_tokens():
     quantizer, vectors = make().float(), vectors_like(300, 3).float()
-    plain = quantizer.nearest(vectors)
+    plain = quantizer.choose(vectors)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(quantizer.nearest(vectors), plain)
+        assert torch.equal(quantizer.choose(vectors), plain)
 
 
 def test_ties_go_to_the_lowest_index():
     quantizer = make(num_codes=600, code_dim=5).float()
     with torch.no_grad():
         quantizer.codebook.weight[300:] = quantizer.codebook.weight[:300].clone()
-    assert quantizer.nearest(vectors_like(1000, 5).float()).max() < 300
+    assert quantizer.choose(vectors_like(1000, 5).float()).max() < 300
     with torch.no_grad():
         quantizer.codebook.weight[:2] = torch.tensor([[1.0], [-1.0]])
         quantizer.codebook.weight[2:] = 9.0
-    assert quantizer.nearest(torch.zeros(4, 5)).tolist() == [0] * 4
+    assert quantizer.choose(torch.zeros(4, 5)).tolist() == [0] * 4
 
 
 def test_wrong_width_and_wrong_sizes_raise():
     with pytest.raises(ValueError, match=r"width 4, codes 3"):
-        make().nearest(vectors_like(2, 4))
+        make().choose(vectors_like(2, 4))
     with pytest.raises(ValueError, match="num_codes=0"):
         VectorQuantizer(0, 3)
 

@@ -232,7 +232,7 @@ def test_tokens_learn(small, tmp_path):
 def test_the_discriminator_joins_in_the_second_half(small, tmp_path):
     recipe = replace(small["tokens"], steps=6)
     vqvae = VQVAE(tokens.vqvae_config())
-    trainee = tokens.TokenTrainee(run_of(tmp_path, recipe, "any"), vqvae, discriminator=True)
+    trainee = tokens.NearestTrainee(run_of(tmp_path, recipe, "any"), vqvae, discriminator=True)
     opponent = trainee.opponent.network
     before = [weight.detach().clone() for weight in opponent.parameters()]
     batch = trainee.run.source.batch(4, generator=torch.Generator().manual_seed(0))

@@ -130,10 +130,29 @@ def test_the_released_size_has_the_released_number_of_parameters():
 
 
 @torch.no_grad()
+def test_a_gumbel_network_says_the_likeliest_tokens():
+    """The same layers around another quantizer; in training mode its codes are drawn."""
+    network = make(replace(SMALL, quantizer="gumbel"))
+    images = torch.rand(2, 3, 8, 6, dtype=torch.float64)
+    scores = network.quantizer.to_logits(network.encode_features(images))  # (2, 4, 3, 16)
+    tokens = network.encode(images)
+    assert torch.equal(tokens, scores.argmax(dim=-1).flatten(1))
+    assert len(tokens.unique()) > 2
+    decoded = network.decode(tokens, grid=(4, 3))
+    assert not torch.equal(network(images)[0], decoded)
+    torch.testing.assert_close(network.eval()(images)[0], decoded, rtol=0, atol=1e-9)
+    nearest = make()
+    for name, weight in nearest.state_dict().items():
+        network.state_dict()[name].copy_(weight)
+    torch.testing.assert_close(network.decode(tokens, grid=(4, 3)), nearest.decode(tokens, grid=(4, 3)))
+    assert not torch.equal(network.encode(images), nearest.encode(images))
+
+
+@torch.no_grad()
 def test_tokens_run_row_by_row():
     network = make()
     images = torch.rand(2, 3, 6, 10, dtype=torch.float64)
-    grid = network.quantizer.nearest(network.encode_features(images))
+    grid = network.quantizer.choose(network.encode_features(images))
     assert grid.shape == (2, 3, 5)
     tokens = network.encode(images)
     for r in range(3):
@@ -208,6 +227,7 @@ def test_bad_sizes_say_what_is_allowed(size):
             {"decoder_attention_resolutions": (-1,)},
             r"decoder_attention_resolutions=\(-1,\): allowed 0 to 1",
         ),
+        ({"quantizer": "softest"}, "quantizer='softest': allowed 'nearest', 'gumbel'"),
     ],
 )
 def test_bad_configs_say_what_is_allowed(change, message):

@@ -24,6 +24,13 @@ class Stage(StrEnum):
     ALL = "all"
 
 
+class Quantizer(StrEnum):
+    """How `vqlearn train tokens` turns vectors into tokens."""
+
+    NEAREST = "nearest"
+    GUMBEL = "gumbel"
+
+
 class Schedule(StrEnum):
     """The schedules that `vqlearn train diffusion` knows."""
 
@@ -96,6 +103,9 @@ def train(
     save_every: Annotated[int | None, typer.Option(help="Steps between saved states.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
     discriminator: Annotated[bool, typer.Option(help="Sharpen tokens with one.")] = False,
+    quantizer: Annotated[
+        Quantizer, typer.Option(help="Tokens: nearest codes, or drawn ones.")
+    ] = Quantizer.NEAREST,
     schedule: Annotated[
         Schedule | None, typer.Option(help="How tokens are hidden; default: released.")
     ] = None,
@@ -125,7 +135,7 @@ def train(
     changes = {name: value for name, value in changes.items() if value is not None}
     recipes = {name: replace(RECIPES[name], **changes) for name in names}
     options = {
-        "tokens": {"discriminator": discriminator},
+        "tokens": {"discriminator": discriminator, "quantizer": quantizer.value},
         "diffusion": {"schedule": schedule and schedule.value},
     }
     start = None if start_from is None else resolve(start_from)

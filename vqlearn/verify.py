@@ -44,6 +44,7 @@ PROMPTS = (
 GUIDANCE = 2.0
 TRUNCATION = 0.9
 VISITED = 5
+NOT_THEIRS = ("_class_name", "quantizer")  # how tokens are chosen makes no difference to decoding
 
 
 def verify(
@@ -133,12 +134,12 @@ def _around(network: nn.Module, renames: Table, build: Callable[[], nn.Module]) 
     with torch.device("meta"):
         theirs = build()
     state = rename_to_diffusers(network.state_dict(), renames)
-    theirs.load_state_dict(state, assign=True)
+    theirs.load_state_dict({name: state[name] for name in theirs.state_dict()}, assign=True)
     return theirs.eval()
 
 
 def _options(values: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if not key.startswith("_")}
+    return {key: value for key, value in values.items() if key not in NOT_THEIRS}
 
 
 @torch.no_grad()

@@ -24,7 +24,12 @@ VQVAE_FIXED = {
     "mid_block_add_attention": (True,),
     "lookup_from_codebook": (False,),
 }
-VQVAE_DEFAULTS = {"layers_per_block": 1, "num_vq_embeddings": 256, "norm_num_groups": 32}
+VQVAE_DEFAULTS = {
+    "layers_per_block": 1,
+    "num_vq_embeddings": 256,
+    "norm_num_groups": 32,
+    "quantizer": "nearest",
+}
 
 DENOISER_FIXED = {
     "activation_fn": ("geglu-approximate",),
@@ -69,8 +74,14 @@ def read_vqvae_config(values: Values) -> VQVAEConfig:
 
 
 def write_vqvae_config(config: VQVAEConfig) -> dict[str, Any]:
-    """The `vqvae/config.json` that diffusers' `VQModel` reads."""
+    """The `vqvae/config.json` that diffusers' `VQModel` reads.
+
+    A Gumbel quantizer has one key more, `quantizer`. diffusers has none such: it decodes the tokens
+    of that folder as we do, but would choose others when it encodes.
+    """
     values = asdict(config)
+    if config.quantizer == "nearest":
+        del values["quantizer"]
     down, up = (
         values.pop("encoder_attention_resolutions"),
         values.pop("decoder_attention_resolutions"),
@@ -143,6 +154,7 @@ def _check_fixed(values: Values, fixed: Mapping[str, tuple]) -> None:
 
 KINDS_OF_VALUES = {
     int: (int,),
+    str: (str,),
     bool: (bool,),
     float: (int, float),
     tuple[int, ...]: (tuple,),

@@ -93,6 +93,7 @@ VQVAE_RENAMES: Table = (
     *_vqvae_half("decoder", "up_blocks", ("upsample", "upsamplers.0.conv")),
     ("to_code_space", "quant_conv"),
     ("quantizer.codebook", "quantize.embedding"),
+    ("quantizer.to_logits", "quantize.to_logits"),  # of Gumbel quantizers, which diffusers lacks
     ("from_code_space", "post_quant_conv"),
 )
 

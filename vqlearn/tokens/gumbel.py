@@ -43,6 +43,11 @@ class GumbelQuantizer(nn.Module):
     W has one row for each code: over a grid of vectors this is a 1x1 convolution. The scores say
     nothing about distances: z and the codes need not be near each other.
 
+    At the start W is a copy of the codes. Then a vector prefers codes that point where it points,
+    and the mixture of them points there too: something of z reaches the decoder from the first step
+    on. If W and the codes had nothing to do with each other, nearly all of the mixture would be
+    noise at first. Both learn on their own. Test: `test_at_the_start_mixtures_point_along_z`.
+
     Raises `ValueError` when a size is not positive.
     """
 
@@ -52,6 +57,7 @@ class GumbelQuantizer(nn.Module):
             raise ValueError(f"num_codes={num_codes} and code_dim={code_dim} must both be positive")
         self.to_logits = nn.Linear(code_dim, num_codes)
         self.codebook = nn.Embedding(num_codes, code_dim)
+        self.to_logits.weight.data.copy_(self.codebook.weight.data)
 
     def log_probabilities(self, vectors: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch k"]:
         r"""$\log q(k \mid z)$ of every code, normalised; float32 or better.
@@ -68,7 +74,7 @@ class GumbelQuantizer(nn.Module):
         dtype = torch.promote_types(logits.dtype, torch.float32)
         return logits.to(dtype).log_softmax(dim=-1)
 
-    def likeliest(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
+    def choose(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
         """Which token stands for each vector, without chance? The one that is most likely drawn.
 
         Test: `test_evaluation_takes_the_likeliest_code_without_chance`.

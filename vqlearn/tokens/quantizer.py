@@ -45,8 +45,8 @@ class VectorQuantizer(nn.Module):
         self.codebook = nn.Embedding(num_codes, code_dim)
         nn.init.uniform_(self.codebook.weight, -1 / num_codes, 1 / num_codes)
 
-    def nearest(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
-        """Which token stands for each vector? Of codes at the same distance, the lowest wins.
+    def choose(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
+        """Which token stands for each vector? The nearest code; of equals the lowest index.
 
         |z|^2 is the same for every code, so it is left out: the order does not change, and small
         differences between codes are not lost beside a large |z|^2. Distances are taken in float32
@@ -89,7 +89,7 @@ class VectorQuantizer(nn.Module):
         Tests: `test_straight_through_gradient_is_the_identity`,
         `test_commitment_loss_moves_the_encoder_only`, `test_codebook_loss_moves_the_codes_only`.
         """
-        indices = self.nearest(vectors)
+        indices = self.choose(vectors)
         codes = self.codebook(indices)
         inputs = vectors.detach()
         return Quantized(

@@ -10,16 +10,21 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqlearn.tokens.blocks import DownResolution, Middle, ResolutionShape, UpResolution, group_norm
+from vqlearn.tokens.gumbel import GumbelQuantized, GumbelQuantizer
 from vqlearn.tokens.quantizer import Quantized, VectorQuantizer
+
+QUANTIZERS = ("nearest", "gumbel")
 
 
 @dataclass(frozen=True)
 class VQVAEConfig:
-    """The eight numbers that fix the network, under diffusers' names where it has one.
+    """What fixes the network: eight sizes, under diffusers' names where it has one, and a choice.
 
     Resolution 0 is the full one, in `block_out_channels` and in both attention lists; each further
     one has half the height and width. The decoder has one layer more at each resolution than
-    `layers_per_block`. The middle block always has attention.
+    `layers_per_block`. The middle block always has attention. `quantizer` says how vectors become
+    tokens: "nearest" takes the nearest code (`VectorQuantizer`), as the released models do;
+    "gumbel" takes the code that the encoder finds likeliest (`GumbelQuantizer`).
 
     Raises `ValueError` with the value seen and the values allowed.
     Test: `test_bad_configs_say_what_is_allowed`.
@@ -33,6 +38,7 @@ class VQVAEConfig:
     norm_num_groups: int
     encoder_attention_resolutions: tuple[int, ...]
     decoder_attention_resolutions: tuple[int, ...]
+    quantizer: str = "nearest"
 
     def __post_init__(self):
         if not self.block_out_channels:
@@ -50,6 +56,9 @@ class VQVAEConfig:
         for name in ("encoder_attention_resolutions", "decoder_attention_resolutions"):
             if not set(getattr(self, name)) <= set(range(deepest + 1)):
                 raise ValueError(f"{name}={getattr(self, name)}: allowed 0 to {deepest}")
+        if self.quantizer not in QUANTIZERS:
+            allowed = ", ".join(map(repr, QUANTIZERS))
+            raise ValueError(f"quantizer={self.quantizer!r}: allowed {allowed}")
 
     def _smallest_values(self) -> list[tuple[str, int]]:
         names = "layers_per_block latent_channels vq_embed_dim num_vq_embeddings norm_num_groups"
@@ -60,6 +69,12 @@ class VQVAEConfig:
     def downsampling_factor(self) -> int:
         """How many pixels wide is the square that one token stands for?"""
         return 2 ** (len(self.block_out_channels) - 1)
+
+
+def build_quantizer(config: VQVAEConfig) -> VectorQuantizer | GumbelQuantizer:
+    """How do vectors become tokens in this network?"""
+    kind = GumbelQuantizer if config.quantizer == "gumbel" else VectorQuantizer
+    return kind(config.num_vq_embeddings, config.vq_embed_dim)
 
 
 def encoder_resolutions(config: VQVAEConfig) -> list[ResolutionShape]:
@@ -139,10 +154,11 @@ class Decoder(nn.Module):
 class VQVAE(nn.Module):
     """How can a picture be written as a short row of whole numbers, and read back?
 
-    encoder -> 1x1 convolution -> nearest codes -> 1x1 convolution -> decoder. Token (r, c) of the
+    encoder -> 1x1 convolution -> quantizer -> 1x1 convolution -> decoder. Token (r, c) of the
     grid has index r * width + c. Pictures are RGB in [-1, 1]; decoded ones are not clamped.
 
-    Test: `test_the_network_computes_what_diffusers_computes`.
+    Tests: `test_the_network_computes_what_diffusers_computes`,
+    `test_a_gumbel_network_says_the_likeliest_tokens`.
     """
 
     def __init__(self, config: VQVAEConfig):
@@ -150,7 +166,7 @@ class VQVAE(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.to_code_space = nn.Conv2d(config.latent_channels, config.vq_embed_dim, 1)
-        self.quantizer = VectorQuantizer(config.num_vq_embeddings, config.vq_embed_dim)
+        self.quantizer = build_quantizer(config)
         self.from_code_space = nn.Conv2d(config.vq_embed_dim, config.latent_channels, 1)
         self.decoder = Decoder(config)
 
@@ -173,7 +189,7 @@ class VQVAE(nn.Module):
 
         Raises `ValueError` as `encode_features` does. Test: `test_tokens_run_row_by_row`.
         """
-        return rearrange(self.quantizer.nearest(self.encode_features(images)), "b h w -> b (h w)")
+        return rearrange(self.quantizer.choose(self.encode_features(images)), "b h w -> b (h w)")
 
     def decode_vectors(self, vectors: Float[Tensor, "b h w d"]) -> Float[Tensor, "b 3 H W"]:
         """Which picture belongs to this grid of code vectors?"""
@@ -197,8 +213,11 @@ class VQVAE(nn.Module):
 
     def forward(
         self, images: Float[Tensor, "b 3 H W"]
-    ) -> tuple[Float[Tensor, "b 3 H W"], Quantized]:
+    ) -> tuple[Float[Tensor, "b 3 H W"], Quantized | GumbelQuantized]:
         """What does the picture look like after the round trip, and what trains the codes?
+
+        In training mode a Gumbel quantizer mixes codes by chance, at temperature 1 and out of
+        torch's own random stream; for others call the parts, as `training.reconstruction` does.
 
         Raises `ValueError` as `encode_features` does.
         """
