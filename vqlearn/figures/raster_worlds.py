@@ -62,7 +62,8 @@ class FewDigits(Pictures):
         data = digits()
         self.held_back = data.train[-HELD_BACK:]
         super().__init__(data, budget)
-        self.rows = replace(data, train=data.train[:-HELD_BACK]).batch
+        train, labels = data.train[:-HELD_BACK], data.train_labels[:-HELD_BACK]
+        self.rows = replace(data, train=train, train_labels=labels).batch
 
 
 class RgbScenes:
