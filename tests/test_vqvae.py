@@ -144,7 +144,9 @@ def test_a_gumbel_network_says_the_likeliest_tokens():
     nearest = make()
     for name, weight in nearest.state_dict().items():
         network.state_dict()[name].copy_(weight)
-    torch.testing.assert_close(network.decode(tokens, grid=(4, 3)), nearest.decode(tokens, grid=(4, 3)))
+    torch.testing.assert_close(
+        network.decode(tokens, grid=(4, 3)), nearest.decode(tokens, grid=(4, 3))
+    )
     assert not torch.equal(network.encode(images), nearest.encode(images))
 
 
