@@ -15,7 +15,7 @@ from vqlearn.data.scenes import scene_batch
 from vqlearn.tokens.gumbel import GumbelQuantizer
 from vqlearn.tokens.quantizer import perplexity
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
-from vqlearn.training import diffusion, dvae, loop, recipes, stages, tokens
+from vqlearn.training import diffusion, dvae, loop, recipes, reconstruction, stages, tokens
 from vqlearn.transformer.denoiser import DenoiserConfig
 from vqlearn.verify import agreement
 
@@ -82,21 +82,24 @@ def test_the_weight_of_the_kl_grows_from_0_in_the_first_tenth():
 def test_the_loss_is_the_bound_divided_by_all_numbers_of_a_picture(tmp_path, step):
     """A bound for each of 4 pictures: errors of its 3 x 32 x 32 numbers, and KL of its 64 tokens.
 
-    The temperature, the weight and the draws of the step are put in by hand.
+    The temperature, the weight and the draws of the step are put in by hand. Own squares are added.
     """
     trainee, batch = make(tmp_path), a_batch()
     losses = trainee.losses(trainee.network, batch, step)
     pictures, vqvae = 2 * batch.images - 1, trainee.vqvae
+    features = vqvae.encode_features(pictures)
     drawn = vqvae.quantizer(
-        vqvae.encode_features(pictures),
+        features,
         temperature=dvae.temperature(step, 10),
         generator=trainee.run.noise(step),
     )
-    log_q = vqvae.quantizer.log_probabilities(vqvae.encode_features(pictures))  # (4, 8, 8, 16)
+    log_q = vqvae.quantizer.log_probabilities(features)  # (4, 8, 8, 16)
     kl = (log_q.exp() * (log_q - torch.full((16,), 1 / 16).log())).sum(dim=(1, 2, 3))  # (4)
     error = vqvae.decode_vectors(drawn.vectors) - pictures
     bound = (error.abs() + error.square()).sum(dim=(1, 2, 3)) + dvae.kl_weight(step, 10) * kl
-    assert losses["loss"].item() == pytest.approx(bound.mean().item() / (3 * 32 * 32), rel=1e-5)
+    own = 10 * reconstruction.own_square_loss(features, pictures)
+    expected = bound.mean() / (3 * 32 * 32) + own
+    assert losses["loss"].item() == pytest.approx(expected.item(), rel=1e-5)
     assert losses["kl"].item() == pytest.approx(kl.mean().item() / 64, rel=1e-4)
     assert losses["perplexity"] == drawn.perplexity
 
@@ -168,13 +171,14 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(small, tmp_path, monkeypat
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_all_stages_stand_on_drawn_tokens(small, tmp_path):
+def test_all_stages_stand_on_drawn_tokens(small, tmp_path, monkeypatch):
     """A checkpoint that generates, is measured, verified, saved, and loaded again."""
     folder, again = tmp_path / "model", tmp_path / "again"
     assert stages.train(stages.Settings(folder), small, GUMBEL) == []
     pipeline = VQDiffusionPipeline.from_pretrained(folder)
     assert isinstance(pipeline.vqvae.quantizer, GumbelQuantizer)
     assert pipeline("a small red circle", num_inference_steps=2).images[0].size == (32, 32)
+    monkeypatch.setattr(evaluate, "text_probe", lambda encoder: dict.fromkeys(("seen", "held_out")))
     report = evaluate.evaluate(pipeline, None, evaluate.Sampling(1, prompts=2))
     assert report["seen"]["ceiling"]["total"] == 2
     assert agreement(pipeline)[0]["picture"] < 1e-5

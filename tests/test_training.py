@@ -21,7 +21,16 @@ from vqlearn.data.batches import Scenes
 from vqlearn.data.captions import parse
 from vqlearn.data.scenes import HELD_OUT_PAIRS, scene_batch
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
-from vqlearn.training import diffusion, loop, optimisers, recipes, stages, text, tokens
+from vqlearn.training import (
+    diffusion,
+    loop,
+    optimisers,
+    recipes,
+    reconstruction,
+    stages,
+    text,
+    tokens,
+)
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 
 
@@ -254,7 +263,7 @@ def test_the_own_square_of_a_token_is_where_the_decoder_draws_it():
     features[1, 2, 5] = pictures[1, :, 8:12, 20:24].flatten()
     without = pictures.clone()
     without[1, :, 8:12, 20:24] = 0
-    loss = tokens.own_square_loss(features, pictures)
+    loss = reconstruction.own_square_loss(features, pictures)
     assert loss.item() == pytest.approx(without.square().mean().item(), rel=1e-5)
 
 
@@ -265,13 +274,13 @@ def test_vectors_are_pulled_towards_their_own_squares(small, tmp_path, monkeypat
     )
     away = {}
     for weight in (10.0, 0.0):
-        monkeypatch.setattr(tokens, "OWN_SQUARE_WEIGHT", weight)
+        monkeypatch.setattr(reconstruction, "OWN_SQUARE_WEIGHT", weight)
         folder = tmp_path / str(weight)
         recipe = replace(small["tokens"], steps=120, batch_size=16, warmup_steps=5, ema_decay=0.9)
         tokens.train_tokens(run_of(folder, recipe, "any"))
         with torch.no_grad():
             features = files.load_vqvae(folder).encode_features(pictures)
-        away[weight] = tokens.own_square_loss(features, pictures).item()
+        away[weight] = reconstruction.own_square_loss(features, pictures).item()
     assert away[10.0] < away[0.0] / 2
 
 

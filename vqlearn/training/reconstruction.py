@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from vqlearn.tokens.quantizer import Quantized
 from vqlearn.tokens.vqvae import VQVAE
 from vqlearn.training.loop import Run
 
+OWN_SQUARE_WEIGHT = 10.0
 DISCRIMINATOR_FROM = 0.5  # of all steps: first the pixels
 
 
@@ -50,7 +52,13 @@ class Seen(NamedTuple):
 
 
 class TokenTrainee:
-    """Pixel errors, and a discriminator that learns beside them.
+    """Pixel errors and own squares; a discriminator learns beside them.
+
+    **Own squares**: a code vector has as many numbers as the square of pixels that a token stands
+    for, and the encoder's vector is pulled towards those very pixels. A code then stands for a
+    small picture. Without it an encoder that sees the whole picture lets every token depend on
+    things far away, as if by chance: plain background alone gets dozens of codes, and whoever must
+    later generate tokens would have to guess which.
 
     How codes are chosen, and what is added to the loss for them, each kind of quantizer says for
     itself: `draw`, `code_losses`, and `after_step` for what learns without a gradient.
@@ -62,7 +70,7 @@ class TokenTrainee:
         self.vqvae = self.network.vqvae
         self.opponent = Opponent(run.accelerator) if discriminator else None
         self.matrices, self.remembered = [], []
-        self.choices = {"discriminator": discriminator, "quantizer": "gumbel"}
+        self.choices = {"discriminator": discriminator, "quantizer": vqvae.config.quantizer}
 
     def draw(self, step: int) -> dict[str, Any]:
         """What the quantizer is given besides vectors."""
@@ -79,7 +87,11 @@ class TokenTrainee:
         error = decoded - pictures
         pixels = error.abs().mean() + error.square().mean()
         losses = {"loss": pixels, "perplexity": quantized.perplexity}
-        for name, (weight, loss) in self.code_losses(seen, step).items():
+        added = {
+            **self.code_losses(seen, step),
+            "own_square": (OWN_SQUARE_WEIGHT, own_square_loss(features, pictures)),
+        }
+        for name, (weight, loss) in added.items():
             losses["loss"] = losses["loss"] + weight * loss
             losses[name] = loss
         if self._judged(step):
@@ -123,3 +135,12 @@ class Opponent:
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
         self.optimizer.step()
+
+
+def own_square_loss(
+    features: Float[Tensor, "b h w d"], pictures: Float[Tensor, "b c H W"]
+) -> Float[Tensor, ""]:
+    """The mean squared difference between each vector and the pixels of its own square."""
+    size = pictures.shape[2] // features.shape[1]
+    squares = rearrange(pictures, "b c (h p) (w q) -> b h w (c p q)", p=size, q=size)
+    return (features - squares).square().mean()

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-from einops import rearrange
-from jaxtyping import Float
 from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
@@ -15,21 +13,13 @@ from vqlearn.training.recipes import vqvae_config
 from vqlearn.training.reconstruction import Seen, TokenTrainee
 
 COMMITMENT_WEIGHT = 0.25
-OWN_SQUARE_WEIGHT = 10.0
 REVIVE_EVERY = 20
 REVIVE_UNTIL = 0.8  # of all steps: at the end every code gets time to settle
 APART = 0.06  # two codes stand for the same if their squares differ by less, root mean square
 
 
 class NearestTrainee(TokenTrainee):
-    """Pixel errors, commitment, own squares; codebook and discriminator learn beside them.
-
-    **Own squares**: a code vector has as many numbers as the square of pixels that a token stands
-    for, and the encoder's vector is pulled towards those very pixels. The codebook is then a
-    dictionary of small pictures. Without it an encoder that sees the whole picture lets every token
-    depend on things far away, as if by chance: plain background alone gets dozens of codes, and
-    whoever must later generate tokens would have to guess which.
-    """
+    """Nearest codes: commitment is added; the codebook follows by moving averages."""
 
     def __init__(self, run: Run, vqvae: VQVAE, *, discriminator: bool) -> None:
         super().__init__(run, vqvae, discriminator=discriminator)
@@ -39,10 +29,7 @@ class NearestTrainee(TokenTrainee):
         self.remembered = [self.codebook]
 
     def code_losses(self, seen: Seen, step: int) -> dict[str, tuple[float, Tensor]]:
-        return {
-            "commitment": (COMMITMENT_WEIGHT, seen.quantized.commitment_loss),
-            "own_square": (OWN_SQUARE_WEIGHT, own_square_loss(seen.features, seen.pictures)),
-        }
+        return {"commitment": (COMMITMENT_WEIGHT, seen.quantized.commitment_loss)}
 
     def after_step(self, step: int) -> None:
         quantizer, quantized = self.vqvae.quantizer, self.seen.quantized
@@ -56,15 +43,6 @@ class NearestTrainee(TokenTrainee):
                 generator=self.run.noise(step),
             )
         super().after_step(step)
-
-
-def own_square_loss(
-    features: Float[Tensor, "b h w d"], pictures: Float[Tensor, "b c H W"]
-) -> Float[Tensor, ""]:
-    """The mean squared difference between each vector and the pixels of its own square."""
-    size = pictures.shape[2] // features.shape[1]
-    squares = rearrange(pictures, "b c (h p) (w q) -> b h w (c p q)", p=size, q=size)
-    return (features - squares).square().mean()
 
 
 def train_tokens(run: Run, *, discriminator: bool = False, quantizer: str = "nearest") -> None:
