@@ -138,9 +138,9 @@ MUTANTS = {
         "to_x_t = alpha * (1 - alpha_bar_s)",
     ),
     "08_autoregressive": (
-        "autoregressive/cache.py",
-        ".tril(before)",
-        ".tril(before - 1)",
+        "autoregressive/pixelcnn.py",
+        "return (place < centre) | ((place == centre) & known)",
+        "return (place < centre - 1) | ((place == centre) & known)",
     ),
     "09_imagebart": (
         "autoregressive/imagebart.py",
