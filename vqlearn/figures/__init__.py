@@ -1,4 +1,5 @@
-"""Every picture and number of the README, drawn from the shipped checkpoint: `make figures`.
+"""Every picture and number of the README, each with the `make` target that measures it again.
 
-Needs matplotlib, which the rest of the package does not need.
+`make figures` draws from the shipped checkpoint; `make samplers`, `make family` and `make raster`
+keep what they measured in a JSON file. Needs matplotlib, which the rest of the package does not.
 """
