@@ -35,6 +35,12 @@ ALL_TINY = dict.fromkeys(WORLDS, TINY)
 CODES = {"digits": 17, "rgb": 256, "tokens": 384}
 
 
+def forget_accelerate():
+    """accelerate keeps the precision of its first user for the whole process."""
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+
+
 @pytest.fixture(scope="module")
 def few_counted():
     """20,000 pictures for the baselines would take most of the time."""
@@ -47,9 +53,9 @@ def few_counted():
 def folder(tmp_path_factory, few_counted):
     """The whole command with one step of training: half a minute."""
     folder = tmp_path_factory.mktemp("raster")
+    forget_accelerate()  # other tests may have left a precision
     raster.main(folder, budgets=ALL_TINY)
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
+    forget_accelerate()
     return folder
 
 
