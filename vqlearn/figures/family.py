@@ -37,7 +37,7 @@ from vqlearn.diffusion.sampler import Denoise, draw, levels_to_visit, sample
 from vqlearn.diffusion.schedule import build_schedule
 from vqlearn.figures import family_pictures
 from vqlearn.figures.family_worlds import BUDGETS, COMPOSITION, WORLDS, Budget, World
-from vqlearn.figures.resumable import Experiment, world_of
+from vqlearn.figures.resumable import Experiment, with_budgets
 from vqlearn.training.sequences import (
     InBfloat16,
     OrdinalDenoiser,
@@ -184,13 +184,7 @@ def measure(name: str, world: World, budget: Budget) -> dict[str, Any]:
 
 def experiment(budgets: Mapping[str, Budget]) -> Experiment:
     """All runs, each with the budget of its world."""
-    return Experiment(
-        COMMAND,
-        tuple(RUNS),
-        settings=lambda name: RUNS[name].settings(budgets[world_of(name)]),
-        open_world=lambda kind: WORLDS[kind](budgets[kind]),
-        measure=lambda name, world: measure(name, world, budgets[world_of(name)]),
-    )
+    return with_budgets(COMMAND, RUNS, WORLDS, budgets, lambda *run: measure(*run))
 
 
 def main(

@@ -32,7 +32,7 @@ from vqlearn.figures.family_worlds import World
 from vqlearn.figures.raster_rows import RowRun, by_cache, from_noise
 from vqlearn.figures.raster_tokens import TOKEN_RUNS, TokenRun
 from vqlearn.figures.raster_worlds import BUDGETS, Budget, CaptionedTokens, FewDigits, RgbScenes
-from vqlearn.figures.resumable import Experiment, world_of
+from vqlearn.figures.resumable import Experiment, with_budgets
 from vqlearn.training.rows import imagebart_nats
 
 COMMAND = "python -m vqlearn.figures.raster"
@@ -111,12 +111,8 @@ RUNS: dict[str, RowRun | TokenRun] = {
 
 def experiment(budgets: Mapping[str, Budget]) -> Experiment:
     """All runs, each with the budget of its world."""
-    return Experiment(
-        COMMAND,
-        tuple(RUNS),
-        settings=lambda name: RUNS[name].settings(budgets[world_of(name)]),
-        open_world=lambda kind: WORLDS[kind](budgets[kind]),
-        measure=lambda name, world: RUNS[name].measure(name, world, budgets[world_of(name)]),
+    return with_budgets(
+        COMMAND, RUNS, WORLDS, budgets, lambda name, *rest: RUNS[name].measure(name, *rest)
     )
 
 

@@ -6,7 +6,7 @@ so the file also holds what is known of each world. Tests: tests/test_family_fig
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,3 +65,23 @@ class Experiment:
         unfinished = file.with_suffix(".unfinished")
         unfinished.write_text(text, encoding="utf-8")
         os.replace(unfinished, file)
+
+
+def with_budgets(
+    command: str,
+    runs: Mapping[str, Any],
+    worlds: Mapping[str, Callable[[Any], World]],
+    budgets: Mapping[str, Any],
+    measure: Callable[[str, World, Any], dict[str, Any]],
+) -> Experiment:
+    """An experiment in which all runs of a world have one budget.
+
+    A run has `settings(budget)`; `worlds` and `budgets` go by the name of the world.
+    """
+    return Experiment(
+        command,
+        tuple(runs),
+        settings=lambda name: runs[name].settings(budgets[world_of(name)]),
+        open_world=lambda kind: worlds[kind](budgets[kind]),
+        measure=lambda name, world: measure(name, world, budgets[world_of(name)]),
+    )
