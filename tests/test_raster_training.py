@@ -117,10 +117,10 @@ def example(trainee, monkeypatch):
     """
     chance = torch.Generator().manual_seed(0)
     x, seen = torch.randint(11, (4, 64), generator=chance), []
-    monkeypatch.setattr(trainee.vqvae, "encode", lambda images: seen.append(images) or x)
+    monkeypatch.setattr(trainee.frozen.vqvae, "encode", lambda images: seen.append(images) or x)
     images = torch.rand(4, 3, 16, 16, generator=chance)
     batch = Batch(images, ["a red circle", "a blue square", "a green ring", ""])
-    text, null = trainee.encoder(batch.captions), trainee.network.null_text(4)
+    text, null = trainee.frozen.encoder(batch.captions), trainee.network.null_text(4)
     assert (text - null).abs().max() > 0.1
     return batch, x, (text, null), seen
 
@@ -189,7 +189,7 @@ class Spy:
 @BOTH
 def test_frozen_networks_get_no_gradient_and_the_null_states_learn(base, stage):
     trainee = trainee_of(stage, run_of(base, replace(RECIPE, steps=10, batch_size=16)))
-    frozen = (trainee.vqvae, trainee.encoder)
+    frozen = (trainee.frozen.vqvae, trainee.frozen.encoder)
     before = [{k: v.clone() for k, v in each.state_dict().items()} for each in frozen]
     null = trainee.network.null_text.embeddings.detach().clone()
     trained = loop.fit(stage, trainee, trainee.run)

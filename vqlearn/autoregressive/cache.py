@@ -7,14 +7,13 @@ Tests: tests/test_raster_transformer.py, tests/test_imagebart_scale.py.
 """
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vqlearn.autoregressive.writer import TokenWriter
 from vqlearn.diffusion.logmath import log_normalise
-from vqlearn.transformer.layers import Attention
+from vqlearn.transformer.layers import Attention, attend
 
 Past = list[Tensor]
 """The KV cache of one layer: empty, or keys and values of all places read, (b, heads, m, d_head).
@@ -40,7 +39,7 @@ class CachedAttention(Attention):
     ) -> Float[Tensor, "b n d"]:
         """`visible[i, j]`: may place i look at place j of the m in the past? None: at all."""
         query = self._split_heads(self.query(x))  # (b, n, d) -> (b, heads, n, d_head)
-        mixed = F.scaled_dot_product_attention(query, *past, attn_mask=visible)
+        mixed = attend(query, *past, visible)
         return self.output(rearrange(mixed, "b heads n d_head -> b n (heads d_head)"))
 
 

@@ -1,6 +1,6 @@
 """Stage 3: learn to denoise tokens, given a caption."""
 
-from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -11,13 +11,14 @@ from vqlearn.data.batches import Batch
 from vqlearn.diffusion.levels import ImportanceLevels
 from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.objective import training_loss
-from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.process import MaskAndReplace, Process
 from vqlearn.diffusion.schedule import SCHEDULES, ScheduleConfig, build_schedule
+from vqlearn.training.frozen import Frozen
 from vqlearn.training.loop import Run, fit
 from vqlearn.training.optimisers import hidden_matrices
 from vqlearn.training.recipes import NUM_TIMESTEPS, denoiser_config
 from vqlearn.transformer.denoiser import Denoiser
-from vqlearn.transformer.text import NullText, NullTextConfig, drop_captions
+from vqlearn.transformer.text import NullText, drop_captions
 
 CAPTION_DROPOUT = 0.1
 
@@ -42,62 +43,39 @@ class ConditionalDenoiser(nn.Module):
         return self.denoiser(x_t, t, text)
 
 
-class DiffusionTrainee:
-    """The loss of VQ-Diffusion at levels drawn by their importance. Tokens and text are frozen."""
+class DenoiserTrainee:
+    """The loss of VQ-Diffusion at levels drawn by their importance, for any process and denoiser.
 
-    def __init__(self, run: Run, schedule: str | None = None) -> None:
-        self.run = run
-        device = run.accelerator.device
-        self.vqvae = files.load_vqvae(run.folder).requires_grad_(False).to(device)
-        self.encoder = files.load_text_encoder(run.folder).to(device)
-        if run.start_from is None:
-            schedule = schedule or "released"
-            network, self.schedule = self._fresh(schedule)
-        else:
-            network, self.schedule = self._trained_before(run.start_from, schedule)
-        self.network = network.to(device)
-        self.process = MaskAndReplace(build_schedule(self.schedule))
-        self.levels = ImportanceLevels(self.process.num_timesteps)
-        self.choices = {"schedule": schedule}
+    A subclass sets its `choices`.
+    """
+
+    choices: dict[str, Any]
+
+    def __init__(
+        self,
+        run: Run,
+        frozen: Frozen,
+        network: ConditionalDenoiser,
+        process: Process,
+        *,
+        auxiliary_weight: float = 5e-4,
+    ) -> None:
+        self.run, self.frozen, self.process = run, frozen, process
+        self.network = network.to(frozen.device)
+        self.auxiliary_weight = auxiliary_weight
+        self.levels = ImportanceLevels(process.num_timesteps)
         self.matrices = hidden_matrices(self.network.denoiser)
         self.remembered = [self.levels]
 
-    def _fresh(self, schedule: str) -> tuple[ConditionalDenoiser, ScheduleConfig]:
-        num_codes = self.vqvae.config.num_vq_embeddings
-        config = denoiser_config(
-            num_codes=num_codes, grid_size=self._grid_size(), text_width=self.encoder.width
-        )
-        network = ConditionalDenoiser(Denoiser(config), self._fresh_null_text())
-        return network, SCHEDULES[schedule](num_codes, NUM_TIMESTEPS)
-
-    def _trained_before(
-        self, folder: Path, schedule: str | None
-    ) -> tuple[ConditionalDenoiser, ScheduleConfig]:
-        denoiser, trained_with = files.load_denoiser(folder).float(), files.load_schedule(folder)
-        if schedule is not None:
-            raise ValueError(f"schedule is {schedule!r}; allowed: none, {folder} has its own")
-        factor, side = self.vqvae.config.downsampling_factor, denoiser.config.sample_size
-        if self._grid_size() != side:
-            seen = self.run.source.image_size
-            raise ValueError(f"image_size is {seen}; allowed: {side * factor}, as in {folder}")
-        null_text = files.load_null_text(folder).float()
-        if not null_text.config.learnable:
-            null_text = self._fresh_null_text()
-        return ConditionalDenoiser(denoiser, null_text), trained_with
-
-    def _fresh_null_text(self) -> NullText:
-        return NullText(NullTextConfig(True, self.encoder.width, self.encoder.length))
-
-    def _grid_size(self) -> int:
-        return self.run.source.image_size // self.vqvae.config.downsampling_factor
-
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
         noise = self.run.noise(step)
-        x_0 = self.vqvae.encode((2 * batch.images - 1).to(self.run.accelerator.device))
+        x_0, text = self.frozen.read(batch)
         t, weight = self.levels.draw(len(x_0), generator=noise)
         x_t = self.process.corrupt(x_0, t, generator=noise)
-        logits = network(x_t, t.to(x_t.device), self.encoder(batch.captions), noise)
-        loss = training_loss(self.process, log_normalise(logits), (x_0, x_t), t)
+        log_belief = log_normalise(network(x_t, t.to(x_t.device), text, noise))
+        loss = training_loss(
+            self.process, log_belief, (x_0, x_t), t, auxiliary_weight=self.auxiliary_weight
+        )
         self.seen = (t.to(x_t.device), loss.bound.detach())
         weight = weight.to(x_t.device)
         return {
@@ -109,6 +87,45 @@ class DiffusionTrainee:
     def after_step(self, step: int) -> None:
         t, bound = self.run.accelerator.gather(self.seen)
         self.levels.update(t.cpu(), bound.cpu())
+
+
+class DiffusionTrainee(DenoiserTrainee):
+    """A fresh denoiser with a schedule by name, or the one of `run.start_from` with its own."""
+
+    def __init__(self, run: Run, schedule: str | None = None) -> None:
+        frozen = Frozen(run)
+        if run.start_from is None:
+            schedule = schedule or "released"
+            network, self.schedule = _fresh(frozen, schedule)
+        else:
+            network, self.schedule = _trained_before(run, frozen, schedule)
+        super().__init__(run, frozen, network, MaskAndReplace(build_schedule(self.schedule)))
+        self.choices = {"schedule": schedule}
+
+
+def _fresh(frozen: Frozen, schedule: str) -> tuple[ConditionalDenoiser, ScheduleConfig]:
+    config = denoiser_config(
+        num_codes=frozen.num_codes, grid_size=frozen.side, text_width=frozen.encoder.width
+    )
+    network = ConditionalDenoiser(Denoiser(config), frozen.fresh_null_text())
+    return network, SCHEDULES[schedule](frozen.num_codes, NUM_TIMESTEPS)
+
+
+def _trained_before(
+    run: Run, frozen: Frozen, schedule: str | None
+) -> tuple[ConditionalDenoiser, ScheduleConfig]:
+    folder = run.start_from
+    denoiser, trained_with = files.load_denoiser(folder).float(), files.load_schedule(folder)
+    if schedule is not None:
+        raise ValueError(f"schedule is {schedule!r}; allowed: none, {folder} has its own")
+    factor, side = frozen.vqvae.config.downsampling_factor, denoiser.config.sample_size
+    if frozen.side != side:
+        seen = run.source.image_size
+        raise ValueError(f"image_size is {seen}; allowed: {side * factor}, as in {folder}")
+    null_text = files.load_null_text(folder).float()
+    if not null_text.config.learnable:
+        null_text = frozen.fresh_null_text()
+    return ConditionalDenoiser(denoiser, null_text), trained_with
 
 
 def train_diffusion(run: Run, *, schedule: str | None = None) -> None:

@@ -24,12 +24,12 @@ from vqlearn.autoregressive.transformer import (
     RasterTransformerConfig,
     conditionals,
 )
-from vqlearn.checkpoints import folder as files
 from vqlearn.data.batches import Batch
 from vqlearn.training.diffusion import CAPTION_DROPOUT
+from vqlearn.training.frozen import Frozen
 from vqlearn.training.loop import Run, fit
 from vqlearn.training.optimisers import hidden_matrices
-from vqlearn.transformer.text import NullText, NullTextConfig, TextEncoder, drop_captions
+from vqlearn.transformer.text import NullText, TextEncoder, drop_captions
 
 
 @dataclass(frozen=True)
@@ -153,28 +153,24 @@ class WriterTrainee:
     def __init__(self, run: Run) -> None:
         if run.start_from is not None:
             raise ValueError(f"start_from is {str(run.start_from)!r}; allowed: None")
-        self.run = run
-        self.device = run.accelerator.device
-        self.vqvae = files.load_vqvae(run.folder).requires_grad_(False).to(self.device)
-        self.encoder = files.load_text_encoder(run.folder).to(self.device)
-        side = run.source.image_size // self.vqvae.config.downsampling_factor
+        self.run, self.frozen = run, Frozen(run)
         self.sizes = {
-            "num_codes": self.vqvae.config.num_vq_embeddings,
-            "num_positions": side**2,
-            "encoder": self.encoder,
+            "num_codes": self.frozen.num_codes,
+            "num_positions": self.frozen.side**2,
+            "encoder": self.frozen.encoder,
         }
-        self.null_text = NullText(NullTextConfig(True, self.encoder.width, self.encoder.length))
+        self.null_text = self.frozen.fresh_null_text()
         self.remembered = []
 
     def begin(self, network: Conditional, size: Size, **choices: Any) -> None:
         """What the loop asks for, from a fresh network."""
-        self.network = network.to(self.device)
+        self.network = network.to(self.frozen.device)
         self.matrices = hidden_matrices(self.network)
         self.choices = {"size": asdict(size), **choices}
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
-        x = self.vqvae.encode((2 * batch.images - 1).to(self.device))
-        nats = network(x, self.encoder(batch.captions), self.run.noise(step))
+        x, text = self.frozen.read(batch)
+        nats = network(x, text, self.run.noise(step))
         return {"loss": nats.mean() / x.shape[1]}
 
     def after_step(self, step: int) -> None:

@@ -12,7 +12,7 @@ The level t enters in one place only: it sets the scale and the shift of the fir
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 FEED_FORWARD_EXPANSION = 4
@@ -70,17 +70,21 @@ def attend(
     query: Float[Tensor, "b heads n d_head"],
     key: Float[Tensor, "b heads l d_head"],
     value: Float[Tensor, "b heads l d_head"],
+    visible: Bool[Tensor, "n l"] | None = None,
 ) -> Float[Tensor, "b heads n d_head"]:
     r"""$\mathrm{softmax}(Q K^\top / \sqrt{d_\text{head}})\, V$ for every head.
 
+    `visible[i, j]`: may place i look at place j? None: every place at all of them.
     PyTorch's own kernel, but for training in bfloat16 on a CPU: there its backward pass is many
     times slower than these three lines. Test: `test_attention_in_bfloat16_on_a_cpu`.
     """
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled():
         scores = query @ rearrange(key, "b heads l d_head -> b heads d_head l")
+        if visible is not None:
+            scores = scores.masked_fill(~visible, -torch.inf)
         weights = (scores * query.shape[-1] ** -0.5).softmax(dim=-1, dtype=torch.float32)
         return weights.to(value.dtype) @ value
-    return F.scaled_dot_product_attention(query, key, value)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
 
 
 class Attention(nn.Module):

@@ -1,0 +1,161 @@
+"""Who meets: systems that learn the same tokens after the same sentences, with one budget.
+
+All have the text encoder and the VQ-VAE of the shipped model, as many weights but for 2 %, the
+same batches in the same order, and the same optimiser. What differs is how a row of tokens is made.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from vqlearn.diffusion import kernels
+from vqlearn.diffusion import schedule as schedules
+from vqlearn.diffusion.parameterisations import DirectPrediction
+from vqlearn.diffusion.process import MaskAndReplace, Process
+from vqlearn.diffusion.schedule import Schedule, build_schedule
+from vqlearn.tokens.vqvae import VQVAE
+from vqlearn.training.diffusion import ConditionalDenoiser, DenoiserTrainee
+from vqlearn.training.frozen import Frozen
+from vqlearn.training.loop import Run, Trainee
+from vqlearn.training.raster import ImageBARTTrainee, RasterTrainee, Size
+from vqlearn.training.recipes import NUM_TIMESTEPS
+from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
+from vqlearn.transformer.variants import CausalDenoiser, DirectDenoiser
+
+NEIGHBOURS = 10
+DENOISER_SIZE = Size(96, 5, 4)
+RASTER_SIZE = Size(128, 5, 4)
+IMAGEBART_SIZE = Size(76, 3, 4)
+
+
+def released(vqvae: VQVAE) -> Process:
+    """VQ-Diffusion with the schedule of its released checkpoints: masks almost only."""
+    return _by_lines(schedules.released, vqvae)
+
+
+def paper(vqvae: VQVAE) -> Process:
+    """VQ-Diffusion with the schedule of the paper: nine masks for one replacement."""
+    return _by_lines(schedules.paper, vqvae)
+
+
+def absorbing(vqvae: VQVAE) -> Process:
+    """Masks only."""
+    return _by_lines(schedules.absorbing, vqvae)
+
+
+def multinomial(vqvae: VQVAE) -> Process:
+    """Replacements only, with the cosine schedule of Hoogeboom et al. 2021."""
+    num_codes, alpha_bar = vqvae.config.num_vq_embeddings, kernels.cosine(NUM_TIMESTEPS)
+    beta_bar = (1 - alpha_bar) / num_codes
+    return MaskAndReplace(Schedule(num_codes, alpha_bar, beta_bar, torch.zeros_like(alpha_bar)))
+
+
+def nearest_neighbour(vqvae: VQVAE) -> Process:
+    """D3PM: a token becomes one whose code vector is near."""
+    codes = vqvae.quantizer.codebook.weight
+    return kernels.nearest_neighbour(codes, NUM_TIMESTEPS, num_neighbours=NEIGHBOURS)
+
+
+def direct(vqvae: VQVAE) -> Process:
+    """The released schedule; the network names x_{t-1} in place of x_0."""
+    return DirectPrediction(released(vqvae))
+
+
+def _by_lines(lines: Callable[..., schedules.ScheduleConfig], vqvae: VQVAE) -> Process:
+    return MaskAndReplace(build_schedule(lines(vqvae.config.num_vq_embeddings, NUM_TIMESTEPS)))
+
+
+@dataclass(frozen=True)
+class Diffusion:
+    """A process, and the denoiser that learns its way back."""
+
+    process: Callable[[VQVAE], Process]
+    denoiser: Callable[[DenoiserConfig], Denoiser] = Denoiser
+    auxiliary_weight: float = 5e-4
+    size: Size = DENOISER_SIZE
+
+    def trainee(self, run: Run) -> Trainee:
+        """What `loop.fit` trains, fresh."""
+        frozen, size = Frozen(run), self.size
+        config = DenoiserConfig(
+            num_attention_heads=size.num_heads,
+            attention_head_dim=size.width // size.num_heads,
+            num_layers=size.num_layers,
+            cross_attention_dim=frozen.encoder.width,
+            attention_bias=True,
+            num_vector_embeds=frozen.num_codes + 1,
+            sample_size=frozen.side,
+            num_embeds_ada_norm=NUM_TIMESTEPS,
+        )
+        network = ConditionalDenoiser(self.denoiser(config), frozen.fresh_null_text())
+        trainee = DenoiserTrainee(
+            run,
+            frozen,
+            network,
+            self.process(frozen.vqvae),
+            auxiliary_weight=self.auxiliary_weight,
+        )
+        trainee.choices = self.settings()
+        return trainee
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result beside the run, as JSON gives it back."""
+        names = {"process": self.process.__name__, "network": self.denoiser.__name__}
+        return {**names, "auxiliary_weight": self.auxiliary_weight, **asdict(self.size)}
+
+
+@dataclass(frozen=True)
+class Raster:
+    """One token after the other, in the order of reading."""
+
+    size: Size = RASTER_SIZE
+
+    def trainee(self, run: Run) -> Trainee:
+        """What `loop.fit` trains, fresh."""
+        return RasterTrainee(run, self.size)
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result beside the run, as JSON gives it back."""
+        return {"network": "RasterTransformer", **asdict(self.size)}
+
+
+@dataclass(frozen=True)
+class FewScales:
+    """An ImageBART: a short diffusion whose steps write one token after the other."""
+
+    num_scales: int = 2
+    size: Size = IMAGEBART_SIZE
+
+    def trainee(self, run: Run) -> Trainee:
+        """What `loop.fit` trains, fresh."""
+        return ImageBARTTrainee(run, self.num_scales, self.size)
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result beside the run, as JSON gives it back."""
+        return {"network": "ImageBART", "num_scales": self.num_scales, **asdict(self.size)}
+
+
+Contender = Diffusion | Raster | FewScales
+CONTENDERS: dict[str, Contender] = {
+    "vq-diffusion": Diffusion(released),
+    "vq-diffusion-paper": Diffusion(paper),
+    "absorbing": Diffusion(absorbing),
+    "multinomial": Diffusion(multinomial),
+    "nearest-neighbour": Diffusion(nearest_neighbour),
+    "raster": Raster(),
+    "imagebart": FewScales(),
+}
+VARIANTS: dict[str, Contender] = {
+    "causal": Diffusion(released, CausalDenoiser),
+    "direct": Diffusion(direct, DirectDenoiser, auxiliary_weight=0.0),
+    "no-auxiliary": Diffusion(released, auxiliary_weight=0.0),
+}
+"""Each is "vq-diffusion" but for one thing."""
+
+
+def count_weights(network: nn.Module) -> int:
+    """How many numbers learn?"""
+    return sum(weight.numel() for weight in network.parameters())

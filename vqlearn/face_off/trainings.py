@@ -1,0 +1,79 @@
+"""Train a contender once, and keep its weights: measurements come later, and often.
+
+Weights lie in `runs/face-off/<name>-<seed>/`. A training that was stopped goes on from its last
+state; one that is finished is never repeated, unless what decides its result has changed.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from vqlearn.checkpoints.shipped import resolve
+from vqlearn.data.batches import Scenes
+from vqlearn.face_off.contenders import CONTENDERS, VARIANTS
+from vqlearn.training.loop import Run, Trainee, fit
+from vqlearn.training.recipes import Recipe
+from vqlearn.training.stages import copy_frozen_parts
+from vqlearn.training.state import TrainingState
+
+COMPOSITION, IMAGE_SIZE = "seen", 32
+RECIPE = Recipe(steps=3000, batch_size=64, learning_rate=2e-3, ema_decay=0.99)
+FOLDER = Path("runs/face-off")
+ALL = {**CONTENDERS, **VARIANTS}
+
+
+@dataclass(frozen=True)
+class Training:
+    """One contender, with one seed: of the pictures, their order, the noise and the weights."""
+
+    name: str
+    seed: int
+    recipe: Recipe = RECIPE
+    folder: Path = FOLDER
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the weights, as JSON gives it back."""
+        recipe = asdict(replace(self.recipe, seed=self.seed))
+        del recipe["save_every"]
+        return {"contender": ALL[self.name].settings(), **recipe, "mixed_precision": "bf16"}
+
+    def trained(self) -> Trainee:
+        """The trainee after its training: its network holds the running mean, frozen."""
+        folder = self.folder / f"{self.name}-{self.seed}"
+        file = folder / "weights.safetensors"
+        if self._made_by(file) != self.settings():
+            self._train(folder, file)
+        trainee = self._trainee(folder)
+        trainee.network.load_state_dict(load_file(file))
+        trainee.network.eval().requires_grad_(False)
+        return trainee
+
+    def _made_by(self, file: Path) -> dict[str, Any] | None:
+        if not file.exists():
+            return None
+        with safe_open(file, "pt") as weights:
+            return json.loads(weights.metadata()["settings"])
+
+    def _trainee(self, folder: Path) -> Trainee:
+        recipe = replace(self.recipe, seed=self.seed)
+        source = Scenes(IMAGE_SIZE, COMPOSITION)
+        accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+        set_seed(self.seed)
+        return ALL[self.name].trainee(Run(folder, source, "scenes", recipe, accelerator))
+
+    def _train(self, folder: Path, file: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        copy_frozen_parts(resolve("scenes"), folder)
+        trainee = self._trainee(folder)
+        network = fit(self.name, trainee, trainee.run)
+        unfinished = file.with_suffix(".unfinished")
+        save_file(network.state_dict(), unfinished, {"settings": json.dumps(self.settings())})
+        os.replace(unfinished, file)
+        TrainingState(folder, self.name, trainee.run.accelerator).forget()

@@ -1,0 +1,56 @@
+"""Two denoisers that are worse on purpose, or so one says: each changes one thing in `Denoiser`.
+
+They have the weights of `Denoiser` under the same names, so that nothing else differs.
+Tests: tests/test_variants.py.
+"""
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig, initialise
+from vqlearn.transformer.layers import Attention, attend
+
+
+class CausalAttention(Attention):
+    """Self-attention in which place i looks at the places 0..i only."""
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], source: Float[Tensor, "b n d"]
+    ) -> Float[Tensor, "b n d"]:
+        n = x.shape[1]
+        visible = torch.ones(n, n, dtype=torch.bool, device=x.device).tril()
+        maps = (self.query(x), self.key(source), self.value(source))
+        mixed = attend(*map(self._split_heads, maps), visible)  # (b, heads, n, d_head)
+        return self.output(rearrange(mixed, "b heads n d_head -> b n (heads d_head)"))
+
+
+class CausalDenoiser(Denoiser):
+    r"""What if a token could look only at those before it, in the order of reading?
+
+    $p(x_0^i \mid x_t^1 \ldots x_t^i, y)$. The sentence is still seen as a whole. Raises as
+    `Denoiser` does. Test: `test_the_causal_denoiser_never_looks_ahead`.
+    """
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__(config)
+        heads, head_dim = config.num_attention_heads, config.attention_head_dim
+        for block in self.blocks:
+            block.self_attention = CausalAttention(
+                heads, head_dim, config.width, bias=config.attention_bias
+            )
+        self.apply(initialise)
+
+
+class DirectDenoiser(Denoiser):
+    """What if the network named $x_{t-1}$ itself, in place of $x_0$?
+
+    It scores K + 1 classes, MASK among them: for `parameterisations.DirectPrediction`. Raises as
+    `Denoiser` does. Test: `test_the_direct_denoiser_scores_mask_too`.
+    """
+
+    def __init__(self, config: DenoiserConfig) -> None:
+        super().__init__(config)
+        self.to_logits = nn.Linear(config.width, config.num_vector_embeds)
+        self.apply(initialise)
