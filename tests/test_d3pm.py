@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from vqlearn.diffusion import oracle
-from vqlearn.diffusion.d3pm import DenseProcess, StepProducts, log_matmul
+from vqlearn.diffusion.d3pm import DenseProcess, log_matmul
 from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.process import Process
+from vqlearn.diffusion.step_products import StepProducts
 
 K, T = 3, 5
 STRIDES = [(s, t) for t in range(1, T + 1) for s in range(t)]
@@ -355,14 +356,33 @@ def test_a_level_costs_fewer_than_root_T_products_and_the_next_one_costs_one():
     assert asked == [11, 12, 21, 22, 23, 31, 32, 33, 34, 41, 42, 43, 44, 45, 46]
 
 
-def test_products_of_every_pair_of_levels_in_any_order(truth):
+@pytest.mark.parametrize("all_kept", [False, True])
+def test_products_of_every_pair_of_levels_in_any_order(truth, all_kept):
     products = StepProducts(lambda t: matrix(truth[t - 1]), T, len(truth[0]))
+    if all_kept:
+        products.keep_all()
     pairs = [(s, t) for s in range(T + 1) for t in range(s, T + 1)]
     order = torch.randperm(4 * len(pairs), generator=torch.Generator().manual_seed(0))
     for i in order % len(pairs):
         s, t = pairs[i]
         expected = matrix(oracle.between(truth, s, t))
         assert (products.between(s, t) - expected).abs().max() < 1e-14
+
+
+def test_no_step_is_made_again_once_all_are_kept():
+    asked = []
+
+    def step_matrix(t):
+        asked.append(t)
+        return random_walk(4)
+
+    products = StepProducts(step_matrix, 10, 4)
+    products.keep_all()
+    asked.clear()
+    for s, t in [(0, 7), (0, 3), (6, 7), (2, 9), (0, 10), (9, 10)]:
+        expected = torch.linalg.matrix_power(random_walk(4), t - s)
+        assert (products.between(s, t) - expected).abs().max() < 1e-14
+    assert asked == []
 
 
 # --- bad input ---

@@ -4,16 +4,11 @@ A step is a matrix $Q_t$: row i holds the law of $x_t$ for a token that was in c
 of steps give every law that a `Process` needs: $\bar Q_t = Q_1 \cdots Q_t$ leads from the data to
 level t, $Q_{t|s} = Q_{s+1} \cdots Q_t$ from level s to level t.
 
-Products only add numbers that are not negative, so even an entry of $10^{-200}$ has all its
-digits. That matters, for the way back divides by such entries. (An eigen-decomposition would be
-quicker for some kernels, but it knows nothing below $10^{-16}$.)
-
 Source: Austin et al. 2021, "Structured Denoising Diffusion Models in Discrete State-Spaces".
 """
 
 import math
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 
 import torch
 from einops import rearrange
@@ -24,62 +19,7 @@ from vqlearn.diffusion.logmath import IMPOSSIBLE, at_least_float32, log_normalis
 from vqlearn.diffusion.process import Level, check_tokens
 from vqlearn.diffusion.randomness import Generators, finest_float
 from vqlearn.diffusion.sampler import draw
-
-StepMatrix = Callable[[int], Float64[Tensor, "classes classes"]]
-"""step_matrix(t): the step from level t - 1 to level t, float64, rows sum to 1."""
-
-RECENT = 4  # products that are kept for the next call, beside the checkpoints
-ROUNDING = 1e-9
-
-
-class StepProducts:
-    r"""Products of steps, made when they are asked for.
-
-    Only $\bar Q_t$ at every $\lfloor\sqrt T\rfloor$-th level is kept, and the last few products:
-    about $\sqrt T$ matrices instead of T. From the checkpoint below, $\bar Q_t$ costs less than
-    $\sqrt T$ matrix products; from a level just asked for, fewer. $Q_{t|s}$ costs t - s of them.
-
-    Raises `ValueError`, naming the level, if a step is no transition matrix.
-    Tested in `tests/test_d3pm.py`, the memory too.
-    """
-
-    def __init__(self, step_matrix: StepMatrix, num_timesteps: int, num_classes: int) -> None:
-        self.step_matrix = lru_cache(maxsize=2)(step_matrix)
-        self.spacing = math.isqrt(num_timesteps)
-        self.recent: dict[tuple[int, int], Tensor] = {}
-        product = torch.eye(num_classes, dtype=torch.float64)
-        self.checkpoints = [product]
-        for t in range(1, num_timesteps + 1):
-            step = self.step_matrix(t)
-            _check_step(step, t, num_classes)
-            product = product @ step
-            if t % self.spacing == 0:
-                self.checkpoints.append(product)
-
-    def between(self, s: int, t: int) -> Float64[Tensor, "classes classes"]:
-        r"""$Q_{t|s}$, the transition matrix from level s to level t >= s."""
-        if s > t:
-            raise ValueError(f"a product from level s = {s} to t = {t}; allowed: s not above t")
-        if t == s + 1:
-            return self.step_matrix(t)
-        product = self.recent.pop((s, t), None)
-        if product is None:
-            level, product = self._nearest(s, t)
-            for later in range(level + 1, t + 1):
-                product = product @ self.step_matrix(later)
-        self.recent[s, t] = product
-        if len(self.recent) > RECENT:
-            del self.recent[next(iter(self.recent))]
-        return product
-
-    def _nearest(self, s: int, t: int) -> tuple[int, Tensor]:
-        """The longest product at hand that leads from s to a level not above t."""
-        number = t // self.spacing if s == 0 else 0
-        checkpoint = max(s, number * self.spacing)
-        ends = [level for start, level in self.recent if start == s and checkpoint < level < t]
-        if ends:
-            return max(ends), self.recent[s, max(ends)]
-        return checkpoint, self.checkpoints[number]
+from vqlearn.diffusion.step_products import StepMatrix, StepProducts, check_law
 
 
 class DenseProcess:
@@ -110,7 +50,7 @@ class DenseProcess:
             raise ValueError(f"num_timesteps is {num_timesteps}; allowed: 1, 2, …")
         if not 1 <= num_codes <= len(prior):
             raise ValueError(f"num_codes is {num_codes}; allowed: 1 to {len(prior)}")
-        _check_law("the prior", prior)
+        check_law("the prior", prior)
         self.num_timesteps = num_timesteps
         self.num_codes = num_codes
         self.num_classes = len(prior)
@@ -250,15 +190,16 @@ class DenseProcess:
         outside = table[(table < 0) | (table > self.num_timesteps)]
         if len(outside) > 0:
             raise ValueError(f"level t is {outside[0]}; allowed: 0 to {self.num_timesteps}")
-        distinct, which = table.unique(dim=0, return_inverse=True)
+        distinct, which, counts = table.unique(dim=0, return_inverse=True, return_counts=True)
         if len(distinct) == 1:
             return work(*distinct[0].tolist(), *rows)
-        members = [(which == i).nonzero()[:, 0].to(rows[0].device) for i in range(len(distinct))]
+        order = which.argsort().to(rows[0].device)
+        sorted_rows = [row[order].split(counts.tolist()) for row in rows]
         parts = [
-            work(*numbers, *[row[member] for row in rows])
-            for numbers, member in zip(distinct.tolist(), members, strict=True)
+            work(*numbers, *members)
+            for numbers, *members in zip(distinct.tolist(), *sorted_rows, strict=True)
         ]
-        return torch.cat(parts)[torch.cat(members).argsort()]
+        return torch.cat(parts)[order.argsort()]
 
 
 def log_matmul(
@@ -279,21 +220,3 @@ def log_matmul(
 def _log_columns(matrix: Tensor, x_t: Tensor) -> Tensor:
     """For every token the column of its class, as a logarithm: (b, n, rows of the matrix)."""
     return rearrange(matrix, "i j -> j i")[x_t].log()
-
-
-def _check_step(step: Tensor, t: int, num_classes: int) -> None:
-    if step.shape != (num_classes, num_classes) or step.dtype != torch.float64:
-        raise ValueError(
-            f"the step to level t = {t} has the shape {tuple(step.shape)} and {step.dtype}; "
-            f"allowed: ({num_classes}, {num_classes}) and torch.float64"
-        )
-    _check_law(f"a row of the step to level t = {t}", step)
-
-
-def _check_law(name: str, law: Tensor) -> None:
-    lowest, furthest = float(law.min()), float((law.sum(dim=-1) - 1).abs().max())
-    if not (lowest >= 0 and furthest < ROUNDING):
-        raise ValueError(
-            f"{name} holds {lowest} and sums to 1 but for {furthest}; "
-            f"allowed: nothing below 0, a sum of 1 but for {ROUNDING}"
-        )

@@ -54,9 +54,11 @@ def multinomial(vqvae: VQVAE) -> Process:
 
 
 def nearest_neighbour(vqvae: VQVAE) -> Process:
-    """D3PM: a token becomes one whose code vector is near."""
+    """D3PM: a token becomes one whose code vector is near. Keeps 200 matrices, 240 MB."""
     codes = vqvae.quantizer.codebook.weight
-    return kernels.nearest_neighbour(codes, NUM_TIMESTEPS, num_neighbours=NEIGHBOURS)
+    process = kernels.nearest_neighbour(codes, NUM_TIMESTEPS, num_neighbours=NEIGHBOURS)
+    process.products.keep_all()
+    return process
 
 
 def direct(vqvae: VQVAE) -> Process:
