@@ -52,9 +52,10 @@ class Experiment:
             if kind not in worlds:
                 worlds[kind] = self.open_world(kind)
                 report["worlds"][kind] = worlds[kind].describe()
-            report["runs"][name] = self.measure(name, worlds[kind])
+            run = report["runs"][name] = self.measure(name, worlds[kind])
             self.write(report, file)
-            print(name, report["runs"][name]["bits"], report["worlds"][kind]["unit"], flush=True)
+            bits = [run["bits"], report["worlds"][kind]["unit"]] if "bits" in run else []
+            print(name, *bits, flush=True)
         return report
 
     def write(self, report: Report, file: Path) -> None:

@@ -1,0 +1,43 @@
+"""Every system learns the same tokens with one budget; then each claim about them is measured.
+
+    python -m vqlearn.face_off
+    python -m vqlearn.face_off --only quality/raster/0 errors/raster/0
+
+Weights go to runs/face-off, results to figures/face_off.json. A run is written as soon as it is
+measured, and a training that was stopped goes on: the command can be killed and started again.
+"""
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from vqlearn.face_off import measures
+from vqlearn.face_off.measures import CostWorld, Setting, token_world
+from vqlearn.figures.resumable import Experiment
+
+COMMAND = "python -m vqlearn.face_off"
+FILE = Path("figures/face_off.json")
+
+
+def experiment(setting: Setting) -> Experiment:
+    """All runs of the face-off."""
+    return Experiment(
+        COMMAND,
+        tuple(measures.names()),
+        settings=partial(measures.settings, setting=setting),
+        open_world=lambda kind: CostWorld() if kind == "cost" else token_world(setting.rows),
+        measure=lambda name, world: measures.measured(name, setting),
+    )
+
+
+def main(names: Sequence[str], file: Path = FILE, setting: Setting | None = None) -> None:
+    """Measure the runs that are missing, one by one."""
+    experiment(setting or Setting()).go_on(file, names)
+
+
+if __name__ == "__main__":
+    known = measures.names()
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="RUN")
+    main(parser.parse_args().only)

@@ -1,0 +1,198 @@
+"""What does a picture cost, from 16 to 1,024 tokens? Seconds, and operations by counting.
+
+The networks are those of the face-off, fresh: how long a drawing takes does not depend on what was
+learnt. Each draws with the very code that draws elsewhere. Operations are multiplications and
+additions in matrix products, both counted.
+
+A raster network without a cache reads a whole row for every token, and each such call costs the
+same: for long rows 16 calls are measured and counted as many times as there are tokens.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import torch
+from einops import repeat
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from vqlearn.autoregressive import raster
+from vqlearn.autoregressive.imagebart import ImageBART, ImageBARTConfig
+from vqlearn.autoregressive.transformer import (
+    RasterTransformer,
+    RasterTransformerConfig,
+    conditionals,
+)
+from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.schedule import build_schedule, released
+from vqlearn.face_off.contenders import DENOISER_SIZE, IMAGEBART_SIZE, RASTER_SIZE
+from vqlearn.face_off.players import (
+    DiffusionPlayer,
+    Drawing,
+    Heard,
+    ImageBARTPlayer,
+    Player,
+    RasterPlayer,
+)
+from vqlearn.face_off.quality import CALLS, GUIDED
+from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
+
+LENGTHS = (16, 64, 256, 1024)
+BATCHES = (1, 8, 32)
+NUM_CODES, TEXT_LENGTH, TEXT_WIDTH = 384, 32, 128
+TIMESTEPS = 100
+REPEATS = 3
+SHORT = 64  # tokens: a longer row is read only in part
+PART = 16  # calls
+
+
+@dataclass(frozen=True)
+class Cost:
+    """How to draw `count` rows of n tokens, and which part of it is done in place of all."""
+
+    draw: Callable[[int, int], Tensor]
+    part: Callable[[int], float] = lambda n: 1.0
+
+
+def text_config(n: int) -> dict[str, int]:
+    """What the raster networks are told of their rows and their text."""
+    sizes = {"num_codes": NUM_CODES, "num_positions": n}
+    return {**sizes, "text_width": TEXT_WIDTH, "text_length": TEXT_LENGTH}
+
+
+@cache
+def raster_network(n: int) -> RasterTransformer:
+    """The raster transformer of the face-off for rows of n tokens."""
+    size = {"width": RASTER_SIZE.width, "num_layers": RASTER_SIZE.num_layers}
+    return _fresh(
+        RasterTransformer(
+            RasterTransformerConfig(**text_config(n), **size, num_heads=RASTER_SIZE.num_heads)
+        )
+    )
+
+
+@cache
+def imagebart_network(n: int) -> ImageBART:
+    """The ImageBART of the face-off, two scales."""
+    size = {"width": IMAGEBART_SIZE.width, "num_layers": IMAGEBART_SIZE.num_layers}
+    heads = IMAGEBART_SIZE.num_heads
+    config = ImageBARTConfig(**text_config(n), num_scales=2, **size, num_heads=heads)
+    return _fresh(ImageBART(config))
+
+
+@cache
+def denoiser_network(n: int) -> Denoiser:
+    """The denoiser of the face-off for a square grid of n tokens."""
+    size = DENOISER_SIZE
+    return _fresh(
+        Denoiser(
+            DenoiserConfig(
+                num_attention_heads=size.num_heads,
+                attention_head_dim=size.width // size.num_heads,
+                num_layers=size.num_layers,
+                cross_attention_dim=TEXT_WIDTH,
+                attention_bias=True,
+                num_vector_embeds=NUM_CODES + 1,
+                sample_size=round(n**0.5),
+                num_embeds_ada_norm=TIMESTEPS,
+            )
+        )
+    )
+
+
+def heard(count: int) -> Heard:
+    """Any sentences: the cost does not depend on them."""
+    null = torch.zeros(1, TEXT_LENGTH, TEXT_WIDTH)
+    return Heard(repeat(null, "1 l c -> b l c", b=count), null)
+
+
+def draw(player: Callable[[int], Player], drawing: Drawing, n: int, count: int) -> Tensor:
+    """`count` rows of n tokens."""
+    return player(n).draw(heard(count), n, drawing, torch.Generator().manual_seed(0))
+
+
+def draw_without_cache(n: int, count: int) -> Tensor:
+    """The first tokens of each row (`part_of_row`); the whole row is read again for each."""
+    network, tokens = raster_network(n), round(n * part_of_row(n))
+    law = raster.reread(conditionals(network, heard(count).text), n)
+    nothing = torch.zeros(count, 0, dtype=torch.long)
+    return raster.sample(law, nothing, tokens, generator=torch.Generator().manual_seed(0))
+
+
+def part_of_row(n: int) -> float:
+    """All of a short row; of a longer one as much as `PART` calls write."""
+    return 1.0 if n <= SHORT else PART / n
+
+
+def raster_player(n: int) -> Player:
+    """One call for each token, each token read once."""
+    return RasterPlayer(raster_network(n))
+
+
+def imagebart_player(n: int) -> Player:
+    """Two calls for each token, each token read once by each scale."""
+    return ImageBARTPlayer(imagebart_network(n))
+
+
+def diffusion_player(n: int) -> Player:
+    """The released schedule, which other schedules cost as much as."""
+    process = MaskAndReplace(build_schedule(released(NUM_CODES, TIMESTEPS)))
+    return DiffusionPlayer(denoiser_network(n), process)
+
+
+COSTS: dict[str, Cost] = {
+    "raster without cache": Cost(draw_without_cache, part_of_row),
+    "raster": Cost(partial(draw, raster_player, Drawing())),
+    "raster guided": Cost(partial(draw, raster_player, Drawing(**GUIDED))),
+    "imagebart": Cost(partial(draw, imagebart_player, Drawing())),
+    **{
+        f"diffusion {calls}": Cost(partial(draw, diffusion_player, Drawing(calls=calls)))
+        for calls in CALLS
+    },
+    **{
+        f"diffusion {calls} guided": Cost(
+            partial(draw, diffusion_player, Drawing(**GUIDED, calls=calls))
+        )
+        for calls in CALLS
+    },
+}
+
+
+def measure_cost(name: str, n: int, batches: tuple[int, ...] = BATCHES) -> dict[str, Any]:
+    """Seconds of a picture in batches of these sizes, and operations of a picture.
+
+    Seconds are processor time on one thread, the median of three.
+    """
+    cost = COSTS[name]
+    seconds = {str(count): _seconds(cost, n, count) / count for count in batches}
+    return {
+        "seconds": {count: float(f"{value:.3g}") for count, value in seconds.items()},
+        "operations": round(operations(cost, n)),
+    }
+
+
+def operations(cost: Cost, n: int) -> float:
+    """Multiplications and additions for one picture, counted while it is drawn."""
+    counter = FlopCounterMode(display=False)
+    with counter, sdpa_kernel(SDPBackend.MATH):
+        cost.draw(n, 1)
+    return counter.get_total_flops() / cost.part(n)
+
+
+def _seconds(cost: Cost, n: int, count: int) -> float:
+    cost.draw(n, count)  # the first drawing also makes the network
+    taken = []
+    for _ in range(REPEATS):
+        begin = time.process_time()
+        cost.draw(n, count)
+        taken.append(time.process_time() - begin)
+    return statistics.median(taken) / cost.part(n)
+
+
+def _fresh(network: nn.Module) -> Any:
+    return network.eval().requires_grad_(False)

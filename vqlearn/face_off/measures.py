@@ -1,0 +1,124 @@
+"""What is measured of whom: the names of all runs of the face-off, and how to make one.
+
+A name is "measure/contender/seed", for example "quality/raster/0", or "cost/raster/64" for 64
+tokens.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from torch import Tensor
+
+from vqlearn.face_off.contenders import CONTENDERS, VARIANTS, count_weights
+from vqlearn.face_off.costs import COSTS, LENGTHS, measure_cost
+from vqlearn.face_off.forcing import measure_forcing
+from vqlearn.face_off.halves import measure_directions, measure_errors
+from vqlearn.face_off.players import Drawing, Player, player_of
+from vqlearn.face_off.quality import GUIDED, drawings, measure_quality
+from vqlearn.face_off.trainings import Training
+from vqlearn.face_off.world import TokenWorld
+from vqlearn.figures.raster_rows import machine
+
+SEEDS = (0, 1, 2)
+ROWS = 150
+JUDGES = ("raster", "vq-diffusion")
+HALVES = Drawing(**GUIDED, calls=25)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How much is measured, and of which trainings."""
+
+    rows: int = ROWS
+    training: Callable[[str, int], Training] = Training
+
+
+class CostWorld:
+    """No data: only the time that drawing takes."""
+
+    def describe(self) -> dict[str, Any]:
+        """Where it was measured."""
+        return {"unit": "seconds for a picture", "machine": machine()}
+
+
+@cache
+def token_world(rows: int) -> TokenWorld:
+    """The same scenes for every measure."""
+    return TokenWorld(rows)
+
+
+def opened(training: Training) -> tuple[Player, Tensor, int]:
+    """The player, its "no sentence", and its number of weights."""
+    trainee = training.trained()
+    return player_of(trainee), trainee.network.null_text(1), count_weights(trainee.network)
+
+
+def quality(name: str, seed: int, setting: Setting) -> dict[str, Any]:
+    """Bits and right sentences."""
+    player, null, weights = opened(setting.training(name, seed))
+    ways = drawings(player, every_stride=name != "direct")
+    return {"weights": weights, **measure_quality(player, null, token_world(setting.rows), ways)}
+
+
+def errors(name: str, seed: int, setting: Setting) -> dict[str, Any]:
+    """What wrong tokens do."""
+    player, null, _ = opened(setting.training(name, seed))
+    return measure_errors(player, null, token_world(setting.rows), HALVES)
+
+
+def directions(name: str, seed: int, setting: Setting) -> dict[str, Any]:
+    """One half given."""
+    player, null, _ = opened(setting.training(name, seed))
+    return measure_directions(player, null, token_world(setting.rows), HALVES)
+
+
+def forcing(name: str, seed: int, setting: Setting) -> dict[str, Any]:
+    """What models of the next seed make of its rows."""
+    player, null, _ = opened(setting.training(name, seed))
+    other = (seed + 1) % len(SEEDS)
+    judges = {judge: opened(setting.training(judge, other))[0] for judge in JUDGES}
+    return measure_forcing(player, null, token_world(setting.rows), judges)
+
+
+MEASURES: Mapping[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = {
+    "quality": (quality, (*CONTENDERS, *VARIANTS)),
+    "errors": (errors, tuple(CONTENDERS)),
+    "directions": (
+        directions,
+        (*(name for name in CONTENDERS if name != "nearest-neighbour"), "causal"),
+    ),
+    "forcing": (forcing, tuple(CONTENDERS)),
+}
+"""Not every contender can do everything: noise of the nearest-neighbour kernel is near to the true
+token, so half a picture with nothing in its other half is no state that it knows."""
+
+
+def names() -> list[str]:
+    """All runs: first every measure of one training, then those of the next seed."""
+    trained = [
+        f"{measure}/{name}/{seed}"
+        for seed in SEEDS
+        for measure, (_, who) in MEASURES.items()
+        for name in who
+    ]
+    return [*trained, *(f"cost/{name}/{n}" for name in COSTS for n in LENGTHS)]
+
+
+def settings(run: str, setting: Setting) -> dict[str, Any]:
+    """All that decides the result, as JSON gives it back."""
+    measure, name, last = run.split("/")
+    if measure == "cost":
+        return {"way": name, "tokens": int(last)}
+    return {"rows": setting.rows, **setting.training(name, int(last)).settings()}
+
+
+def measured(run: str, setting: Setting) -> dict[str, Any]:
+    """The result of a run."""
+    measure, name, last = run.split("/")
+    if measure == "cost":
+        found = measure_cost(name, int(last))
+    else:
+        found = MEASURES[measure][0](name, int(last), setting)
+    return {"settings": settings(run, setting), **found}

@@ -1,0 +1,65 @@
+"""What every contender is measured on: the same scenes, seen and held out, with their sentences."""
+
+import math
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.shipped import resolve
+from vqlearn.data.reader import prompt_accuracy
+from vqlearn.evaluate import COMPOSITIONS, Sampling, describe_accuracy, evaluated_scenes
+
+AT_ONCE = 100
+
+
+class Examples:
+    """Scenes as tokens, their sentences, and the states of these."""
+
+    def __init__(self, x: Int[Tensor, "b n"], captions: list[str], text: Tensor) -> None:
+        self.x, self.captions, self.text = x, captions, text
+
+    def first(self, count: int) -> "Examples":
+        """The first of them."""
+        return Examples(self.x[:count], self.captions[:count], self.text[:count])
+
+
+class TokenWorld:
+    """The scenes of `vqlearn evaluate`, as tokens of the shipped VQ-VAE."""
+
+    def __init__(self, count: int) -> None:
+        shipped = resolve("scenes")
+        self.vqvae = files.load_vqvae(shipped).requires_grad_(False).eval()
+        self.encoder = files.load_text_encoder(shipped)
+        self.num_codes = self.vqvae.config.num_vq_embeddings
+        self.examples = {name: self._examples(name, count) for name in COMPOSITIONS}
+
+    def describe(self) -> dict[str, Any]:
+        """What a picture is, and how many sentences come out right after a round trip."""
+        examples = self.examples
+        return {
+            "unit": "bits per token",
+            "num_codes": self.num_codes,
+            "num_positions": examples["seen"].x.shape[1],
+            "uniform guess": round(math.log2(self.num_codes), 4),
+            "round trip": {name: self.right(each.x, each) for name, each in examples.items()},
+        }
+
+    @torch.no_grad()
+    def right(self, x: Int[Tensor, "b n"], examples: Examples) -> dict[str, Any]:
+        """How many of these rows, as pictures, show what their sentences say?"""
+        return describe_accuracy(prompt_accuracy(self.decode(x), examples.captions))
+
+    @torch.no_grad()
+    def decode(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
+        """The pictures that the tokens spell, RGB in 0 to 1."""
+        parts = [self.vqvae.decode(part) for part in x.split(AT_ONCE)]
+        return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+
+    @torch.no_grad()
+    def _examples(self, composition: str, count: int) -> Examples:
+        scenes = evaluated_scenes(composition, Sampling(prompts=count))
+        parts = [self.vqvae.encode(2 * part - 1) for part in scenes.images.split(AT_ONCE)]
+        return Examples(torch.cat(parts), scenes.captions, self.encoder(scenes.captions))
