@@ -1,0 +1,136 @@
+"""Pictures of the results: points are means over seeds, bars go from the lowest to the highest."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from vqlearn.face_off.costs import LENGTHS
+from vqlearn.face_off.halves import ONE, SHARES, SIDES
+from vqlearn.face_off.quality import CALLS
+from vqlearn.face_off.results import LABELS, Report, Seeds, cost, measured, over_seeds
+
+COMPOSITION_TITLES = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
+MARKERS = "osD^vP*X<>"
+
+
+def draw_quality(report: Report, file: Path) -> None:
+    """Right sentences against calls, guided; a raster network is a level line."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", sharey=True)
+    for axes, (composition, title) in zip(panels, COMPOSITION_TITLES.items(), strict=True):
+        for marker, name in zip(MARKERS, measured(report, "quality"), strict=False):
+            drawn = over_seeds(report, "quality", name, composition, "drawn").values[0]
+            calls = [count for count in CALLS if f"guided {count}" in drawn]
+            shares = [
+                _percent(over_seeds(report, "quality", name, *_path(composition, count)))
+                for count in calls
+            ]
+            if len(calls) > 1:
+                _bars(axes, calls, shares, marker=marker, label=LABELS[name])
+            elif name in ("raster", "imagebart"):
+                line = axes.axhline(shares[0].mean, linestyle="--", linewidth=1, label=LABELS[name])
+                line.set_color("black" if name == "raster" else "grey")
+            else:
+                _bars(axes, calls, shares, marker=marker, label=LABELS[name])
+        axes.set(title=title, xscale="log", xlabel="calls of the denoiser for a picture")
+        axes.set_xticks(CALLS, map(str, CALLS))
+        axes.minorticks_off()
+    panels[0].set(ylabel="sentences that come out right, %", ylim=(0, 100))
+    panels[0].legend(fontsize=7)
+    _save(figure, file)
+
+
+def draw_costs(report: Report, file: Path) -> None:
+    """Operations and seconds of a picture against its number of tokens."""
+    ways = ("raster without cache", "raster", "imagebart", "diffusion 100", "diffusion 25")
+    figure, panels = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    titles = ("operations for a picture", "seconds, one picture", "seconds a picture, 32 at once")
+    paths = (("operations",), ("seconds", "1"), ("seconds", "32"))
+    for axes, title, path in zip(panels, titles, paths, strict=True):
+        for marker, way in zip(MARKERS, ways, strict=False):
+            values = [cost(report, way, n, *path) for n in LENGTHS]
+            axes.plot(LENGTHS, values, marker=marker, label=way)
+        axes.set(title=title, xscale="log", yscale="log", xlabel="tokens of a picture")
+        axes.set_xticks(LENGTHS, map(str, LENGTHS))
+        axes.minorticks_off()
+    panels[0].legend(fontsize=8)
+    _save(figure, file)
+
+
+def draw_errors(report: Report, file: Path) -> None:
+    """What wrong tokens do: to sentences, to other tokens; and how many are replaced."""
+    figure, panels = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    keys = (ONE, *map(str, SHARES))
+    ticks = ["none", "one", *(f"{100 * share:g} %" for share in SHARES)]
+    for marker, name in zip(MARKERS, measured(report, "errors"), strict=False):
+        style = {"marker": marker, "label": LABELS[name]}
+        right = [over_seeds(report, "errors", name, key, "share") for key in ("none", *keys)]
+        _bars(panels[0], range(len(ticks)), [*map(_percent, right)], **style)
+        for axes, path in ((panels[1], "others changed"), (panels[2], "replaced")):
+            shares = [_percent(over_seeds(report, "errors", name, key, path)) for key in keys]
+            _bars(axes, range(1, len(ticks)), shares, **style)
+    titles = ("sentences that come out right, %", "other tokens that change, %")
+    titles += ("wrong tokens that are replaced, %",)
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set(title=title, xlabel="wrong among the tokens that are left", ylim=(-2, 102))
+        axes.set_xticks(range(len(ticks)), ticks)
+    panels[0].legend(fontsize=7)
+    _save(figure, file)
+
+
+def draw_directions(report: Report, file: Path) -> None:
+    """Sentences that come out right when one half is given."""
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
+    for axes, (composition, title) in zip(panels, COMPOSITION_TITLES.items(), strict=True):
+        for marker, name in zip(MARKERS, measured(report, "directions"), strict=False):
+            shares = [
+                _percent(over_seeds(report, "directions", name, composition, side, "share"))
+                for side in SIDES
+            ]
+            _bars(axes, range(len(SIDES)), shares, marker=marker, label=LABELS[name])
+        axes.set(title=title, xlabel="the half that is given")
+        axes.set_xticks(range(len(SIDES)), SIDES)
+    panels[0].set(ylabel="sentences that come out right, %", ylim=(0, 100))
+    panels[0].legend(fontsize=7)
+    _save(figure, file)
+
+
+def draw_forcing(report: Report, file: Path) -> None:
+    """Bits that a second raster model needs for true and for drawn rows, row by row."""
+    names = measured(report, "forcing")
+    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    first = over_seeds(report, "forcing", names[0], "raster", "data by row").values
+    rows = range(1, len(first[0]) + 1)
+    axes.plot(rows, _mean_rows(first), color="black", linewidth=3, label="true rows")
+    for marker, name in zip(MARKERS, names, strict=False):
+        own = over_seeds(report, "forcing", name, "raster", "own by row").values
+        axes.plot(rows, _mean_rows(own), marker=marker, label=LABELS[name])
+    axes.set(xlabel="row of the grid, from the top", ylabel="bits of a token to a second model")
+    axes.set_yscale("log")
+    axes.legend(fontsize=7)
+    _save(figure, file)
+
+
+def _path(composition: str, calls: int) -> tuple[str, ...]:
+    return (composition, "drawn", f"guided {calls}", "share")
+
+
+def _percent(seeds: Seeds) -> Seeds:
+    return Seeds(tuple(100 * value for value in seeds.values))
+
+
+def _bars(axes: Axes, places: Sequence[float], points: Sequence[Seeds], **style: str) -> None:
+    below = [point.mean - point.low for point in points]
+    above = [point.high - point.mean for point in points]
+    means = [point.mean for point in points]
+    axes.errorbar(places, means, yerr=(below, above), capsize=3, markersize=5, **style)
+
+
+def _mean_rows(rows: Sequence[Sequence[float]]) -> list[float]:
+    return [sum(values) / len(values) for values in zip(*rows, strict=True)]
+
+
+def _save(figure: plt.Figure, file: Path) -> None:
+    figure.savefig(file, dpi=110)
+    plt.close(figure)
