@@ -6,10 +6,10 @@ INSTALLED := $(VENV)/installed
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test soak lint notebooks badges figures samplers family raster bench weights
+.PHONY: help setup demo test soak lint notebooks badges figures samplers family raster face-off bench weights
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 setup: $(INSTALLED) ## make .venv with everything in it (a second run does nothing)
 
@@ -54,6 +54,9 @@ family: setup ## train every kernel once, small, on letters and digits: figures/
 
 raster: setup ## train every raster network once, small: figures/raster.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.figures.raster
+
+face-off: setup ## one budget for every system, then its claims: figures/face_off.json (12 hours)
+	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.face_off
 
 bench: setup ## how many pictures a second, here
 	TQDM_DISABLE=1 $(BIN)/python tests/bench.py

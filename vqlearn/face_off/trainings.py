@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from vqlearn.checkpoints.shipped import resolve
 from vqlearn.data.batches import Scenes
 from vqlearn.face_off.contenders import CONTENDERS, VARIANTS
+from vqlearn.figures.resumable import lock_for
 from vqlearn.training.loop import Run, Trainee, fit
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.stages import copy_frozen_parts
@@ -48,8 +49,9 @@ class Training:
         """The trainee after its training: its network holds the running mean, frozen."""
         folder = self.folder / f"{self.name}-{self.seed}"
         file = folder / "weights.safetensors"
-        if self._made_by(file) != self.settings():
-            self._train(folder, file)
+        with lock_for(file, "training"):
+            if self._made_by(file) != self.settings():
+                self._train(folder, file)
         trainee = self._trainee(folder)
         trainee.network.load_state_dict(load_file(file))
         trainee.network.eval().requires_grad_(False)

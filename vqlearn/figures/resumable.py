@@ -4,12 +4,17 @@ A name is "world/system". Runs of one world learn the same rows and are measured
 so the file also holds what is known of each world. Tests: tests/test_family_figure.py.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from vqlearn.figures.family_worlds import World
 
@@ -43,20 +48,27 @@ class Experiment:
         return [name for name in names if done.get(name) != self.settings(name)]
 
     def go_on(self, file: Path, names: Sequence[str]) -> Report:
-        """Measure those that are missing, and write the file after each; returns all of it."""
-        report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        report = {"command": self.command, "worlds": {}, "runs": {}} | report
+        """Measure those that are missing, and write the file after each; returns all of it.
+
+        Several processes may work on one file: each takes runs that no other is busy with.
+        """
         worlds: dict[str, World] = {}
-        for name in self.missing(report, names):
-            kind = world_of(name)
-            if kind not in worlds:
-                worlds[kind] = self.open_world(kind)
-                report["worlds"][kind] = worlds[kind].describe()
-            run = report["runs"][name] = self.measure(name, worlds[kind])
-            self.write(report, file)
-            bits = [run["bits"], report["worlds"][kind]["unit"]] if "bits" in run else []
-            print(name, *bits, flush=True)
-        return report
+        for name in names:
+            with claimed(file, name) as mine:
+                if mine and self.missing(self.read(file), [name]):
+                    kind = world_of(name)
+                    if kind not in worlds:
+                        worlds[kind] = self.open_world(kind)
+                    run = self.measure(name, worlds[kind])
+                    described = self._add(file, name, run, worlds[kind])
+                    bits = [run["bits"], described["unit"]] if "bits" in run else []
+                    print(name, *bits, flush=True)
+        return self.read(file)
+
+    def read(self, file: Path) -> Report:
+        """The file, or what stands in it before the first run."""
+        report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        return {"command": self.command, "worlds": {}, "runs": {}} | report
 
     def write(self, report: Report, file: Path) -> None:
         """The whole file or none of it, the runs in their order."""
@@ -66,6 +78,38 @@ class Experiment:
         unfinished = file.with_suffix(".unfinished")
         unfinished.write_text(text, encoding="utf-8")
         os.replace(unfinished, file)
+
+    def _add(self, file: Path, name: str, run: dict[str, Any], world: World) -> dict[str, Any]:
+        kind = world_of(name)
+        with lock_for(file, "written"):
+            report = self.read(file)
+            report["runs"][name] = run
+            report["worlds"][kind] = report["worlds"].get(kind) or world.describe()
+            self.write(report, file)
+        return report["worlds"][kind]
+
+
+def lock_for(file: Path, what: str) -> FileLock:
+    """A lock that all processes of this machine share; it goes when its process ends."""
+    folder = Path(tempfile.gettempdir()) / "vqlearn-locks"
+    folder.mkdir(exist_ok=True)
+    name = hashlib.sha256(f"{file.resolve()} {what}".encode()).hexdigest()
+    return FileLock(folder / name)
+
+
+@contextmanager
+def claimed(file: Path, name: str) -> Iterator[bool]:
+    """Is this run ours? Not if another process is busy with it."""
+    lock = lock_for(file, name)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def with_budgets(
