@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from vqlearn.face_off import measures
-from vqlearn.face_off.measures import CostWorld, Setting, token_world
+from vqlearn.face_off.measures import Setting
 from vqlearn.figures.resumable import Experiment
 
 COMMAND = "python -m vqlearn.face_off"
@@ -26,8 +26,8 @@ def experiment(setting: Setting) -> Experiment:
         COMMAND,
         tuple(measures.names()),
         settings=partial(measures.settings, setting=setting),
-        open_world=lambda kind: CostWorld() if kind == "cost" else token_world(setting.rows),
-        measure=lambda name, world: measures.measured(name, setting),
+        open_world=partial(measures.open_world, setting=setting),
+        measure=partial(measures.measured, setting=setting),
     )
 
 

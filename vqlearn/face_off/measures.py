@@ -1,7 +1,7 @@
 """What is measured of whom: the names of all runs of the face-off, and how to make one.
 
-A name is "measure/contender/seed", for example "quality/raster/0", or "cost/raster/64" for 64
-tokens.
+A name is "measure/contender/seed", for example "quality/raster/0"; "cost/raster/64" is for 64 tokens,
+and "captions/raster/0" for letters (see `captions`).
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from vqlearn.face_off import captions
 from vqlearn.face_off.contenders import CONTENDERS, VARIANTS, count_weights
 from vqlearn.face_off.costs import COSTS, LENGTHS, measure_cost
 from vqlearn.face_off.forcing import measure_forcing
@@ -19,6 +20,7 @@ from vqlearn.face_off.players import Drawing, Player, player_of
 from vqlearn.face_off.quality import GUIDED, drawings, measure_quality
 from vqlearn.face_off.trainings import Training
 from vqlearn.face_off.world import TokenWorld
+from vqlearn.figures.family_worlds import Budget, World
 from vqlearn.figures.raster_rows import machine
 
 SEEDS = (0, 1, 2)
@@ -33,6 +35,7 @@ class Setting:
 
     rows: int = ROWS
     training: Callable[[str, int], Training] = Training
+    captions: Budget = captions.BUDGET
 
 
 class CostWorld:
@@ -103,7 +106,8 @@ def names() -> list[str]:
         for measure, (_, who) in MEASURES.items()
         for name in who
     ]
-    return [*trained, *(f"cost/{name}/{n}" for name in COSTS for n in LENGTHS)]
+    costs = [f"cost/{name}/{n}" for name in COSTS for n in LENGTHS]
+    return [*trained, *captions.NAMES, *costs]
 
 
 def settings(run: str, setting: Setting) -> dict[str, Any]:
@@ -111,12 +115,25 @@ def settings(run: str, setting: Setting) -> dict[str, Any]:
     measure, name, last = run.split("/")
     if measure == "cost":
         return {"way": name, "tokens": int(last)}
+    if measure == "captions":
+        return captions.settings(run, setting.captions)
     return {"rows": setting.rows, **setting.training(name, int(last)).settings()}
 
 
-def measured(run: str, setting: Setting) -> dict[str, Any]:
+def open_world(measure: str, setting: Setting) -> World:
+    """What a measure is made on."""
+    if measure == "cost":
+        return CostWorld()
+    if measure == "captions":
+        return captions.open_world(setting.captions)
+    return token_world(setting.rows)
+
+
+def measured(run: str, world: World, setting: Setting) -> dict[str, Any]:
     """The result of a run."""
     measure, name, last = run.split("/")
+    if measure == "captions":
+        return captions.measure(run, world, setting.captions)
     if measure == "cost":
         found = measure_cost(name, int(last))
     else:

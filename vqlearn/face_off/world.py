@@ -49,8 +49,14 @@ class TokenWorld:
 
     @torch.no_grad()
     def right(self, x: Int[Tensor, "b n"], examples: Examples) -> dict[str, Any]:
-        """How many of these rows, as pictures, show what their sentences say?"""
-        return describe_accuracy(prompt_accuracy(self.decode(x), examples.captions))
+        """How many of these rows, as pictures, show what their sentences say?
+
+        "right" of "total", their "share", those that are "unreadable"; and the shares by attribute.
+        """
+        found = describe_accuracy(prompt_accuracy(self.decode(x), examples.captions))
+        short = {key: found[key] for key in ("right", "total", "share", "unreadable")}
+        attributes = found["by_attribute"].items()
+        return {**short, "by_attribute": {name: part["share"] for name, part in attributes}}
 
     @torch.no_grad()
     def decode(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:

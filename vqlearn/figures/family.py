@@ -134,7 +134,9 @@ RUNS = {
 }
 
 
-def trained(run: Run, world: World, process: Process, budget: Budget) -> nn.Module:
+def trained(
+    run: Run, world: World, process: Process, budget: Budget, auxiliary_weight: float
+) -> nn.Module:
     """The network of a run, after its training."""
     config = SequenceConfig(
         num_codes=world.num_codes,
@@ -148,7 +150,9 @@ def trained(run: Run, world: World, process: Process, budget: Budget) -> nn.Modu
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(budget.recipe.seed)
         network = run.network(config)
-    return train_sequences(InBfloat16(network), process, world.rows, budget.recipe).network
+    return train_sequences(
+        InBfloat16(network), process, world.rows, budget.recipe, auxiliary_weight=auxiliary_weight
+    ).network
 
 
 def draw_rows(
@@ -164,9 +168,16 @@ def draw_rows(
 
 def measure(name: str, world: World, budget: Budget) -> dict[str, Any]:
     """Train one run; then its bound on the test rows, and rows that it draws."""
-    run, seed = RUNS[name], budget.recipe.seed
+    return measure_run(RUNS[name], name, world, budget)
+
+
+def measure_run(
+    run: Run, name: str, world: World, budget: Budget, auxiliary_weight: float = 5e-4
+) -> dict[str, Any]:
+    """The same for any run; `name` and the seed decide the chance of the measurement."""
+    seed = budget.recipe.seed
     process = run.kernel(world.num_codes, budget.num_timesteps, **run.options)
-    network = trained(run, world, process, budget)
+    network = trained(run, world, process, budget, auxiliary_weight)
     denoise = denoise_with(network)
     chance = random_stream("family", "bound", name, seed)
     nats = variational_bound(process, denoise, world.test, generator=chance)
