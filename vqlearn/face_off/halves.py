@@ -1,15 +1,18 @@
 """What does a contender make of half a picture: one with errors in it, or one half of it?
 
 **Errors.** Half of the tokens are lost in the way that the contender is used to, and some of the
-others are wrong. What is then drawn is compared with what is drawn, by the same random numbers,
-if nothing is wrong: how many sentences are lost, how many of the tokens in between change, and
-how many of the wrong tokens are replaced?
+others are wrong. The result is compared with what the same random numbers draw if nothing is wrong:
+how many sentences come out right, how many of the lost tokens come out otherwise ("lost changed"),
+and how many of the wrong tokens are "replaced", or even "mended" to the true one? A denoiser also
+says how much it believes in the true code and in the wrong one that it sees.
 
 **Directions.** The upper, lower, left or right half is given, and the rest is drawn: how many
 sentences come out right?
 """
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,7 +21,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vqlearn.data.batches import random_stream
-from vqlearn.face_off.players import Drawing, Heard, Player, Start
+from vqlearn.face_off.players import DiffusionPlayer, Drawing, Heard, Player
+from vqlearn.face_off.starts import Start
 from vqlearn.face_off.world import AT_ONCE, Examples, TokenWorld
 
 ONE = "one"
@@ -31,21 +35,37 @@ def measure_errors(
 ) -> dict[str, Any]:
     """For no wrong token, for one, and for shares of those that are left."""
     examples = world.examples["seen"]
-    chance = random_stream("face-off", "lost")
-    left = player.lose_half(examples.x, chance)
-    untouched = _go_on(player, Start(examples.x, left, False), (examples, null), drawing)
+    start = player.lose_half(examples.x, random_stream("face-off", "lost"))
+    left = start.given
+    untouched = _go_on(player, start, (examples, null), drawing)
     report = {"none": {**world.right(untouched, examples), "left": _mean(left)}}
     for name in (ONE, *map(str, SHARES)):
         wrong = choose(left, name, random_stream("face-off", "wrong", name))
-        x = spoil(examples.x, wrong, world.num_codes, random_stream("face-off", "codes", name))
-        drawn = _go_on(player, Start(x, left, False), (examples, null), drawing)
+        x = spoil(start.x, wrong, world.num_codes, random_stream("face-off", "codes", name))
+        spoilt = replace(start, x=x)
+        drawn = _go_on(player, spoilt, (examples, null), drawing)
         report[name] = {
             **world.right(drawn, examples),
             "replaced": _mean((drawn != x)[wrong]),
             "mended": _mean((drawn == examples.x)[wrong]),
-            "others changed": _mean((drawn != untouched)[~wrong & ~left]),
+            "lost changed": _mean((drawn != untouched)[~wrong & ~left]),
+            **beliefs(player, spoilt, wrong, (examples, null)),
         }
     return report
+
+
+def beliefs(
+    player: Player, start: Start, wrong: Bool[Tensor, "b n"], what: tuple[Examples, Tensor]
+) -> dict[str, float]:
+    """Where a token is wrong: the mean belief in the true code, and in the one that is seen."""
+    if not isinstance(player, DiffusionPlayer):
+        return {}
+    belief = torch.cat([player.belief(some, heard) for some, heard in _parts(start, *what)])
+    codes = {"belief in true": what[0].x, "belief in seen": start.x}
+    return {
+        name: round(belief.gather(-1, code[..., None])[..., 0][wrong].mean().item(), 4)
+        for name, code in codes.items()
+    }
 
 
 def measure_directions(
@@ -57,7 +77,8 @@ def measure_directions(
         n = examples.x.shape[1]
         for side in SIDES:
             given = half(side, n).expand_as(examples.x)
-            drawn = _go_on(player, Start(examples.x, given, True), (examples, null), drawing)
+            start = player.hide(examples.x, given, random_stream("face-off", "hidden", side))
+            drawn = _go_on(player, start, (examples, null), drawing)
             found = world.right(drawn, examples)
             same = _mean((drawn == examples.x)[~given])
             report.setdefault(composition, {})[side] = {**found, "same tokens": same}
@@ -96,15 +117,17 @@ def spoil(
 def _go_on(
     player: Player, start: Start, what: tuple[Examples, Tensor], drawing: Drawing
 ) -> Int[Tensor, "b n"]:
-    examples, null = what
-    chance, drawn = random_stream("face-off", "going on"), []
-    parts = (start.x, start.given, examples.text)
-    for x, given, text in zip(*(part.split(AT_ONCE) for part in parts), strict=True):
-        some = Start(x, given, start.fixed)
-        drawn.append(player.go_on(some, Heard(text, null), drawing, chance))
-    return torch.cat(drawn)
+    chance = random_stream("face-off", "going on")
+    parts = _parts(start, *what)
+    return torch.cat([player.go_on(some, heard, drawing, chance) for some, heard in parts])
 
 
-def _mean(flags: Bool[Tensor, " any"]) -> float | None:
+def _parts(start: Start, examples: Examples, null: Tensor) -> Iterator[tuple[Start, Heard]]:
+    rows = (start.x, start.given, examples.text)
+    for x, given, text in zip(*(part.split(AT_ONCE) for part in rows), strict=True):
+        yield replace(start, x=x, given=given), Heard(text, null)
+
+
+def _mean(flags: Bool[Tensor, "*any"]) -> float | None:
     """The share of those that are true; None if there are none."""
     return round(flags.double().mean().item(), 4) if flags.numel() > 0 else None

@@ -1,10 +1,10 @@
 """What is measured of whom: the names of all runs of the face-off, and how to make one.
 
-A name is "measure/contender/seed", for example "quality/raster/0"; "cost/raster/64" is for 64 tokens,
-and "captions/raster/0" for letters (see `captions`).
+A name is "measure/contender/seed", for example "quality/raster/0". In "cost/raster/64" the last
+part is a number of tokens, and "captions/raster/0" is about letters (see `captions`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,16 +17,17 @@ from vqlearn.face_off.costs import COSTS, LENGTHS, measure_cost
 from vqlearn.face_off.forcing import measure_forcing
 from vqlearn.face_off.halves import measure_directions, measure_errors
 from vqlearn.face_off.players import Drawing, Player, player_of
-from vqlearn.face_off.quality import GUIDED, drawings, measure_quality
+from vqlearn.face_off.quality import CALLS, GUIDED, USUAL_CALLS, drawings, measure_quality
 from vqlearn.face_off.trainings import Training
 from vqlearn.face_off.world import TokenWorld
 from vqlearn.figures.family_worlds import Budget, World
 from vqlearn.figures.raster_rows import machine
+from vqlearn.training.recipes import NUM_TIMESTEPS
 
 SEEDS = (0, 1, 2)
-ROWS = 150
+ROWS = 100
 JUDGES = ("raster", "vq-diffusion")
-HALVES = Drawing(**GUIDED, calls=25)
+HALVES = Drawing(**GUIDED, calls=USUAL_CALLS)
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,17 @@ def opened(training: Training) -> tuple[Player, Tensor, int]:
 
 
 def quality(name: str, seed: int, setting: Setting) -> dict[str, Any]:
-    """Bits and right sentences."""
+    """Bits and right sentences; the first seed with every number of calls."""
     player, null, weights = opened(setting.training(name, seed))
-    ways = drawings(player, every_stride=name != "direct")
+    ways = drawings(player, calls_of(name, seed))
     return {"weights": weights, **measure_quality(player, null, token_world(setting.rows), ways)}
+
+
+def calls_of(name: str, seed: int) -> Sequence[int]:
+    """How often is a denoiser asked? A direct prediction knows no strides: at every level."""
+    if name == "direct":
+        return (NUM_TIMESTEPS,)
+    return CALLS if seed == SEEDS[0] else (USUAL_CALLS,)
 
 
 def errors(name: str, seed: int, setting: Setting) -> dict[str, Any]:
@@ -106,7 +114,7 @@ def names() -> list[str]:
         for measure, (_, who) in MEASURES.items()
         for name in who
     ]
-    costs = [f"cost/{name}/{n}" for name in COSTS for n in LENGTHS]
+    costs = [f"cost/{name}/{n}" for n in LENGTHS for name in COSTS]
     return [*trained, *captions.NAMES, *costs]
 
 

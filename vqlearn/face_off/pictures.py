@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from vqlearn.face_off.costs import LENGTHS
 from vqlearn.face_off.halves import ONE, SHARES, SIDES
 from vqlearn.face_off.quality import CALLS
-from vqlearn.face_off.results import LABELS, Report, Seeds, cost, measured, over_seeds
+from vqlearn.face_off.results import LABELS, Report, Seeds, cost, measured, over_seeds, right
 
 COMPOSITION_TITLES = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
 MARKERS = "osD^vP*X<>"
@@ -22,17 +22,14 @@ def draw_quality(report: Report, file: Path) -> None:
         for marker, name in zip(MARKERS, measured(report, "quality"), strict=False):
             drawn = over_seeds(report, "quality", name, composition, "drawn").values[0]
             calls = [count for count in CALLS if f"guided {count}" in drawn]
-            shares = [
-                _percent(over_seeds(report, "quality", name, *_path(composition, count)))
-                for count in calls
-            ]
-            if len(calls) > 1:
-                _bars(axes, calls, shares, marker=marker, label=LABELS[name])
-            elif name in ("raster", "imagebart"):
-                line = axes.axhline(shares[0].mean, linestyle="--", linewidth=1, label=LABELS[name])
-                line.set_color("black" if name == "raster" else "grey")
+            style = {"marker": marker, "label": LABELS[name]}
+            if calls:
+                shares = [right(report, name, composition, calls=count) for count in calls]
+                _bars(axes, calls, [*map(_percent, shares)], **style)
             else:
-                _bars(axes, calls, shares, marker=marker, label=LABELS[name])
+                level = _percent(right(report, name, composition)).mean
+                colour = "black" if name == "raster" else "grey"
+                axes.axhline(level, ls="--", lw=1, color=colour, label=LABELS[name])
         axes.set(title=title, xscale="log", xlabel="calls of the denoiser for a picture")
         axes.set_xticks(CALLS, map(str, CALLS))
         axes.minorticks_off()
@@ -65,12 +62,12 @@ def draw_errors(report: Report, file: Path) -> None:
     ticks = ["none", "one", *(f"{100 * share:g} %" for share in SHARES)]
     for marker, name in zip(MARKERS, measured(report, "errors"), strict=False):
         style = {"marker": marker, "label": LABELS[name]}
-        right = [over_seeds(report, "errors", name, key, "share") for key in ("none", *keys)]
-        _bars(panels[0], range(len(ticks)), [*map(_percent, right)], **style)
-        for axes, path in ((panels[1], "others changed"), (panels[2], "replaced")):
+        sentences = [over_seeds(report, "errors", name, key, "share") for key in ("none", *keys)]
+        _bars(panels[0], range(len(ticks)), [*map(_percent, sentences)], **style)
+        for axes, path in ((panels[1], "lost changed"), (panels[2], "replaced")):
             shares = [_percent(over_seeds(report, "errors", name, key, path)) for key in keys]
             _bars(axes, range(1, len(ticks)), shares, **style)
-    titles = ("sentences that come out right, %", "other tokens that change, %")
+    titles = ("sentences that come out right, %", "lost tokens that come out otherwise, %")
     titles += ("wrong tokens that are replaced, %",)
     for axes, title in zip(panels, titles, strict=True):
         axes.set(title=title, xlabel="wrong among the tokens that are left", ylim=(-2, 102))
@@ -112,17 +109,13 @@ def draw_forcing(report: Report, file: Path) -> None:
     _save(figure, file)
 
 
-def _path(composition: str, calls: int) -> tuple[str, ...]:
-    return (composition, "drawn", f"guided {calls}", "share")
-
-
 def _percent(seeds: Seeds) -> Seeds:
     return Seeds(tuple(100 * value for value in seeds.values))
 
 
 def _bars(axes: Axes, places: Sequence[float], points: Sequence[Seeds], **style: str) -> None:
-    below = [point.mean - point.low for point in points]
-    above = [point.high - point.mean for point in points]
+    below = [max(0.0, point.mean - point.low) for point in points]  # equal seeds: a mean is rounded
+    above = [max(0.0, point.high - point.mean) for point in points]
     means = [point.mean for point in points]
     axes.errorbar(places, means, yerr=(below, above), capsize=3, markersize=5, **style)
 

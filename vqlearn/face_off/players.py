@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import repeat
@@ -21,10 +21,11 @@ from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.raster import NextLaw, Sharpen
 from vqlearn.autoregressive.transformer import RasterTransformer, conditionals
 from vqlearn.diffusion.guidance import guide, truncate
-from vqlearn.diffusion.logmath import log_normalise, log_one_hot
+from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.objective import variational_bound
 from vqlearn.diffusion.process import Process
-from vqlearn.diffusion.sampler import Denoise, draw, levels_to_visit, step
+from vqlearn.diffusion.sampler import Denoise, levels_to_visit, step
+from vqlearn.face_off.starts import Start, corrupted, hidden, noise, obeying
 from vqlearn.training.diffusion import DenoiserTrainee
 from vqlearn.training.loop import Trainee
 from vqlearn.training.raster import RasterTrainee
@@ -63,11 +64,9 @@ class Heard:
         return filters.guided(said, law_of(self.null), guidance) if guidance > 1 else said
 
 
+@runtime_checkable
 class Player(Protocol):
     """What every contender can do, rows of n tokens each."""
-
-    half: int | None
-    """The level at which half of the tokens are lost; None if there are no levels."""
 
     def nats(self, x: Int[Tensor, "b n"], text: Text, chance: torch.Generator) -> Tensor:
         """How surprising is each row after its sentence? Exactly, or at most: (b,)."""
@@ -75,38 +74,22 @@ class Player(Protocol):
     def draw(self, heard: Heard, n: int, drawing: Drawing, chance: torch.Generator) -> Tensor:
         """One row for each sentence."""
 
-    def lose_half(self, x: Int[Tensor, "b n"], chance: torch.Generator) -> Tensor:
-        """Half of the tokens are lost, as the contender is used to. Which ones are left?
+    def lose_half(self, x: Int[Tensor, "b n"], chance: torch.Generator) -> Start:
+        """Half of the tokens are lost, as the contender is used to; it may draw the rest anew."""
 
-        Boolean, (b, n).
-        """
+    def hide(
+        self, x: Int[Tensor, "b n"], given: Bool[Tensor, "b n"], chance: torch.Generator
+    ) -> Start:
+        """All but the given tokens are lost, and the given ones stay."""
 
     def go_on(
-        self,
-        start: "Start",
-        heard: Heard,
-        drawing: Drawing,
-        chance: torch.Generator,
+        self, start: Start, heard: Heard, drawing: Drawing, chance: torch.Generator
     ) -> Int[Tensor, "b n"]:
         """Draw what is lost."""
 
 
-@dataclass(frozen=True, eq=False)
-class Start:
-    """A row of which some tokens are given; the others do not count.
-
-    With `fixed` the given ones stay. Otherwise a contender may draw them anew, if it can.
-    """
-
-    x: Int[Tensor, "b n"]
-    given: Bool[Tensor, "b n"]
-    fixed: bool
-
-
 class RasterPlayer:
     """A raster transformer: exact bits, one call for each token, and what is written stays."""
-
-    half = None
 
     def __init__(self, network: RasterTransformer) -> None:
         self.network = network
@@ -120,11 +103,17 @@ class RasterPlayer:
         law = self._law(heard, drawing)
         return raster.sample(law, nothing, n, sharpen=drawing.sharpen, generator=chance)
 
-    def lose_half(self, x: Int[Tensor, "b n"], chance: torch.Generator) -> Tensor:
+    def lose_half(self, x: Int[Tensor, "b n"], chance: torch.Generator) -> Start:
         """The lower half."""
         left = torch.zeros_like(x, dtype=torch.bool)
         left[:, : x.shape[1] // 2] = True
-        return left
+        return Start(x, left, fixed=False)
+
+    def hide(
+        self, x: Int[Tensor, "b n"], given: Bool[Tensor, "b n"], chance: torch.Generator
+    ) -> Start:
+        """What is not given is written over before anything looks at it."""
+        return Start(x, given, fixed=True)
 
     def go_on(
         self, start: Start, heard: Heard, drawing: Drawing, chance: torch.Generator
@@ -143,7 +132,6 @@ class ImageBARTPlayer:
 
     def __init__(self, network: ImageBART) -> None:
         self.network = network
-        self.half = network.config.num_scales // 2
 
     @torch.no_grad()
     def nats(self, x: Int[Tensor, "b n"], text: Text, chance: torch.Generator) -> Tensor:
@@ -156,16 +144,21 @@ class ImageBARTPlayer:
         shape = (len(heard.text), n)
         return self.network.sample_by(step_back, shape, sharpen=drawing.sharpen, generator=chance)
 
-    def lose_half(self, x: Int[Tensor, "b n"], chance: torch.Generator) -> Tensor:
+    def lose_half(self, x: Int[Tensor, "b n"], chance: torch.Generator) -> Start:
         """Any half."""
-        return self.network.process.corrupt(x, self.half, generator=chance) == x
+        return corrupted(self.network.process, x, chance)
+
+    def hide(
+        self, x: Int[Tensor, "b n"], given: Bool[Tensor, "b n"], chance: torch.Generator
+    ) -> Start:
+        """Noise in place of the rest."""
+        return hidden(self.network.process, x, given, chance)
 
     def go_on(
         self, start: Start, heard: Heard, drawing: Drawing, chance: torch.Generator
     ) -> Int[Tensor, "b n"]:
-        process = self.network.process
-        x = torch.where(start.given, start.x, noise(process, start.x.shape, chance))
-        for t in range(self.half, 0, -1):
+        x = start.x
+        for t in range(start.level, 0, -1):
             law = self._law(heard, drawing, x, t)
             law = obeying(law, start) if start.fixed else law
             x = raster.sample(law, x[:, :0], x.shape[1], sharpen=drawing.sharpen, generator=chance)
@@ -180,7 +173,6 @@ class DiffusionPlayer:
 
     def __init__(self, denoiser: nn.Module, process: Process) -> None:
         self.denoiser, self.process = denoiser, process
-        self.half = half_level(process)
 
     @torch.no_grad()
     def nats(self, x: Int[Tensor, "b n"], text: Text, chance: torch.Generator) -> Tensor:
@@ -192,17 +184,27 @@ class DiffusionPlayer:
         levels = levels_to_visit(self.process.num_timesteps, drawing.calls)
         return self._walk(x_t, levels, self._belief(heard, drawing), chance)
 
-    def lose_half(self, x: Int[Tensor, "b n"], chance: torch.Generator) -> Tensor:
+    def lose_half(self, x: Int[Tensor, "b n"], chance: torch.Generator) -> Start:
         """Any half."""
-        return self.process.corrupt(x, self.half, generator=chance) == x
+        return corrupted(self.process, x, chance)
+
+    def hide(
+        self, x: Int[Tensor, "b n"], given: Bool[Tensor, "b n"], chance: torch.Generator
+    ) -> Start:
+        """Noise in place of the rest."""
+        return hidden(self.process, x, given, chance)
 
     def go_on(
         self, start: Start, heard: Heard, drawing: Drawing, chance: torch.Generator
     ) -> Int[Tensor, "b n"]:
-        x_t = torch.where(start.given, start.x, noise(self.process, start.x.shape, chance))
-        levels = levels_to_visit(self.half, min(drawing.calls, self.half))
+        levels = levels_to_visit(start.level, min(drawing.calls, start.level))
         belief = self._belief(heard, drawing)
-        return self._walk(x_t, levels, belief, chance, start if start.fixed else None)
+        return self._walk(start.x, levels, belief, chance, start if start.fixed else None)
+
+    @torch.no_grad()
+    def belief(self, start: Start, heard: Heard) -> Float[Tensor, "b n k"]:
+        """How likely is each code behind each token? Probabilities."""
+        return self._belief(heard, Drawing())(start.x, start.level).exp()
 
     def _belief(self, heard: Heard, drawing: Drawing) -> Denoise:
         guided = drawing.guidance > 1
@@ -242,32 +244,3 @@ def player_of(trainee: Trainee) -> Player:
     if isinstance(trainee, RasterTrainee):
         return RasterPlayer(trainee.network.transformer)
     return ImageBARTPlayer(trainee.network.imagebart)
-
-
-def obeying(law: NextLaw, start: Start) -> NextLaw:
-    """The same law, but a given token comes with certainty. What it does to others is not undone.
-
-    The row is still written in its order: a token given further on changes nothing before it.
-    """
-
-    def next_law(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
-        log_p, i = law(prefix), prefix.shape[1]
-        certain = log_one_hot(start.x[:, i], log_p.shape[-1], log_p.dtype)
-        return torch.where(start.given[:, i, None], certain, log_p)
-
-    return next_law
-
-
-def noise(process: Process, shape: tuple[int, int], chance: torch.Generator) -> Tensor:
-    """Rows from the prior of a process."""
-    return draw(process.log_prior().expand(*shape, -1), generator=chance)
-
-
-def half_level(process: Process) -> int:
-    """The first level at which a token is still itself with a chance of half or less."""
-    codes = torch.arange(process.num_codes)[None]
-    for t in range(1, process.num_timesteps + 1):
-        kept = process.log_marginal(codes, t).gather(-1, codes[..., None]).exp().mean()
-        if kept <= 0.5 + 1e-6:
-            return t
-    raise ValueError(f"more than half is kept at level {process.num_timesteps}; allowed: less")

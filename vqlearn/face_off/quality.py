@@ -1,5 +1,7 @@
 """How good is a contender? Bits of a token, and sentences that come out right."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -8,41 +10,47 @@ from torch import Tensor
 
 from vqlearn.data.batches import random_stream
 from vqlearn.diffusion.likelihood import bits_per_token
-from vqlearn.face_off.players import Drawing, Heard, Player
+from vqlearn.face_off.players import DiffusionPlayer, Drawing, Heard, Player
 from vqlearn.face_off.world import AT_ONCE, Examples, TokenWorld
-from vqlearn.figures.family_worlds import SHOWN, rounded
+from vqlearn.figures.family_worlds import rounded
 
 GUIDED = {"guidance": 1.5, "truncation": 0.9}
 CALLS = (100, 50, 25, 10, 5)
+USUAL_CALLS = 25
+SHOWN = 6
 
 
-def drawings(player: Player, every_stride: bool) -> dict[str, Drawing]:
-    """The ways to draw that are compared, by name.
+def drawings(player: Player, calls: Sequence[int]) -> dict[str, Drawing]:
+    """The ways to draw that are compared, by name; only a diffusion can choose its calls."""
+    ways = {"plain": Drawing(), "guided": Drawing(**GUIDED)}
+    if not isinstance(player, DiffusionPlayer):
+        return ways
+    return {
+        f"{name} {count}": replace(way, calls=count)
+        for name, way in ways.items()
+        for count in calls
+    }
 
-    A raster network knows no calls; a direct prediction knows no strides.
+
+def measure_quality(
+    player: Player, null: Tensor, world: TokenWorld, ways: dict[str, Drawing]
+) -> dict[str, Any]:
+    """Bits of the true tokens, then pictures for their sentences, drawn in each way.
+
+    "shown" are the first rows of tokens, guided and with the usual number of calls.
     """
-    if player.half is None or not every_stride:
-        calls = (max(CALLS),)
-    else:
-        calls = CALLS
-    plain = {f"plain {count}": Drawing(calls=count) for count in calls}
-    guided = {f"guided {count}": Drawing(**GUIDED, calls=count) for count in calls}
-    return {**plain, **guided}
-
-
-def measure_quality(player: Player, null: Tensor, world: TokenWorld, names: dict[str, Drawing]):
-    """Bits of the true tokens, then pictures for their sentences, drawn in each way."""
     report: dict[str, Any] = {}
     for composition, examples in world.examples.items():
         chance = random_stream("face-off", "bits", composition)
         bits = bits_per_token(nats(player, examples, chance), examples.x.shape[1])
         report[composition] = {"bits": rounded(bits), "drawn": {}}
-        for name, drawing in names.items():
+        for name, drawing in ways.items():
             chance = random_stream("face-off", "drawn", composition)
             x = draw_all(player, examples, null, drawing, chance)
             report[composition]["drawn"][name] = world.right(x, examples)
-            if composition == "seen" and drawing.guidance > 1:
-                report.setdefault("shown", {})[name] = x[:SHOWN].tolist()
+            if drawing == Drawing(**GUIDED, calls=USUAL_CALLS):
+                rows = [" ".join(map(str, row)) for row in x[:SHOWN].tolist()]
+                report[composition]["shown"] = rows
     return report
 
 

@@ -66,6 +66,16 @@ def over_seeds(report: Report, measure: str, name: str, *path: str) -> Seeds:
     return Seeds(tuple(reduce(lambda part, key: part[key], path, run) for run in found))
 
 
+def right(
+    report: Report, name: str, composition: str, way: str = "guided", calls: int = 25
+) -> Seeds:
+    """The share of sentences that come out right; `calls` matter only where they can be chosen."""
+    drawn = over_seeds(report, "quality", name, composition, "drawn")
+    known = drawn.values[0]
+    key = next(key for key in (way, f"{way} {calls}", *known) if key in known)
+    return Seeds(tuple(each[key]["share"] for each in drawn.values if key in each))
+
+
 def measured(report: Report, measure: str) -> list[str]:
     """Which contenders have a run of this measure, in the order of the labels?"""
     there = {key.split("/")[1] for key in report["runs"] if key.startswith(f"{measure}/")}

@@ -7,7 +7,7 @@ the best of the other. The rules know no numbers but those of the claims.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vqlearn.face_off.results import Report, Seeds, cost, over_seeds
+from vqlearn.face_off.results import Report, Seeds, cost, over_seeds, right
 
 CONFIRMED, REFUTED, DEPENDS, OPEN = "confirmed", "refuted", "depends", "open"
 LONG = 1024
@@ -132,8 +132,7 @@ def better_pictures(report: Report) -> Verdict:
     sides, parts = [], []
     for composition in ("seen", "held_out"):
         raster, diffusion = (
-            over_seeds(report, "quality", name, composition, "drawn", "guided 100", "share")
-            for name in ("raster", "vq-diffusion")
+            right(report, name, composition) for name in ("raster", "vq-diffusion")
         )
         sides.append(_compare(diffusion, raster))
         parts.append(f"{composition}: {_percent(diffusion)} against {_percent(raster)}")
@@ -162,7 +161,7 @@ def _better_bits(report: Report, better: str, worse: str) -> Verdict:
 
 
 def _changed(report: Report, name: str) -> Seeds:
-    return over_seeds(report, "errors", name, "one", "others changed")
+    return over_seeds(report, "errors", name, "one", "lost changed")
 
 
 def _spread_of_sides(report: Report, name: str) -> Seeds:

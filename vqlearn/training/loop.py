@@ -8,7 +8,7 @@ mean of the weights, a progress bar, and a state on disk from which a killed tra
 import copy
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -59,6 +59,7 @@ class Run:
         return {**recipe, "data": self.data, "start_from": start}
 
 
+@runtime_checkable
 class Trainee(Protocol):
     """What a stage tells the loop."""
 

@@ -1,0 +1,78 @@
+"""Half a row to go on from: what is given, what stands in the place of the rest, and what must stay.
+
+Tests: tests/test_players.py.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vqlearn.autoregressive.raster import NextLaw
+from vqlearn.diffusion.logmath import log_one_hot
+from vqlearn.diffusion.process import Process
+from vqlearn.diffusion.sampler import draw
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Rows at a level where half is lost: some tokens are given, in the place of others is noise.
+
+    With `fixed` the given ones stay. Otherwise a contender may draw them anew, if it can. A raster
+    network knows no levels: 0.
+    """
+
+    x: Int[Tensor, "b n"]
+    given: Bool[Tensor, "b n"]
+    fixed: bool
+    level: int = 0
+
+
+def obeying(law: NextLaw, start: Start) -> NextLaw:
+    """The same law, but a given token comes with certainty. What it does to others is not undone.
+
+    The row is still written in its order: a token given further on changes nothing before it.
+    """
+
+    def next_law(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
+        log_p, i = law(prefix), prefix.shape[1]
+        certain = log_one_hot(start.x[:, i], log_p.shape[-1], log_p.dtype)
+        return torch.where(start.given[:, i, None], certain, log_p)
+
+    return next_law
+
+
+def noise(process: Process, shape: tuple[int, int], chance: torch.Generator) -> Tensor:
+    """Rows from the prior of a process."""
+    return draw(process.log_prior().expand(*shape, -1), generator=chance)
+
+
+def corrupted(process: Process, x: Int[Tensor, "b n"], chance: torch.Generator) -> Start:
+    """The rows where half is lost; given are the tokens that are still true."""
+    level = half_level(process, x)
+    x_t = process.corrupt(x, level, generator=chance)
+    return Start(x_t, x_t == x, fixed=False, level=level)
+
+
+def hidden(
+    process: Process,
+    x: Int[Tensor, "b n"],
+    given: Bool[Tensor, "b n"],
+    chance: torch.Generator,
+) -> Start:
+    """The rows with noise in the place of all that is not given."""
+    noisy = torch.where(given, x, noise(process, x.shape, chance))
+    return Start(noisy, given, fixed=True, level=half_level(process, x))
+
+
+def half_level(process: Process, x: Int[Tensor, "b n"]) -> int:
+    """The first level at which half of these tokens or fewer are still what they were.
+
+    Raises `ValueError` if there is none.
+    """
+    for t in range(1, process.num_timesteps + 1):
+        kept = process.log_marginal(x, t).gather(-1, x[..., None]).exp().mean()
+        if kept <= 0.5 + 1e-6:
+            return t
+    raise ValueError(f"more than half is kept at level {process.num_timesteps}; allowed: less")
