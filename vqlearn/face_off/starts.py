@@ -1,4 +1,4 @@
-"""Half a row to go on from: what is given, what stands in the place of the rest, and what must stay.
+"""Half a row to go on from: what is given, what stands in place of the rest, what must stay.
 
 Tests: tests/test_players.py.
 """

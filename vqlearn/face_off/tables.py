@@ -1,0 +1,92 @@
+"""The results as tables in Markdown, for the README and the lesson: nothing is typed by hand."""
+
+from collections.abc import Sequence
+
+from vqlearn.face_off import captions
+from vqlearn.face_off.costs import COSTS
+from vqlearn.face_off.quality import CALLS
+from vqlearn.face_off.results import LABELS, Report, Seeds, cost, measured, over_seeds, right
+from vqlearn.face_off.verdicts import CLAIMS
+
+COMPOSITIONS = ("seen", "held_out")
+
+
+def quality_table(report: Report) -> str:
+    """Bits and right sentences of every contender, drawn plainly and guided."""
+    rows = []
+    for name in measured(report, "quality"):
+        bits = [over_seeds(report, "quality", name, c, "bits", "mean") for c in COMPOSITIONS]
+        shares = [
+            _percent(right(report, name, composition, way))
+            for way in ("plain", "guided")
+            for composition in COMPOSITIONS
+        ]
+        count = len(bits[0].values)
+        cells = [*(each.text(".3f") for each in bits), *(each.text(".0f") for each in shares)]
+        rows.append([LABELS[name], str(count), *cells])
+    titles = ("system", "seeds", "bits, seen", "bits, never seen")
+    titles += ("right, seen, %", "never seen", "guided, seen", "never seen")
+    return table(titles, rows)
+
+
+def calls_table(report: Report) -> str:
+    """Right sentences of the first seed against the calls of the denoiser, guided and not."""
+    ways, rows = [f"{way} {count}" for way in ("plain", "guided") for count in CALLS], []
+    for name in measured(report, "quality"):
+        drawn = over_seeds(report, "quality", name, "seen", "drawn").values[0]
+        if f"guided {min(CALLS)}" in drawn:
+            shares = [
+                100 * drawn[f"{way} {n}"]["share"] for way in ("plain", "guided") for n in CALLS
+            ]
+            rows.append([LABELS[name], *(f"{share:.0f}" for share in shares)])
+    titles = ("system", *(f"{way}, {n}" for way in ("plain", "guided") for n in CALLS))
+    return table(titles, rows)
+
+
+def cost_table(report: Report) -> str:
+    """Operations and seconds of a picture of 64 and of 1,024 tokens."""
+    rows = []
+    for way in COSTS:
+        cells = []
+        for n in (64, 1024):
+            cells.append(f"{cost(report, way, n, 'operations') / 1e9:.3g}")
+            cells += [f"{cost(report, way, n, 'seconds', count):.3g}" for count in ("1", "8", "32")]
+        rows.append([way, *cells])
+    parts = ("10⁹ operations", "s, 1 at once", "s, 8", "s, 32")
+    titles = ("way", *(f"{n}: {part}" for n in ("64 tokens", "1,024") for part in parts))
+    return table(titles, rows)
+
+
+def captions_table(report: Report) -> str:
+    """Bits of a letter: the mean of the seeds, and with other weights of the auxiliary loss."""
+    rows = []
+    for system in captions.SYSTEMS:
+        seeds = over_seeds(report, "captions", system, "bits", "mean")
+        weights = [captions.with_weight(system, weight) for weight in captions.OTHER_WEIGHTS]
+        cells = [
+            over_seeds(report, "captions", name, "bits", "mean").text(".3f")
+            if f"captions/{name}/0" in report["runs"]
+            else ""
+            for name in weights
+        ]
+        rows.append([system, seeds.text(".3f"), *cells])
+    titles = ("system", "bits of a letter")
+    titles += tuple(f"auxiliary weight {weight:g}" for weight in captions.OTHER_WEIGHTS)
+    return table(titles, rows)
+
+
+def verdict_table(report: Report) -> str:
+    """Each claim with its verdict and its numbers."""
+    judged = [(claim.text, claim.judge(report)) for claim in CLAIMS]
+    rows = [[text, f"**{verdict.word}**", verdict.reason] for text, verdict in judged]
+    return table(("claim", "verdict", "measured"), rows)
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _percent(seeds: Seeds) -> Seeds:
+    return Seeds(tuple(100 * value for value in seeds.values))
