@@ -35,12 +35,8 @@ def calls_table(report: Report) -> str:
     for name in measured(report, "quality"):
         drawn = over_seeds(report, "quality", name, "seen", "drawn").values[0]
         if f"guided {min(CALLS)}" in drawn:
-            shares = [
-                100 * drawn[f"{way} {n}"]["share"] for way in ("plain", "guided") for n in CALLS
-            ]
-            rows.append([LABELS[name], *(f"{share:.0f}" for share in shares)])
-    titles = ("system", *(f"{way}, {n}" for way in ("plain", "guided") for n in CALLS))
-    return table(titles, rows)
+            rows.append([LABELS[name], *(f"{100 * drawn[way]['share']:.0f}" for way in ways)])
+    return table(("system", *ways), rows)
 
 
 def cost_table(report: Report) -> str:
