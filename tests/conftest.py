@@ -8,7 +8,7 @@ from jaxtyping import install_import_hook
 
 ROOMS = (
     *("tokens", "diffusion", "transformer"),
-    *("continuous", "autoregressive", "data", "checkpoints"),
+    *("continuous", "autoregressive", "data", "checkpoints", "face_off"),
 )
 
 install_import_hook([f"vqlearn.{room}" for room in ROOMS], "typecheck.check")

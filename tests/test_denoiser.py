@@ -331,7 +331,8 @@ def test_config_properties():
     assert (RELEASED.width, RELEASED.num_codes, RELEASED.num_positions) == (1408, 4096, 1024)
 
 
-def test_attention_in_bfloat16_on_a_cpu():
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_in_bfloat16_on_a_cpu(masked):
     """Values and gradients of the bfloat16 path against float64, within bfloat16's rounding."""
     generator = torch.Generator().manual_seed(0)
     sizes = {"query": (2, 3, 5, 8), "key": (2, 3, 7, 8), "value": (2, 3, 7, 8)}
@@ -339,14 +340,27 @@ def test_attention_in_bfloat16_on_a_cpu():
         name: (2 * torch.randn(size, generator=generator, dtype=torch.float64)).requires_grad_()
         for name, size in sizes.items()
     }
+    visible = torch.ones(5, 7, dtype=torch.bool).tril(2) if masked else None
     rounded = {name: x.detach().bfloat16().requires_grad_() for name, x in exact.items()}
-    wanted, found = attend(**exact), attend(**rounded)
+    wanted, found = attend(**exact, visible=visible), attend(**rounded, visible=visible)
     assert found.dtype == torch.bfloat16
     with torch.no_grad():
-        by_kernel = attend(**rounded)
+        by_kernel = attend(**rounded, visible=visible)
     torch.testing.assert_close(found, by_kernel, atol=0.05, rtol=0.02)
     torch.testing.assert_close(found.double(), wanted, atol=0.1, rtol=0.02)
     for output in (wanted, found):
         output.sum().backward()
     for name, x in exact.items():
         torch.testing.assert_close(rounded[name].grad.double(), x.grad, atol=0.1, rtol=0.02)
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_attention_never_sees_what_is_not_visible(dtype, gradients):
+    """Each place is the mean of the values that it sees, if all keys are the same."""
+    visible = torch.tensor([[1, 0, 0, 0], [1, 1, 0, 0], [0, 0, 1, 1]], dtype=torch.bool)
+    query = torch.ones(1, 1, 3, 2, dtype=dtype, requires_grad=gradients)
+    value = torch.tensor([[1, -1], [3, 5], [8, 0], [1000, 24]], dtype=dtype)[None, None]
+    found = attend(query, torch.ones(1, 1, 4, 2, dtype=dtype), value, visible)
+    assert found.requires_grad == gradients
+    assert found[0, 0].tolist() == [[1, -1], [2, 2], [504, 12]]

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from vqlearn.diffusion import kernels
 from vqlearn.diffusion import schedule as schedules
@@ -156,8 +155,3 @@ VARIANTS: dict[str, Contender] = {
     "no-auxiliary": Diffusion(released, auxiliary_weight=0.0),
 }
 """Each is "vq-diffusion" but for one thing."""
-
-
-def count_weights(network: nn.Module) -> int:
-    """How many numbers learn?"""
-    return sum(weight.numel() for weight in network.parameters())

@@ -12,7 +12,7 @@ cache all tokens are written, since the later ones cost more.
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -168,6 +168,12 @@ COSTS: dict[str, Cost] = {
     **{f"diffusion {calls}": of_diffusion(calls, {}) for calls in CALLS},
     **{f"diffusion {calls} guided": of_diffusion(calls, GUIDED) for calls in CALLS},
 }
+
+
+def cost_settings() -> dict[str, Any]:
+    """What decides every cost beside its way and its number of tokens; ready for JSON."""
+    sizes = {"raster": RASTER_SIZE, "imagebart": IMAGEBART_SIZE, "denoiser": DENOISER_SIZE}
+    return {**{name: asdict(size) for name, size in sizes.items()}, "batches": list(BATCHES)}
 
 
 def measure_cost(name: str, n: int, batches: tuple[int, ...] = BATCHES) -> dict[str, Any]:

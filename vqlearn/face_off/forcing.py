@@ -21,6 +21,9 @@ from vqlearn.face_off.quality import draw_all, nats
 from vqlearn.face_off.world import AT_ONCE, Examples, TokenWorld
 from vqlearn.figures.family_worlds import rounded
 
+OWN = Drawing(calls=100)
+"""How a contender draws its own rows: from its law as it is, with as many calls as there can be."""
+
 
 def measure_forcing(
     player: Player, null: Tensor, world: TokenWorld, judges: dict[str, Player]
@@ -31,7 +34,7 @@ def measure_forcing(
     """
     examples = world.examples["seen"]
     n, chance = examples.x.shape[1], random_stream("face-off", "own rows")
-    drawn = draw_all(player, examples, null, Drawing(calls=100), chance)
+    drawn = draw_all(player, examples, null, OWN, chance)
     own = Examples(drawn, examples.captions, examples.text)
     report: dict[str, Any] = {}
     for name, judge in judges.items():

@@ -63,7 +63,7 @@ def beliefs(
     belief = torch.cat([player.belief(some, heard) for some, heard in _parts(start, *what)])
     codes = {"belief in true": what[0].x, "belief in seen": start.x}
     return {
-        name: round(belief.gather(-1, code[..., None])[..., 0][wrong].mean().item(), 4)
+        name: round(belief[wrong].gather(-1, code[wrong][:, None]).mean().item(), 4)
         for name, code in codes.items()
     }
 
@@ -102,7 +102,8 @@ def choose(left: Bool[Tensor, "b n"], name: str, chance: torch.Generator) -> Boo
     """Some of the tokens that are left: one of each row, or this share of them all."""
     score = torch.rand(left.shape, generator=chance).masked_fill(~left, 2.0)
     if name == ONE:
-        return torch.zeros_like(left).scatter_(1, score.argmin(dim=1, keepdim=True), True)
+        first = torch.zeros_like(left).scatter_(1, score.argmin(dim=1, keepdim=True), True)
+        return first & left
     return score < float(name)
 
 

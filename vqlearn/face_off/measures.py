@@ -5,23 +5,23 @@ part is a number of tokens, and "captions/raster/0" is about letters (see `capti
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
 from torch import Tensor
 
 from vqlearn.face_off import captions
-from vqlearn.face_off.contenders import CONTENDERS, VARIANTS, count_weights
-from vqlearn.face_off.costs import COSTS, LENGTHS, measure_cost
-from vqlearn.face_off.forcing import measure_forcing
-from vqlearn.face_off.halves import measure_directions, measure_errors
+from vqlearn.face_off.contenders import CONTENDERS, VARIANTS
+from vqlearn.face_off.costs import COSTS, LENGTHS, cost_settings, measure_cost
+from vqlearn.face_off.forcing import OWN, measure_forcing
+from vqlearn.face_off.halves import SHARES, measure_directions, measure_errors
 from vqlearn.face_off.players import Drawing, Player, player_of
 from vqlearn.face_off.quality import CALLS, GUIDED, USUAL_CALLS, drawings, measure_quality
 from vqlearn.face_off.trainings import Training
 from vqlearn.face_off.world import TokenWorld
 from vqlearn.figures.family_worlds import Budget, World
-from vqlearn.figures.raster_rows import machine
+from vqlearn.figures.raster_rows import count_weights, machine
 from vqlearn.training.recipes import NUM_TIMESTEPS
 
 SEEDS = (0, 1, 2)
@@ -60,9 +60,12 @@ def opened(training: Training) -> tuple[Player, Tensor, int]:
 
 
 def quality(name: str, seed: int, setting: Setting) -> dict[str, Any]:
-    """Bits and right sentences; the first seed with every number of calls."""
+    """Bits and right sentences; the first seed with every number of calls.
+
+    Guidance and truncation are made for a law of clean tokens, so a direct prediction has none.
+    """
     player, null, weights = opened(setting.training(name, seed))
-    ways = drawings(player, calls_of(name, seed))
+    ways = drawings(player, calls_of(name, seed), guided=name != "direct")
     return {"weights": weights, **measure_quality(player, null, token_world(setting.rows), ways)}
 
 
@@ -88,9 +91,14 @@ def directions(name: str, seed: int, setting: Setting) -> dict[str, Any]:
 def forcing(name: str, seed: int, setting: Setting) -> dict[str, Any]:
     """What models of the next seed make of its rows."""
     player, null, _ = opened(setting.training(name, seed))
-    other = (seed + 1) % len(SEEDS)
+    other = judge_seed(seed)
     judges = {judge: opened(setting.training(judge, other))[0] for judge in JUDGES}
     return measure_forcing(player, null, token_world(setting.rows), judges)
+
+
+def judge_seed(seed: int) -> int:
+    """The seed of the models that read what a contender of this seed wrote."""
+    return (seed + 1) % len(SEEDS)
 
 
 MEASURES: Mapping[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = {
@@ -122,10 +130,20 @@ def settings(run: str, setting: Setting) -> dict[str, Any]:
     """All that decides the result, as JSON gives it back."""
     measure, name, last = run.split("/")
     if measure == "cost":
-        return {"way": name, "tokens": int(last)}
+        return {"way": name, "tokens": int(last), **cost_settings()}
     if measure == "captions":
         return captions.settings(run, setting.captions)
-    return {"rows": setting.rows, **setting.training(name, int(last)).settings()}
+    training = setting.training(name, int(last)).settings()
+    return {"rows": setting.rows, **how(measure, name, int(last)), "training": training}
+
+
+def how(measure: str, name: str, seed: int) -> dict[str, Any]:
+    """What is done with a contender after its training."""
+    if measure == "quality":
+        return {**GUIDED, "calls": list(calls_of(name, seed))}
+    if measure == "forcing":
+        return {"calls": OWN.calls, "judges": dict.fromkeys(JUDGES, judge_seed(seed))}
+    return {**asdict(HALVES), **({"shares": list(SHARES)} if measure == "errors" else {})}
 
 
 def open_world(measure: str, setting: Setting) -> World:

@@ -20,9 +20,9 @@ USUAL_CALLS = 25
 SHOWN = 6
 
 
-def drawings(player: Player, calls: Sequence[int]) -> dict[str, Drawing]:
+def drawings(player: Player, calls: Sequence[int], *, guided: bool = True) -> dict[str, Drawing]:
     """The ways to draw that are compared, by name; only a diffusion can choose its calls."""
-    ways = {"plain": Drawing(), "guided": Drawing(**GUIDED)}
+    ways = {"plain": Drawing(), **({"guided": Drawing(**GUIDED)} if guided else {})}
     if not isinstance(player, DiffusionPlayer):
         return ways
     return {

@@ -69,11 +69,13 @@ def over_seeds(report: Report, measure: str, name: str, *path: str) -> Seeds:
 def right(
     report: Report, name: str, composition: str, way: str = "guided", calls: int = 25
 ) -> Seeds:
-    """The share of sentences that come out right; `calls` matter only where they can be chosen."""
+    """The share of sentences that come out right; `calls` matter only where they can be chosen.
+
+    Raises `KeyError` if it was not drawn that way.
+    """
     drawn = over_seeds(report, "quality", name, composition, "drawn")
-    known = drawn.values[0]
-    key = next(key for key in (way, f"{way} {calls}", *known) if key in known)
-    return Seeds(tuple(each[key]["share"] for each in drawn.values if key in each))
+    key = way if way in drawn.values[0] else f"{way} {calls}"
+    return Seeds(tuple(each[key]["share"] for each in drawn.values))
 
 
 def measured(report: Report, measure: str) -> list[str]:

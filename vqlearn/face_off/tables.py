@@ -17,12 +17,12 @@ def quality_table(report: Report) -> str:
     for name in measured(report, "quality"):
         bits = [over_seeds(report, "quality", name, c, "bits", "mean") for c in COMPOSITIONS]
         shares = [
-            _percent(right(report, name, composition, way))
+            _share(report, name, composition, way)
             for way in ("plain", "guided")
             for composition in COMPOSITIONS
         ]
         count = len(bits[0].values)
-        cells = [*(each.text(".3f") for each in bits), *(each.text(".0f") for each in shares)]
+        cells = [*(each.text(".3f") for each in bits), *shares]
         rows.append([LABELS[name], str(count), *cells])
     titles = ("system", "seeds", "bits, seen", "bits, never seen")
     titles += ("right, seen, %", "never seen", "guided, seen", "never seen")
@@ -84,5 +84,10 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _percent(seeds: Seeds) -> Seeds:
-    return Seeds(tuple(100 * value for value in seeds.values))
+def _share(report: Report, name: str, composition: str, way: str) -> str:
+    """Per cent; a direct prediction is drawn with 100 calls, and never guided."""
+    if name == "direct" and way == "guided":
+        return ""
+    calls = 100 if name == "direct" else 25
+    shares = right(report, name, composition, way, calls)
+    return Seeds(tuple(100 * share for share in shares.values)).text(".0f")

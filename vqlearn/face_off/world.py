@@ -21,10 +21,6 @@ class Examples:
     def __init__(self, x: Int[Tensor, "b n"], captions: list[str], text: Tensor) -> None:
         self.x, self.captions, self.text = x, captions, text
 
-    def first(self, count: int) -> "Examples":
-        """The first of them."""
-        return Examples(self.x[:count], self.captions[:count], self.text[:count])
-
 
 class TokenWorld:
     """The scenes of `vqlearn evaluate`, as tokens of the shipped VQ-VAE."""

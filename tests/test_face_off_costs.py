@@ -1,0 +1,191 @@
+"""What a picture costs: operations counted by hand from the shapes, and what the clock is told."""
+
+import json
+import time
+
+import pytest
+import torch
+
+from vqlearn.face_off import costs, measures
+from vqlearn.face_off.costs import COSTS, Cost, measure_cost, operations
+from vqlearn.face_off.measures import Setting
+
+L, C, K = 32, 128, 384  # text states, their width, codes
+
+
+def product(*sizes):
+    """Multiplications and additions of one matrix product, (m, k) times (k, n)."""
+    m, k, n = sizes
+    return 2 * m * k * n
+
+
+def attention(queries, keys, width):
+    """Scores and mixing, all heads together."""
+    return product(queries, width, keys) + product(queries, keys, width)
+
+
+def feed_forward(n, width):
+    return 2 * product(n, width, 4 * width)
+
+
+def raster_by_hand(n):
+    """The text once, then token after token: place i sees the text and i + 1 places."""
+    d, layers = 128, 5
+    text = 4 * product(L, d, d) + attention(L, L, d) + feed_forward(L, d)
+    total = product(L, C, d) + layers * text
+    for i in range(n):
+        token = 4 * product(1, d, d) + attention(1, L + i + 1, d) + feed_forward(1, d)
+        total += layers * token + product(1, d, K)
+    return total
+
+
+def reread_by_hand(n):
+    """The text and the whole row for every token."""
+    d, layers = 128, 5
+    text = 4 * product(L, d, d) + attention(L, L, d) + feed_forward(L, d)
+    row = 4 * product(n, d, d) + attention(n, L + n, d) + feed_forward(n, d)
+    return n * (product(L, C, d) + layers * (text + row) + product(n, d, K))
+
+
+def imagebart_by_hand(n):
+    """Two scales: the encoder once, the decoder token after token."""
+    d, layers, m = 76, 3, L + n
+    encoder = 4 * product(m, d, d) + attention(m, m, d) + feed_forward(m, d)
+    scale = product(L, C, d) + layers * (encoder + 2 * product(m, d, d))
+    for i in range(n):
+        looks = 4 * product(1, d, d) + attention(1, i + 1, d)
+        looks += 2 * product(1, d, d) + attention(1, m, d)
+        scale += layers * (looks + feed_forward(1, d)) + product(1, d, K)
+    return 2 * scale
+
+
+def denoiser_by_hand(n):
+    """One call: levels, tokens, text."""
+    d, layers = 96, 5
+    levels = 2 * product(1, d, 2 * d)
+    itself = 4 * product(n, d, d) + attention(n, n, d)
+    text = 2 * product(n, d, d) + 2 * product(L, C, d) + attention(n, L, d)
+    return layers * (levels + itself + text + feed_forward(n, d)) + product(n, d, K)
+
+
+@pytest.mark.parametrize("n", [16, 64])
+def test_operations_are_those_of_the_shapes(n):
+    assert operations(COSTS["raster"], n) == raster_by_hand(n)
+    assert operations(COSTS["imagebart"], n) == imagebart_by_hand(n)
+    assert operations(COSTS["diffusion 5"], n) == 5 * denoiser_by_hand(n)
+
+
+def test_guided_is_twice_as_much_and_calls_count():
+    assert operations(COSTS["raster guided"], 16) == 2 * raster_by_hand(16)
+    assert operations(COSTS["diffusion 5 guided"], 16) == 10 * denoiser_by_hand(16)
+    for calls in (10, 25):
+        assert operations(COSTS[f"diffusion {calls}"], 16) == calls * denoiser_by_hand(16)
+
+
+@pytest.mark.parametrize(("n", "part"), [(16, 1), (256, 1 / 16)])
+def test_without_a_cache_each_token_reads_all(n, part):
+    """256 tokens are counted as 16 times 16 calls."""
+    found = operations(COSTS["raster without cache"], n)
+    assert found == pytest.approx(reread_by_hand(n), rel=1e-12)
+    assert costs.part_of_row(n) == part
+    assert costs.part_of_row(64) == 1
+
+
+def test_a_cache_pays():
+    """With one, operations grow about as the tokens do; without, faster than their square.
+
+    The counts by hand are those that are measured, as the tests above say.
+    """
+    for growing, factor in ((raster_by_hand, (3, 5.5)), (reread_by_hand, (10, 32))):
+        for n in (64, 256):
+            assert factor[0] < growing(4 * n) / growing(n) < factor[1]
+    for n in (16, 64, 256, 1024):
+        assert reread_by_hand(n) > n / 4 * raster_by_hand(n)
+
+
+def test_a_long_row_is_read_in_part():
+    n, calls = 256, []
+    network = costs.raster_network(n)
+    hook = network.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0].shape))
+    drawn = costs.draw_without_cache(n, 1)
+    hook.remove()
+    assert drawn.shape == (1, 16)
+    assert calls == 16 * [(1, n)]  # the whole row each time
+
+
+@pytest.mark.parametrize("name", list(COSTS))
+def test_every_way_draws_whole_rows(name):
+    drawn = COSTS[name].draw(16, 2)
+    assert drawn.shape == (2, 16)
+    assert ((0 <= drawn) & (drawn < K)).all()
+
+
+class Clock:
+    """Each drawing takes the next of these seconds, times its rows."""
+
+    def __init__(self, lasts):
+        self.now, self.lasts, self.drawn = 0.0, iter(lasts), []
+
+    def draw(self, n, count):
+        self.now += next(self.lasts) * count
+        self.drawn.append((n, count))
+        return torch.zeros(count, n, dtype=torch.long)
+
+
+def test_seconds_are_the_median_for_one_picture_without_the_first(monkeypatch):
+    clock = Clock([70, 3, 1, 2, 50, 5, 40, 6, 1])
+    monkeypatch.setattr(time, "process_time", lambda: clock.now)
+    monkeypatch.setitem(COSTS, "fake", Cost(clock.draw, lambda n: 0.25))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = measure_cost("fake", 9, batches=(1, 8))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert found["seconds"] == {"1": 2 / 0.25, "8": 6 / 0.25}
+    assert clock.drawn == [(9, 1)] * 4 + [(9, 8)] * 4 + [(9, 1)]
+    assert found["operations"] == 0
+
+
+def test_the_clock_counts_on_one_thread(monkeypatch):
+    clock = Clock([1] * 5)
+    monkeypatch.setitem(COSTS, "fake", Cost(clock.draw))
+    monkeypatch.setattr(costs, "operations", lambda cost, n: 0.0)
+    timed, original = [], time.process_time
+
+    def asked():
+        timed.append(torch.get_num_threads())
+        return original()
+
+    monkeypatch.setattr(time, "process_time", asked)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    measure_cost("fake", 9, batches=(1,))
+    torch.set_num_threads(threads)
+    assert set(timed) == {1}
+
+
+def test_nothing_is_made_while_the_clock_runs(monkeypatch):
+    """Networks and schedules are there after the first drawing."""
+    names = ("raster", "raster without cache", "imagebart", "diffusion 5")
+    for name in names:
+        COSTS[name].draw(16, 1)
+    for part in ("RasterTransformer", "ImageBART", "Denoiser", "build_schedule", "MaskAndReplace"):
+        monkeypatch.setattr(costs, part, None)
+    for name in names:
+        COSTS[name].draw(16, 1)
+
+
+def test_a_cost_is_a_run_of_the_report(monkeypatch):
+    monkeypatch.setattr(measures, "measure_cost", lambda name, n: measure_cost(name, n, (1,)))
+    setting = Setting()
+    for name in ("raster", "diffusion 5 guided"):
+        run = f"cost/{name}/16"
+        assert run in measures.names()
+        found = measures.measured(run, setting)
+        assert json.loads(json.dumps(found)) == found
+        assert found.pop("settings") == measures.settings(run, setting)
+        assert found["seconds"]["1"] > 0
+        assert found["operations"] == round(operations(COSTS[name], 16))
+    assert measures.CostWorld().describe()["unit"] == "seconds for a picture"

@@ -1,0 +1,242 @@
+"""The face-off as a whole, with tiny networks: trained once, every run measured, resumable."""
+
+import json
+import math
+from dataclasses import replace
+from functools import cache, partial
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState, GradientState
+
+from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.shipped import resolve
+from vqlearn.diffusion import kernels
+from vqlearn.face_off import __main__ as command
+from vqlearn.face_off import contenders, forcing, halves, measures, quality, trainings
+from vqlearn.face_off.measures import Setting
+from vqlearn.face_off.players import Drawing
+from vqlearn.face_off.trainings import ALL, RECIPE, Training
+from vqlearn.training.diffusion import DenoiserTrainee
+from vqlearn.training.frozen import Frozen
+from vqlearn.training.raster import Size
+
+FEW_STEPS = replace(RECIPE, steps=3, batch_size=4)
+ROWS = 2
+STEPS = 6  # levels, in place of 100
+
+
+def forget_accelerate():
+    """accelerate keeps the precision of its first user for the whole process."""
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def fresh_accelerate():
+    forget_accelerate()
+    yield
+    forget_accelerate()
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Networks of 8 channels, and few levels: whatever they learn, all of the code runs."""
+    with pytest.MonkeyPatch.context() as patch:
+        tiny = {name: replace(each, size=Size(8, 1, 2)) for name, each in ALL.items()}
+        patch.setattr(trainings, "ALL", tiny)
+        patch.setattr(contenders, "NUM_TIMESTEPS", STEPS)
+        patch.setattr(quality, "CALLS", (STEPS, 3))
+        patch.setattr(halves, "SHARES", (0.4,))
+        patch.setattr(halves, "SIDES", ("upper", "left"))
+        patch.setattr(forcing, "Drawing", lambda calls: Drawing(calls=STEPS))
+        vqvae = files.load_vqvae(resolve("scenes"))  # the same in every folder, and never changed
+        patch.setattr(files, "load_vqvae", lambda folder: vqvae)
+        patch.setattr(kernels, "nearest_neighbour", cache(kernels.nearest_neighbour))
+        yield
+
+
+@pytest.fixture(scope="module")
+def read(small):
+    """What each training has read, by name."""
+    seen, original = [], Frozen.read
+
+    def spy(self, batch):
+        found = original(self, batch)
+        seen.append((batch.captions, *found))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Frozen, "read", spy)
+        yield seen
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory, small):
+    folder = tmp_path_factory.mktemp("trainings")
+    return Setting(ROWS, partial(Training, recipe=FEW_STEPS, folder=folder))
+
+
+@pytest.fixture(scope="module")
+def batches(setting, read):
+    """Every contender with seed 0, one with seed 1: what each has read."""
+    found = {}
+    for name, seed in (*((name, 0) for name in ALL), ("raster", 1)):
+        del read[:]
+        setting.training(name, seed).trained()
+        found[name, seed] = list(read)
+    return found
+
+
+def test_all_see_the_same_pictures_in_the_same_order(batches):
+    expected = batches["vq-diffusion", 0]
+    assert len(expected) == FEW_STEPS.steps
+    for (name, seed), found in batches.items():
+        if seed == 0:
+            for (captions, x, text), (wanted, tokens, states) in zip(found, expected, strict=True):
+                assert captions == wanted, name
+                assert torch.equal(x, tokens)
+                assert torch.equal(text, states)
+    assert batches["raster", 1][0][0] != expected[0][0]
+    assert expected[0][0] != expected[1][0]
+
+
+def test_a_training_is_kept_and_not_repeated(batches, setting, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(trainings, "fit", None)
+        trainee = setting.training("raster", 0).trained()
+        again = setting.training("raster", 0).trained()
+        with pytest.raises(TypeError, match="NoneType"):
+            setting.training("raster", 2).trained()
+        other = replace(setting.training("raster", 0), recipe=replace(FEW_STEPS, steps=2))
+        with pytest.raises(TypeError, match="NoneType"):
+            other.trained()
+        often = replace(setting.training("raster", 0), recipe=replace(FEW_STEPS, save_every=1))
+        often.trained()  # how often a state is written decides nothing
+    assert not trainee.network.training
+    assert not any(weight.requires_grad for weight in trainee.network.parameters())
+    assert same(trainee.network, again.network)
+    assert not same(trainee.network, setting.training("raster", 1).trained().network)
+
+
+def same(a, b):
+    a, b = a.state_dict(), b.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_what_is_kept_is_what_was_trained(small, tmp_path, monkeypatch):
+    """The running mean that `fit` returns, bit for bit; other settings are trained again."""
+    made, original = [], trainings.fit
+
+    def spy(*given):
+        made.append(original(*given))
+        return made[-1]
+
+    monkeypatch.setattr(trainings, "fit", spy)
+    training = Training("imagebart", 0, FEW_STEPS, tmp_path)
+    assert same(training.trained().network, made[0])
+    other = replace(training, recipe=replace(FEW_STEPS, learning_rate=1e-3))
+    assert same(other.trained().network, made[1])
+    assert not same(made[0], made[1])
+    assert same(other.trained().network, made[1])
+    assert len(made) == 2
+    assert not (tmp_path / "imagebart-0" / ".training" / "imagebart").exists()
+
+
+def test_a_stopped_training_goes_on(small, tmp_path, monkeypatch):
+    """Stopped after 3 of 5 steps with its state of 2: the weights are those of a whole one."""
+    recipe = replace(FEW_STEPS, steps=5, save_every=2)
+    whole = Training("vq-diffusion", 0, recipe, tmp_path / "whole").trained().network
+    stopped, steps = Training("vq-diffusion", 0, recipe, tmp_path / "stopped"), []
+    original = DenoiserTrainee.after_step
+
+    def stop(self, step):
+        original(self, step)
+        steps.append(step)
+        if steps == [0, 1, 2]:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(DenoiserTrainee, "after_step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.trained()
+    assert same(stopped.trained().network, whole)
+    assert steps == [0, 1, 2, 2, 3, 4]
+
+
+RUNS = [name for name in measures.names() if name.endswith("/0")]
+
+
+@pytest.fixture(scope="module")
+def report(setting, batches, tmp_path_factory):
+    """Every measure of seed 0, once; judges are of seed 1. Each network is read once."""
+    file = tmp_path_factory.mktemp("report") / "face_off.json"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Training, "trained", cache(Training.trained))
+        command.main(RUNS, file, setting)
+    return file
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_every_run_can_be_measured(run, report, setting):
+    found = json.loads(report.read_text())["runs"][run]
+    measure, name, _ = run.split("/")
+    settings = found.pop("settings")
+    assert settings == measures.settings(run, setting)
+    assert (settings["steps"], settings["seed"], settings["rows"]) == (3, 0, ROWS)
+    guess = math.log2(384)
+    if measure == "quality":
+        ways = 2 if name == "direct" or name in ("raster", "imagebart") else 4
+        for composition in ("seen", "held_out"):
+            assert len(found[composition]["drawn"]) == ways
+            assert 0.9 * guess < found[composition]["bits"]["mean"] < 10 * guess
+        assert found["weights"] > 1000
+    elif measure == "errors":
+        assert 0.05 < found["none"]["left"] < 0.6  # 6 levels do not hit half well
+        assert found["0.4"]["replaced"] >= found["0.4"]["mended"]
+        if name in ("raster", "absorbing"):
+            assert found["0.4"]["replaced"] == 0
+    elif measure == "directions":
+        assert all(list(found[each]) == ["upper", "left"] for each in ("seen", "held_out"))
+    else:
+        assert len(found["raster"]["own by row"]) == 8
+        assert found["raster"]["own"]["mean"] > 0.9 * guess
+        assert set(found["vq-diffusion"]) == {"data", "own"}
+
+
+def test_the_judges_are_of_another_seed(setting, batches, monkeypatch):
+    asked = []
+
+    def opened(training):
+        asked.append((training.name, training.seed))
+        return None, None, 1
+
+    monkeypatch.setattr(measures, "opened", opened)
+    monkeypatch.setattr(measures, "measure_forcing", lambda *given: {"judges": list(given[3])})
+    for seed in measures.SEEDS:
+        del asked[:]
+        found = measures.measured(f"forcing/raster/{seed}", setting)
+        assert found["judges"] == ["raster", "vq-diffusion"]
+        assert asked[0] == ("raster", seed)
+        others = {other for _, other in asked[1:]}
+        assert len(others) == 1
+        assert seed not in others
+        assert others <= set(measures.SEEDS)
+
+
+def test_a_finished_run_is_not_measured_again(report, setting, monkeypatch):
+    before = report.read_text()
+    monkeypatch.setattr(measures, "measured", None)
+    command.main(RUNS, report, setting)
+    assert report.read_text() == before
+    other = replace(setting, rows=ROWS + 1)
+    missing = command.experiment(other).missing(json.loads(before), RUNS)
+    assert missing == RUNS
+
+
+def test_the_file_knows_the_scenes_of_every_measure(report):
+    known = json.loads(report.read_text())
+    assert known["command"] == command.COMMAND
+    assert list(known["runs"]) == RUNS
+    assert set(known["worlds"]) == {"quality", "errors", "directions", "forcing"}
+    for kind in known["worlds"].values():
+        assert kind["round trip"]["seen"]["total"] == ROWS

@@ -1,0 +1,533 @@
+"""What a contender draws, and how surprised it is, against laws by enumeration."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from imagebart_toys import seeded
+
+from vqlearn.autoregressive.imagebart import ImageBART, ImageBARTConfig
+from vqlearn.autoregressive.transformer import RasterTransformer, RasterTransformerConfig
+from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.shipped import resolve
+from vqlearn.diffusion import kernels
+from vqlearn.diffusion.exact_world import all_states, prior_law, sampler_law
+from vqlearn.diffusion.guidance import guide, truncate
+from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.diffusion.objective import variational_bound
+from vqlearn.diffusion.parameterisations import DirectPrediction
+from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.sampler import levels_to_visit
+from vqlearn.diffusion.schedule import absorbing, build_schedule, multinomial, paper
+from vqlearn.face_off import contenders
+from vqlearn.face_off.players import (
+    DiffusionPlayer,
+    Drawing,
+    Heard,
+    ImageBARTPlayer,
+    RasterPlayer,
+    Start,
+    half_level,
+    noise,
+    obeying,
+    player_of,
+)
+from vqlearn.training.diffusion import ConditionalDenoiser, DenoiserTrainee
+from vqlearn.training.raster import (
+    ConditionalImageBART,
+    ConditionalRaster,
+    ImageBARTTrainee,
+    RasterTrainee,
+)
+from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
+from vqlearn.transformer.text import NullText, NullTextConfig
+from vqlearn.transformer.variants import DirectDenoiser
+
+K, N, T = 3, 4, 6
+ROWS = 4000
+SAID = 3 * torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(0)).double()
+"""Two sentences and "no sentence"."""
+PLAIN = Drawing(calls=4)
+SHARP = Drawing(guidance=2.0, truncation=0.8, calls=4)
+WAYS = pytest.mark.parametrize("way", [PLAIN, SHARP], ids=["plain", "guided"])
+
+
+def processes():
+    codes = torch.tensor([[0.0], [1.0], [2.5]])
+    mixed = MaskAndReplace(build_schedule(paper(K, T)))
+    return {
+        "mask": MaskAndReplace(build_schedule(absorbing(K, T))),
+        "paper": mixed,
+        "replace": MaskAndReplace(build_schedule(multinomial(K, T))),
+        "near": kernels.nearest_neighbour(codes, T, num_neighbours=1),
+        "direct": DirectPrediction(mixed),
+    }
+
+
+PROCESSES = processes()
+KERNELS = pytest.mark.parametrize("kind", ["mask", "paper", "replace", "near"])
+
+
+def diffusion(kind):
+    config = DenoiserConfig(2, 4, 1, 3, True, K + 1, 2, T)
+    network = (DirectDenoiser if kind == "direct" else Denoiser)(config)
+    return DiffusionPlayer(_fixed(network), PROCESSES[kind])
+
+
+def raster_player():
+    return RasterPlayer(_fixed(RasterTransformer(RasterTransformerConfig(K, N, 3, 2, 8, 1, 2))))
+
+
+def imagebart():
+    return ImageBARTPlayer(
+        _fixed(
+            ImageBART(ImageBARTConfig(K, N, 2, 8, 1, 2, 3, 2)),
+            ("text_to_width", "cross_attention.value", "cross_attention.output"),
+        )
+    )
+
+
+def _fixed(network, louder=()):
+    """Weights so large that every input matters; those with these names are larger still."""
+    chance = seeded(1)
+    with torch.no_grad():
+        for name, weight in network.double().named_parameters():
+            size = 3 if any(part in name for part in louder) else 0.8
+            weight.copy_(size * torch.randn(weight.shape, generator=chance))
+    return network.eval().requires_grad_(False)
+
+
+PLAYERS = {
+    "raster": raster_player,
+    "imagebart": imagebart,
+    **{kind: (lambda kind=kind: diffusion(kind)) for kind in PROCESSES},
+}
+EVERYONE = pytest.mark.parametrize("who", list(PLAYERS))
+
+
+def heard(count=ROWS):
+    """The two sentences in turn."""
+    return Heard(SAID[:2].repeat(count // 2, 1, 1), SAID[2:])
+
+
+def sharpened(said, unsaid, way):
+    """Guided and truncated laws, (b, n, k)."""
+    if way.guidance == 1:
+        return said
+    return truncate(guide(said, unsaid, way.guidance), way.truncation)
+
+
+def row_laws(laws_of, states):
+    """p(row) for rows that are written in order; `laws_of` gives (b, n, k) with teacher forcing."""
+    return laws_of(states).gather(-1, states[..., None])[..., 0].sum(dim=1).exp()
+
+
+def certain(laws, start):
+    """Where a token is given, nothing else can come."""
+    for i in start.given[0].nonzero()[:, 0].tolist():
+        laws[:, i] = torch.where(torch.arange(K) == start.x[0, i], 0.0, -torch.inf)
+    return laws
+
+
+def raster_law(player, sentence, way, start=None):
+    """The law of a row, by products over all rows."""
+
+    def laws_of(x):
+        both = (log_normalise(player.network(x, SAID[[i]])) for i in (sentence, 2))
+        laws = sharpened(*both, way)
+        return laws if start is None else certain(laws, start)
+
+    return row_laws(laws_of, all_states(K, N))
+
+
+def imagebart_step(player, sentence, way, t, start=None):
+    """p(x_{t-1} | x_t) as a matrix: a row of it for each x_t, all in one call."""
+    count, states = K**N, all_states(K, N)
+    x_t, x = states.repeat_interleave(count, dim=0), states.repeat(count, 1)
+
+    def laws_of(x):
+        both = (player.network.conditionals(x_t, t, SAID[[i]])(x) for i in (sentence, 2))
+        laws = sharpened(*both, way)
+        return laws if start is None else certain(laws, start)
+
+    return row_laws(laws_of, x).view(count, count)
+
+
+def imagebart_law(player, sentence, way):
+    law = torch.full((K**N,), 1 / K**N, dtype=torch.float64)
+    for t in (2, 1):
+        law = law @ imagebart_step(player, sentence, way, t)
+    return law
+
+
+def denoise(player, sentence, way):
+    def belief(x_t, t):
+        levels = torch.full((len(x_t),), t)
+        said, unsaid = (
+            log_normalise(player.denoiser(x_t, levels, SAID[[i]].expand(len(x_t), -1, -1)))
+            for i in (sentence, 2)
+        )
+        return sharpened(said, unsaid, way)
+
+    return belief
+
+
+def levels_of(who, way, first=T):
+    return list(range(T, -1, -1)) if who == "direct" else levels_to_visit(first, way.calls)
+
+
+def drawn_law(who, player, sentence, way):
+    """The law of `player.draw` over all rows of its classes."""
+    if who == "raster":
+        return raster_law(player, sentence, way), K
+    if who == "imagebart":
+        return imagebart_law(player, sentence, way), K
+    process, start = player.process, prior_law(player.process, N)
+    walk = sampler_law(process, denoise(player, sentence, way), start, levels_of(who, way))
+    return walk, process.num_classes
+
+
+def assert_follows(rows, law, classes):
+    """Counts within 5 sigma, and 3 more where few are expected; what cannot be never comes.
+
+    For a correct player a state fails with a chance below 10⁻⁶, also where counts are Poisson.
+    """
+    places = classes ** torch.arange(N - 1, -1, -1)
+    counts = torch.bincount((rows * places).sum(dim=1), minlength=len(law)).double()
+    torch.testing.assert_close(law.sum(), torch.tensor(1.0).double())
+    expected = len(rows) * law
+    sigma = (expected * (1 - law).clamp(min=0)).sqrt()
+    assert ((counts - expected).abs() <= 5 * sigma + 3).all()
+    assert (counts[law < 1e-12] == 0).all()
+
+
+def way_of(who, way):
+    """A direct prediction can skip no level."""
+    return Drawing(way.guidance, way.truncation, T) if who == "direct" else way
+
+
+@WAYS
+@EVERYONE
+def test_rows_follow_the_exact_law_of_their_own_sentence(who, way):
+    player, way = PLAYERS[who](), way_of(who, way)
+    rows = player.draw(heard(), N, way, seeded(0))
+    assert rows.shape == (ROWS, N)
+    laws = []
+    for sentence in (0, 1):
+        law, classes = drawn_law(who, player, sentence, way)
+        assert_follows(rows[sentence::2], law, classes)
+        laws.append(law)
+    assert (laws[0] - laws[1]).abs().sum() > 0.3  # the wrong sentence would be seen
+
+
+@EVERYONE
+def test_guidance_and_truncation_change_the_law_much(who):
+    player = PLAYERS[who]()
+    plain, guided = (drawn_law(who, player, 0, way_of(who, way))[0] for way in (PLAIN, SHARP))
+    assert (plain - guided).abs().sum() > 0.3
+
+
+@EVERYONE
+def test_a_guidance_of_1_is_none(who):
+    """It never asks for "no sentence", and draws what is drawn without it."""
+    player, way = PLAYERS[who](), way_of(who, PLAIN)
+    silent = Heard(heard(50).text, torch.full_like(SAID[2:], torch.nan))
+    found = player.draw(silent, N, way, seeded(0))
+    assert torch.equal(found, player.draw(heard(50), N, way, seeded(0)))
+    if who not in ("raster", "imagebart"):
+        return
+    almost = Drawing(1.0 + 1e-9, 1.0, way.calls)  # the guided branch with the law of no guidance
+    assert torch.equal(found, player.draw(heard(50), N, almost, seeded(0)))
+
+
+@EVERYONE
+def test_what_is_drawn_is_that_of_the_generator(who):
+    player, way = PLAYERS[who](), way_of(who, SHARP)
+    state = torch.get_rng_state()
+    first, second, third = (player.draw(heard(50), N, way, seeded(i)) for i in (4, 4, 5))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, third)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_diffusion_makes_as_many_calls_as_it_is_told():
+    for calls in (1, 3, T):
+        player, asked = diffusion("paper"), []
+        player.denoiser.register_forward_pre_hook(lambda _, inputs, a=asked: a.append(inputs[1]))
+        player.draw(heard(4), N, Drawing(calls=calls), seeded(0))
+        assert [t.unique().item() for t in asked] == levels_to_visit(T, calls)[:-1]
+        assert {len(t) for t in asked} == {4}
+        player.draw(heard(4), N, Drawing(2.0, 1.0, calls), seeded(0))
+        assert {len(t) for t in asked[calls:]} == {8}
+
+
+def test_the_surprise_of_a_raster_row_is_its_exact_law():
+    player, states = raster_player(), all_states(K, N)
+    for sentence in (0, 1):
+        nats = player.nats(states, SAID[[sentence]].expand(len(states), -1, -1), seeded(0))
+        torch.testing.assert_close((-nats).exp(), raster_law(player, sentence, PLAIN))
+
+
+def test_each_row_is_surprising_after_its_own_sentence():
+    player, x = raster_player(), torch.tensor([[0, 1, 2, 0]]).repeat(2, 1)
+    found = player.nats(x, SAID[:2], seeded(0))
+    for i in (0, 1):
+        torch.testing.assert_close(found[i : i + 1], player.nats(x[:1], SAID[[i]], seeded(0)))
+    assert abs(float(found[0] - found[1])) > 0.01
+
+
+def test_the_surprise_of_the_others_is_their_bound():
+    x = torch.randint(K, (6, N), generator=seeded(1))
+    text = heard(6).text
+    player = imagebart()
+    expected = player.network.bound(x, text=text, generator=seeded(2))
+    assert torch.equal(player.nats(x, text, seeded(2)), expected)
+    for kind in PROCESSES:
+        player = diffusion(kind)
+
+        def belief(x_t, t, denoiser=player.denoiser):
+            return log_normalise(denoiser(x_t, torch.full((6,), t), text))
+
+        expected = variational_bound(PROCESSES[kind], belief, x, generator=seeded(2))
+        torch.testing.assert_close(player.nats(x, text, seeded(2)), expected)
+
+
+GIVEN = {
+    "prefix": [True, True, False, False],
+    "end": [False, False, True, True],
+    "mixed": [False, True, False, True],
+    "nothing": [False] * 4,
+    "all": [True] * 4,
+}
+
+
+def start_of(given, fixed, count=ROWS):
+    x = torch.tensor([[2, 0, 1, 1]]).repeat(count, 1)
+    return Start(x, torch.tensor([GIVEN[given]]).repeat(count, 1), fixed)
+
+
+@WAYS
+@pytest.mark.parametrize("given", list(GIVEN))
+def test_a_raster_network_obeys_and_goes_on(given, way):
+    player, start = raster_player(), start_of(given, True)
+    rows = player.go_on(start, heard(), way, seeded(3))
+    assert torch.equal(rows[start.given], start.x[start.given])
+    for sentence in (0, 1):
+        assert_follows(rows[sentence::2], raster_law(player, sentence, way, start), K)
+    free = player.go_on(Start(start.x, start.given, False), heard(), way, seeded(3))
+    assert torch.equal(free, rows)  # what is written stays, allowed to change or not
+
+
+def test_after_a_given_prefix_comes_the_conditional_law():
+    player, start = raster_player(), start_of("prefix", True)
+    whole = raster_law(player, 0, PLAIN)
+    fits = (all_states(K, N)[:, :2] == start.x[0, :2]).all(dim=1)
+    expected = torch.where(fits, whole, 0) / whole[fits].sum()
+    torch.testing.assert_close(raster_law(player, 0, PLAIN, start), expected)
+
+
+def test_a_token_given_further_on_changes_nothing_before_it():
+    """By the same random numbers the places before it are those that are drawn freely."""
+    player = raster_player()
+    free = player.draw(heard(), N, PLAIN, seeded(3))
+    rows = player.go_on(start_of("end", True), heard(), PLAIN, seeded(3))
+    assert torch.equal(rows[:, :2], free[:, :2])
+    assert not torch.equal(rows[:, 2:], free[:, 2:])
+
+
+def test_what_is_not_given_does_not_count():
+    """Whatever stands there: every contender draws the same."""
+    for who in PLAYERS:
+        player, way = PLAYERS[who](), way_of(who, PLAIN)
+        for fixed in (True, False):
+            start = start_of("mixed", fixed, 40)
+            other = Start(torch.where(start.given, start.x, (start.x + 1) % K), start.given, fixed)
+            found = [player.go_on(each, heard(40), way, seeded(5)) for each in (start, other)]
+            assert torch.equal(*found)
+
+
+def test_obeying_is_the_law_itself_where_nothing_is_given():
+    law = torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]).log()
+    start = Start(torch.tensor([[1, 2], [0, 2]]), torch.tensor([[0, 1], [1, 0]]).bool(), True)
+    obeyed = obeying(lambda prefix: law, start)
+    first, second = (obeyed(torch.zeros(2, i, dtype=torch.long)).exp() for i in (0, 1))
+    torch.testing.assert_close(first, torch.tensor([[0.2, 0.3, 0.5], [1, 0, 0]]))
+    torch.testing.assert_close(second, torch.tensor([[0, 0, 1], [0.6, 0.3, 0.1]]))
+
+
+def walked_law(player, belief, levels, start):
+    """The law after a walk from `start` with noise in its gaps, by matrices over all states."""
+    process, classes = player.process, player.process.num_classes
+    states, places = all_states(classes, N), classes ** torch.arange(N - 1, -1, -1)
+    given, x = start.given[0], start.x[0]
+    back = (torch.where(given, x, states) * places).sum(dim=1)  # the given ones are put back
+    prior = process.log_prior().exp()
+    law = torch.zeros(len(states), dtype=torch.float64)
+    law.index_add_(0, back, prior[states].prod(dim=1))
+    for t, s in pairwise(levels):
+        can_be = law > 0
+        one = process.log_reverse(belief(states[can_be], t), states[can_be], s, t).exp()
+        after = law[can_be] @ torch.stack([one[:, i, states[:, i]] for i in range(N)]).prod(dim=0)
+        law = after
+        if start.fixed:
+            law = torch.zeros_like(after).index_add_(0, back, after)
+    return law
+
+
+@WAYS
+@KERNELS
+@pytest.mark.parametrize("fixed", [True, False])
+def test_diffusion_goes_on_from_half_the_levels(kind, fixed, way):
+    player, start = diffusion(kind), start_of("mixed", fixed)
+    levels = levels_to_visit(player.half, min(way.calls, player.half))
+    rows = player.go_on(start, heard(), way, seeded(6))
+    for sentence in (0, 1):
+        law = walked_law(player, denoise(player, sentence, way), levels, start)
+        assert_follows(rows[sentence::2], law, player.process.num_classes)
+    kept = bool((rows == start.x)[start.given].all())
+    assert kept == (fixed or kind == "mask")  # what is not fixed may change, but for masks alone
+
+
+@WAYS
+@pytest.mark.parametrize("fixed", [True, False])
+def test_an_imagebart_goes_on_with_its_last_scale(fixed, way):
+    """From x_1: given tokens, noise in the gaps. Then one row, obeying or not."""
+    player, start = imagebart(), start_of("mixed", fixed)
+    states = all_states(K, N)
+    fits = (states == start.x[0])[:, start.given[0]].all(dim=1)
+    begin = fits.double() / fits.sum()
+    rows = player.go_on(start, heard(), way, seeded(7))
+    for sentence in (0, 1):
+        step = imagebart_step(player, sentence, way, 1, start if fixed else None)
+        assert_follows(rows[sentence::2], begin @ step, K)
+    assert bool((rows == start.x)[start.given].all()) == fixed
+
+
+@pytest.mark.parametrize("who", ["imagebart", "mask", "paper", "replace", "near"])
+def test_about_half_of_the_tokens_are_lost(who):
+    """A token is left with the chance of its law at that level: 5 sigma, once in 10⁶ runs."""
+    player = PLAYERS[who]()
+    process = player.network.process if who == "imagebart" else player.process
+    x = torch.randint(K, (4000, N), generator=seeded(8))
+    left = player.lose_half(x, seeded(9))
+    assert (left.shape, left.dtype) == (x.shape, torch.bool)
+    codes = torch.arange(K)[None]
+    chance = process.log_marginal(codes, player.half).exp()[0, :, :K].diagonal()
+    for code in range(K):
+        share = left[x == code].double()
+        sigma = float((chance[code] * (1 - chance[code]) / len(share)).sqrt())
+        assert abs(float(share.mean() - chance[code])) < 5 * sigma
+    for i in range(N):  # any half: every place alike
+        assert abs(float(left[:, i].double().mean() - left.double().mean())) < 5 * 0.5 / 4000**0.5
+
+
+def test_a_raster_network_loses_the_lower_half():
+    x = torch.zeros(3, 16, dtype=torch.long)
+    left = raster_player().lose_half(x, seeded(0))
+    assert left[:, :8].all()
+    assert not left[:, 8:].any()
+
+
+class FadingProcess(MaskAndReplace):
+    """A token is kept with `kept[t]`, code 0 more than code 1."""
+
+    def __init__(self, *kept):
+        self.kept, self.num_timesteps = kept, len(kept) - 1
+        self.num_codes = self.num_classes = 2
+
+    def log_marginal(self, x_0, t):
+        up, down = self.kept[t] + 0.1, self.kept[t] - 0.1
+        return torch.tensor([[[up, 1 - up], [1 - down, down]]], dtype=torch.float64).log()
+
+
+def test_the_half_level_is_the_first_with_half_or_less():
+    for kept, level in (
+        ((0.9, 0.6, 0.5, 0.4), 2),
+        ((0.9, 0.5001, 0.4999, 0.4), 2),
+        ((0.9, 0.3, 0.5), 1),
+        ((0.9, 0.8, 0.7, 0.2), 3),
+    ):
+        assert half_level(FadingProcess(*kept)) == level
+    with pytest.raises(ValueError, match="more than half is kept at level 2"):
+        half_level(FadingProcess(0.9, 0.8, 0.7))
+
+
+def test_half_levels_of_the_contenders():
+    """Worked out from the schedules; the nearest neighbours from their matrices."""
+    vqvae, codes = files.load_vqvae(resolve("scenes")), 384
+    lines = [0.99999 - (0.99999 - 0.000009) * (t - 1) / 99 for t in range(1, 101)]
+    paper_kept = [1 - t / 100 + 0.1 * t / 100 / codes for t in range(1, 101)]
+    cosine = kernels.cosine(100)[1:]
+    wanted = {
+        contenders.released: lines,
+        contenders.direct: lines,
+        contenders.paper: paper_kept,
+        contenders.absorbing: [1 - t / 100 for t in range(1, 101)],
+        contenders.multinomial: (cosine + (1 - cosine) / codes).tolist(),
+    }
+    for make, kept in wanted.items():
+        first = next(t for t, share in enumerate(kept, start=1) if share <= 0.5 + 1e-6)
+        assert half_level(make(vqvae)) == first
+    near = contenders.nearest_neighbour(vqvae)
+    level = half_level(near)
+    kept = [near.products.between(0, t).diagonal().mean() for t in (level - 1, level)]
+    assert kept[0] > 0.5 >= kept[1] > 0.45
+
+
+@KERNELS
+def test_noise_is_that_of_the_prior(kind):
+    rows = noise(PROCESSES[kind], (ROWS, N), seeded(1))
+    assert rows.shape == (ROWS, N)
+    assert_follows(rows, prior_law(PROCESSES[kind], N), PROCESSES[kind].num_classes)
+
+
+def trainee(kind, network, **others):
+    """As far as a player looks at it: nothing is trained."""
+    made = kind.__new__(kind)
+    vars(made).update(network=network, matrices=[], choices={}, remembered=[], **others)
+    return made
+
+
+def test_there_is_a_player_for_every_kind_of_trainee():
+    null = NullText(NullTextConfig(True, 3, 2))
+    network = ConditionalRaster(raster_player().network, null)
+    player = player_of(trainee(RasterTrainee, network))
+    assert isinstance(player, RasterPlayer)
+    assert player.network is network.transformer
+    network = ConditionalImageBART(imagebart().network, null)
+    player = player_of(trainee(ImageBARTTrainee, network))
+    assert isinstance(player, ImageBARTPlayer)
+    assert player.network is network.imagebart
+    assert player.half == 1
+    denoiser = diffusion("near").denoiser
+    process = PROCESSES["near"]
+    network = ConditionalDenoiser(denoiser, null)
+    player = player_of(trainee(DenoiserTrainee, network, process=process))
+    assert isinstance(player, DiffusionPlayer)
+    assert player.denoiser is denoiser
+    assert player.process is process
+
+
+def test_every_player_is_asked_without_gradients():
+    modes = []
+    for who in PLAYERS:
+        player, way = PLAYERS[who](), way_of(who, PLAIN)
+        network = player.denoiser if hasattr(player, "denoiser") else player.network
+        network.requires_grad_(True)
+        x = torch.zeros(2, N, dtype=torch.long)
+        for found in (
+            player.nats(x, SAID[:2], seeded(0)),
+            player.draw(heard(2), N, way, seeded(0)),
+            player.go_on(start_of("prefix", False, 2), heard(2), way, seeded(0)),
+        ):
+            modes.append(found.requires_grad)
+    assert not any(modes)
+
+
+def test_a_drawing_is_written_as_the_pipeline_would():
+    assert Drawing().sharpen is None
+    sharpen = Drawing(truncation=0.6).sharpen
+    law = torch.tensor([[0.5, 0.3, 0.2]]).log()
+    torch.testing.assert_close(sharpen(law).exp(), torch.tensor([[0.625, 0.375, 0.0]]))
+    with pytest.raises(ValueError, match="num_inference_steps is 7; allowed: 1 to 6"):
+        diffusion("mask").draw(heard(2), N, Drawing(calls=7), seeded(0))
