@@ -18,11 +18,14 @@ from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import absorbing, build_schedule
 from vqlearn.evaluate import Sampling, evaluated_scenes
 from vqlearn.face_off import contenders, forcing, halves, measures, quality, world
-from vqlearn.face_off.contenders import CONTENDERS, VARIANTS, count_weights
+from vqlearn.face_off.captions import NAMES as CAPTIONS
+from vqlearn.face_off.contenders import CONTENDERS, VARIANTS
 from vqlearn.face_off.costs import COSTS, LENGTHS
 from vqlearn.face_off.players import DiffusionPlayer, Drawing, RasterPlayer
+from vqlearn.face_off.starts import Start
 from vqlearn.face_off.trainings import ALL, RECIPE
 from vqlearn.face_off.world import Examples, TokenWorld
+from vqlearn.figures.raster_rows import count_weights
 from vqlearn.training.loop import Run
 from vqlearn.training.stages import copy_frozen_parts
 
@@ -128,7 +131,7 @@ class FakePlayer:
 
     def __init__(self, answer=None, left=None):
         self.answer, self.left = answer, left
-        self.starts, self.ways, self.numbers = [], [], []
+        self.starts, self.ways, self.numbers, self.hidden = [], [], [], []
 
     def truth(self, heard):
         return TRUTH[heard.text[:, 0, 0].long() % COUNT]
@@ -137,7 +140,13 @@ class FakePlayer:
         return (x != TRUTH[text[:, 0, 0].long() % COUNT]).sum(dim=1) + text[:, 0, 0]
 
     def lose_half(self, x, chance):
-        return self.left.repeat(len(x) // COUNT, 1)
+        """What is lost is the next code; it may be drawn anew, from level 4 on."""
+        left = self.left.repeat(len(x) // COUNT, 1)
+        return Start(torch.where(left, x, (x + 1) % CODES), left, fixed=False, level=4)
+
+    def hide(self, x, given, chance):
+        self.hidden.append(float(torch.rand(1, generator=chance)))
+        return Start(torch.where(given, x, (x + 2) % CODES), given, fixed=True, level=5)
 
     def draw(self, heard, n, drawing, chance):
         self.ways.append(drawing)
@@ -190,7 +199,7 @@ def test_errors_of_one_that_restores_everything():
     assert report["none"] == {"right": COUNT, "total": COUNT, "left": left}
     assert list(report) == ["none", "one", "0.05", "0.1", "0.2", "0.4"]
     for name in list(report)[1:]:
-        found = {"replaced": 1, "mended": 1, "others changed": 0}
+        found = {"replaced": 1, "mended": 1, "lost changed": 0}
         assert report[name] == {"right": COUNT, "total": COUNT, **found}
 
 
@@ -199,12 +208,11 @@ def test_errors_of_one_that_copies():
     assert report["none"]["right"] == COUNT
     assert report["one"]["right"] == 0  # each row has its wrong token
     for name, start in zip(list(report), player.starts, strict=True):
-        whole = int((start.x == TRUTH).all(dim=1).sum())
-        assert report[name]["right"] == whole
+        whole = int((start.x == TRUTH)[LEFT.logical_not()].sum())
+        assert whole == 0  # what is lost is noise, also where others are wrong
+        assert report[name]["right"] == int(((start.x == TRUTH) | ~LEFT).all(dim=1).sum())
         if name != "none":
-            assert [report[name][key] for key in ("replaced", "mended", "others changed")] == [
-                0
-            ] * 3
+            assert [report[name][key] for key in ("replaced", "mended", "lost changed")] == [0] * 3
 
 
 def test_errors_of_one_that_does_something_else_with_every_row():
@@ -215,16 +223,16 @@ def test_errors_of_one_that_does_something_else_with_every_row():
         "total": COUNT,
         "replaced": 0.5,  # rows 0, 4 and 2, 6
         "mended": 0.25,
-        "others changed": round(2 / int((~LEFT).sum()), 4),  # one token each in rows 3 and 7
+        "lost changed": round(2 / int((~LEFT).sum()), 4),  # one token each in rows 3 and 7
     }
     kind = torch.arange(COUNT) % 4
     for name, start in zip(list(report)[1:], player.starts[1:], strict=True):
-        wrong = (start.x != TRUTH).sum(dim=1)
+        wrong = ((start.x != TRUTH) & LEFT).sum(dim=1)
         replaced, mended = wrong[kind % 2 == 0].sum(), wrong[kind == 0].sum()
         changed = ((kind == 3) & (wrong > 0)).sum()
         assert report[name]["replaced"] == round(float(replaced / wrong.sum()), 4)
         assert report[name]["mended"] == round(float(mended / wrong.sum()), 4)
-        assert report[name]["others changed"] == round(float(changed / (~LEFT).sum()), 4)
+        assert report[name]["lost changed"] == round(float(changed / (~LEFT).sum()), 4)
         assert report[name]["right"] == int(((wrong == 0) | (kind == 0)).sum())
 
 
@@ -236,7 +244,7 @@ def test_what_is_lost_is_compared_with_what_would_have_been_drawn():
 
     report, _ = errors_of(answer)
     assert [each["right"] for each in report.values()] == [0] * 6
-    assert [report[name]["others changed"] for name in list(report)[1:]] == [0] * 5
+    assert [report[name]["lost changed"] for name in list(report)[1:]] == [0] * 5
 
 
 def test_wrong_tokens_are_among_those_that_are_left_and_nothing_else_differs():
@@ -249,10 +257,11 @@ def test_wrong_tokens_are_among_those_that_are_left_and_nothing_else_differs():
     for number in range(6):
         starts = player.starts[number * parts : (number + 1) * parts]
         x, given = (torch.cat([getattr(each, key) for each in starts]) for key in ("x", "given"))
-        assert not any(each.fixed for each in starts)
+        assert {(each.fixed, each.level) for each in starts} == {(False, 4)}
         assert torch.equal(given, LEFT.repeat(many // COUNT, 1))
-        wrong = x != TRUTH.repeat(many // COUNT, 1)
-        assert not (wrong & ~given).any()
+        truth = TRUTH.repeat(many // COUNT, 1)
+        assert (x == (truth + 1) % CODES)[~given].all()  # noise stays as it was
+        wrong = (x != truth) & given
         if number == 0:
             assert not wrong.any()
         elif number == 1:
@@ -311,13 +320,63 @@ def test_directions_of_one_that_knows_two_of_them():
     each = {"upper": known, "lower": not_known, "left": known, "right": not_known}
     assert report == {"seen": each, "held_out": each}
     for start, side in zip(player.starts, halves.SIDES * 2, strict=True):
-        assert start.fixed
+        assert (start.fixed, start.level) == (True, 5)
         for row in start.given:
             assert set(row.nonzero()[:, 0].tolist()) == SETS[side]
-    assert all(torch.equal(start.x, TRUTH) for start in player.starts[:4])
-    assert all(torch.equal(start.x, TRUTH.flip(0)) for start in player.starts[4:])
+    for start, truth in zip(player.starts, 4 * [TRUTH] + 4 * [TRUTH.flip(0)], strict=True):
+        assert torch.equal(start.x, torch.where(start.given, truth, (truth + 2) % CODES))
     assert len(set(player.numbers)) == 1
+    assert player.hidden[:4] == player.hidden[4:]  # both compositions get the same noise
+    assert len(set(player.hidden)) == 4
     assert set(player.ways) == {WAY}
+
+
+class Believer(FakePlayer, DiffusionPlayer):
+    """It gives row i a belief of 0.01 i in its true code, and 0.02 in what it sees elsewhere."""
+
+    def belief(self, start, heard):
+        row = heard.text[:, 0, 0].long()
+        self.levels.append(start.level)
+        belief = torch.zeros(*start.x.shape, CODES)
+        belief.scatter_(-1, start.x[..., None], 0.02)
+        true = (0.01 * row)[:, None, None].expand(-1, N, 1)
+        return belief.scatter_(-1, self.truth(heard)[..., None], true)
+
+
+def test_a_denoiser_says_what_it_believes_of_the_wrong_tokens(monkeypatch):
+    monkeypatch.setattr(halves, "AT_ONCE", 3)
+    player = Believer(copy_given, LEFT)
+    player.levels = []
+    report = halves.measure_errors(player, NULL, FakeWorld(), WAY)
+    assert set(player.levels) == {4}
+    assert not {"belief in true", "belief in seen"} & set(report["none"])
+    assert report["one"]["belief in true"] == round(0.01 * 3.5, 4)  # one in each row
+    starts = player.starts
+    for number, name in enumerate(list(report)[1:], start=1):
+        x = torch.cat([each.x for each in starts[3 * number : 3 * number + 3]])
+        row = ((x != TRUTH) & LEFT).nonzero()[:, 0].double()
+        assert report[name]["belief in true"] == pytest.approx(float(0.01 * row.mean()), abs=1e-4)
+        assert report[name]["belief in seen"] == 0.02
+    others, _ = errors_of(copy_given)
+    assert not any("belief" in key for found in others.values() for key in found)
+
+
+def test_nothing_is_chosen_where_nothing_is_left():
+    left = torch.tensor([[False, False, False], [False, True, False]])
+    for seed in range(20):
+        for name in ("one", "1.0"):
+            assert torch.equal(halves.choose(left, name, seeded(seed)), left)
+
+
+def test_what_cannot_be_counted_is_none():
+    """Nothing lost, or nothing left: a share of nothing is no number."""
+    every = torch.ones(COUNT, N, dtype=torch.bool)
+    report = halves.measure_errors(FakePlayer(copy_given, every), NULL, FakeWorld(), WAY)
+    assert report["one"]["lost changed"] is None
+    assert (report["none"]["left"], report["one"]["replaced"]) == (1.0, 0.0)
+    report = halves.measure_errors(FakePlayer(copy_given, ~every), NULL, FakeWorld(), WAY)
+    assert (report["one"]["replaced"], report["one"]["mended"]) == (None, None)
+    assert (report["none"]["left"], report["one"]["lost changed"]) == (0.0, 0.0)
 
 
 def test_choose_takes_some_of_those_that_are_left():
@@ -360,36 +419,84 @@ def test_quality_of_a_player_whose_answers_are_known(monkeypatch):
         return drawn
 
     player = FakePlayer(answer)
-    ways = {"plain 5": Drawing(calls=5), "guided 5": Drawing(2.0, 0.5, 5)}
+    ways = {
+        **{"plain 25": Drawing(), "guided 25": Drawing(1.5, 0.9, 25)},
+        "guided 5": Drawing(1.5, 0.9, 5),
+    }
     report = quality.measure_quality(player, NULL, FakeWorld(), ways)
     nats = torch.arange(8).double()  # no token differs, so the surprise is the number of the row
     mean, spread = nats.mean() / N / math.log(2), nats.std() / N / math.log(2) / 8**0.5
     bits = {"mean": round(float(mean), 4), "standard_error": round(float(spread), 4)}
+    all_right = {"right": COUNT, "total": COUNT}
     drawn = {
-        "plain 5": {"right": 5, "total": COUNT},
-        "guided 5": {"right": COUNT, "total": COUNT},
+        **{"plain 25": {"right": 5, "total": COUNT}, "guided 25": all_right},
+        "guided 5": all_right,
     }
-    assert report.pop("shown") == {"guided 5": TRUTH[:2].tolist()}
-    assert report == {name: {"bits": bits, "drawn": drawn} for name in ("seen", "held_out")}
-    assert player.ways == 2 * [*3 * [ways["plain 5"]], *3 * [ways["guided 5"]]]
-    assert player.numbers[:3] == player.numbers[3:6]  # all ways begin with the same chance
-    assert player.numbers[:3] != player.numbers[6:9]
+    for name, truth in (("seen", TRUTH), ("held_out", TRUTH.flip(0))):
+        shown = [[int(code) for code in row.split()] for row in report[name].pop("shown")]
+        assert shown == truth[:2].tolist()
+        assert report[name] == {"bits": bits, "drawn": drawn}
+    assert list(report) == ["seen", "held_out"]
+    assert player.ways == 2 * [way for way in ways.values() for _ in range(3)]
+    numbers = torch.tensor(player.numbers).view(2, 3, 3)
+    assert (numbers == numbers[:, :1]).all()  # all ways begin with the same chance
+    assert len(set(player.numbers)) == 6
+
+
+def test_only_what_is_guided_with_the_usual_calls_is_shown():
+    player = FakePlayer(lambda truth, drawing: (truth + drawing.calls) % CODES)
+    usual = Drawing(1.5, 0.9, 25)
+    for ways, shown in (
+        ({"plain": Drawing()}, False),
+        ({"guided 50": Drawing(1.5, 0.9, 50)}, False),
+        ({"guided 50": Drawing(1.5, 0.9, 50), "guided 25": usual, "plain 25": Drawing()}, True),
+        ({"guided": usual}, True),
+    ):
+        report = quality.measure_quality(player, NULL, FakeWorld(), ways)
+        assert ("shown" in report["seen"]) == ("shown" in report["held_out"]) == shown
+        if shown:
+            row = " ".join(str(int(code)) for code in (TRUTH[0] + 25) % CODES)
+            assert report["seen"]["shown"][0] == row
+            assert len(report["seen"]["shown"]) == 6
 
 
 def test_only_a_diffusion_is_drawn_with_fewer_calls():
     network = RasterTransformer(RasterTransformerConfig(3, 4, 3, 2, 8, 1, 2))
     process = MaskAndReplace(build_schedule(absorbing(3, 4)))
-    for player, strides, calls in (
-        (RasterPlayer(network), True, [100]),
-        (FakePlayer(), True, [100]),
-        (DiffusionPlayer(network, process), False, [100]),
-        (DiffusionPlayer(network, process), True, [100, 50, 25, 10, 5]),
-    ):
-        found = quality.drawings(player, strides)
-        assert found == {
-            **{f"plain {count}": Drawing(1.0, 1.0, count) for count in calls},
-            **{f"guided {count}": Drawing(1.5, 0.9, count) for count in calls},
-        }
+    diffusion = DiffusionPlayer(network, process)
+    for calls in ((25,), quality.CALLS, ()):
+        for player in (RasterPlayer(network), FakePlayer()):
+            ways = {"plain": Drawing(1.0, 1.0, 25), "guided": Drawing(1.5, 0.9, 25)}
+            assert quality.drawings(player, calls) == ways
+            assert quality.drawings(player, calls, guided=False) == {"plain": Drawing()}
+        plain = {f"plain {count}": Drawing(1.0, 1.0, count) for count in calls}
+        guided = {f"guided {count}": Drawing(1.5, 0.9, count) for count in calls}
+        assert quality.drawings(diffusion, calls) == plain | guided
+        assert quality.drawings(diffusion, calls, guided=False) == plain
+
+
+def test_the_calls_of_each_contender():
+    """The first seed tells how calls matter; a direct prediction cannot skip a level."""
+    for seed in measures.SEEDS:
+        assert list(measures.calls_of("direct", seed)) == [100]
+        for name in ("vq-diffusion", "causal", "raster"):
+            calls = [100, 50, 25, 10, 5] if seed == 0 else [25]
+            assert list(measures.calls_of(name, seed)) == calls
+
+
+def test_only_a_direct_prediction_is_not_guided(monkeypatch):
+    process = MaskAndReplace(build_schedule(absorbing(3, 4)))
+    diffusion = DiffusionPlayer(torch.nn.Identity(), process)
+    monkeypatch.setattr(measures, "opened", lambda training: (diffusion, NULL, 7))
+    monkeypatch.setattr(measures, "token_world", lambda rows: rows)
+    monkeypatch.setattr(measures, "measure_quality", lambda *given: {"given": given})
+    for name in ALL:
+        found = measures.quality(name, 1, measures.Setting(rows=3))
+        assert found.pop("weights") == 7
+        ways = found["given"][3]
+        assert found["given"][0] is diffusion
+        assert found["given"][1:3] == (NULL, 3)
+        assert list(ways) == (["plain 100"] if name == "direct" else ["plain 25", "guided 25"])
 
 
 def test_every_way_to_draw_fits_into_the_levels():
@@ -482,6 +589,14 @@ def test_the_world_is_that_of_evaluate(tokens):
         assert (tokens.decode(examples.x) - scenes.images).abs().mean() < 0.03
         assert tokens.right(examples.x, examples)["right"] >= 5
         assert tokens.right(examples.x.roll(1, 0), examples)["right"] <= 2
+    found = tokens.right(examples.x, examples)
+    assert list(found) == ["right", "total", "share", "unreadable", "by_attribute"]
+    assert found["share"] == round(found["right"] / 6, 4)
+    assert (found["total"], found["unreadable"]) == (6, 0)
+    assert set(found["by_attribute"]) == {
+        *("count", "colour", "shape", "size", "relation", "background")
+    }
+    assert all(0.5 < share <= 1 for share in found["by_attribute"].values())
     described = json.loads(json.dumps(tokens.describe()))
     assert described["uniform guess"] == round(math.log2(384), 4)
     assert described["num_positions"] == 64
@@ -497,8 +612,13 @@ def test_pictures_are_decoded_in_their_order(tokens, monkeypatch):
 
 def test_names_say_what_is_measured_of_whom():
     names = measures.names()
-    assert len(set(names)) == len(names) == 3 * (10 + 7 + 7 + 7) + len(COSTS) * len(LENGTHS)
-    trained = [name.split("/") for name in names if not name.startswith("cost/")]
+    letters, drawn = len(CAPTIONS), len(COSTS) * len(LENGTHS)
+    assert len(set(names)) == len(names) == 3 * (10 + 7 + 7 + 7) + letters + drawn
+    assert tuple(names[-letters - drawn : -drawn]) == CAPTIONS
+    costs = [name.split("/") for name in names[-drawn:]]
+    assert {measure for measure, *_ in costs} == {"cost"}
+    assert [int(n) for *_, n in costs] == [n for n in (16, 64, 256, 1024) for _ in COSTS]
+    trained = [name.split("/") for name in names[: -letters - drawn]]
     assert [int(seed) for *_, seed in trained] == sorted(int(seed) for *_, seed in trained)
     assert {name for _, name, _ in trained} == set(ALL)
     assert "directions/nearest-neighbour/0" not in names

@@ -7,8 +7,12 @@ import pytest
 import torch
 
 from vqlearn.face_off import costs, measures
+from vqlearn.face_off.contenders import IMAGEBART_SIZE, RASTER_SIZE
 from vqlearn.face_off.costs import COSTS, Cost, measure_cost, operations
 from vqlearn.face_off.measures import Setting
+from vqlearn.face_off.players import Drawing
+from vqlearn.figures import raster_rows
+from vqlearn.training.raster import Size
 
 L, C, K = 32, 128, 384  # text states, their width, codes
 
@@ -87,8 +91,33 @@ def test_without_a_cache_each_token_reads_all(n, part):
     """256 tokens are counted as 16 times 16 calls."""
     found = operations(COSTS["raster without cache"], n)
     assert found == pytest.approx(reread_by_hand(n), rel=1e-12)
-    assert costs.part_of_row(n) == part
+    assert costs.part_of_row(n) == COSTS["raster without cache"].part(n) == part
     assert costs.part_of_row(64) == 1
+
+
+@pytest.mark.parametrize(("name", "calls"), [("diffusion 5", 5), ("diffusion 25 guided", 50)])
+def test_a_few_calls_stand_for_all_of_a_long_row(name, calls):
+    """Counted as often as they would be made: 256 tokens with 4 calls, 64 with all of them."""
+    assert operations(COSTS[name], 256) == pytest.approx(calls * denoiser_by_hand(256), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("n", "made"), [(16, {5: 5, 25: 25}), (64, {5: 5, 10: 10}), (81, {3: 3, 5: 4, 25: 4, 100: 4})]
+)
+def test_a_diffusion_makes_four_calls_for_a_long_row(n, made, monkeypatch):
+    told = []
+
+    def draw(player, way, *size):
+        told.append((way, size))
+        return torch.zeros(1)
+
+    monkeypatch.setattr(costs, "draw", draw)
+    for guided in ({}, {"guidance": 1.5, "truncation": 0.9}):
+        for calls, few in made.items():
+            cost = costs.of_diffusion(calls, guided)
+            cost.draw(n, 3)
+            assert told.pop() == (Drawing(**guided, calls=few), (n, 3))
+            assert cost.part(n) == few / calls
 
 
 def test_a_cache_pays():
@@ -133,19 +162,23 @@ class Clock:
 
 
 def test_seconds_are_the_median_for_one_picture_without_the_first(monkeypatch):
-    clock = Clock([70, 3, 1, 2, 50, 5, 40, 6, 1])
+    clock = Clock([70, 3, 1, 2, 50, 5, 40, 6, 1, 70, 8, 50, 4, 1])
     monkeypatch.setattr(time, "process_time", lambda: clock.now)
     monkeypatch.setitem(COSTS, "fake", Cost(clock.draw, lambda n: 0.25))
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        found = measure_cost("fake", 9, batches=(1, 8))
+        found = measure_cost("fake", 64, batches=(1, 8))
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
     assert found["seconds"] == {"1": 2 / 0.25, "8": 6 / 0.25}
-    assert clock.drawn == [(9, 1)] * 4 + [(9, 8)] * 4 + [(9, 1)]
     assert found["operations"] == 0
+    short = [(64, 1)] * 4 + [(64, 1)] + [(64, 8)] * 3 + [(64, 1)]
+    assert clock.drawn == short
+    long = measure_cost("fake", 81, batches=(1, 8))  # longer rows are drawn once
+    assert long["seconds"] == {"1": 8 / 0.25, "8": 4 / 0.25}
+    assert clock.drawn == short + [(81, 1)] * 3 + [(81, 8), (81, 1)]
 
 
 def test_the_clock_counts_on_one_thread(monkeypatch):
@@ -183,9 +216,30 @@ def test_a_cost_is_a_run_of_the_report(monkeypatch):
     for name in ("raster", "diffusion 5 guided"):
         run = f"cost/{name}/16"
         assert run in measures.names()
-        found = measures.measured(run, setting)
+        world = measures.open_world("cost", setting)
+        assert isinstance(world, measures.CostWorld)
+        found = measures.measured(run, world, setting)
         assert json.loads(json.dumps(found)) == found
         assert found.pop("settings") == measures.settings(run, setting)
         assert found["seconds"]["1"] > 0
         assert found["operations"] == round(operations(COSTS[name], 16))
-    assert measures.CostWorld().describe()["unit"] == "seconds for a picture"
+    described = measures.CostWorld().describe()
+    assert described["unit"] == "seconds for a picture"
+    assert described["machine"] == raster_rows.machine()
+
+
+def test_the_settings_of_a_cost_are_the_sizes_of_the_networks(monkeypatch):
+    """Another size or other batches are another run; so is another way or number of tokens."""
+    before = costs.cost_settings()
+    assert json.loads(json.dumps(before)) == before
+    for name, size in (("raster", RASTER_SIZE), ("imagebart", IMAGEBART_SIZE)):
+        assert before[name] == {
+            "width": size.width,
+            "num_layers": size.num_layers,
+            "num_heads": size.num_heads,
+        }
+    assert (before["denoiser"]["width"], before["batches"]) == (96, [1, 8, 32])
+    for part in ("RASTER_SIZE", "IMAGEBART_SIZE", "DENOISER_SIZE"):
+        with monkeypatch.context() as patch:
+            patch.setattr(costs, part, Size(8, 1, 2))
+            assert costs.cost_settings() != before

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cache, partial
 
 import pytest
@@ -13,16 +13,19 @@ from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
 from vqlearn.diffusion import kernels
 from vqlearn.face_off import __main__ as command
-from vqlearn.face_off import contenders, forcing, halves, measures, quality, trainings
+from vqlearn.face_off import captions, contenders, forcing, halves, measures, quality, trainings
+from vqlearn.face_off.contenders import DENOISER_SIZE, IMAGEBART_SIZE, RASTER_SIZE
 from vqlearn.face_off.measures import Setting
 from vqlearn.face_off.players import Drawing
 from vqlearn.face_off.trainings import ALL, RECIPE, Training
+from vqlearn.figures.family_worlds import TRAINING, Budget
 from vqlearn.training.diffusion import DenoiserTrainee
 from vqlearn.training.frozen import Frozen
 from vqlearn.training.raster import Size
 
 FEW_STEPS = replace(RECIPE, steps=3, batch_size=4)
 ROWS = 2
+LETTERS = Budget(replace(TRAINING, steps=2, batch_size=4), 5, 8, 1, 2, test_rows=6, samples=5)
 STEPS = 6  # levels, in place of 100
 
 
@@ -39,6 +42,39 @@ def fresh_accelerate():
     forget_accelerate()
 
 
+def test_settings_tell_the_runs_apart_and_survive_json():
+    """What is done with a contender is told as well as its training: nothing hides in the code."""
+    every = Setting()
+    told = {name: json.dumps(measures.settings(name, every)) for name in measures.names()}
+    measure_of = {name: name.partition("/")[0] for name in told}
+    assert len({(measure_of[name], text) for name, text in told.items()}) == len(told)
+    for name, text in told.items():
+        assert json.loads(text) == measures.settings(name, every)
+
+
+def test_settings_say_what_is_done_with_a_contender():
+    guided, every = {"guidance": 1.5, "truncation": 0.9}, Setting()
+    wanted = {
+        "quality/vq-diffusion/0": {**guided, "calls": [100, 50, 25, 10, 5]},
+        "quality/vq-diffusion/1": {**guided, "calls": [25]},
+        "quality/direct/2": {**guided, "calls": [100]},
+        "errors/raster/2": {**guided, "calls": 25, "shares": [0.05, 0.1, 0.2, 0.4]},
+        "directions/causal/1": {**guided, "calls": 25},
+        "forcing/imagebart/2": {"calls": 100, "judges": {"raster": 0, "vq-diffusion": 0}},
+    }
+    for run, done in wanted.items():
+        _, name, seed = run.split("/")
+        training = Training(name, int(seed)).settings()
+        assert measures.settings(run, every) == {"rows": 100, **done, "training": training}
+    sizes = {"raster": RASTER_SIZE, "imagebart": IMAGEBART_SIZE, "denoiser": DENOISER_SIZE}
+    assert measures.settings("cost/diffusion 25/256", every) == {
+        **{"way": "diffusion 25", "tokens": 256, "batches": [1, 8, 32]},
+        **{name: asdict(size) for name, size in sizes.items()},
+    }
+    name = "captions/absorbing/1"
+    assert measures.settings(name, every) == captions.settings(name)
+
+
 @pytest.fixture(scope="module")
 def small():
     """Networks of 8 channels, and few levels: whatever they learn, all of the code runs."""
@@ -46,10 +82,16 @@ def small():
         tiny = {name: replace(each, size=Size(8, 1, 2)) for name, each in ALL.items()}
         patch.setattr(trainings, "ALL", tiny)
         patch.setattr(contenders, "NUM_TIMESTEPS", STEPS)
-        patch.setattr(quality, "CALLS", (STEPS, 3))
-        patch.setattr(halves, "SHARES", (0.4,))
+        patch.setattr(measures, "NUM_TIMESTEPS", STEPS)
+        patch.setattr(measures, "CALLS", (STEPS, 3))
+        patch.setattr(quality, "Drawing", partial(Drawing, calls=3))
+        for module in (measures, quality):
+            patch.setattr(module, "USUAL_CALLS", 3)
+        for module in (measures, halves):
+            patch.setattr(module, "SHARES", (0.4,))
         patch.setattr(halves, "SIDES", ("upper", "left"))
-        patch.setattr(forcing, "Drawing", lambda calls: Drawing(calls=STEPS))
+        for module in (measures, forcing):
+            patch.setattr(module, "OWN", Drawing(calls=STEPS))
         vqvae = files.load_vqvae(resolve("scenes"))  # the same in every folder, and never changed
         patch.setattr(files, "load_vqvae", lambda folder: vqvae)
         patch.setattr(kernels, "nearest_neighbour", cache(kernels.nearest_neighbour))
@@ -74,7 +116,7 @@ def read(small):
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory, small):
     folder = tmp_path_factory.mktemp("trainings")
-    return Setting(ROWS, partial(Training, recipe=FEW_STEPS, folder=folder))
+    return Setting(ROWS, partial(Training, recipe=FEW_STEPS, folder=folder), LETTERS)
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +205,13 @@ def test_a_stopped_training_goes_on(small, tmp_path, monkeypatch):
     assert steps == [0, 1, 2, 2, 3, 4]
 
 
-RUNS = [name for name in measures.names() if name.endswith("/0")]
+TRAINED = [
+    name
+    for name in measures.names()
+    if name.endswith("/0") and not name.startswith(("captions/", "cost/"))
+]
+LETTER_BY_LETTER = ["captions/raster/0", "captions/absorbing/0"]
+RUNS = [*TRAINED, *LETTER_BY_LETTER]
 
 
 @pytest.fixture(scope="module")
@@ -176,23 +224,31 @@ def report(setting, batches, tmp_path_factory):
     return file
 
 
-@pytest.mark.parametrize("run", RUNS)
+@pytest.mark.parametrize("run", TRAINED)
 def test_every_run_can_be_measured(run, report, setting):
     found = json.loads(report.read_text())["runs"][run]
     measure, name, _ = run.split("/")
     settings = found.pop("settings")
     assert settings == measures.settings(run, setting)
-    assert (settings["steps"], settings["seed"], settings["rows"]) == (3, 0, ROWS)
+    assert settings["rows"] == ROWS
+    assert settings["training"] == setting.training(name, 0).settings()
+    assert (settings["training"]["steps"], settings["training"]["seed"]) == (3, 0)
     guess = math.log2(384)
     if measure == "quality":
-        ways = 2 if name == "direct" or name in ("raster", "imagebart") else 4
+        ways = {"plain 6", "plain 3", "guided 6", "guided 3"}
+        ways = {"plain", "guided"} if name in ("raster", "imagebart") else ways
+        ways = {"plain 6"} if name == "direct" else ways
         for composition in ("seen", "held_out"):
-            assert len(found[composition]["drawn"]) == ways
+            assert set(found[composition]["drawn"]) == ways
+            assert ("shown" in found[composition]) == (name != "direct")
             assert 0.9 * guess < found[composition]["bits"]["mean"] < 10 * guess
         assert found["weights"] > 1000
     elif measure == "errors":
-        assert 0.05 < found["none"]["left"] < 0.6  # 6 levels do not hit half well
+        assert 0.25 < found["none"]["left"] < 0.75  # 6 levels do not hit half well
         assert found["0.4"]["replaced"] >= found["0.4"]["mended"]
+        denoises = name not in ("raster", "imagebart")
+        for key in ("belief in true", "belief in seen"):
+            assert (key in found["0.4"]) == denoises
         if name in ("raster", "absorbing"):
             assert found["0.4"]["replaced"] == 0
     elif measure == "directions":
@@ -214,29 +270,42 @@ def test_the_judges_are_of_another_seed(setting, batches, monkeypatch):
     monkeypatch.setattr(measures, "measure_forcing", lambda *given: {"judges": list(given[3])})
     for seed in measures.SEEDS:
         del asked[:]
-        found = measures.measured(f"forcing/raster/{seed}", setting)
+        world = measures.open_world("forcing", setting)
+        found = measures.measured(f"forcing/raster/{seed}", world, setting)
+        settings = measures.settings(f"forcing/raster/{seed}", setting)
+        assert found["settings"] == settings
         assert found["judges"] == ["raster", "vq-diffusion"]
         assert asked[0] == ("raster", seed)
         others = {other for _, other in asked[1:]}
         assert len(others) == 1
         assert seed not in others
         assert others <= set(measures.SEEDS)
+        assert settings["judges"] == dict.fromkeys(measures.JUDGES, others.pop())
 
 
 def test_a_finished_run_is_not_measured_again(report, setting, monkeypatch):
     before = report.read_text()
-    monkeypatch.setattr(measures, "measured", None)
+
+    def never(*given, **named):
+        raise AssertionError("it was measured already")
+
+    monkeypatch.setattr(measures, "measured", never)
+    monkeypatch.setattr(measures, "open_world", never)
     command.main(RUNS, report, setting)
     assert report.read_text() == before
     other = replace(setting, rows=ROWS + 1)
     missing = command.experiment(other).missing(json.loads(before), RUNS)
-    assert missing == RUNS
+    assert missing == TRAINED
+    other = replace(setting, captions=replace(LETTERS, test_rows=7))
+    assert command.experiment(other).missing(json.loads(before), RUNS) == LETTER_BY_LETTER
 
 
 def test_the_file_knows_the_scenes_of_every_measure(report):
     known = json.loads(report.read_text())
     assert known["command"] == command.COMMAND
     assert list(known["runs"]) == RUNS
-    assert set(known["worlds"]) == {"quality", "errors", "directions", "forcing"}
+    assert set(known["worlds"]) == {"quality", "errors", "directions", "forcing", "captions"}
+    letters = known["worlds"].pop("captions")
+    assert letters == json.loads(json.dumps(captions.open_world(LETTERS).describe()))
     for kind in known["worlds"].values():
         assert kind["round trip"]["seen"]["total"] == ROWS

@@ -3,6 +3,8 @@
 import json
 import math
 import runpy
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,10 +22,10 @@ from vqlearn.diffusion.kernels import uniform as uniform_kernel
 from vqlearn.diffusion.likelihood import bits_per_token
 from vqlearn.diffusion.objective import prior_term
 from vqlearn.diffusion.worlds import one_token
-from vqlearn.figures import family, family_pictures, family_worlds
+from vqlearn.figures import family, family_pictures, family_worlds, resumable
 from vqlearn.figures.family import RUNS
 from vqlearn.figures.family_worlds import BUDGETS, WORLDS, Budget
-from vqlearn.figures.resumable import world_of
+from vqlearn.figures.resumable import Experiment, claimed, lock_for, world_of
 from vqlearn.training.recipes import Recipe
 
 FIGURES = Path(__file__).parent.parent / "figures"
@@ -336,6 +338,143 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     with pytest.raises(Stopped):
         whole.write({"runs": {}, "more": 1}, file)
     assert file.read_text() == before
+
+
+# several processes, one file
+
+
+class Told:
+    """A world that only says what it is."""
+
+    def describe(self):
+        return {"unit": "bits"}
+
+
+def experiment(measure):
+    """Three runs of two worlds, without any network."""
+    return Experiment(
+        "a command",
+        ("letters/a", "letters/b", "digits/a"),
+        settings=lambda name: {"of": name},
+        open_world=lambda kind: Told(),
+        measure=lambda name, world: {"settings": {"of": name}, "found": measure(name)},
+    )
+
+
+def held_by_another_process(lock):
+    code = """
+import sys, filelock
+lock = filelock.FileLock(sys.argv[1])
+try:
+    lock.acquire(blocking=False)
+except filelock.Timeout:
+    sys.exit(7)
+"""
+    run = subprocess.run([sys.executable, "-c", code, lock.lock_file], check=False)
+    assert run.returncode in (0, 7)
+    return run.returncode == 7
+
+
+def test_a_run_can_be_claimed_once_at_a_time(tmp_path):
+    file = tmp_path / "file.json"
+    with claimed(file, "letters/a") as first:
+        assert first
+        with claimed(file, "letters/a") as second:
+            assert not second
+        assert held_by_another_process(lock_for(file, "letters/a"))  # nor has the refusal freed it
+        with claimed(file, "letters/b") as other, claimed(tmp_path / "b.json", "letters/a") as far:
+            assert other
+            assert far
+        assert not held_by_another_process(lock_for(file, "letters/b"))
+    assert not held_by_another_process(lock_for(file, "letters/a"))
+    with claimed(file, "letters/a") as again:
+        assert again
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_one_file_has_one_lock_by_whatever_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = {lock_for(file, "x").lock_file for file in (Path("a.json"), tmp_path / "a.json")}
+    assert len(paths) == 1
+    assert lock_for(Path("a.json"), "y").lock_file not in paths
+
+
+def test_a_claim_ends_with_an_exception(tmp_path, monkeypatch):
+    """Also while the lock itself lives on: it is let go, not only forgotten."""
+    file, alive = tmp_path / "file.json", []
+
+    def kept(*which):
+        alive.append(lock_for(*which))
+        return alive[-1]
+
+    monkeypatch.setattr(resumable, "lock_for", kept)
+
+    def stop(name):
+        raise Stopped
+
+    with pytest.raises(Stopped), claimed(file, "letters/a"):
+        raise Stopped
+    with pytest.raises(Stopped):
+        experiment(stop).go_on(file, ["letters/a"])
+    assert not file.exists()
+    assert len(alive) == 2
+    for name in ("letters/a", "written"):
+        assert not held_by_another_process(lock_for(file, name))
+    assert experiment(len).go_on(file, ["letters/a"])["runs"]["letters/a"]["found"] == 9
+
+
+def test_a_file_that_cannot_be_written_is_not_locked_for_ever(tmp_path, monkeypatch):
+    file = tmp_path / "file.json"
+    monkeypatch.setattr(Experiment, "write", lambda *_: (_ for _ in ()).throw(Stopped))
+    with pytest.raises(Stopped):
+        experiment(len).go_on(file, ["letters/a"])
+    for name in ("letters/a", "written"):
+        assert not held_by_another_process(lock_for(file, name))
+
+
+def test_what_another_process_adds_meanwhile_is_kept(tmp_path):
+    """The other one starts while the first run is measured, and does all the rest."""
+    file, seen = tmp_path / "file.json", []
+
+    def other(name):
+        seen.append(("other", name))
+        return 2
+
+    def first(name):
+        seen.append(("first", name))
+        report = experiment(other).go_on(file, experiment(other).names)
+        assert list(report["runs"]) == ["letters/b", "digits/a"]
+        return 1
+
+    report = experiment(first).go_on(file, experiment(first).names)
+    assert seen == [("first", "letters/a"), ("other", "letters/b"), ("other", "digits/a")]
+    found = {name: run["found"] for name, run in report["runs"].items()}
+    assert list(found.items()) == [("letters/a", 1), ("letters/b", 2), ("digits/a", 2)]
+    assert report == json.loads(file.read_text())
+    assert report["worlds"] == {"letters": {"unit": "bits"}, "digits": {"unit": "bits"}}
+    assert [each.name for each in tmp_path.iterdir()] == ["file.json"]
+
+
+def test_nobody_writes_between_the_reading_and_the_writing(tmp_path, monkeypatch):
+    file, locked = tmp_path / "file.json", []
+
+    def spied(kind, original):
+        def spy(self, *given):
+            locked.append((kind, held_by_another_process(lock_for(file, "written"))))
+            return original(self, *given)
+
+        return spy
+
+    for kind in ("read", "write"):
+        monkeypatch.setattr(Experiment, kind, spied(kind, getattr(Experiment, kind)))
+    experiment(len).go_on(file, ["letters/a"])
+    # what is missing; what is there to be added to; the new file; what is handed back
+    assert locked == [("read", False), ("read", True), ("write", True), ("read", False)]
+
+
+def test_an_empty_file_is_read_as_no_runs(tmp_path):
+    found = experiment(len).read(tmp_path / "file.json")
+    assert found == {"command": "a command", "worlds": {}, "runs": {}}
 
 
 def test_the_command_refuses_runs_that_it_does_not_know(monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """What a contender draws, and how surprised it is, against laws by enumeration."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -26,12 +27,9 @@ from vqlearn.face_off.players import (
     Heard,
     ImageBARTPlayer,
     RasterPlayer,
-    Start,
-    half_level,
-    noise,
-    obeying,
     player_of,
 )
+from vqlearn.face_off.starts import Start, half_level, hidden, noise, obeying
 from vqlearn.training.diffusion import ConditionalDenoiser, DenoiserTrainee
 from vqlearn.training.raster import (
     ConditionalImageBART,
@@ -301,9 +299,23 @@ GIVEN = {
 }
 
 
+TRUE = torch.tensor([[2, 0, 1, 1]])
+
+
 def start_of(given, fixed, count=ROWS):
-    x = torch.tensor([[2, 0, 1, 1]]).repeat(count, 1)
-    return Start(x, torch.tensor([GIVEN[given]]).repeat(count, 1), fixed)
+    return Start(TRUE.repeat(count, 1), flags(given).repeat(count, 1), fixed)
+
+
+def flags(given):
+    return torch.tensor([GIVEN[given]])
+
+
+def process_of(player):
+    return player.process if hasattr(player, "process") else player.network.process
+
+
+def hidden_by(player, given, count=ROWS, seed=11):
+    return player.hide(TRUE.repeat(count, 1), flags(given).repeat(count, 1), seeded(seed))
 
 
 @WAYS
@@ -335,15 +347,47 @@ def test_a_token_given_further_on_changes_nothing_before_it():
     assert not torch.equal(rows[:, 2:], free[:, 2:])
 
 
-def test_what_is_not_given_does_not_count():
-    """Whatever stands there: every contender draws the same."""
-    for who in PLAYERS:
-        player, way = PLAYERS[who](), way_of(who, PLAIN)
-        for fixed in (True, False):
-            start = start_of("mixed", fixed, 40)
-            other = Start(torch.where(start.given, start.x, (start.x + 1) % K), start.given, fixed)
-            found = [player.go_on(each, heard(40), way, seeded(5)) for each in (start, other)]
-            assert torch.equal(*found)
+@EVERYONE
+def test_what_is_hidden_does_not_count(who):
+    """Whatever the tokens were: the same start, and the same rows."""
+    player, way = PLAYERS[who](), way_of(who, PLAIN)
+    given = flags("mixed").repeat(40, 1)
+    true = TRUE.repeat(40, 1)
+    other = torch.where(given, true, (true + 1) % K)
+    starts = [player.hide(x, given, seeded(12)) for x in (true, other)]
+    if who == "raster":  # nothing stands in the gaps but what is written over
+        assert torch.equal(starts[1].x, other)
+    else:
+        assert torch.equal(starts[0].x, starts[1].x)
+        assert starts[0].level == starts[1].level
+    rows = [player.go_on(start, heard(40), way, seeded(5)) for start in starts]
+    assert torch.equal(*rows)
+    free = replace(starts[1], fixed=False)
+    if who == "raster":
+        assert torch.equal(player.go_on(free, heard(40), way, seeded(5)), rows[0])
+
+
+@pytest.mark.parametrize("given", ["mixed", "nothing", "all"])
+@pytest.mark.parametrize("who", ["imagebart", "mask", "paper", "replace", "near"])
+def test_hidden_tokens_are_noise_and_given_ones_are_not(who, given):
+    """By the law of the prior in the gaps; the level is that of the true tokens."""
+    player = PLAYERS[who]()
+    process, start = process_of(player), hidden_by(player, given)
+    assert start.fixed
+    assert torch.equal(start.given, flags(given).repeat(ROWS, 1))
+    assert start.level == half_level(process, TRUE)
+    law = begin_law(process, start.given[0], TRUE[0])
+    assert_follows(start.x, law, process.num_classes)
+    other = hidden_by(player, given, seed=13)
+    assert torch.equal(start.x, other.x) == (who == "mask" or given == "all")
+
+
+def test_a_raster_network_hides_nothing():
+    """It never looks at what is not given, and knows no levels."""
+    start = hidden_by(raster_player(), "mixed", 3)
+    assert torch.equal(start.x, TRUE.repeat(3, 1))
+    assert torch.equal(start.given, flags("mixed").repeat(3, 1))
+    assert (start.fixed, start.level) == (True, 0)
 
 
 def test_obeying_is_the_law_itself_where_nothing_is_given():
@@ -355,21 +399,30 @@ def test_obeying_is_the_law_itself_where_nothing_is_given():
     torch.testing.assert_close(second, torch.tensor([[0, 0, 1], [0.6, 0.3, 0.1]]))
 
 
-def walked_law(player, belief, levels, start):
-    """The law after a walk from `start` with noise in its gaps, by matrices over all states."""
-    process, classes = player.process, player.process.num_classes
-    states, places = all_states(classes, N), classes ** torch.arange(N - 1, -1, -1)
-    given, x = start.given[0], start.x[0]
-    back = (torch.where(given, x, states) * places).sum(dim=1)  # the given ones are put back
-    prior = process.log_prior().exp()
+def places_of(states, classes):
+    return (states * classes ** torch.arange(N - 1, -1, -1)).sum(dim=-1)
+
+
+def begin_law(process, given, x, classes=None):
+    """The law of rows with these tokens given, and noise of the prior in the gaps."""
+    classes, prior = classes or process.num_classes, process.log_prior().exp()
+    states = all_states(classes, N)
     law = torch.zeros(len(states), dtype=torch.float64)
-    law.index_add_(0, back, prior[states].prod(dim=1))
+    back = places_of(torch.where(given, x, states), classes)
+    return law.index_add_(0, back, prior[states].prod(dim=1))
+
+
+def walked_law(player, belief, levels, begin, start):
+    """The law after a walk from the law `begin`, by matrices over all states."""
+    process, classes = player.process, player.process.num_classes
+    states, law = all_states(classes, N), begin
+    back = places_of(torch.where(start.given[0], TRUE[0], states), classes)
     for t, s in pairwise(levels):
         can_be = law > 0
         one = process.log_reverse(belief(states[can_be], t), states[can_be], s, t).exp()
         after = law[can_be] @ torch.stack([one[:, i, states[:, i]] for i in range(N)]).prod(dim=0)
         law = after
-        if start.fixed:
+        if start.fixed:  # the given ones are put back
             law = torch.zeros_like(after).index_add_(0, back, after)
     return law
 
@@ -377,59 +430,116 @@ def walked_law(player, belief, levels, start):
 @WAYS
 @KERNELS
 @pytest.mark.parametrize("fixed", [True, False])
-def test_diffusion_goes_on_from_half_the_levels(kind, fixed, way):
-    player, start = diffusion(kind), start_of("mixed", fixed)
-    levels = levels_to_visit(player.half, min(way.calls, player.half))
+def test_diffusion_goes_on_from_noise_in_the_gaps(kind, fixed, way):
+    player = diffusion(kind)
+    start = replace(hidden_by(player, "mixed"), fixed=fixed)
+    levels = levels_to_visit(start.level, min(way.calls, start.level))
+    begin = begin_law(player.process, start.given[0], TRUE[0])
     rows = player.go_on(start, heard(), way, seeded(6))
     for sentence in (0, 1):
-        law = walked_law(player, denoise(player, sentence, way), levels, start)
+        law = walked_law(player, denoise(player, sentence, way), levels, begin, start)
         assert_follows(rows[sentence::2], law, player.process.num_classes)
-    kept = bool((rows == start.x)[start.given].all())
+    kept = bool((rows == TRUE)[start.given].all())
     assert kept == (fixed or kind == "mask")  # what is not fixed may change, but for masks alone
 
 
-@WAYS
+@KERNELS
+@pytest.mark.parametrize("level", [1, 2, 4, T])
 @pytest.mark.parametrize("fixed", [True, False])
-def test_an_imagebart_goes_on_with_its_last_scale(fixed, way):
-    """From x_1: given tokens, noise in the gaps. Then one row, obeying or not."""
-    player, start = imagebart(), start_of("mixed", fixed)
-    states = all_states(K, N)
-    fits = (states == start.x[0])[:, start.given[0]].all(dim=1)
-    begin = fits.double() / fits.sum()
-    rows = player.go_on(start, heard(), way, seeded(7))
+def test_diffusion_goes_on_from_the_very_row_and_its_level(kind, level, fixed):
+    """No noise is drawn anew, also not for tokens that are not given."""
+    player = diffusion(kind)
+    classes = player.process.num_classes
+    lost = K if kind in ("mask", "paper") else 2
+    x = torch.where(flags("mixed"), TRUE, torch.tensor([[lost, lost, lost, lost]]))
+    start = replace(start_of("mixed", fixed), x=x.repeat(ROWS, 1), level=level)
+    begin = torch.zeros(classes**N, dtype=torch.float64)
+    begin[places_of(x[0], classes)] = 1
+    levels = levels_to_visit(level, min(PLAIN.calls, level))
+    rows = player.go_on(start, heard(), PLAIN, seeded(6))
     for sentence in (0, 1):
-        step = imagebart_step(player, sentence, way, 1, start if fixed else None)
-        assert_follows(rows[sentence::2], begin @ step, K)
-    assert bool((rows == start.x)[start.given].all()) == fixed
+        law = walked_law(player, denoise(player, sentence, PLAIN), levels, begin, start)
+        assert_follows(rows[sentence::2], law, classes)
+
+
+@EVERYONE
+def test_what_is_believed_is_what_the_network_says_at_that_level(who):
+    """As probabilities, row by row after its own sentence, and without guidance."""
+    if who in ("raster", "imagebart"):
+        assert not hasattr(PLAYERS[who](), "belief")
+        return
+    player = diffusion(who)
+    x = torch.randint(player.process.num_classes, (6, N), generator=seeded(1))
+    text = heard(6).text
+    for level in (2, 5):
+        start = Start(x, torch.ones_like(x, dtype=torch.bool), False, level)
+        found = player.belief(start, Heard(text, torch.full_like(SAID[2:], torch.nan)))
+        scores = player.denoiser(x, torch.full((6,), level), text)
+        torch.testing.assert_close(found, scores.softmax(dim=-1))
+
+
+@WAYS
+@pytest.mark.parametrize("level", [1, 2])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_an_imagebart_goes_on_with_its_last_scales(fixed, level, way):
+    """From x_level, given tokens with noise in the gaps: a row for each scale, obeying or not."""
+    player = imagebart()
+    start = replace(hidden_by(player, "mixed"), fixed=fixed, level=level)
+    begin = begin_law(player.network.process, start.given[0], TRUE[0], classes=K)
+    rows = player.go_on(start, heard(), way, seeded(7))
+    obeyed = start_of("mixed", fixed, 1) if fixed else None
+    for sentence in (0, 1):
+        law = begin
+        for t in range(level, 0, -1):
+            law = law @ imagebart_step(player, sentence, way, t, obeyed)
+        assert_follows(rows[sentence::2], law, K)
+    assert bool((rows == TRUE)[start.given].all()) == fixed
+
+
+def test_an_imagebart_goes_on_from_the_very_row():
+    """No noise is drawn anew: one row, one law."""
+    player, x = imagebart(), torch.tensor([[2, 2, 0, 1]])
+    start = Start(x.repeat(ROWS, 1), flags("nothing").repeat(ROWS, 1), False, 1)
+    rows = player.go_on(start, heard(), PLAIN, seeded(7))
+    for sentence in (0, 1):
+        law = imagebart_step(player, sentence, PLAIN, 1)[places_of(x[0], K)]
+        assert_follows(rows[sentence::2], law, K)
 
 
 @pytest.mark.parametrize("who", ["imagebart", "mask", "paper", "replace", "near"])
-def test_about_half_of_the_tokens_are_lost(who):
-    """A token is left with the chance of its law at that level: 5 sigma, once in 10⁶ runs."""
+def test_half_of_the_tokens_are_lost_as_the_process_loses_them(who):
+    """Each class with the chance of its law at that level: 5 sigma and 3, once in 10⁶ runs."""
     player = PLAYERS[who]()
-    process = player.network.process if who == "imagebart" else player.process
+    process = process_of(player)
     x = torch.randint(K, (4000, N), generator=seeded(8))
-    left = player.lose_half(x, seeded(9))
-    assert (left.shape, left.dtype) == (x.shape, torch.bool)
-    codes = torch.arange(K)[None]
-    chance = process.log_marginal(codes, player.half).exp()[0, :, :K].diagonal()
+    start = player.lose_half(x, seeded(9))
+    assert start.level == half_level(process, x)
+    assert not start.fixed
+    assert torch.equal(start.given, start.x == x)
     for code in range(K):
-        share = left[x == code].double()
-        sigma = float((chance[code] * (1 - chance[code]) / len(share)).sqrt())
-        assert abs(float(share.mean() - chance[code])) < 5 * sigma
-    for i in range(N):  # any half: every place alike
-        assert abs(float(left[:, i].double().mean() - left.double().mean())) < 5 * 0.5 / 4000**0.5
+        law = process.log_marginal(torch.tensor([[code]]), start.level).double().exp()[0, 0]
+        for i in range(N):  # any half: every place alike
+            found = start.x[x[:, i] == code, i]
+            counts = found.bincount(minlength=len(law)).double()
+            sigma = (len(found) * law * (1 - law)).sqrt()
+            assert ((counts - len(found) * law).abs() <= 5 * sigma + 3).all()
+            assert (counts[law < 1e-12] == 0).all()
+    again = player.lose_half(x, seeded(9))
+    assert torch.equal(again.x, start.x)
+    assert not torch.equal(player.lose_half(x, seeded(10)).x, start.x)
 
 
 def test_a_raster_network_loses_the_lower_half():
-    x = torch.zeros(3, 16, dtype=torch.long)
-    left = raster_player().lose_half(x, seeded(0))
-    assert left[:, :8].all()
-    assert not left[:, 8:].any()
+    x = torch.randint(K, (3, 16), generator=seeded(0))
+    start = raster_player().lose_half(x, seeded(0))
+    assert torch.equal(start.x, x)
+    assert start.given[:, :8].all()
+    assert not start.given[:, 8:].any()
+    assert (start.fixed, start.level) == (False, 0)
 
 
 class FadingProcess(MaskAndReplace):
-    """A token is kept with `kept[t]`, code 0 more than code 1."""
+    """A token is kept with `kept[t]`, code 0 more than code 1; noise is always code 1."""
 
     def __init__(self, *kept):
         self.kept, self.num_timesteps = kept, len(kept) - 1
@@ -437,24 +547,47 @@ class FadingProcess(MaskAndReplace):
 
     def log_marginal(self, x_0, t):
         up, down = self.kept[t] + 0.1, self.kept[t] - 0.1
-        return torch.tensor([[[up, 1 - up], [1 - down, down]]], dtype=torch.float64).log()
+        table = torch.tensor([[up, 1 - up], [1 - down, down]], dtype=torch.float64)
+        return table.log()[x_0]
+
+    def log_prior(self):
+        return torch.tensor([0.0, 1.0], dtype=torch.float64).log()
 
 
-def test_the_half_level_is_the_first_with_half_or_less():
+def test_the_half_level_is_the_nearest_to_half_of_these_tokens():
+    both = torch.tensor([[0, 1], [1, 0]])
     for kept, level in (
         ((0.9, 0.6, 0.5, 0.4), 2),
-        ((0.9, 0.5001, 0.4999, 0.4), 2),
-        ((0.9, 0.3, 0.5), 1),
-        ((0.9, 0.8, 0.7, 0.2), 3),
+        ((0.9, 0.5001, 0.4998, 0.4), 1),
+        ((0.9, 0.5002, 0.4999, 0.4), 2),
+        ((0.9, 0.6, 0.4), 1),  # the first of equals
+        ((0.9, 0.3, 0.2), 1),
+        ((0.9, 0.8, 0.7), 2),
     ):
-        assert half_level(FadingProcess(*kept)) == level
-    with pytest.raises(ValueError, match="more than half is kept at level 2"):
-        half_level(FadingProcess(0.9, 0.8, 0.7))
+        assert half_level(FadingProcess(*kept), both) == level
+    fading = FadingProcess(0.9, 0.7, 0.6, 0.5, 0.4, 0.3)  # code 0 is kept more, code 1 less
+    for x, level in (([1, 1], 2), ([0, 1], 3), ([0, 0], 4), ([0, 0, 0, 0, 1], 4)):
+        x = torch.tensor([x])
+        assert half_level(fading, x) == level
+        assert hidden(fading, x, torch.ones_like(x) == 1, seeded(0)).level == level
+
+
+@pytest.mark.parametrize(("scales", "level"), [(2, 1), (3, 2), (4, 2)])
+def test_the_half_level_of_an_imagebart_is_no_pure_noise(scales, level):
+    """At level t of T the share t/T is drawn anew, and one in 384 of it comes out as it was."""
+    network = ImageBART(ImageBARTConfig(384, 4, scales, 8, 1, 2))
+    x = torch.randint(384, (500, 4), generator=seeded(0))
+    start = ImageBARTPlayer(network).lose_half(x, seeded(1))
+    assert start.level == level
+    kept = 1 - level / scales * 383 / 384
+    sigma = (kept * (1 - kept) / 2000) ** 0.5
+    assert abs(float(start.given.double().mean()) - kept) < 5 * sigma
 
 
 def test_half_levels_of_the_contenders():
     """Worked out from the schedules; the nearest neighbours from their matrices."""
     vqvae, codes = files.load_vqvae(resolve("scenes")), 384
+    every = torch.arange(codes)[None]
     lines = [0.99999 - (0.99999 - 0.000009) * (t - 1) / 99 for t in range(1, 101)]
     paper_kept = [1 - t / 100 + 0.1 * t / 100 / codes for t in range(1, 101)]
     cosine = kernels.cosine(100)[1:]
@@ -466,12 +599,18 @@ def test_half_levels_of_the_contenders():
         contenders.multinomial: (cosine + (1 - cosine) / codes).tolist(),
     }
     for make, kept in wanted.items():
-        first = next(t for t, share in enumerate(kept, start=1) if share <= 0.5 + 1e-6)
-        assert half_level(make(vqvae)) == first
+        away = [round(abs(share - 0.5), 6) for share in kept]
+        assert half_level(make(vqvae), every) == 1 + away.index(min(away))
     near = contenders.nearest_neighbour(vqvae)
-    level = half_level(near)
-    kept = [near.products.between(0, t).diagonal().mean() for t in (level - 1, level)]
-    assert kept[0] > 0.5 >= kept[1] > 0.45
+    for x in (every, torch.tensor([[121, 364, 92, 121], [152, 13, 230, 230]])):
+        level = half_level(near, x)
+        kept = [
+            near.products.between(0, t).diagonal()[x].mean().item() - 0.5
+            for t in (level - 1, level, level + 1)
+        ]
+        assert kept[0] > kept[1] > kept[2]
+        assert abs(kept[1]) <= min(abs(kept[0]), abs(kept[2]))
+        assert abs(kept[1]) < 0.02
 
 
 @KERNELS
@@ -498,7 +637,7 @@ def test_there_is_a_player_for_every_kind_of_trainee():
     player = player_of(trainee(ImageBARTTrainee, network))
     assert isinstance(player, ImageBARTPlayer)
     assert player.network is network.imagebart
-    assert player.half == 1
+    assert half_level(player.network.process, TRUE) == 1  # the first of two scales
     denoiser = diffusion("near").denoiser
     process = PROCESSES["near"]
     network = ConditionalDenoiser(denoiser, null)
@@ -518,7 +657,12 @@ def test_every_player_is_asked_without_gradients():
         for found in (
             player.nats(x, SAID[:2], seeded(0)),
             player.draw(heard(2), N, way, seeded(0)),
-            player.go_on(start_of("prefix", False, 2), heard(2), way, seeded(0)),
+            player.go_on(player.lose_half(x, seeded(0)), heard(2), way, seeded(0)),
+            *(
+                [player.belief(player.lose_half(x, seeded(0)), heard(2))]
+                if isinstance(player, DiffusionPlayer)
+                else []
+            ),
         ):
             modes.append(found.requires_grad)
     assert not any(modes)

@@ -20,7 +20,7 @@ from vqlearn.face_off.players import Drawing, Player, player_of
 from vqlearn.face_off.quality import CALLS, GUIDED, USUAL_CALLS, drawings, measure_quality
 from vqlearn.face_off.trainings import Training
 from vqlearn.face_off.world import TokenWorld
-from vqlearn.figures.family_worlds import Budget, World
+from vqlearn.figures.family_worlds import Budget
 from vqlearn.figures.raster_rows import count_weights, machine
 from vqlearn.training.recipes import NUM_TIMESTEPS
 
@@ -45,6 +45,10 @@ class CostWorld:
     def describe(self) -> dict[str, Any]:
         """Where it was measured."""
         return {"unit": "seconds for a picture", "machine": machine()}
+
+
+World = TokenWorld | CostWorld | captions.Sentences
+"""What the measures are made on: all of them can `describe` themselves."""
 
 
 @cache
@@ -73,6 +77,8 @@ def calls_of(name: str, seed: int) -> Sequence[int]:
     """How often is a denoiser asked? A direct prediction knows no strides: at every level."""
     if name == "direct":
         return (NUM_TIMESTEPS,)
+    if name in VARIANTS:
+        return (NUM_TIMESTEPS, USUAL_CALLS)
     return CALLS if seed == SEEDS[0] else (USUAL_CALLS,)
 
 

@@ -1,6 +1,6 @@
 """Pictures of the results: points are means over seeds, bars go from the lowest to the highest."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -9,25 +9,29 @@ from matplotlib.axes import Axes
 from vqlearn.face_off.costs import LENGTHS
 from vqlearn.face_off.halves import ONE, SHARES, SIDES
 from vqlearn.face_off.quality import CALLS
-from vqlearn.face_off.results import LABELS, Report, Seeds, cost, measured, over_seeds, right
+from vqlearn.face_off.results import LABELS, Report, Seeds, cost, measured, over_seeds, parts, right
 
 COMPOSITION_TITLES = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
 MARKERS = "osD^vP*X<>"
 
 
 def draw_quality(report: Report, file: Path) -> None:
-    """Right sentences against calls, guided; a raster network is a level line."""
+    """Right sentences against calls, guided; a raster network is a level line.
+
+    A direct prediction is never guided, and not in the picture.
+    """
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", sharey=True)
     for axes, (composition, title) in zip(panels, COMPOSITION_TITLES.items(), strict=True):
         for marker, name in zip(MARKERS, measured(report, "quality"), strict=False):
-            drawn = over_seeds(report, "quality", name, composition, "drawn").values[0]
-            calls = [count for count in CALLS if f"guided {count}" in drawn]
+            drawn = parts(report, "quality", name, composition, "drawn").values()
+            ways = {way for each in drawn for way in each}
+            calls = [count for count in CALLS if f"guided {count}" in ways]
             style = {"marker": marker, "label": LABELS[name]}
             if calls:
                 shares = [right(report, name, composition, calls=count) for count in calls]
-                _bars(axes, calls, [*map(_percent, shares)], **style)
-            else:
-                level = _percent(right(report, name, composition)).mean
+                _bars(axes, calls, [share.percent() for share in shares], **style)
+            elif "guided" in ways:
+                level = right(report, name, composition).percent().mean
                 colour = "black" if name == "raster" else "grey"
                 axes.axhline(level, ls="--", lw=1, color=colour, label=LABELS[name])
         axes.set(title=title, xscale="log", xlabel="calls of the denoiser for a picture")
@@ -63,9 +67,9 @@ def draw_errors(report: Report, file: Path) -> None:
     for marker, name in zip(MARKERS, measured(report, "errors"), strict=False):
         style = {"marker": marker, "label": LABELS[name]}
         sentences = [over_seeds(report, "errors", name, key, "share") for key in ("none", *keys)]
-        _bars(panels[0], range(len(ticks)), [*map(_percent, sentences)], **style)
+        _bars(panels[0], range(len(ticks)), [share.percent() for share in sentences], **style)
         for axes, path in ((panels[1], "lost changed"), (panels[2], "replaced")):
-            shares = [_percent(over_seeds(report, "errors", name, key, path)) for key in keys]
+            shares = [over_seeds(report, "errors", name, key, path).percent() for key in keys]
             _bars(axes, range(1, len(ticks)), shares, **style)
     titles = ("sentences that come out right, %", "lost tokens that come out otherwise, %")
     titles += ("wrong tokens that are replaced, %",)
@@ -82,7 +86,7 @@ def draw_directions(report: Report, file: Path) -> None:
     for axes, (composition, title) in zip(panels, COMPOSITION_TITLES.items(), strict=True):
         for marker, name in zip(MARKERS, measured(report, "directions"), strict=False):
             shares = [
-                _percent(over_seeds(report, "directions", name, composition, side, "share"))
+                over_seeds(report, "directions", name, composition, side, "share").percent()
                 for side in SIDES
             ]
             _bars(axes, range(len(SIDES)), shares, marker=marker, label=LABELS[name])
@@ -97,20 +101,16 @@ def draw_forcing(report: Report, file: Path) -> None:
     """Bits that a second raster model needs for true and for drawn rows, row by row."""
     names = measured(report, "forcing")
     figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
-    first = over_seeds(report, "forcing", names[0], "raster", "data by row").values
-    rows = range(1, len(first[0]) + 1)
-    axes.plot(rows, _mean_rows(first), color="black", linewidth=3, label="true rows")
+    true = _mean_rows(parts(report, "forcing", names[0], "raster", "data by row").values())
+    rows = range(1, len(true) + 1)
+    axes.plot(rows, true, color="black", linewidth=3, label="true rows")
     for marker, name in zip(MARKERS, names, strict=False):
-        own = over_seeds(report, "forcing", name, "raster", "own by row").values
+        own = parts(report, "forcing", name, "raster", "own by row").values()
         axes.plot(rows, _mean_rows(own), marker=marker, label=LABELS[name])
     axes.set(xlabel="row of the grid, from the top", ylabel="bits of a token to a second model")
     axes.set_yscale("log")
     axes.legend(fontsize=7)
     _save(figure, file)
-
-
-def _percent(seeds: Seeds) -> Seeds:
-    return Seeds(tuple(100 * value for value in seeds.values))
 
 
 def _bars(axes: Axes, places: Sequence[float], points: Sequence[Seeds], **style: str) -> None:
@@ -120,7 +120,7 @@ def _bars(axes: Axes, places: Sequence[float], points: Sequence[Seeds], **style:
     axes.errorbar(places, means, yerr=(below, above), capsize=3, markersize=5, **style)
 
 
-def _mean_rows(rows: Sequence[Sequence[float]]) -> list[float]:
+def _mean_rows(rows: Iterable[Sequence[float]]) -> list[float]:
     return [sum(values) / len(values) for values in zip(*rows, strict=True)]
 
 

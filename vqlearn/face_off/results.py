@@ -23,9 +23,14 @@ LABELS = {
 
 @dataclass(frozen=True)
 class Seeds:
-    """One number for each seed that was run, in the order of the seeds."""
+    """One number for each seed that was run."""
 
-    values: tuple[float, ...]
+    by_seed: dict[int, float]
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The numbers alone, in the order of the seeds."""
+        return tuple(self.by_seed[seed] for seed in sorted(self.by_seed))
 
     @property
     def mean(self) -> float:
@@ -49,9 +54,20 @@ class Seeds:
         return f"{self.mean:{form}} ({self.low:{form}} to {self.high:{form}})"
 
     def over(self, other: "Seeds", combine: Callable[[float, float], float]) -> "Seeds":
-        """Seed by seed, such as a difference; raises `ValueError` for other numbers of seeds."""
-        pairs = zip(self.values, other.values, strict=True)
-        return Seeds(tuple(combine(mine, theirs) for mine, theirs in pairs))
+        """Seed by seed, such as a difference; of the seeds that both have.
+
+        Raises `ValueError` if they have none in common.
+        """
+        common = self.by_seed.keys() & other.by_seed.keys()
+        if not common:
+            raise ValueError(
+                f"seeds {list(self.by_seed)} and {list(other.by_seed)} have none in common"
+            )
+        return Seeds({seed: combine(self.by_seed[seed], other.by_seed[seed]) for seed in common})
+
+    def percent(self) -> "Seeds":
+        """A hundred times the numbers."""
+        return Seeds({seed: 100 * value for seed, value in self.by_seed.items()})
 
 
 def over_seeds(report: Report, measure: str, name: str, *path: str) -> Seeds:
@@ -59,11 +75,20 @@ def over_seeds(report: Report, measure: str, name: str, *path: str) -> Seeds:
 
     Raises `KeyError` if there is none.
     """
+    return Seeds(parts(report, measure, name, *path))
+
+
+def parts(report: Report, measure: str, name: str, *path: str) -> dict[int, Any]:
+    """The same for anything that is no number, by seed."""
     start = f"{measure}/{name}/"
-    found = [run for key, run in report["runs"].items() if key.startswith(start)]
+    found = {
+        int(key.removeprefix(start)): run
+        for key, run in report["runs"].items()
+        if key.startswith(start)
+    }
     if not found:
         raise KeyError(f"no run {start}…; there are: {', '.join(report['runs'])}")
-    return Seeds(tuple(reduce(lambda part, key: part[key], path, run) for run in found))
+    return {seed: reduce(lambda part, key: part[key], path, run) for seed, run in found.items()}
 
 
 def right(
@@ -71,11 +96,16 @@ def right(
 ) -> Seeds:
     """The share of sentences that come out right; `calls` matter only where they can be chosen.
 
-    Raises `KeyError` if it was not drawn that way.
+    Of those seeds that were drawn that way; raises `KeyError` if none was.
     """
-    drawn = over_seeds(report, "quality", name, composition, "drawn")
-    key = way if way in drawn.values[0] else f"{way} {calls}"
-    return Seeds(tuple(each[key]["share"] for each in drawn.values))
+    drawn = parts(report, "quality", name, composition, "drawn")
+    keys = (way, f"{way} {calls}")
+    shares = {
+        seed: each[key]["share"] for seed, each in drawn.items() for key in keys if key in each
+    }
+    if not shares:
+        raise KeyError(f"no seed of {name} was drawn {' or '.join(keys)}")
+    return Seeds(shares)
 
 
 def measured(report: Report, measure: str) -> list[str]:

@@ -67,12 +67,13 @@ def hidden(
 
 
 def half_level(process: Process, x: Int[Tensor, "b n"]) -> int:
-    """The first level at which half of these tokens or fewer are still what they were.
+    """At which level are nearest to half of these tokens still what they were? The first of equals.
 
-    Raises `ValueError` if there is none.
+    Nearest, not half at most: level 1 of two scales keeps a little more than half, level 2 nothing.
     """
-    for t in range(1, process.num_timesteps + 1):
+
+    def distance(t: int) -> float:
         kept = process.log_marginal(x, t).gather(-1, x[..., None]).exp().mean()
-        if kept <= 0.5 + 1e-6:
-            return t
-    raise ValueError(f"more than half is kept at level {process.num_timesteps}; allowed: less")
+        return round(abs(kept.item() - 0.5), 6)
+
+    return min(range(1, process.num_timesteps + 1), key=distance)

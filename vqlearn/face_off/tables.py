@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from vqlearn.face_off import captions
 from vqlearn.face_off.costs import COSTS
 from vqlearn.face_off.quality import CALLS
-from vqlearn.face_off.results import LABELS, Report, Seeds, cost, measured, over_seeds, right
+from vqlearn.face_off.results import LABELS, Report, cost, measured, over_seeds, parts, right
 from vqlearn.face_off.verdicts import CLAIMS
 
 COMPOSITIONS = ("seen", "held_out")
+FIRST = 0  # the seed that is drawn with every number of calls
 
 
 def quality_table(report: Report) -> str:
@@ -33,7 +34,7 @@ def calls_table(report: Report) -> str:
     """Right sentences of the first seed against the calls of the denoiser, guided and not."""
     ways, rows = [f"{way} {count}" for way in ("plain", "guided") for count in CALLS], []
     for name in measured(report, "quality"):
-        drawn = over_seeds(report, "quality", name, "seen", "drawn").values[0]
+        drawn = parts(report, "quality", name, "seen", "drawn").get(FIRST, {})
         if f"guided {min(CALLS)}" in drawn:
             rows.append([LABELS[name], *(f"{100 * drawn[way]['share']:.0f}" for way in ways)])
     return table(("system", *ways), rows)
@@ -48,8 +49,8 @@ def cost_table(report: Report) -> str:
             cells.append(f"{cost(report, way, n, 'operations') / 1e9:.3g}")
             cells += [f"{cost(report, way, n, 'seconds', count):.3g}" for count in ("1", "8", "32")]
         rows.append([way, *cells])
-    parts = ("10⁹ operations", "s, 1 at once", "s, 8", "s, 32")
-    titles = ("way", *(f"{n}: {part}" for n in ("64 tokens", "1,024") for part in parts))
+    units = ("10⁹ operations", "s, 1 at once", "s, 8", "s, 32")
+    titles = ("way", *(f"{n}: {unit}" for n in ("64 tokens", "1,024") for unit in units))
     return table(titles, rows)
 
 
@@ -73,8 +74,7 @@ def captions_table(report: Report) -> str:
 
 def verdict_table(report: Report) -> str:
     """Each claim with its verdict and its numbers."""
-    judged = [(claim.text, claim.judge(report)) for claim in CLAIMS]
-    rows = [[text, f"**{verdict.word}**", verdict.reason] for text, verdict in judged]
+    rows = [[c.text, f"**{c.verdict(report)}**", c.reason(report)] for c in CLAIMS]
     return table(("claim", "verdict", "measured"), rows)
 
 
@@ -89,5 +89,4 @@ def _share(report: Report, name: str, composition: str, way: str) -> str:
     if name == "direct" and way == "guided":
         return ""
     calls = 100 if name == "direct" else 25
-    shares = right(report, name, composition, way, calls)
-    return Seeds(tuple(100 * share for share in shares.values)).text(".0f")
+    return right(report, name, composition, way, calls).percent().text(".0f")

@@ -1,196 +1,196 @@
-"""Each claim, the numbers that bear on it, and a verdict by a rule that was fixed for all results.
+"""Each claim as numbers with a threshold, and a verdict by one rule for all.
 
-A difference counts only if the seeds do not overlap: the worst seed of one side must be better than
-the best of the other. The rules know no numbers but those of the claims.
+Every number is made so that above the threshold it speaks for the claim. All numbers of all seeds
+above: confirmed. None above: refuted. Otherwise it depends on what tells the numbers apart, or on
+the seed. The rule does not know what is large and what is small: read the numbers too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import sub
 
-from vqlearn.face_off.results import Report, Seeds, cost, over_seeds, right
+from vqlearn.face_off.results import Report, Seeds, cost, over_seeds, parts, right
 
-CONFIRMED, REFUTED, DEPENDS, OPEN = "confirmed", "refuted", "depends", "open"
-LONG = 1024
+LONG, SHORT = 1024, 16
+READERS = {"without a cache": "raster without cache", "with a cache": "raster"}
+OURS, THEIRS = "vq-diffusion", "raster"
+JUDGES = {"to a raster network": "raster", "to a diffusion": "vq-diffusion"}
 
-
-@dataclass(frozen=True)
-class Verdict:
-    """The word, and the numbers behind it in a sentence."""
-
-    word: str
-    reason: str
+Numbers = Mapping[str, Seeds]
 
 
 @dataclass(frozen=True)
 class Claim:
-    """What is said of autoregression and VQ-Diffusion, and how it is judged."""
+    """What is said, the numbers that bear on it, and the threshold.
+
+    `split` says what the verdict depends on, if the numbers lie on both sides.
+    """
 
     text: str
-    judge: Callable[[Report], Verdict]
+    numbers: Callable[[Report], Numbers]
+    above: float
+    split: str
+
+    def verdict(self, report: Report) -> str:
+        """By the rule above."""
+        found = self.numbers(report).values()
+        if all(seeds.low > self.above for seeds in found):
+            return "confirmed"
+        if all(seeds.high <= self.above for seeds in found):
+            return "refuted"
+        mixed = any(seeds.low <= self.above < seeds.high for seeds in found)
+        return f"depends on the {'seed' if mixed else self.split}"
+
+    def reason(self, report: Report) -> str:
+        """All numbers, with their seeds."""
+        found = self.numbers(report).items()
+        return "; ".join(f"{name}: {seeds.text('.3g')}" for name, seeds in found)
 
 
-def ten_times_fewer_calls(report: Report) -> Verdict:
-    """1,024 tokens against 100 steps, in calls and in operations."""
-    diffusion = cost(report, "diffusion 100", LONG, "operations")
-    without = cost(report, "raster without cache", LONG, "operations") / diffusion
-    cached = cost(report, "raster", LONG, "operations") / diffusion
-    reason = (
-        f"{LONG / 100:.1f} times the calls; {without:.3g} times the operations without a cache, "
-        f"{cached:.2g} times with one"
-    )
-    return Verdict(_by_sides([without >= 10, cached >= 10]), reason)
+def slower_growth(report: Report) -> Numbers:
+    """From 16 to 1,024 tokens: how many times more does a raster network grow than 100 calls?"""
+    kinds = {"operations": ("operations",), "seconds": ("seconds", "1")}
+    return {
+        f"{kind} {reader}": _one(
+            _saved(report, way, 100, LONG, *path) / _saved(report, way, 100, SHORT, *path)
+        )
+        for kind, path in kinds.items()
+        for reader, way in READERS.items()
+    }
 
 
-def fifteen_times_in_practice(report: Report) -> Verdict:
-    """Seconds of 1,024 tokens, with and without a cache, one picture and 32 at once."""
-    ratios = {
-        (way, count): cost(report, way, LONG, "seconds", count)
-        / cost(report, "diffusion 100", LONG, "seconds", count)
-        for way in ("raster without cache", "raster")
+def ten_times(report: Report) -> Numbers:
+    """1,024 tokens against 100 calls: how many times less, in calls and in operations?"""
+    operations = {
+        f"operations {reader}": _one(_saved(report, way, 100, LONG, "operations"))
+        for reader, way in READERS.items()
+    }
+    return {"calls": _one(LONG / 100), **operations}
+
+
+def fifteen_times(report: Report) -> Numbers:
+    """1,024 tokens: how many times fewer seconds does diffusion take?"""
+    return {
+        f"{calls} calls, {reader}, {count} at once": _one(
+            _saved(report, way, calls, LONG, "seconds", count)
+        )
+        for calls in (100, 25)
+        for reader, way in READERS.items()
         for count in ("1", "32")
     }
-    without = [ratios["raster without cache", count] for count in ("1", "32")]
-    cached = [ratios["raster", count] for count in ("1", "32")]
-    reason = (
-        f"the raster network takes {without[0]:.3g} times as long without a cache "
-        f"({without[1]:.3g} with 32 pictures at once), {cached[0]:.2g} times with one "
-        f"({cached[1]:.2g})"
-    )
-    return Verdict(_by_sides([ratio >= 15 for ratio in ratios.values()]), reason)
 
 
-def slower_with_resolution(report: Report) -> Verdict:
-    """How much longer do 1,024 tokens take than 64, in each way?"""
-    ways = ("raster without cache", "raster", "diffusion 100")
-    growth = [
-        cost(report, way, LONG, "seconds", "1") / cost(report, way, 64, "seconds", "1")
-        for way in ways
-    ]
-    reason = "16 times as many tokens take " + ", ".join(
-        f"{times:.3g} times as long ({way})" for times, way in zip(growth, ways, strict=True)
-    )
-    return Verdict(_by_sides([times > growth[2] for times in growth[:2]]), reason)
+def errors_add_up(report: Report) -> Numbers:
+    """Wrong tokens: how many more of those drawn after them change than in VQ-Diffusion?
 
-
-def errors_accumulate(report: Report) -> Verdict:
-    """One wrong token: how many of the tokens that follow change?"""
-    raster, diffusion = (_changed(report, name) for name in ("raster", "vq-diffusion"))
-    reason = (
-        f"one wrong token changes {_percent(raster)} of the tokens drawn after it in the raster "
-        f"network, {_percent(diffusion)} in VQ-Diffusion"
-    )
-    return Verdict(_compare(raster, diffusion), reason)
-
-
-def wrong_tokens_are_corrected(report: Report) -> Verdict:
-    """Of wrong tokens, one in ten: how many get their true code back?"""
-    names = ("vq-diffusion", "vq-diffusion-paper", "multinomial")
-    mended = [over_seeds(report, "errors", name, "0.1", "mended") for name in names]
-    masks = over_seeds(report, "errors", "absorbing", "0.1", "mended")
-    reason = (
-        f"mended: {_percent(mended[0])} with the released schedule, {_percent(mended[1])} with "
-        f"the paper's, {_percent(mended[2])} by multinomial diffusion, {_percent(masks)} by masks "
-        "alone"
-    )
-    return Verdict(_by_sides([seeds.low > 0.5 for seeds in mended]), reason)
-
-
-def order_biases(report: Report) -> Verdict:
-    """How far apart are the best and the worst direction?"""
-    spreads = {
-        name: _spread_of_sides(report, name) for name in ("raster", "vq-diffusion", "absorbing")
-    }
-    reason = "best less worst half: " + ", ".join(
-        f"{_percent(spread)} ({name})" for name, spread in spreads.items()
-    )
-    return Verdict(_compare(spreads["raster"], spreads["vq-diffusion"]), reason)
-
-
-def no_teacher_forcing(report: Report) -> Verdict:
-    """How much stranger than true rows are drawn rows to a second model?"""
-    gaps = {name: _gap(report, name) for name in ("raster", "vq-diffusion")}
-    reason = (
-        f"rows of the raster network cost a second raster network {gaps['raster'].text('.3f')} "
-        f"bits a token more than true rows, those of VQ-Diffusion "
-        f"{gaps['vq-diffusion'].text('.3f')}"
-    )
-    return Verdict(_compare(gaps["raster"], gaps["vq-diffusion"]), reason)
-
-
-def global_context_helps(report: Report) -> Verdict:
-    """The same denoiser with causal attention."""
-    return _better_bits(report, "vq-diffusion", "causal")
-
-
-def x_0_is_the_clearer_target(report: Report) -> Verdict:
-    """The same denoiser naming x_{t-1}; neither has an auxiliary loss."""
-    return _better_bits(report, "no-auxiliary", "direct")
-
-
-def better_pictures(report: Report) -> Verdict:
-    """With one budget: right sentences, guided, pairs seen and pairs never seen."""
-    sides, parts = [], []
-    for composition in ("seen", "held_out"):
-        raster, diffusion = (
-            right(report, name, composition) for name in ("raster", "vq-diffusion")
+    And do rows that it drew grow stranger from top to bottom, more than true ones?
+    """
+    changed = {
+        f"lost tokens that change more, {share} wrong": _difference(
+            *(over_seeds(report, "errors", name, share, "lost changed") for name in (THEIRS, OURS))
         )
-        sides.append(_compare(diffusion, raster))
-        parts.append(f"{composition}: {_percent(diffusion)} against {_percent(raster)}")
-    word = sides[0] if sides[0] == sides[1] else DEPENDS
-    return Verdict(word, "VQ-Diffusion against raster, " + "; ".join(parts))
+        for share in ("one", "0.1")
+    }
+    return {**changed, "bits more in the last row than in the first": growth(report, THEIRS)}
+
+
+def mends(report: Report) -> Numbers:
+    """Of wrong tokens, one in ten: which share gets the true code back?"""
+    return {
+        schedule: over_seeds(report, "errors", name, "0.1", "mended")
+        for schedule, name in (("released schedule", OURS), ("paper's", "vq-diffusion-paper"))
+    }
+
+
+def order(report: Report) -> Numbers:
+    """Right sentences if the half that is read first is given, less those if the last one is."""
+    biases = {
+        (name, pair): _difference(
+            *(over_seeds(report, "directions", name, "seen", side, "share") for side in pair)
+        )
+        for name in (THEIRS, OURS)
+        for pair in (("upper", "lower"), ("left", "right"))
+    }
+    pairs = {" less ".join(pair): pair for pair in (("upper", "lower"), ("left", "right"))}
+    mine = {f"raster, {text}": biases[THEIRS, pair] for text, pair in pairs.items()}
+    more = {
+        f"that less VQ-Diffusion's, {text}": _difference(biases[THEIRS, pair], biases[OURS, pair])
+        for text, pair in pairs.items()
+    }
+    return {**mine, **more}
+
+
+def astray(report: Report) -> Numbers:
+    """How much stranger are drawn rows of a raster network than those of VQ-Diffusion?"""
+    return {
+        f"bits more {text}": _difference(*(gap(report, name, judge) for name in (THEIRS, OURS)))
+        for text, judge in JUDGES.items()
+    }
+
+
+def global_context(report: Report) -> Numbers:
+    """The same denoiser in which a token sees only those before it."""
+    return _worse(report, "causal", OURS, ("guided", 25))
+
+
+def clearer_target(report: Report) -> Numbers:
+    """The same denoiser that names x_{t-1}; neither has an auxiliary loss."""
+    return _worse(report, "direct", "no-auxiliary", ("plain", 100))
+
+
+def better_pictures(report: Report) -> Numbers:
+    """With one budget: how many more sentences come out right than in a raster network?"""
+    return {
+        f"right more, {text}": _difference(
+            *(right(report, name, composition) for name in (OURS, THEIRS))
+        )
+        for text, composition in (("pairs seen", "seen"), ("pairs never seen", "held_out"))
+    }
 
 
 CLAIMS = (
-    Claim("100 steps are 10 times cheaper than 1,024 tokens, by counting", ten_times_fewer_calls),
-    Claim("and 15 times faster in practice", fifteen_times_in_practice),
-    Claim("autoregression slows down more with resolution", slower_with_resolution),
-    Claim("its errors accumulate, those of VQ-Diffusion less", errors_accumulate),
-    Claim("VQ-Diffusion corrects wrong tokens", wrong_tokens_are_corrected),
-    Claim("the order of reading biases autoregression", order_biases),
-    Claim("teacher forcing leads it astray, VQ-Diffusion needs none", no_teacher_forcing),
-    Claim("seeing the whole picture helps", global_context_helps),
-    Claim("x_0 is a clearer target than x_{t-1}", x_0_is_the_clearer_target),
-    Claim("VQ-Diffusion draws better pictures", better_pictures),
+    Claim("autoregression slows down more as pictures grow", slower_growth, 1, "cache"),
+    Claim("diffusion is 10 times cheaper by counting", ten_times, 10, "way to count"),
+    Claim("diffusion is 15 times faster in practice", fifteen_times, 15, "cache"),
+    Claim("errors add up in autoregression", errors_add_up, 0, "question"),
+    Claim("VQ-Diffusion corrects wrong tokens", mends, 0.5, "schedule"),
+    Claim("the order of reading biases autoregression", order, 0, "direction"),
+    Claim("teacher forcing leads autoregression astray", astray, 0, "judge"),
+    Claim("global context helps", global_context, 0, "measure"),
+    Claim("x_0 is the clearer target", clearer_target, 0, "measure"),
+    Claim("VQ-Diffusion draws better pictures", better_pictures, 0, "sentences"),
 )
 
 
-def _better_bits(report: Report, better: str, worse: str) -> Verdict:
-    bits = [over_seeds(report, "quality", n, "seen", "bits", "mean") for n in (better, worse)]
-    reason = f"{bits[0].text('.3f')} bits a token, {bits[1].text('.3f')} without"
-    return Verdict(_compare(bits[1], bits[0]), reason)
-
-
-def _changed(report: Report, name: str) -> Seeds:
-    return over_seeds(report, "errors", name, "one", "lost changed")
-
-
-def _spread_of_sides(report: Report, name: str) -> Seeds:
-    sides = [
-        over_seeds(report, "directions", name, "seen", side, "share").values
-        for side in ("upper", "lower", "left", "right")
-    ]
-    return Seeds(tuple(max(shares) - min(shares) for shares in zip(*sides, strict=True)))
-
-
-def _gap(report: Report, name: str) -> Seeds:
-    data, own = (
-        over_seeds(report, "forcing", name, "raster", kind, "mean") for kind in ("data", "own")
+def gap(report: Report, name: str, judge: str) -> Seeds:
+    """Bits of a token that drawn rows cost this judge more than true ones."""
+    return _difference(
+        *(over_seeds(report, "forcing", name, judge, rows, "mean") for rows in ("own", "data"))
     )
-    return own.over(data, lambda mine, true: mine - true)
 
 
-def _compare(larger: Seeds, smaller: Seeds) -> str:
-    """Is the first really the larger?"""
-    if larger.low > smaller.high:
-        return CONFIRMED
-    return REFUTED if larger.high < smaller.low else OPEN
+def growth(report: Report, name: str) -> Seeds:
+    """The same for a raster judge: the last row of the grid less the first."""
+    own, data = (
+        parts(report, "forcing", name, "raster", f"{rows} by row") for rows in ("own", "data")
+    )
+    gaps = {seed: (own[seed][-1] - data[seed][-1]) - (own[seed][0] - data[seed][0]) for seed in own}
+    return Seeds(gaps)
 
 
-def _by_sides(sides: list[bool]) -> str:
-    """Confirmed if it holds on every side, refuted if on none."""
-    return CONFIRMED if all(sides) else DEPENDS if any(sides) else REFUTED
+def _saved(report: Report, way: str, calls: int, n: int, *path: str) -> float:
+    return cost(report, way, n, *path) / cost(report, f"diffusion {calls}", n, *path)
 
 
-def _percent(seeds: Seeds) -> str:
-    percent = Seeds(tuple(100 * value for value in seeds.values))
-    return f"{percent.text('.1f')} %"
+def _worse(report: Report, name: str, than: str, way: tuple[str, int]) -> Numbers:
+    bits = (over_seeds(report, "quality", each, "seen", "bits", "mean") for each in (name, than))
+    shares = (right(report, each, "seen", *way) for each in (than, name))
+    return {"bits more": _difference(*bits), "right less": _difference(*shares)}
+
+
+def _difference(one: Seeds, other: Seeds) -> Seeds:
+    return one.over(other, sub)
+
+
+def _one(value: float) -> Seeds:
+    return Seeds({0: value})

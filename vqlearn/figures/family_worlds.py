@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -43,6 +43,7 @@ class Budget:
     samples: int = 200
 
 
+@runtime_checkable
 class World(Protocol):
     """Rows to learn from, rows to measure on, and how to say what was measured."""
 

@@ -4,6 +4,7 @@ A name is "world/system". Runs of one world learn the same rows and are measured
 so the file also holds what is known of each world. Tests: tests/test_family_figure.py.
 """
 
+import getpass
 import hashlib
 import json
 import os
@@ -90,8 +91,8 @@ class Experiment:
 
 
 def lock_for(file: Path, what: str) -> FileLock:
-    """A lock that all processes of this machine share; it goes when its process ends."""
-    folder = Path(tempfile.gettempdir()) / "vqlearn-locks"
+    """A lock that all processes of a user share; it goes when its process ends."""
+    folder = Path(tempfile.gettempdir()) / f"vqlearn-locks-{getpass.getuser()}"
     folder.mkdir(exist_ok=True)
     name = hashlib.sha256(f"{file.resolve()} {what}".encode()).hexdigest()
     return FileLock(folder / name)

@@ -7,7 +7,7 @@ The optimiser is that of every stage (`descend`). Tests: tests/test_rows.py.
 """
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +22,7 @@ from vqlearn.training.optimisers import Kept, descend
 from vqlearn.training.recipes import Recipe
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Where rows come from, such as `Digits.batch`."""
 
