@@ -37,9 +37,12 @@ def directions(name, seed):
 
 
 def forcing(name, seed):
-    bits = {"data": {"mean": 1.0}, "own": {"mean": 2.0}}
     by_row = {"data by row": [1.0, 2.0], "own by row": [2.0, 3.0]}
-    return {"raster": {**bits, **by_row}, "vq-diffusion": {**bits}}
+    return {"raster": {**_two_bits(), **by_row}, "vq-diffusion": _two_bits()}
+
+
+def _two_bits():
+    return {"data": {"mean": 1.0}, "own": {"mean": 2.0}}
 
 
 def cost(way, n):

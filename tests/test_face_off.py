@@ -479,7 +479,9 @@ def test_the_calls_of_each_contender():
     """The first seed tells how calls matter; a direct prediction cannot skip a level."""
     for seed in measures.SEEDS:
         assert list(measures.calls_of("direct", seed)) == [100]
-        for name in ("vq-diffusion", "causal", "raster"):
+        for name in ("causal", "no-auxiliary"):  # as the direct prediction, and as the others
+            assert list(measures.calls_of(name, seed)) == [100, 25]
+        for name in ("vq-diffusion", "absorbing", "raster"):
             calls = [100, 50, 25, 10, 5] if seed == 0 else [25]
             assert list(measures.calls_of(name, seed)) == calls
 
@@ -496,7 +498,9 @@ def test_only_a_direct_prediction_is_not_guided(monkeypatch):
         ways = found["given"][3]
         assert found["given"][0] is diffusion
         assert found["given"][1:3] == (NULL, 3)
-        assert list(ways) == (["plain 100"] if name == "direct" else ["plain 25", "guided 25"])
+        calls = measures.calls_of(name, 1)
+        kinds = ("plain",) if name == "direct" else ("plain", "guided")
+        assert list(ways) == [f"{kind} {count}" for kind in kinds for count in calls]
 
 
 def test_every_way_to_draw_fits_into_the_levels():

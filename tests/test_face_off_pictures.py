@@ -40,7 +40,7 @@ def points(axes, label):
 
 def test_equal_seeds_have_bars_of_no_length():
     """The mean of three equal numbers can be rounded to one above or below all of them."""
-    equal = Seeds((0.05, 0.05, 0.05))
+    equal = Seeds(dict.fromkeys(range(3), 0.05))
     assert equal.mean != 0.05
     axes = plt.figure().gca()
     pictures._bars(axes, [0], [equal])
@@ -51,11 +51,11 @@ def test_quality_is_drawn_for_every_number_of_calls(drawn):
     """With all numbers of calls there is one seed, with the usual one there are three."""
     report = whole_report()
     path = ("held_out", "drawn")
-    put(report, "quality", "causal", (*path, "guided 25", "share"), (0.2, 0.3, 0.7))
-    put(report, "quality", "causal", (*path, "guided 100", "share"), (0.9,))
+    put(report, "quality", "absorbing", (*path, "guided 25", "share"), (0.2, 0.3, 0.7))
+    put(report, "quality", "absorbing", (*path, "guided 100", "share"), (0.9,))
     put(report, "quality", "raster", (*path, "guided", "share"), (0.1, 0.2, 0.3))
     seen, held_out = drawn(pictures.draw_quality, report)
-    places, means, ends = points(held_out, "causal")
+    places, means, ends = points(held_out, "absorbing")
     assert places == [100, 50, 25, 10, 5]
     assert means == pytest.approx([90, 50, 40, 50, 50])
     assert ends[2] == pytest.approx((20, 70))

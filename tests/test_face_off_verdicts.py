@@ -1,26 +1,17 @@
-"""Every claim against reports made by hand: confirmed, refuted, and neither."""
+"""The rule of all verdicts, and the numbers of every claim against reports made by hand."""
 
 import pytest
 from face_off_reports import put, whole_report
 
 from vqlearn.face_off import verdicts
-from vqlearn.face_off.verdicts import CLAIMS, CONFIRMED, DEPENDS, OPEN, REFUTED
+from vqlearn.face_off.results import Seeds
+from vqlearn.face_off.verdicts import CLAIMS, Claim
 
-HIGH, LOW, BETWEEN = (0.5, 0.6, 0.7), (0.1, 0.2, 0.3), (0.25, 0.4, 0.55)
-TOUCHING = (0.3, 0.4, 0.5)  # its worst is the best of LOW, its best the worst of HIGH
-PAIRS = pytest.mark.parametrize(
-    ("larger", "smaller", "word"),
-    [
-        (HIGH, LOW, CONFIRMED),
-        (LOW, HIGH, REFUTED),
-        (BETWEEN, LOW, OPEN),
-        (HIGH, BETWEEN, OPEN),
-        (LOW, BETWEEN, OPEN),
-        (TOUCHING, LOW, OPEN),
-        (TOUCHING, HIGH, OPEN),
-        (LOW, LOW, OPEN),
-    ],
-)
+VALUES = {"a": (0.3, 0.5, 0.7), "b": (0.1, 0.1, 0.4)}
+
+
+def seeds(*values):
+    return Seeds(dict(enumerate(values)))
 
 
 @pytest.fixture
@@ -28,199 +19,175 @@ def report():
     return whole_report()
 
 
-def percent(values):
-    low, mean, high = min(values), sum(values) / len(values), max(values)
-    return f"{100 * mean:.1f} ({100 * low:.1f} to {100 * high:.1f}) %"
-
-
-def test_every_rule_belongs_to_one_claim():
-    assert len({claim.text for claim in CLAIMS}) == len({claim.judge for claim in CLAIMS}) == 10
-
-
-def operations(report, **of):
-    for way, count in of.items():
-        report["runs"][f"cost/{way.replace('_', ' ')}/1024"]["operations"] = count
-
-
 @pytest.mark.parametrize(
-    ("without", "cached", "word"),
+    ("numbers", "verdict"),
     [
-        (1000, 1000, CONFIRMED),
-        (1000, 999, DEPENDS),
-        (999, 1000, DEPENDS),
-        (999, 999, REFUTED),
+        ([(1.1, 2.0), (3.0,)], "confirmed"),
+        ([(1.0, 0.5), (-3.0,)], "refuted"),  # 1 is not above 1
+        ([(1.1, 2.0), (1.0, 0.9)], "depends on the weather"),
+        ([(1.1, 2.0), (1.0, 1.2)], "depends on the seed"),
+        ([(0.9, 1.1)], "depends on the seed"),
     ],
 )
-def test_ten_times_fewer_calls(report, without, cached, word):
-    ways = {"raster_without_cache": without, "raster": cached, "diffusion_100": 100}
-    operations(report, **ways)
-    report["runs"]["cost/raster/64"]["operations"] = 7  # other lengths and ways do not count
-    operations(report, diffusion_25=1, raster_guided=1)
-    assert verdicts.ten_times_fewer_calls(report).word == word
+def test_one_rule_for_all(numbers, verdict):
+    found = {str(i): seeds(*values) for i, values in enumerate(numbers)}
+    claim = Claim("a text", lambda report: found, 1, "weather")
+    assert claim.verdict({}) == verdict
 
 
-def test_the_numbers_of_ten_times_fewer_calls(report):
-    operations(report, raster_without_cache=12345, raster=432, diffusion_100=100)
-    reason = "10.2 times the calls; 123 times the operations without a cache, 4.3 times with one"
-    assert verdicts.ten_times_fewer_calls(report).reason == reason
+def test_the_reason_has_all_numbers():
+    claim = Claim("a text", lambda report: {"x": seeds(1.0, 3.0), "y": seeds(0.12345)}, 1, "z")
+    assert claim.reason({}) == "x: 2 (1 to 3); y: 0.123"
 
 
-def seconds(report, way, n, one, many):
-    report["runs"][f"cost/{way}/{n}"]["seconds"] |= {"1": one, "32": many}
+def test_every_claim_can_be_judged(report):
+    assert len({claim.text for claim in CLAIMS}) == len({claim.numbers for claim in CLAIMS}) == 10
+    for claim in CLAIMS:
+        assert claim.verdict(report).split()[0] in ("confirmed", "refuted", "depends")
 
 
-@pytest.mark.parametrize(
-    ("without", "cached", "word"),
-    [
-        ((30, 15), (30, 15), CONFIRMED),
-        ((30, 15), (30, 14.9), DEPENDS),
-        ((29.9, 15), (30, 15), DEPENDS),
-        ((29.9, 14.9), (29.9, 15), DEPENDS),
-        ((29.9, 14.9), (29.9, 14.9), REFUTED),
-    ],
-)
-def test_fifteen_times_in_practice(report, without, cached, word):
-    """A diffusion takes 2 seconds alone and 1 with others."""
-    seconds(report, "diffusion 100", 1024, 2.0, 1.0)
-    seconds(report, "raster without cache", 1024, *without)
-    seconds(report, "raster", 1024, *cached)
-    assert verdicts.fifteen_times_in_practice(report).word == word
+def costs(report, kind, **of):
+    """Numbers of ways at 16 and at 1,024 tokens; the others do not count."""
+    for way, (short, long) in of.items():
+        for n, value in ((16, short), (1024, long)):
+            run = report["runs"][f"cost/{way.replace('_', ' ')}/{n}"]
+            if kind == "operations":
+                run["operations"] = value
+            else:
+                run["seconds"][kind] = value
 
 
-def test_the_numbers_of_fifteen_times(report):
-    seconds(report, "diffusion 100", 1024, 2.0, 1.0)
-    seconds(report, "raster without cache", 1024, 246.8, 35.0)
-    seconds(report, "raster", 1024, 2.4, 0.7)
-    assert verdicts.fifteen_times_in_practice(report).reason == (
-        "the raster network takes 123 times as long without a cache "
-        "(35 with 32 pictures at once), 1.2 times with one (0.7)"
+def test_growth_is_a_ratio_of_ratios(report):
+    for kind, factor in (("operations", 1), ("1", 10)):
+        costs(
+            report,
+            kind,
+            raster_without_cache=(2, 200 * factor),
+            raster=(5, 50),
+            diffusion_100=(10, 40),
+            diffusion_25=(1, 9),
+        )
+    found = {name: each.values for name, each in verdicts.slower_growth(report).items()}
+    assert found == {
+        "operations without a cache": (25.0,),
+        "operations with a cache": (2.5,),
+        "seconds without a cache": (250.0,),
+        "seconds with a cache": (2.5,),
+    }
+
+
+def test_ten_and_fifteen_times(report):
+    costs(report, "operations", raster_without_cache=(1, 900), raster=(1, 3), diffusion_100=(1, 60))
+    found = {name: each.mean for name, each in verdicts.ten_times(report).items()}
+    assert found == {
+        "calls": 10.24,
+        "operations without a cache": 15.0,
+        "operations with a cache": 0.05,
+    }
+    ways = {"raster_without_cache": (1, 90), "raster": (1, 6)}
+    costs(report, "1", **ways, diffusion_100=(1, 30), diffusion_25=(1, 7.5))
+    costs(report, "32", **ways, diffusion_100=(1, 3), diffusion_25=(1, 0.75))
+    found = {name: each.mean for name, each in verdicts.fifteen_times(report).items()}
+    assert found == {
+        "100 calls, without a cache, 1 at once": 3.0,
+        "100 calls, without a cache, 32 at once": 30.0,
+        "100 calls, with a cache, 1 at once": 0.2,
+        "100 calls, with a cache, 32 at once": 2.0,
+        "25 calls, without a cache, 1 at once": 12.0,
+        "25 calls, without a cache, 32 at once": 120.0,
+        "25 calls, with a cache, 1 at once": 0.8,
+        "25 calls, with a cache, 32 at once": 8.0,
+    }
+
+
+def assert_near(found, expected):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        assert found[name].values == pytest.approx(values), name
+
+
+def test_errors_that_add_up(report):
+    put(report, "errors", "raster", ("one", "lost changed"), (0.5, 0.6, 0.7))
+    put(report, "errors", "vq-diffusion", ("one", "lost changed"), (0.1, 0.4, 0.2))
+    put(report, "errors", "raster", ("0.1", "lost changed"), (0.1, 0.1, 0.1))
+    put(report, "errors", "vq-diffusion", ("0.1", "lost changed"), (0.3, 0.2, 0.1))
+    put(report, "forcing", "raster", ("raster", "data by row"), ([1, 9, 2], [1, 9, 1], [0, 0, 0]))
+    put(report, "forcing", "raster", ("raster", "own by row"), ([2, 9, 6], [2, 9, 0], [1, 0, 1]))
+    assert_near(
+        verdicts.errors_add_up(report),
+        {
+            "lost tokens that change more, one wrong": (0.4, 0.2, 0.5),
+            "lost tokens that change more, 0.1 wrong": (-0.2, -0.1, 0.0),
+            "bits more in the last row than in the first": (3, -2, 0),
+        },
     )
 
 
-@pytest.mark.parametrize(
-    ("without", "cached", "word"),
-    [(200, 21, CONFIRMED), (200, 19, DEPENDS), (19, 21, DEPENDS), (20, 20, REFUTED)],
-)
-def test_slower_with_resolution(report, without, cached, word):
-    """A diffusion takes 20 times as long for 16 times as many tokens."""
-    for way, times in (
-        *(("raster without cache", without), ("raster", cached)),
-        *(("diffusion 100", 20), ("diffusion 25", 1)),
-    ):
-        seconds(report, way, 64, 0.5, 9.0)
-        seconds(report, way, 1024, 0.5 * times, 9.0)
-    verdict = verdicts.slower_with_resolution(report)
-    assert verdict.word == word
-    assert verdict.reason == (
-        f"16 times as many tokens take {without} times as long (raster without cache), "
-        f"{cached} times as long (raster), 20 times as long (diffusion 100)"
+def test_mended_tokens_of_both_schedules(report):
+    put(report, "errors", "vq-diffusion", ("0.1", "mended"), (0.7, 0.8, 0.9))
+    put(report, "errors", "vq-diffusion-paper", ("0.1", "mended"), (0.1, 0.2, 0.3))
+    found = verdicts.mends(report)
+    assert_near(found, {"released schedule": (0.7, 0.8, 0.9), "paper's": (0.1, 0.2, 0.3)})
+
+
+def test_the_bias_of_an_order(report):
+    for name, sides in {
+        "raster": {"upper": 0.9, "lower": 0.3, "left": 0.8, "right": 0.5},
+        "vq-diffusion": {"upper": 0.7, "lower": 0.6, "left": 0.4, "right": 0.8},
+    }.items():
+        for side, share in sides.items():
+            put(report, "directions", name, ("seen", side, "share"), (share,) * 3)
+    assert_near(
+        verdicts.order(report),
+        {
+            "raster, upper less lower": (0.6,) * 3,
+            "raster, left less right": (0.3,) * 3,
+            "that less VQ-Diffusion's, upper less lower": (0.5,) * 3,
+            "that less VQ-Diffusion's, left less right": (0.7,) * 3,
+        },
     )
 
 
-@PAIRS
-def test_errors_accumulate(report, larger, smaller, word):
-    put(report, "errors", "raster", ("one", "lost changed"), larger)
-    put(report, "errors", "vq-diffusion", ("one", "lost changed"), smaller)
-    verdict = verdicts.errors_accumulate(report)
-    assert verdict.word == word
-    assert f"{percent(larger)} of the tokens drawn after it in the raster" in verdict.reason
-    assert f"{percent(smaller)} in VQ-Diffusion" in verdict.reason
-
-
-MOST, FEW = (0.51, 0.7, 0.9), (0.1, 0.2, 0.49)
-
-
-@pytest.mark.parametrize(
-    ("mended", "word"),
-    [
-        ((MOST, MOST, MOST), CONFIRMED),
-        ((FEW, FEW, FEW), REFUTED),
-        ((FEW, MOST, MOST), DEPENDS),
-        ((MOST, FEW, FEW), DEPENDS),
-    ],
-)
-def test_wrong_tokens_are_corrected(report, mended, word):
-    names = ("vq-diffusion", "vq-diffusion-paper", "multinomial")
-    for name, values in zip(names, mended, strict=True):
-        put(report, "errors", name, ("0.1", "mended"), values)
-    put(report, "errors", "absorbing", ("0.1", "mended"), (0.0, 0.0, 0.0))
-    verdict = verdicts.wrong_tokens_are_corrected(report)
-    assert verdict.word == word
-    assert verdict.reason == (
-        f"mended: {percent(mended[0])} with the released schedule, {percent(mended[1])} with the "
-        f"paper's, {percent(mended[2])} by multinomial diffusion, 0.0 (0.0 to 0.0) % by masks alone"
-    )
-
-
-@PAIRS
-def test_order_biases(report, larger, smaller, word):
-    """Each spread is that of one seed: a best side that changes from seed to seed counts."""
-    for name, spreads in (("raster", larger), ("vq-diffusion", smaller), ("absorbing", LOW)):
-        for seed, spread in enumerate(spreads):
-            run = report["runs"][f"directions/{name}/{seed}"]["seen"]
-            sides = ("upper", "lower", "left", "right")
-            for place, side in enumerate(sides[seed:] + sides[:seed]):
-                run[side]["share"] = 0.25 + (0, 0.3, 0.7, 1)[place] * spread
-    verdict = verdicts.order_biases(report)
-    if word != OPEN or BETWEEN in (larger, smaller):  # exact ties are lost to rounding
-        assert verdict.word == word
-    assert verdict.reason == (
-        f"best less worst half: {percent(larger)} (raster), {percent(smaller)} (vq-diffusion), "
-        f"{percent(LOW)} (absorbing)"
-    )
-
-
-@PAIRS
-def test_no_teacher_forcing(report, larger, smaller, word):
-    """Gaps count, not bits: true rows cost each second model something else."""
-    true = (1.0, 4.0, 2.0)
-    for name, gaps in (("raster", larger), ("vq-diffusion", smaller)):
-        put(report, "forcing", name, ("raster", "data", "mean"), true)
-        own = [bits + gap for bits, gap in zip(true, gaps, strict=True)]
-        put(report, "forcing", name, ("raster", "own", "mean"), own)
-    verdict = verdicts.no_teacher_forcing(report)
-    if word != OPEN or BETWEEN in (larger, smaller):
-        assert verdict.word == word
-    means = [sum(gaps) / 3 for gaps in (larger, smaller)]
-    for gaps, mean in zip((larger, smaller), means, strict=True):
-        assert f"{mean:.3f} ({min(gaps):.3f} to {max(gaps):.3f})" in verdict.reason
+def test_gaps_count_and_not_bits(report):
+    """True rows cost each second model something else."""
+    for judge, gaps in (("raster", (0.1, 0.2, 0.3)), ("vq-diffusion", (0.4, 0.4, 0.1))):
+        for name, extra in (("raster", gaps), ("vq-diffusion", (0.1, 0.1, 0.1))):
+            true = (1.0, 4.0, 2.0)
+            put(report, "forcing", name, (judge, "data", "mean"), true)
+            own = [bits + gap for bits, gap in zip(true, extra, strict=True)]
+            put(report, "forcing", name, (judge, "own", "mean"), own)
+    expected = {"bits more to a raster network": (0.0, 0.1, 0.2)}
+    expected["bits more to a diffusion"] = (0.3, 0.3, 0.0)
+    for name, values in expected.items():
+        assert verdicts.astray(report)[name].values == pytest.approx(values, abs=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("rule", "better", "worse"),
+    ("numbers", "worse", "better", "way"),
     [
-        (verdicts.global_context_helps, "vq-diffusion", "causal"),
-        (verdicts.x_0_is_the_clearer_target, "no-auxiliary", "direct"),
+        (verdicts.global_context, "causal", "vq-diffusion", "guided 25"),
+        (verdicts.clearer_target, "direct", "no-auxiliary", "plain 100"),
     ],
 )
-@PAIRS
-def test_fewer_bits_are_better(report, rule, better, worse, larger, smaller, word):
-    put(report, "quality", better, ("seen", "bits", "mean"), smaller)
-    put(report, "quality", worse, ("seen", "bits", "mean"), larger)
-    verdict = rule(report)
-    assert verdict.word == word
-    low, high = (f"{sum(v) / 3:.3f} ({min(v):.3f} to {max(v):.3f})" for v in (smaller, larger))
-    assert verdict.reason.startswith(f"{low} bits a token, {high}")
+def test_a_variant_against_its_twin(report, numbers, worse, better, way):
+    put(report, "quality", worse, ("seen", "bits", "mean"), (3.0, 2.0, 1.0))
+    put(report, "quality", better, ("seen", "bits", "mean"), (1.0, 1.5, 1.5))
+    put(report, "quality", worse, ("seen", "drawn", way, "share"), (0.1, 0.2, 0.3))
+    put(report, "quality", better, ("seen", "drawn", way, "share"), (0.5, 0.1, 0.3))
+    expected = {"bits more": (2.0, 0.5, -0.5), "right less": (0.4, -0.1, 0.0)}
+    assert_near(numbers(report), expected)
 
 
-@pytest.mark.parametrize(
-    ("seen", "held_out", "word"),
-    [
-        ((HIGH, LOW), (HIGH, LOW), CONFIRMED),
-        ((LOW, HIGH), (LOW, HIGH), REFUTED),
-        ((LOW, LOW), (BETWEEN, HIGH), OPEN),
-        ((HIGH, LOW), (LOW, HIGH), DEPENDS),
-        ((LOW, HIGH), (HIGH, LOW), DEPENDS),
-    ],
-)
-def test_better_pictures(report, seen, held_out, word):
-    for composition, (diffusion, raster) in (("seen", seen), ("held_out", held_out)):
-        drawn = (composition, "drawn")
-        put(report, "quality", "vq-diffusion", (*drawn, "guided 25", "share"), diffusion)
-        put(report, "quality", "raster", (*drawn, "guided", "share"), raster)
-    verdict = verdicts.better_pictures(report)
-    assert verdict.word == word
-    assert verdict.reason == (
-        f"VQ-Diffusion against raster, seen: {percent(seen[0])} against {percent(seen[1])}; "
-        f"held_out: {percent(held_out[0])} against {percent(held_out[1])}"
+def test_better_pictures_seen_and_not(report):
+    put(report, "quality", "raster", ("seen", "drawn", "guided", "share"), (0.9, 0.9, 0.9))
+    put(report, "quality", "raster", ("held_out", "drawn", "guided", "share"), (0.1, 0.1, 0.1))
+    for composition in ("seen", "held_out"):
+        path = (composition, "drawn", "guided 25", "share")
+        put(report, "quality", "vq-diffusion", path, (0.7, 0.8, 0.9))
+    assert_near(
+        verdicts.better_pictures(report),
+        {
+            "right more, pairs seen": (-0.2, -0.1, 0.0),
+            "right more, pairs never seen": (0.6, 0.7, 0.8),
+        },
     )

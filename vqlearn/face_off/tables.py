@@ -35,7 +35,7 @@ def calls_table(report: Report) -> str:
     ways, rows = [f"{way} {count}" for way in ("plain", "guided") for count in CALLS], []
     for name in measured(report, "quality"):
         drawn = parts(report, "quality", name, "seen", "drawn").get(FIRST, {})
-        if f"guided {min(CALLS)}" in drawn:
+        if drawn.keys() >= set(ways):
             rows.append([LABELS[name], *(f"{100 * drawn[way]['share']:.0f}" for way in ways)])
     return table(("system", *ways), rows)
 
