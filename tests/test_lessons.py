@@ -147,6 +147,11 @@ MUTANTS = {
         "log_p = conditionals(draw(log_q, generator=generator))",
         "log_p = conditionals(x_0)",
     ),
+    "10_face_off": (
+        "face_off/starts.py",
+        "log_one_hot(start.x[:, i], log_p",
+        "log_one_hot(start.x[:, 0], log_p",
+    ),
     "12_ithq": (
         "diffusion/replay.py",
         "unconditional + guidance_scale * (conditional - unconditional)",
