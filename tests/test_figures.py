@@ -20,7 +20,7 @@ def test_every_figure_is_made(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(accuracy, "PROMPTS", 10)
     monkeypatch.setattr(accuracy, "PROMPTS_OF_STEPS", {1: 10, 3: 10})
     figures.main()
-    other_commands = ("family", "raster", samplers.FILE.stem)
+    other_commands = ("family", "raster", "face_off", samplers.FILE.stem)
     files = (file.name for file in (ROOT / "figures").iterdir())
     stored = {name for name in files if not name.startswith(other_commands)}
     assert {file.name for file in tmp_path.iterdir()} == stored
