@@ -55,7 +55,7 @@ family: setup ## train every kernel once, small, on letters and digits: figures/
 raster: setup ## train every raster network once, small: figures/raster.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.figures.raster
 
-face-off: setup ## one budget for every system, then its claims: figures/face_off.json (12 hours)
+face-off: setup ## one budget for every system, then its claims: figures/face_off.json (14 hours)
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.face_off
 
 bench: setup ## how many pictures a second, here
