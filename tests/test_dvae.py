@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 
 from vqlearn import VQDiffusionPipeline, evaluate
 from vqlearn.checkpoints import folder as files
@@ -27,8 +27,7 @@ GUMBEL = {"tokens": {"quantizer": "gumbel"}}
 def fresh_accelerate():
     """accelerate keeps the precision of its first user for the whole process."""
     yield
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
+    forget_accelerate()
 
 
 @pytest.fixture

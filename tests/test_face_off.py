@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 from einops import repeat
 from imagebart_toys import seeded
 from torch.testing import assert_close
@@ -28,12 +28,6 @@ from vqlearn.face_off.world import Examples, TokenWorld
 from vqlearn.figures.raster_rows import count_weights
 from vqlearn.training.loop import Run
 from vqlearn.training.stages import copy_frozen_parts
-
-
-def forget_accelerate():
-    """accelerate keeps the precision of its first user for the whole process."""
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
 
 
 @pytest.fixture(autouse=True, scope="module")

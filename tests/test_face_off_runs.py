@@ -7,7 +7,7 @@ from functools import cache, partial
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
@@ -27,12 +27,6 @@ FEW_STEPS = replace(RECIPE, steps=3, batch_size=4)
 ROWS = 2
 LETTERS = Budget(replace(TRAINING, steps=2, batch_size=4), 5, 8, 1, 2, test_rows=6, samples=5)
 STEPS = 6  # levels, in place of 100
-
-
-def forget_accelerate():
-    """accelerate keeps the precision of its first user for the whole process."""
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
 
 
 @pytest.fixture(autouse=True, scope="module")

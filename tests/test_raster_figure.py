@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 from PIL import Image
 
 from vqlearn.autoregressive import raster as rows
@@ -33,12 +33,6 @@ TINY = Budget(
 )
 ALL_TINY = dict.fromkeys(WORLDS, TINY)
 CODES = {"digits": 17, "rgb": 256, "tokens": 384}
-
-
-def forget_accelerate():
-    """accelerate keeps the precision of its first user for the whole process."""
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
 
 
 @pytest.fixture(scope="module")

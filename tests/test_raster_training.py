@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 from tiny import write_diffusers_folder
 
 from vqlearn.autoregressive import raster as rows
@@ -44,8 +44,7 @@ def written_by(network):
 def fresh_accelerate():
     """accelerate keeps the precision of its first user for the whole process."""
     yield
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
+    forget_accelerate()
 
 
 @pytest.fixture(scope="module")

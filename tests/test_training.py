@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
+from accelerate_state import forget_accelerate
 from PIL import Image
 from tiny import write_diffusers_folder
 from torch import nn
@@ -38,8 +38,7 @@ from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 def fresh_accelerate():
     """accelerate keeps the precision of its first user for the whole process."""
     yield
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
+    forget_accelerate()
 
 
 @pytest.fixture

@@ -69,6 +69,20 @@ def _by_lines(lines: Callable[..., schedules.ScheduleConfig], vqvae: VQVAE) -> P
     return MaskAndReplace(build_schedule(lines(vqvae.config.num_vq_embeddings, NUM_TIMESTEPS)))
 
 
+def denoiser_config(size: Size, *, num_codes: int, side: int, text_width: int) -> DenoiserConfig:
+    """A denoiser of this size for a square grid of `side` x `side` tokens."""
+    return DenoiserConfig(
+        num_attention_heads=size.num_heads,
+        attention_head_dim=size.width // size.num_heads,
+        num_layers=size.num_layers,
+        cross_attention_dim=text_width,
+        attention_bias=True,
+        num_vector_embeds=num_codes + 1,
+        sample_size=side,
+        num_embeds_ada_norm=NUM_TIMESTEPS,
+    )
+
+
 @dataclass(frozen=True)
 class Diffusion:
     """A process, and the denoiser that learns its way back."""
@@ -80,16 +94,12 @@ class Diffusion:
 
     def trainee(self, run: Run) -> Trainee:
         """What `loop.fit` trains, fresh."""
-        frozen, size = Frozen(run), self.size
-        config = DenoiserConfig(
-            num_attention_heads=size.num_heads,
-            attention_head_dim=size.width // size.num_heads,
-            num_layers=size.num_layers,
-            cross_attention_dim=frozen.encoder.width,
-            attention_bias=True,
-            num_vector_embeds=frozen.num_codes + 1,
-            sample_size=frozen.side,
-            num_embeds_ada_norm=NUM_TIMESTEPS,
+        frozen = Frozen(run)
+        config = denoiser_config(
+            self.size,
+            num_codes=frozen.num_codes,
+            side=frozen.side,
+            text_width=frozen.encoder.width,
         )
         network = ConditionalDenoiser(self.denoiser(config), frozen.fresh_null_text())
         trainee = DenoiserTrainee(

@@ -9,6 +9,7 @@ a cache, and a diffusion makes 4 calls. Both are counted as often as they would 
 cache all tokens are written, since the later ones cost more.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -31,7 +32,12 @@ from vqlearn.autoregressive.transformer import (
 )
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import build_schedule, released
-from vqlearn.face_off.contenders import DENOISER_SIZE, IMAGEBART_SIZE, RASTER_SIZE
+from vqlearn.face_off.contenders import (
+    DENOISER_SIZE,
+    IMAGEBART_SIZE,
+    RASTER_SIZE,
+    denoiser_config,
+)
 from vqlearn.face_off.players import (
     DiffusionPlayer,
     Drawing,
@@ -41,12 +47,12 @@ from vqlearn.face_off.players import (
     RasterPlayer,
 )
 from vqlearn.face_off.quality import CALLS, GUIDED
-from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
+from vqlearn.training.recipes import NUM_TIMESTEPS
+from vqlearn.transformer.denoiser import Denoiser
 
 LENGTHS = (16, 64, 256, 1024)
 BATCHES = (1, 8, 32)
 NUM_CODES, TEXT_LENGTH, TEXT_WIDTH = 384, 32, 128
-TIMESTEPS = 100
 REPEATS = 3
 SHORT = 64  # tokens: a longer row is read only in part
 PART = 16  # tokens
@@ -70,41 +76,23 @@ def text_config(n: int) -> dict[str, int]:
 @cache
 def raster_network(n: int) -> RasterTransformer:
     """The raster transformer of the face-off for rows of n tokens."""
-    size = {"width": RASTER_SIZE.width, "num_layers": RASTER_SIZE.num_layers}
-    return _fresh(
-        RasterTransformer(
-            RasterTransformerConfig(**text_config(n), **size, num_heads=RASTER_SIZE.num_heads)
-        )
-    )
+    config = RasterTransformerConfig(**text_config(n), **asdict(RASTER_SIZE))
+    return _fresh(RasterTransformer(config))
 
 
 @cache
 def imagebart_network(n: int) -> ImageBART:
     """The ImageBART of the face-off, two scales."""
-    size = {"width": IMAGEBART_SIZE.width, "num_layers": IMAGEBART_SIZE.num_layers}
-    heads = IMAGEBART_SIZE.num_heads
-    config = ImageBARTConfig(**text_config(n), num_scales=2, **size, num_heads=heads)
+    config = ImageBARTConfig(**text_config(n), num_scales=2, **asdict(IMAGEBART_SIZE))
     return _fresh(ImageBART(config))
 
 
 @cache
 def denoiser_network(n: int) -> Denoiser:
     """The denoiser of the face-off for a square grid of n tokens."""
-    size = DENOISER_SIZE
-    return _fresh(
-        Denoiser(
-            DenoiserConfig(
-                num_attention_heads=size.num_heads,
-                attention_head_dim=size.width // size.num_heads,
-                num_layers=size.num_layers,
-                cross_attention_dim=TEXT_WIDTH,
-                attention_bias=True,
-                num_vector_embeds=NUM_CODES + 1,
-                sample_size=round(n**0.5),
-                num_embeds_ada_norm=TIMESTEPS,
-            )
-        )
-    )
+    side = math.isqrt(n)
+    config = denoiser_config(DENOISER_SIZE, num_codes=NUM_CODES, side=side, text_width=TEXT_WIDTH)
+    return _fresh(Denoiser(config))
 
 
 def heard(count: int) -> Heard:
@@ -144,7 +132,7 @@ def imagebart_player(n: int) -> Player:
 @cache
 def diffusion_player(n: int) -> Player:
     """The released schedule, which other schedules cost as much as."""
-    process = MaskAndReplace(build_schedule(released(NUM_CODES, TIMESTEPS)))
+    process = MaskAndReplace(build_schedule(released(NUM_CODES, NUM_TIMESTEPS)))
     return DiffusionPlayer(denoiser_network(n), process)
 
 
