@@ -49,6 +49,10 @@ def cost(way, n):
     return {"operations": 2_000_000_000, "seconds": {"1": 1.0, "8": 0.5, "32": 0.25}}
 
 
+def cuda_cost(way, n):
+    return {"seconds": {"1": 1.0, "8": 0.5, "32": 0.25}}
+
+
 def letters(system, seed):
     error = {"mean": 0.1, "standard_error": 0.01}
     return {"bits": {"mean": 0.6, "standard_error": 0.1}, "above_floor": error}
@@ -56,7 +60,7 @@ def letters(system, seed):
 
 RUNS_OF = {
     **{"quality": quality, "errors": errors, "directions": directions, "forcing": forcing},
-    **{"cost": cost, "captions": letters},
+    **{"cost": cost, "cuda-cost": cuda_cost, "captions": letters},
 }
 
 

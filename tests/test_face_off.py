@@ -610,12 +610,14 @@ def test_pictures_are_decoded_in_their_order(tokens, monkeypatch):
 
 def test_names_say_what_is_measured_of_whom():
     names = measures.names()
-    letters, drawn = len(CAPTIONS), len(COSTS) * len(LENGTHS)
+    letters, drawn = len(CAPTIONS), 2 * len(COSTS) * len(LENGTHS)
     assert len(set(names)) == len(names) == 3 * (10 + 7 + 7 + 7) + letters + drawn
     assert tuple(names[-letters - drawn : -drawn]) == CAPTIONS
     costs = [name.split("/") for name in names[-drawn:]]
-    assert {measure for measure, *_ in costs} == {"cost"}
-    assert [int(n) for *_, n in costs] == [n for n in (16, 64, 256, 1024) for _ in COSTS]
+    on = {measure: [int(n) for each, _, n in costs if each == measure] for measure, *_ in costs}
+    assert list(on) == ["cost", "cuda-cost"]
+    for lengths in on.values():
+        assert lengths == [n for n in (16, 64, 256, 1024) for _ in COSTS]
     trained = [name.split("/") for name in names[: -letters - drawn]]
     assert [int(seed) for *_, seed in trained] == sorted(int(seed) for *_, seed in trained)
     assert {name for _, name, _ in trained} == set(ALL)

@@ -116,7 +116,7 @@ def test_a_diffusion_makes_four_calls_for_a_long_row(n, made, monkeypatch):
         for calls, few in made.items():
             cost = costs.of_diffusion(calls, guided)
             cost.draw(n, 3)
-            assert told.pop() == (Drawing(**guided, calls=few), (n, 3))
+            assert told.pop() == (Drawing(**guided, calls=few), (n, 3, "cpu"))
             assert cost.part(n) == few / calls
 
 
@@ -134,7 +134,7 @@ def test_a_cache_pays():
 
 def test_a_long_row_is_read_in_part():
     n, calls = 256, []
-    network = costs.raster_network(n)
+    network = costs.raster_network(n, "cpu")
     hook = network.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0].shape))
     drawn = costs.draw_without_cache(n, 1)
     hook.remove()
@@ -155,7 +155,8 @@ class Clock:
     def __init__(self, lasts):
         self.now, self.lasts, self.drawn = 0.0, iter(lasts), []
 
-    def draw(self, n, count):
+    def draw(self, n, count, device="cpu"):
+        assert device == "cpu"
         self.now += next(self.lasts) * count
         self.drawn.append((n, count))
         return torch.zeros(count, n, dtype=torch.long)
@@ -211,7 +212,9 @@ def test_nothing_is_made_while_the_clock_runs(monkeypatch):
 
 
 def test_a_cost_is_a_run_of_the_report(monkeypatch):
-    monkeypatch.setattr(measures, "measure_cost", lambda name, n: measure_cost(name, n, (1,)))
+    monkeypatch.setattr(
+        measures, "measure_cost", lambda name, n, device: measure_cost(name, n, (1,), device)
+    )
     setting = Setting()
     for name in ("raster", "diffusion 5 guided"):
         run = f"cost/{name}/16"
@@ -223,7 +226,7 @@ def test_a_cost_is_a_run_of_the_report(monkeypatch):
         assert found.pop("settings") == measures.settings(run, setting)
         assert found["seconds"]["1"] > 0
         assert found["operations"] == round(operations(COSTS[name], 16))
-    described = measures.CostWorld().describe()
+    described = measures.CostWorld("cpu").describe()
     assert described["unit"] == "seconds for a picture"
     assert described["machine"] == raster_rows.machine()
 
@@ -243,3 +246,34 @@ def test_the_settings_of_a_cost_are_the_sizes_of_the_networks(monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(costs, part, Size(8, 1, 2))
             assert costs.cost_settings() != before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["raster", "raster without cache", "imagebart", "diffusion 5"])
+def test_cuda_draws_and_its_clock_waits(name):
+    drawn = COSTS[name].draw(16, 2, "cuda")
+    assert drawn.device.type == "cuda"
+    assert torch.equal(drawn.cpu() // K, torch.zeros(2, 16, dtype=torch.long))
+    found = measure_cost(name, 16, (1, 2), "cuda")
+    assert list(found) == ["seconds"]  # operations are the same as on the CPU
+    assert found["seconds"]["1"] > found["seconds"]["2"] > 0
+
+
+def test_on_cuda_the_wall_clock_counts_after_a_drawing_of_the_same_size(monkeypatch):
+    """A device plans each size anew; and what is drawn is fetched before the clock is read."""
+    now, asked = [0.0], []
+
+    class Drawn:
+        def cpu(self):
+            now[0] += 5
+
+    def draw(n, count, device):
+        asked.append((n, count, device))
+        now[0] += 2 * count
+        return Drawn()
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+    monkeypatch.setitem(COSTS, "fake", Cost(draw, lambda n: 0.5))
+    found = measure_cost("fake", 81, (1, 5), "cuda")
+    assert found == {"seconds": {"1": 7 / 0.5, "5": 15 / 5 / 0.5}}
+    assert asked == [(81, 1, "cuda")] * 2 + [(81, 5, "cuda")] * 2

@@ -1,5 +1,6 @@
 """What a contender draws, and how surprised it is, against laws by enumeration."""
 
+import copy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -675,3 +676,33 @@ def test_a_drawing_is_written_as_the_pipeline_would():
     torch.testing.assert_close(sharpen(law).exp(), torch.tensor([[0.625, 0.375, 0.0]]))
     with pytest.raises(ValueError, match="num_inference_steps is 7; allowed: 1 to 6"):
         diffusion("mask").draw(heard(2), N, Drawing(calls=7), seeded(0))
+
+
+def on_cuda(player):
+    """The same player with its network there."""
+    moved = copy.deepcopy(player)
+    network = moved.denoiser if isinstance(moved, DiffusionPlayer) else moved.network
+    network.cuda()
+    return moved
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@WAYS
+@EVERYONE
+def test_cuda_draws_what_the_cpu_draws(who, way):
+    """All in float64, and all chance comes from the CPU: not a token may differ."""
+    player, way = PLAYERS[who](), way_of(who, way)
+    x, given = TRUE.repeat(50, 1), flags("mixed").repeat(50, 1)
+    said, said_there = heard(50), Heard(heard(50).text.cuda(), SAID[2:].cuda())
+    moved = on_cuda(player)
+    assert torch.equal(
+        player.draw(said, N, way, seeded(0)), moved.draw(said_there, N, way, seeded(0)).cpu()
+    )
+    nats = moved.nats(x.cuda(), said_there.text, seeded(1))
+    torch.testing.assert_close(player.nats(x, said.text, seeded(1)), nats.cpu())
+    if who == "near":
+        return  # half a picture is no state that it knows
+    start, there = player.hide(x, given, seeded(2)), moved.hide(x.cuda(), given.cuda(), seeded(2))
+    assert torch.equal(start.x, there.x.cpu())
+    found = player.go_on(start, said, way, seeded(3))
+    assert torch.equal(found, moved.go_on(there, said_there, way, seeded(3)).cpu())

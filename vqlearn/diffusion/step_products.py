@@ -48,11 +48,12 @@ class StepProducts:
             if t % self.spacing == 0:
                 self.checkpoints.append(product)
 
-    def keep_all(self) -> None:
-        r"""From now on every step and every $\bar Q_t$ is at hand: 2T matrices."""
-        steps = [self.step_matrix(t) for t in range(1, self.num_timesteps + 1)]
+    def keep_all(self, device: torch.device | str = "cpu") -> None:
+        r"""From now on every step and every $\bar Q_t$ is at hand on a device: 2T matrices."""
+        steps = [self.step_matrix(t).to(device) for t in range(1, self.num_timesteps + 1)]
         self.step_matrix = lambda t: steps[t - 1]
-        self.checkpoints = list(accumulate(steps, matmul, initial=self.checkpoints[0]))
+        initial = self.checkpoints[0].to(device)
+        self.checkpoints = list(accumulate(steps, matmul, initial=initial))
         self.spacing = 1
 
     def between(self, s: int, t: int) -> Float64[Tensor, "classes classes"]:

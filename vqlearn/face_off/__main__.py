@@ -5,6 +5,7 @@
 
 Weights go to runs/face-off, results to figures/face_off.json. A run is written as soon as it is
 measured, and a training that was stopped goes on: the command can be killed and started again.
+With a CUDA device contenders learn and are measured there, and its costs are measured as well.
 """
 
 import argparse
@@ -37,7 +38,7 @@ def main(names: Sequence[str], file: Path = FILE, setting: Setting | None = None
 
 
 if __name__ == "__main__":
-    known = measures.names()
+    known = [run for run in measures.names() if measures.possible(run)]
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", choices=known, default=known, metavar="RUN")
     main(parser.parse_args().only)

@@ -56,7 +56,7 @@ def nearest_neighbour(vqvae: VQVAE) -> Process:
     """D3PM: a token becomes one whose code vector is near. Keeps 200 matrices, 240 MB."""
     codes = vqvae.quantizer.codebook.weight
     process = kernels.nearest_neighbour(codes, NUM_TIMESTEPS, num_neighbours=NEIGHBOURS)
-    process.products.keep_all()
+    process.products.keep_all(codes.device)
     return process
 
 

@@ -4,6 +4,9 @@ The networks are those of the face-off, fresh: how long a drawing takes does not
 learnt. Each draws with the very code that draws elsewhere. Operations are multiplications and
 additions in matrix products, both counted.
 
+Seconds on the CPU are processor time on one thread. On CUDA they are seconds of the clock: there
+the processor hands out one small job after the other, and the device often waits for it.
+
 Where every call costs the same, a few stand for all: of more than 64 tokens 16 are written without
 a cache, and a diffusion makes 4 calls. Both are counted as often as they would be made. With a
 cache all tokens are written, since the later ones cost more.
@@ -61,9 +64,9 @@ CALLS_OF_LONG = 4
 
 @dataclass(frozen=True)
 class Cost:
-    """How to draw `count` rows of n tokens, and which part of it is done in place of all."""
+    """`draw(n, count, device)` draws `count` rows of n tokens; `part(n)` of it stands for all."""
 
-    draw: Callable[[int, int], Tensor]
+    draw: Callable[..., Tensor]
     part: Callable[[int], float] = lambda n: 1.0
 
 
@@ -74,43 +77,46 @@ def text_config(n: int) -> dict[str, int]:
 
 
 @cache
-def raster_network(n: int) -> RasterTransformer:
+def raster_network(n: int, device: str) -> RasterTransformer:
     """The raster transformer of the face-off for rows of n tokens."""
     config = RasterTransformerConfig(**text_config(n), **asdict(RASTER_SIZE))
-    return _fresh(RasterTransformer(config))
+    return _fresh(RasterTransformer(config), device)
 
 
 @cache
-def imagebart_network(n: int) -> ImageBART:
+def imagebart_network(n: int, device: str) -> ImageBART:
     """The ImageBART of the face-off, two scales."""
     config = ImageBARTConfig(**text_config(n), num_scales=2, **asdict(IMAGEBART_SIZE))
-    return _fresh(ImageBART(config))
+    return _fresh(ImageBART(config), device)
 
 
 @cache
-def denoiser_network(n: int) -> Denoiser:
+def denoiser_network(n: int, device: str) -> Denoiser:
     """The denoiser of the face-off for a square grid of n tokens."""
     side = math.isqrt(n)
     config = denoiser_config(DENOISER_SIZE, num_codes=NUM_CODES, side=side, text_width=TEXT_WIDTH)
-    return _fresh(Denoiser(config))
+    return _fresh(Denoiser(config), device)
 
 
-def heard(count: int) -> Heard:
+def heard(count: int, device: str) -> Heard:
     """Any sentences: the cost does not depend on them."""
-    null = torch.zeros(1, TEXT_LENGTH, TEXT_WIDTH)
+    null = torch.zeros(1, TEXT_LENGTH, TEXT_WIDTH, device=device)
     return Heard(repeat(null, "1 l c -> b l c", b=count), null)
 
 
-def draw(player: Callable[[int], Player], drawing: Drawing, n: int, count: int) -> Tensor:
+def draw(
+    player: Callable[[int, str], Player], drawing: Drawing, n: int, count: int, device: str = "cpu"
+) -> Tensor:
     """`count` rows of n tokens."""
-    return player(n).draw(heard(count), n, drawing, torch.Generator().manual_seed(0))
+    chance = torch.Generator().manual_seed(0)
+    return player(n, device).draw(heard(count, device), n, drawing, chance)
 
 
-def draw_without_cache(n: int, count: int) -> Tensor:
+def draw_without_cache(n: int, count: int, device: str = "cpu") -> Tensor:
     """The first tokens of each row (`part_of_row`); the whole row is read again for each."""
-    network, tokens = raster_network(n), round(n * part_of_row(n))
-    law = raster.reread(conditionals(network, heard(count).text), n)
-    nothing = torch.zeros(count, 0, dtype=torch.long)
+    network, tokens = raster_network(n, device), round(n * part_of_row(n))
+    law = raster.reread(conditionals(network, heard(count, device).text), n)
+    nothing = torch.zeros(count, 0, dtype=torch.long, device=device)
     return raster.sample(law, nothing, tokens, generator=torch.Generator().manual_seed(0))
 
 
@@ -119,21 +125,21 @@ def part_of_row(n: int) -> float:
     return 1.0 if n <= SHORT else PART / n
 
 
-def raster_player(n: int) -> Player:
+def raster_player(n: int, device: str) -> Player:
     """One call for each token, each token read once."""
-    return RasterPlayer(raster_network(n))
+    return RasterPlayer(raster_network(n, device))
 
 
-def imagebart_player(n: int) -> Player:
+def imagebart_player(n: int, device: str) -> Player:
     """Two calls for each token, each token read once by each scale."""
-    return ImageBARTPlayer(imagebart_network(n))
+    return ImageBARTPlayer(imagebart_network(n, device))
 
 
 @cache
-def diffusion_player(n: int) -> Player:
+def diffusion_player(n: int, device: str) -> Player:
     """The released schedule, which other schedules cost as much as."""
     process = MaskAndReplace(build_schedule(released(NUM_CODES, NUM_TIMESTEPS)))
-    return DiffusionPlayer(denoiser_network(n), process)
+    return DiffusionPlayer(denoiser_network(n, device), process)
 
 
 def of_diffusion(calls: int, guided: dict[str, float]) -> Cost:
@@ -142,8 +148,8 @@ def of_diffusion(calls: int, guided: dict[str, float]) -> Cost:
     def made(n: int) -> int:
         return calls if n <= SHORT else min(calls, CALLS_OF_LONG)
 
-    def draw_some(n: int, count: int) -> Tensor:
-        return draw(diffusion_player, Drawing(**guided, calls=made(n)), n, count)
+    def draw_some(n: int, count: int, device: str = "cpu") -> Tensor:
+        return draw(diffusion_player, Drawing(**guided, calls=made(n)), n, count, device)
 
     return Cost(draw_some, lambda n: made(n) / calls)
 
@@ -164,17 +170,17 @@ def cost_settings() -> dict[str, Any]:
     return {**{name: asdict(size) for name, size in sizes.items()}, "batches": list(BATCHES)}
 
 
-def measure_cost(name: str, n: int, batches: tuple[int, ...] = BATCHES) -> dict[str, Any]:
-    """Seconds of a picture in batches of these sizes, and operations of a picture.
+def measure_cost(
+    name: str, n: int, batches: tuple[int, ...] = BATCHES, device: str = "cpu"
+) -> dict[str, Any]:
+    """Seconds of a picture in batches of these sizes; on the CPU operations of a picture too.
 
-    Seconds are processor time on one thread: the median of three for short rows.
+    The median of three drawings for short rows. A GPU has to do the same operations.
     """
     cost = COSTS[name]
-    seconds = {str(count): _seconds(cost, n, count) / count for count in batches}
-    return {
-        "seconds": {count: float(f"{value:.3g}") for count, value in seconds.items()},
-        "operations": round(operations(cost, n)),
-    }
+    seconds = {str(count): _seconds(cost, n, count, device) / count for count in batches}
+    found = {"seconds": {count: float(f"{value:.3g}") for count, value in seconds.items()}}
+    return found if device == "cuda" else {**found, "operations": round(operations(cost, n))}
 
 
 def operations(cost: Cost, n: int) -> float:
@@ -185,17 +191,28 @@ def operations(cost: Cost, n: int) -> float:
     return counter.get_total_flops() / cost.part(n)
 
 
-def _seconds(cost: Cost, n: int, count: int) -> float:
-    cost.draw(n, 1)  # the first drawing also makes the network
+def _seconds(cost: Cost, n: int, count: int, device: str) -> float:
+    clock = _processor_time if device == "cpu" else _wall_time
+    cost.draw(n, 1 if device == "cpu" else count, device)  # makes the network; CUDA plans each size
     threads, taken = torch.get_num_threads(), []
     torch.set_num_threads(1)
     for _ in range(REPEATS if n <= SHORT else 1):
-        begin = time.process_time()
-        cost.draw(n, count)
-        taken.append(time.process_time() - begin)
+        taken.append(clock(cost, n, count))
     torch.set_num_threads(threads)
     return statistics.median(taken) / cost.part(n)
 
 
-def _fresh(network: nn.Module) -> Any:
-    return network.eval().requires_grad_(False)
+def _processor_time(cost: Cost, n: int, count: int) -> float:
+    begin = time.process_time()
+    cost.draw(n, count)
+    return time.process_time() - begin
+
+
+def _wall_time(cost: Cost, n: int, count: int) -> float:
+    begin = time.perf_counter()
+    cost.draw(n, count, "cuda").cpu()  # waits for the last token
+    return time.perf_counter() - begin
+
+
+def _fresh(network: nn.Module, device: str) -> Any:
+    return network.eval().requires_grad_(False).to(device)

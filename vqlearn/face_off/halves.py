@@ -76,7 +76,7 @@ def measure_directions(
     for composition, examples in world.examples.items():
         n = examples.x.shape[1]
         for side in SIDES:
-            given = half(side, n).expand_as(examples.x)
+            given = half(side, n).to(examples.x.device).expand_as(examples.x)
             start = player.hide(examples.x, given, random_stream("face-off", "hidden", side))
             drawn = _go_on(player, start, (examples, null), drawing)
             found = world.right(drawn, examples)
@@ -100,7 +100,7 @@ def half(side: str, n: int) -> Bool[Tensor, "1 n"]:
 
 def choose(left: Bool[Tensor, "b n"], name: str, chance: torch.Generator) -> Bool[Tensor, "b n"]:
     """Some of the tokens that are left: one of each row, or this share of them all."""
-    score = torch.rand(left.shape, generator=chance).masked_fill(~left, 2.0)
+    score = torch.rand(left.shape, generator=chance).to(left.device).masked_fill(~left, 2.0)
     if name == ONE:
         first = torch.zeros_like(left).scatter_(1, score.argmin(dim=1, keepdim=True), True)
         return first & left
@@ -111,8 +111,8 @@ def spoil(
     x: Int[Tensor, "b n"], wrong: Bool[Tensor, "b n"], num_codes: int, chance: torch.Generator
 ) -> Int[Tensor, "b n"]:
     """Each wrong token becomes any other code."""
-    other = (x + torch.randint(1, num_codes, x.shape, generator=chance)) % num_codes
-    return torch.where(wrong, other, x)
+    shift = torch.randint(1, num_codes, x.shape, generator=chance).to(x.device)
+    return torch.where(wrong, (x + shift) % num_codes, x)
 
 
 def _go_on(

@@ -1,7 +1,8 @@
 """What is measured of whom: the names of all runs of the face-off, and how to make one.
 
 A name is "measure/contender/seed", for example "quality/raster/0". In "cost/raster/64" the last
-part is a number of tokens, and "captions/raster/0" is about letters (see `captions`).
+part is a number of tokens ("cuda-cost/raster/64" is the same on CUDA), and "captions/raster/0" is
+about letters (see `captions`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +10,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from vqlearn.face_off import captions
@@ -18,7 +20,7 @@ from vqlearn.face_off.forcing import OWN, measure_forcing
 from vqlearn.face_off.halves import SHARES, measure_directions, measure_errors
 from vqlearn.face_off.players import Drawing, Player, player_of
 from vqlearn.face_off.quality import CALLS, GUIDED, USUAL_CALLS, drawings, measure_quality
-from vqlearn.face_off.trainings import Training
+from vqlearn.face_off.trainings import Training, fastest
 from vqlearn.face_off.world import TokenWorld
 from vqlearn.figures.family_worlds import Budget
 from vqlearn.figures.raster_rows import count_weights, machine
@@ -40,21 +42,29 @@ class Setting:
 
 
 class CostWorld:
-    """No data: only the time that drawing takes."""
+    """No data: only the time that drawing takes on a device."""
+
+    def __init__(self, device: str) -> None:
+        self.device = device
 
     def describe(self) -> dict[str, Any]:
         """Where it was measured."""
-        return {"unit": "seconds for a picture", "machine": machine()}
+        return {"unit": "seconds for a picture", "machine": where(self.device)}
 
 
 World = TokenWorld | CostWorld | captions.Sentences
 """What the measures are made on: all of them can `describe` themselves."""
 
 
+def where(device: str) -> str:
+    """The machine that a device belongs to, as far as it decides how long something takes."""
+    return machine() if device == "cpu" else torch.cuda.get_device_name()
+
+
 @cache
 def token_world(rows: int) -> TokenWorld:
     """The same scenes for every measure."""
-    return TokenWorld(rows)
+    return TokenWorld(rows, fastest())
 
 
 def opened(training: Training) -> tuple[Player, Tensor, int]:
@@ -107,6 +117,7 @@ def judge_seed(seed: int) -> int:
     return (seed + 1) % len(SEEDS)
 
 
+COST_ON = {"cost": "cpu", "cuda-cost": "cuda"}
 MEASURES: Mapping[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = {
     "quality": (quality, (*CONTENDERS, *VARIANTS)),
     "errors": (errors, tuple(CONTENDERS)),
@@ -128,14 +139,19 @@ def names() -> list[str]:
         for measure, (_, who) in MEASURES.items()
         for name in who
     ]
-    costs = [f"cost/{name}/{n}" for n in LENGTHS for name in COSTS]
+    costs = [f"{measure}/{name}/{n}" for measure in COST_ON for n in LENGTHS for name in COSTS]
     return [*trained, *captions.NAMES, *costs]
+
+
+def possible(run: str) -> bool:
+    """Can this run be measured here?"""
+    return not run.startswith("cuda-cost/") or fastest() == "cuda"
 
 
 def settings(run: str, setting: Setting) -> dict[str, Any]:
     """All that decides the result, as JSON gives it back."""
     measure, name, last = run.split("/")
-    if measure == "cost":
+    if measure in COST_ON:
         return {"way": name, "tokens": int(last), **cost_settings()}
     if measure == "captions":
         return captions.settings(run, setting.captions)
@@ -154,8 +170,8 @@ def how(measure: str, name: str, seed: int) -> dict[str, Any]:
 
 def open_world(measure: str, setting: Setting) -> World:
     """What a measure is made on."""
-    if measure == "cost":
-        return CostWorld()
+    if measure in COST_ON:
+        return CostWorld(COST_ON[measure])
     if measure == "captions":
         return captions.open_world(setting.captions)
     return token_world(setting.rows)
@@ -166,8 +182,9 @@ def measured(run: str, world: World, setting: Setting) -> dict[str, Any]:
     measure, name, last = run.split("/")
     if measure == "captions":
         return captions.measure(run, world, setting.captions)
-    if measure == "cost":
-        found = measure_cost(name, int(last))
+    if measure in COST_ON:
+        found = measure_cost(name, int(last), device=COST_ON[measure])
     else:
         found = MEASURES[measure][0](name, int(last), setting)
+        found["machine"] = where(fastest())
     return {"settings": settings(run, setting), **found}

@@ -99,7 +99,7 @@ class RasterPlayer:
         return -raster.log_likelihood(conditionals(self.network, text), x)
 
     def draw(self, heard: Heard, n: int, drawing: Drawing, chance: torch.Generator) -> Tensor:
-        nothing = torch.zeros(len(heard.text), 0, dtype=torch.long)
+        nothing = heard.text.new_zeros(len(heard.text), 0, dtype=torch.long)
         law = self._law(heard, drawing)
         return raster.sample(law, nothing, n, sharpen=drawing.sharpen, generator=chance)
 
@@ -180,7 +180,7 @@ class DiffusionPlayer:
         return variational_bound(self.process, belief, x, generator=chance)
 
     def draw(self, heard: Heard, n: int, drawing: Drawing, chance: torch.Generator) -> Tensor:
-        x_t = noise(self.process, (len(heard.text), n), chance)
+        x_t = noise(self.process, (len(heard.text), n), chance, heard.text.device)
         levels = levels_to_visit(self.process.num_timesteps, drawing.calls)
         return self._walk(x_t, levels, self._belief(heard, drawing), chance)
 
@@ -213,7 +213,8 @@ class DiffusionPlayer:
 
         def belief(x_t: Int[Tensor, "b n"], t: int) -> Float[Tensor, "b n k"]:
             rows = torch.cat([x_t, x_t]) if guided else x_t
-            log_p = log_normalise(self.denoiser(rows, torch.full((len(rows),), t), text))
+            levels = torch.full((len(rows),), t, device=rows.device)
+            log_p = log_normalise(self.denoiser(rows, levels, text))
             if guided:
                 unsaid, said = log_p.chunk(2)
                 log_p = guide(said, unsaid, drawing.guidance)

@@ -43,9 +43,14 @@ def obeying(law: NextLaw, start: Start) -> NextLaw:
     return next_law
 
 
-def noise(process: Process, shape: tuple[int, int], chance: torch.Generator) -> Tensor:
+def noise(
+    process: Process,
+    shape: tuple[int, int],
+    chance: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> Int[Tensor, "b n"]:
     """Rows from the prior of a process."""
-    return draw(process.log_prior().expand(*shape, -1), generator=chance)
+    return draw(process.log_prior().to(device).expand(*shape, -1), generator=chance)
 
 
 def corrupted(process: Process, x: Int[Tensor, "b n"], chance: torch.Generator) -> Start:
@@ -62,7 +67,7 @@ def hidden(
     chance: torch.Generator,
 ) -> Start:
     """The rows with noise in the place of all that is not given."""
-    noisy = torch.where(given, x, noise(process, x.shape, chance))
+    noisy = torch.where(given, x, noise(process, x.shape, chance, x.device))
     return Start(noisy, given, fixed=True, level=half_level(process, x))
 
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from safetensors import safe_open
@@ -30,6 +31,11 @@ FOLDER = Path("runs/face-off")
 ALL = {**CONTENDERS, **VARIANTS}
 
 
+def fastest() -> str:
+    """Where contenders learn and are measured: on CUDA if there is a device, else on the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 @dataclass(frozen=True)
 class Training:
     """One contender, with one seed: of the pictures, their order, the noise and the weights."""
@@ -46,7 +52,10 @@ class Training:
         return {"contender": ALL[self.name].settings(), **recipe, "mixed_precision": "bf16"}
 
     def trained(self) -> Trainee:
-        """The trainee after its training: its network holds the running mean, frozen."""
+        """The trainee after its training: its network holds the running mean, frozen.
+
+        It is on CUDA if there is a device.
+        """
         folder = self.folder / f"{self.name}-{self.seed}"
         file = folder / "weights.safetensors"
         with lock_for(file, "training"):
@@ -66,7 +75,7 @@ class Training:
     def _trainee(self, folder: Path) -> Trainee:
         recipe = replace(self.recipe, seed=self.seed)
         source = Scenes(IMAGE_SIZE, COMPOSITION)
-        accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+        accelerator = Accelerator(cpu=fastest() == "cpu", mixed_precision="bf16")
         set_seed(self.seed)
         return ALL[self.name].trainee(Run(folder, source, "scenes", recipe, accelerator))
 

@@ -25,10 +25,11 @@ class Examples:
 class TokenWorld:
     """The scenes of `vqlearn evaluate`, as tokens of the shipped VQ-VAE."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, device: torch.device | str = "cpu") -> None:
         shipped = resolve("scenes")
-        self.vqvae = files.load_vqvae(shipped).requires_grad_(False).eval()
-        self.encoder = files.load_text_encoder(shipped)
+        self.device = device
+        self.vqvae = files.load_vqvae(shipped).requires_grad_(False).eval().to(device)
+        self.encoder = files.load_text_encoder(shipped).to(device)
         self.num_codes = self.vqvae.config.num_vq_embeddings
         self.examples = {name: self._examples(name, count) for name in COMPOSITIONS}
 
@@ -63,5 +64,6 @@ class TokenWorld:
     @torch.no_grad()
     def _examples(self, composition: str, count: int) -> Examples:
         scenes = evaluated_scenes(composition, Sampling(prompts=count))
-        parts = [self.vqvae.encode(2 * part - 1) for part in scenes.images.split(AT_ONCE)]
+        images = (2 * scenes.images - 1).to(self.device)
+        parts = [self.vqvae.encode(part) for part in images.split(AT_ONCE)]
         return Examples(torch.cat(parts), scenes.captions, self.encoder(scenes.captions))

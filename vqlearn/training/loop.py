@@ -84,7 +84,7 @@ def fit(name: str, trainee: Trainee, run: Run) -> nn.Module:
     weights = [weight for weight in trainee.network.parameters() if weight.requires_grad]
     optimizers = build_optimisers(weights, trainee.matrices, recipe)
     rates = [LambdaLR(each, lambda i: warm_up_and_cosine(i, recipe)) for each in optimizers]
-    average = AveragedModel(trainee.network, avg_fn=running_mean(recipe.ema_decay))
+    average = AveragedModel(trainee.network, multi_avg_fn=running_mean(recipe.ema_decay))
     network, *optimizers = accelerator.prepare(trainee.network.train(), *optimizers)
     accelerator.register_for_checkpointing(*rates, average, *trainee.remembered)
     state = TrainingState(run.folder, name, accelerator)

@@ -64,12 +64,12 @@ def warm_up_and_cosine(index: int, recipe: Recipe) -> float:
     return min(1.0, (index + 1) / recipe.warmup_steps) * (0.05 + 0.95 * cosine)
 
 
-def running_mean(decay: float) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+def running_mean(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
     """A mean over the last 1 / (1 - decay) steps, for `AveragedModel`; at first over fewer."""
 
-    def update(mean: Tensor, weight: Tensor, count: Tensor) -> Tensor:
-        early = (1 + float(count)) / (10 + float(count))
-        return torch.lerp(mean, weight, 1 - min(decay, early))
+    def update(means: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+        steps = float(count)  # a GPU has to wait for it: once, not for every weight
+        torch._foreach_lerp_(means, weights, 1 - min(decay, (1 + steps) / (10 + steps)))
 
     return update
 
@@ -96,7 +96,7 @@ def descend(
     """
     optimisers = build_optimisers(network.parameters(), hidden_matrices(network), recipe)
     rates = [LambdaLR(each, lambda i: warm_up_and_cosine(i, recipe)) for each in optimisers]
-    average = AveragedModel(network, avg_fn=running_mean(recipe.ema_decay))
+    average = AveragedModel(network, multi_avg_fn=running_mean(recipe.ema_decay))
     lowest, kept = math.inf, None
     for step in range(1, recipe.steps + 1):
         nats = loss()

@@ -54,7 +54,7 @@ def train_unet(
         network = UNet(config)
     generator = torch.Generator().manual_seed(recipe.seed)
     model = Model(network, recipe.target)
-    average = AveragedModel(network, avg_fn=running_mean(recipe.ema_decay))
+    average = AveragedModel(network, multi_avg_fn=running_mean(recipe.ema_decay))
     optimizer = torch.optim.Adam(network.parameters(), recipe.learning_rate)
     losses = []
     for x_0 in batches:
