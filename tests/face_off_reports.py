@@ -4,6 +4,11 @@ from vqlearn.face_off import measures
 from vqlearn.face_off.halves import ONE, SHARES, SIDES
 
 COMPOSITIONS = ("seen", "held_out")
+WORLDS = {
+    "captions": {"unit": "bits", "floor_on_test_rows": 0.5, "yardsticks": {"5-gram": 0.7}},
+    "cost": {"machine": "one core"},
+    "cuda-cost": {"machine": "a GPU"},
+}
 
 
 def whole_report():
@@ -11,8 +16,10 @@ def whole_report():
     runs = {
         name: RUNS_OF[name.partition("/")[0]](*name.split("/")[1:]) for name in measures.names()
     }
-    captions = {"unit": "bits", "floor_on_test_rows": 0.5, "yardsticks": {"5-gram": 0.7}}
-    return {"command": "a command", "worlds": {"captions": captions}, "runs": runs}
+    for name, run in runs.items():
+        if name.partition("/")[0] in measures.MEASURES:
+            run["machine"] = "a CPU"
+    return {"command": "a command", "worlds": WORLDS, "runs": runs}
 
 
 def quality(name, seed):

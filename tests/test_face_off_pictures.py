@@ -63,7 +63,8 @@ def test_quality_is_drawn_for_every_number_of_calls(drawn):
     levels = {line.get_label(): line.get_ydata()[0] for line in held_out.lines}
     assert levels[LABELS["raster"]] == pytest.approx(20)
     assert levels[LABELS["imagebart"]] == 50
-    labels = {text.get_text() for text in seen.get_legend().get_texts()}
+    (legend,) = seen.figure.legends
+    labels = {text.get_text() for text in legend.get_texts()}
     assert labels == set(LABELS.values()) - {LABELS["direct"]}
 
 
@@ -83,8 +84,8 @@ def test_errors_are_drawn_from_none_to_two_in_five(drawn):
     report = whole_report()
     put(report, "errors", "absorbing", ("none", "share"), (0.6, 0.7, 0.8))
     put(report, "errors", "absorbing", ("one", "lost changed"), (0.1, 0.2, 0.3))
-    put(report, "errors", "absorbing", ("0.4", "replaced"), (0.0, 0.0, 0.3))
-    sentences, changed, replaced = drawn(pictures.draw_errors, report)
+    put(report, "errors", "absorbing", ("0.4", "mended"), (0.0, 0.0, 0.3))
+    sentences, changed, mended = drawn(pictures.draw_errors, report)
     ticks = [text.get_text() for text in sentences.get_xticklabels()]
     assert ticks == ["none", "one", "5 %", "10 %", "20 %", "40 %"]
     assert points(sentences, "absorbing")[1] == pytest.approx([70, 50, 50, 50, 50, 50])
@@ -92,7 +93,7 @@ def test_errors_are_drawn_from_none_to_two_in_five(drawn):
     assert places == [1, 2, 3, 4, 5]
     assert means == pytest.approx([20, 10, 10, 10, 10])
     assert ends[0] == pytest.approx((10, 30))
-    assert points(replaced, "absorbing")[1] == pytest.approx([50, 50, 50, 50, 10])
+    assert points(mended, "absorbing")[1] == pytest.approx([25, 25, 25, 25, 10])
 
 
 def test_directions_are_drawn_side_by_side(drawn):
@@ -117,3 +118,22 @@ def test_forcing_is_drawn_row_by_row(drawn):
     assert list(lines[LABELS["raster"]].get_ydata()) == [3.0, 5.0]
     assert list(lines["true rows"].get_ydata()) == [3.0, 5.0]
     assert list(lines[LABELS["absorbing"]].get_ydata()) == [2.0, 3.0]
+
+
+def test_a_contender_looks_the_same_everywhere(drawn):
+    """And no two look alike."""
+    looks = {(style["marker"], style["color"]) for style in pictures.STYLES.values()}
+    assert len(looks) == len(LABELS)
+    report = whole_report()
+    panels = [drawn(draw, report)[0] for draw in (pictures.draw_quality, pictures.draw_errors)]
+    for name in ("vq-diffusion", "absorbing"):
+        lines = [
+            container.lines[0]
+            for axes in panels
+            for container in axes.containers
+            if container.get_label() == LABELS[name]
+        ]
+        assert {(line.get_marker(), line.get_color()) for line in lines} == {
+            (pictures.STYLES[name]["marker"], pictures.STYLES[name]["color"])
+        }
+        assert len(lines) == 2

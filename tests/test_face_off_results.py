@@ -167,6 +167,62 @@ def test_the_table_of_costs(report):
         tables.cost_table(report)
 
 
+def test_the_table_of_cuda_has_what_was_measured(report):
+    for name in list(report["runs"]):
+        if name.startswith("cuda-cost/") and name != "cuda-cost/imagebart/1024":
+            del report["runs"][name]
+    report["runs"]["cuda-cost/imagebart/1024"]["seconds"] = {"1": 0.01234, "8": 2.0, "32": 3.0}
+    titles, rows = cells(tables.cuda_table(report))
+    assert titles == ["way", "tokens", "s, 1 at once", "s, 8 at once", "s, 32 at once"]
+    assert rows == {"imagebart": ["1,024", "0.0123", "2", "3"]}
+
+
+def test_the_table_of_errors(report):
+    put(report, "errors", "absorbing", ("none", "share"), (0.9, 0.9, 0.9))
+    put(report, "errors", "absorbing", ("one", "share"), (0.7, 0.8, 0.9))
+    put(report, "errors", "absorbing", ("0.1", "share"), (0.4, 0.4, 0.4))
+    put(report, "errors", "absorbing", ("0.4", "share"), (0.0, 0.1, 0.2))
+    for i, what in enumerate(("lost changed", "replaced", "mended")):
+        put(report, "errors", "absorbing", ("0.1", what), ((i + 1) / 100,) * 3)
+    titles, rows = cells(tables.errors_table(report))
+    assert titles[1:5] == ["none wrong: right, %", "one", "10 %", "40 %"]
+    assert titles[5:] == ["10 %: lost changed", "10 %: replaced", "10 %: mended"]
+    assert list(rows) == [LABELS[name] for name in CONTENDERS]
+    sentences = ["90 (90 to 90)", "80 (70 to 90)", "40 (40 to 40)", "10 (0 to 20)"]
+    outcomes = ["1 (1 to 1)", "2 (2 to 2)", "3 (3 to 3)"]
+    assert rows["absorbing (masks only)"] == sentences + outcomes
+    assert rows["multinomial"][4:] == ["10 (10 to 10)", "50 (50 to 50)", "25 (25 to 25)"]
+
+
+def test_the_table_of_directions(report):
+    sides = ("upper", "lower", "left", "right")
+    for i, composition in enumerate(("seen", "held_out")):
+        for j, side in enumerate(sides):
+            path = (composition, side, "share")
+            put(report, "directions", "causal", path, (0.4 * i + 0.1 * j,) * 3)
+    for seed in (1, 2):
+        del report["runs"][f"directions/causal/{seed}"]
+    titles, rows = cells(tables.directions_table(report))
+    assert titles[1:] == [*sides, *(f"{side}, never seen" for side in sides)]
+    assert rows["VQ-Diffusion, causal attention"] == ["0", "10", "20", "30", "40", "50", "60", "70"]
+    assert len(rows) == 7
+
+
+def test_the_table_of_forcing(report):
+    put(report, "forcing", "imagebart", ("raster", "data", "mean"), (0.1, 0.2, 0.3))
+    put(report, "forcing", "imagebart", ("vq-diffusion", "own", "mean"), (0.4, 0.5, 0.6))
+    for seed in (0, 1, 2):
+        del report["runs"][f"forcing/multinomial/{seed}"]
+    titles, rows = cells(tables.forcing_table(report))
+    assert titles[1:3] == ["raster reads true rows", "rows drawn"]
+    assert titles[3:] == ["VQ-Diffusion reads true rows", "rows drawn"]
+    assert rows["ImageBART, 2 scales"] == [
+        *("0.200 (0.100 to 0.300)", "2.000 (2.000 to 2.000)"),
+        *("1.000 (1.000 to 1.000)", "0.500 (0.400 to 0.600)"),
+    ]
+    assert "multinomial" not in rows
+
+
 def test_the_table_of_captions(report):
     put(report, "captions", "absorbing", ("bits", "mean"), (0.5, 0.6, 0.7))
     put(report, "captions", "absorbing-auxiliary-0", ("bits", "mean"), (0.8,))

@@ -13,7 +13,16 @@ from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
 from vqlearn.diffusion import kernels
 from vqlearn.face_off import __main__ as command
-from vqlearn.face_off import captions, contenders, forcing, halves, measures, quality, trainings
+from vqlearn.face_off import (
+    captions,
+    contenders,
+    forcing,
+    halves,
+    measures,
+    page,
+    quality,
+    trainings,
+)
 from vqlearn.face_off.contenders import DENOISER_SIZE, IMAGEBART_SIZE, RASTER_SIZE
 from vqlearn.face_off.measures import Setting
 from vqlearn.face_off.players import Drawing
@@ -292,6 +301,18 @@ def test_a_finished_run_is_not_measured_again(report, setting, monkeypatch):
     assert missing == TRAINED
     other = replace(setting, captions=replace(LETTERS, test_rows=7))
     assert command.experiment(other).missing(json.loads(before), RUNS) == LETTER_BY_LETTER
+
+
+def test_the_page_is_made_as_soon_as_there_is_enough(report, setting, capsys, monkeypatch):
+    command.main(RUNS, report, setting)
+    assert "no page yet: it needs" in capsys.readouterr().out
+    assert not report.with_suffix(".md").exists()
+    made = []
+    monkeypatch.setattr(page, "missing", lambda found: [])
+    monkeypatch.setattr(page, "write", lambda *given: made.append(given))
+    command.main(RUNS, report, setting)
+    assert made == [(json.loads(report.read_text()), report)]
+    assert not capsys.readouterr().out
 
 
 def test_the_file_knows_the_scenes_of_every_measure(report):

@@ -7,7 +7,8 @@ from vqlearn.face_off import verdicts
 from vqlearn.face_off.results import Seeds
 from vqlearn.face_off.verdicts import CLAIMS, Claim
 
-VALUES = {"a": (0.3, 0.5, 0.7), "b": (0.1, 0.1, 0.4)}
+KERNELS = ("absorbing", "mask-and-replace", "nearest-neighbour", "uniform")
+WEIGHTS = ("0.0005", "0.01")
 
 
 def seeds(*values):
@@ -41,7 +42,7 @@ def test_the_reason_has_all_numbers():
 
 
 def test_every_claim_can_be_judged(report):
-    assert len({claim.text for claim in CLAIMS}) == len({claim.numbers for claim in CLAIMS}) == 10
+    assert len({claim.text for claim in CLAIMS}) == len({claim.numbers for claim in CLAIMS}) == 12
     for claim in CLAIMS:
         assert claim.verdict(report).split()[0] in ("confirmed", "refuted", "depends")
 
@@ -111,14 +112,18 @@ def test_errors_that_add_up(report):
     put(report, "errors", "vq-diffusion", ("one", "lost changed"), (0.1, 0.4, 0.2))
     put(report, "errors", "raster", ("0.1", "lost changed"), (0.1, 0.1, 0.1))
     put(report, "errors", "vq-diffusion", ("0.1", "lost changed"), (0.3, 0.2, 0.1))
-    put(report, "forcing", "raster", ("raster", "data by row"), ([1, 9, 2], [1, 9, 1], [0, 0, 0]))
-    put(report, "forcing", "raster", ("raster", "own by row"), ([2, 9, 6], [2, 9, 0], [1, 0, 1]))
+    data, own = (
+        ([1, 5, 5, 2], [1, 0, 1, 1], [0, 0, 0, 0]),
+        ([2, 8, 5, 6], [2, 0, 0, 0], [1, 0, 0, 1]),
+    )
+    put(report, "forcing", "raster", ("raster", "data by row"), data)
+    put(report, "forcing", "raster", ("raster", "own by row"), own)
     assert_near(
         verdicts.errors_add_up(report),
         {
             "lost tokens that change more, one wrong": (0.4, 0.2, 0.5),
             "lost tokens that change more, 0.1 wrong": (-0.2, -0.1, 0.0),
-            "bits more in the last row than in the first": (3, -2, 0),
+            "bits more in the lower half than in the upper": (0.0, -1.5, 0.0),
         },
     )
 
@@ -191,3 +196,33 @@ def test_better_pictures_seen_and_not(report):
             "right more, pairs never seen": (0.6, 0.7, 0.8),
         },
     )
+
+
+def test_the_published_order_goes_pair_by_pair(report):
+    for name, bits in {
+        "raster": (0.4, 0.5),
+        "absorbing": (0.9, 0.7),
+        "nearest-neighbour": (1.0, 0.6),
+        "uniform": (1.0, 1.6),
+    }.items():
+        put(report, "captions", name, ("bits", "mean"), bits)
+        del report["runs"][f"captions/{name}/2"]
+    assert_near(
+        verdicts.published_order(report),
+        {
+            "absorbing less raster": (0.5, 0.2),
+            "nearest-neighbour less absorbing": (0.1, -0.1),
+            "uniform less nearest-neighbour": (0.0, 1.0),
+        },
+    )
+
+
+def test_the_auxiliary_loss_against_none_of_the_same_seed(report):
+    put(report, "captions", "absorbing", ("bits", "mean"), (0.7, 9.0, 9.0))
+    put(report, "captions", "absorbing-auxiliary-0", ("bits", "mean"), (0.9,))
+    put(report, "captions", "absorbing-auxiliary-0.01", ("bits", "mean"), (1.0,))
+    put(report, "quality", "no-auxiliary", ("seen", "bits", "mean"), (1.5, 1.0, 0.5))
+    found = verdicts.auxiliary_loss(report)
+    expected = {f"{kernel}, weight {weight}": (0.0,) for kernel in KERNELS for weight in WEIGHTS}
+    expected |= {"absorbing, weight 0.0005": (0.2,), "absorbing, weight 0.01": (-0.1,)}
+    assert_near(found, {**expected, "tokens, weight 0.0005": (0.5, 0.0, -0.5)})

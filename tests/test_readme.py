@@ -9,10 +9,13 @@ import pytest
 from accelerate.state import AcceleratorState, GradientState
 
 from vqlearn.data.local_files import CIFAR10_FOLDER, CIFAR10_ROW, CIFAR10_TEST, CIFAR10_TRAIN
+from vqlearn.face_off import tables
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-FAMILY, RASTER = (ROOT / "figures" / f"{name}.json" for name in ("family", "raster"))
+FAMILY, RASTER, FACE_OFF = (
+    ROOT / "figures" / f"{name}.json" for name in ("family", "raster", "face_off")
+)
 SMALLER = {  # what a test has no time for; each must stand in the README once
     "10_000, batch_size=32": "2, batch_size=4",
     "range(10_000)": "range(2)",
@@ -128,3 +131,9 @@ def test_so_are_the_counts_of_sentences(name):
         seen, held_out = part["seen"], part["held_out"]
         assert (seen["total"], held_out["total"]) == (300, 300)
         assert f"| {title} | {seen['right']} | {held_out['right']} |" in README
+
+
+def test_the_verdicts_are_those_of_the_face_off():
+    report = json.loads(FACE_OFF.read_text())
+    assert tables.verdict_table(report) in README
+    assert tables.quality_table(report) in README

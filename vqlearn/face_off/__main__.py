@@ -5,6 +5,7 @@
 
 Weights go to runs/face-off, results to figures/face_off.json. A run is written as soon as it is
 measured, and a training that was stopped goes on: the command can be killed and started again.
+As soon as every first seed is there, figures/face_off.md shows all results, with pictures.
 With a CUDA device contenders learn and are measured there, and its costs are measured as well.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from vqlearn.face_off import measures
+from vqlearn.face_off import measures, page
 from vqlearn.face_off.measures import Setting
 from vqlearn.figures.resumable import Experiment
 
@@ -33,8 +34,13 @@ def experiment(setting: Setting) -> Experiment:
 
 
 def main(names: Sequence[str], file: Path = FILE, setting: Setting | None = None) -> None:
-    """Measure the runs that are missing, one by one."""
-    experiment(setting or Setting()).go_on(file, names)
+    """Measure the runs that are missing, one by one; then make the page, if there is enough."""
+    report = experiment(setting or Setting()).go_on(file, names)
+    missing = page.missing(report)
+    if missing:
+        print(f"no page yet: it needs {len(missing)} more runs, such as {missing[0]}")
+    else:
+        page.write(report, file)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,14 @@ from vqlearn.face_off.captions import (
     name_of,
     with_weight,
 )
+from vqlearn.face_off.pictures import STYLES
 
 WEIGHTS = sorted((DEFAULT_WEIGHT, *OTHER_WEIGHTS))
 APART = 0.2  # between two seeds of one system
 POINTS = {"marker": "o", "ls": "", "ms": 4, "capsize": 2}
 LINES = {"floor_on_test_rows": ("the law itself", "darkred"), "5-gram": ("5-gram", "dimgrey")}
-COLOURS = dict(zip(SYSTEMS, plt.colormaps["tab10"].colors, strict=False))
+CONTENDER = {"mask-and-replace": "vq-diffusion", "uniform": "multinomial"}
+COLOURS = {name: STYLES[CONTENDER.get(name, name)]["color"] for name in SYSTEMS}
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
@@ -33,7 +35,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
     rows, and how hard these rows are is no error of a distance.
     """
     figure, (systems, weights) = plt.subplots(
-        1, 2, figsize=(10.5, 4.2), layout="constrained", width_ratios=(3, 2)
+        1, 2, figsize=(12, 4.2), layout="constrained", width_ratios=(3, 2)
     )
     draw_systems(systems, report)
     draw_weights(weights, report)
@@ -78,7 +80,7 @@ def draw_weights(axes: plt.Axes, report: dict[str, Any]) -> None:
     axes.set_ylabel(report["worlds"]["captions"]["unit"])
     axes.set_title("kernels", fontsize=10)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1))
 
 
 def bits_of(report: dict[str, Any], system: str, seed: int) -> tuple[float, float] | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
@@ -12,7 +13,19 @@ from vqlearn.face_off.quality import CALLS
 from vqlearn.face_off.results import LABELS, Report, Seeds, cost, measured, over_seeds, parts, right
 
 COMPOSITION_TITLES = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
+WAYS = {  # to draw: the contender whose colour it has, and its line
+    "raster without cache": ("raster", "--"),
+    "raster": ("raster", "-"),
+    "imagebart": ("imagebart", "-"),
+    "diffusion 100": ("vq-diffusion", "-"),
+    "diffusion 25": ("vq-diffusion", "--"),
+}
 MARKERS = "osD^vP*X<>"
+STYLES = {
+    name: {"marker": marker, "color": colour, "label": LABELS[name]}
+    for name, marker, colour in zip(LABELS, MARKERS, plt.colormaps["tab10"].colors, strict=True)
+}
+"""A contender looks the same in every picture."""
 
 
 def draw_quality(report: Report, file: Path) -> None:
@@ -20,104 +33,107 @@ def draw_quality(report: Report, file: Path) -> None:
 
     A direct prediction is never guided, and not in the picture.
     """
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained", sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained", sharey=True)
     for axes, (composition, title) in zip(panels, COMPOSITION_TITLES.items(), strict=True):
-        for marker, name in zip(MARKERS, measured(report, "quality"), strict=False):
+        for name in measured(report, "quality"):
             drawn = parts(report, "quality", name, composition, "drawn").values()
             ways = {way for each in drawn for way in each}
             calls = [count for count in CALLS if f"guided {count}" in ways]
-            style = {"marker": marker, "label": LABELS[name]}
             if calls:
                 shares = [right(report, name, composition, calls=count) for count in calls]
-                _bars(axes, calls, [share.percent() for share in shares], **style)
+                _bars(axes, calls, [share.percent() for share in shares], **STYLES[name])
             elif "guided" in ways:
                 level = right(report, name, composition).percent().mean
-                colour = "black" if name == "raster" else "grey"
-                axes.axhline(level, ls="--", lw=1, color=colour, label=LABELS[name])
+                style = {key: STYLES[name][key] for key in ("color", "label")}
+                axes.axhline(level, ls="--", lw=1.5, **style)
         axes.set(title=title, xscale="log", xlabel="calls of the denoiser for a picture")
         axes.set_xticks(CALLS, map(str, CALLS))
         axes.minorticks_off()
     panels[0].set(ylabel="sentences that come out right, %", ylim=(0, 100))
-    panels[0].legend(fontsize=7)
+    _legend_below(figure, panels[0])
     _save(figure, file)
 
 
 def draw_costs(report: Report, file: Path) -> None:
     """Operations and seconds of a picture against its number of tokens."""
-    ways = ("raster without cache", "raster", "imagebart", "diffusion 100", "diffusion 25")
-    figure, panels = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
     titles = ("operations for a picture", "seconds, one picture", "seconds a picture, 32 at once")
     paths = (("operations",), ("seconds", "1"), ("seconds", "32"))
     for axes, title, path in zip(panels, titles, paths, strict=True):
-        for marker, way in zip(MARKERS, ways, strict=False):
+        for way, (name, line) in WAYS.items():
             values = [cost(report, way, n, *path) for n in LENGTHS]
-            axes.plot(LENGTHS, values, marker=marker, label=way)
+            axes.plot(LENGTHS, values, **STYLES[name] | {"ls": line, "label": way})
         axes.set(title=title, xscale="log", yscale="log", xlabel="tokens of a picture")
         axes.set_xticks(LENGTHS, map(str, LENGTHS))
         axes.minorticks_off()
-    panels[0].legend(fontsize=8)
+    _legend_below(figure, panels[0])
     _save(figure, file)
 
 
 def draw_errors(report: Report, file: Path) -> None:
-    """What wrong tokens do: to sentences, to other tokens; and how many are replaced."""
-    figure, panels = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
+    """What wrong tokens do: to sentences, to other tokens; and how many are mended."""
+    figure, panels = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
     keys = (ONE, *map(str, SHARES))
     ticks = ["none", "one", *(f"{100 * share:g} %" for share in SHARES)]
-    for marker, name in zip(MARKERS, measured(report, "errors"), strict=False):
-        style = {"marker": marker, "label": LABELS[name]}
+    for name in measured(report, "errors"):
         sentences = [over_seeds(report, "errors", name, key, "share") for key in ("none", *keys)]
-        _bars(panels[0], range(len(ticks)), [share.percent() for share in sentences], **style)
-        for axes, path in ((panels[1], "lost changed"), (panels[2], "replaced")):
+        _bars(
+            panels[0], range(len(ticks)), [share.percent() for share in sentences], **STYLES[name]
+        )
+        for axes, path in ((panels[1], "lost changed"), (panels[2], "mended")):
             shares = [over_seeds(report, "errors", name, key, path).percent() for key in keys]
-            _bars(axes, range(1, len(ticks)), shares, **style)
+            _bars(axes, range(1, len(ticks)), shares, **STYLES[name])
     titles = ("sentences that come out right, %", "lost tokens that come out otherwise, %")
-    titles += ("wrong tokens that are replaced, %",)
+    titles += ("wrong tokens that get the true code, %",)
     for axes, title in zip(panels, titles, strict=True):
-        axes.set(title=title, xlabel="wrong among the tokens that are left", ylim=(-2, 102))
+        axes.set(title=title, xlabel="wrong among the tokens that are left")
         axes.set_xticks(range(len(ticks)), ticks)
-    panels[0].legend(fontsize=7)
+    _legend_below(figure, panels[0])
     _save(figure, file)
 
 
 def draw_directions(report: Report, file: Path) -> None:
     """Sentences that come out right when one half is given."""
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4), layout="constrained", sharey=True)
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained", sharey=True)
     for axes, (composition, title) in zip(panels, COMPOSITION_TITLES.items(), strict=True):
-        for marker, name in zip(MARKERS, measured(report, "directions"), strict=False):
+        for name in measured(report, "directions"):
             shares = [
                 over_seeds(report, "directions", name, composition, side, "share").percent()
                 for side in SIDES
             ]
-            _bars(axes, range(len(SIDES)), shares, marker=marker, label=LABELS[name])
+            _bars(axes, range(len(SIDES)), shares, **STYLES[name])
         axes.set(title=title, xlabel="the half that is given")
         axes.set_xticks(range(len(SIDES)), SIDES)
     panels[0].set(ylabel="sentences that come out right, %", ylim=(0, 100))
-    panels[0].legend(fontsize=7)
+    _legend_below(figure, panels[0])
     _save(figure, file)
 
 
 def draw_forcing(report: Report, file: Path) -> None:
     """Bits that a second raster model needs for true and for drawn rows, row by row."""
     names = measured(report, "forcing")
-    figure, axes = plt.subplots(figsize=(7, 4.2), layout="constrained")
+    figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
     true = _mean_rows(parts(report, "forcing", names[0], "raster", "data by row").values())
     rows = range(1, len(true) + 1)
     axes.plot(rows, true, color="black", linewidth=3, label="true rows")
-    for marker, name in zip(MARKERS, names, strict=False):
+    for name in names:
         own = parts(report, "forcing", name, "raster", "own by row").values()
-        axes.plot(rows, _mean_rows(own), marker=marker, label=LABELS[name])
+        axes.plot(rows, _mean_rows(own), **STYLES[name])
     axes.set(xlabel="row of the grid, from the top", ylabel="bits of a token to a second model")
-    axes.set_yscale("log")
-    axes.legend(fontsize=7)
+    _legend_below(figure, axes)
     _save(figure, file)
 
 
-def _bars(axes: Axes, places: Sequence[float], points: Sequence[Seeds], **style: str) -> None:
+def _bars(axes: Axes, places: Sequence[float], points: Sequence[Seeds], **style: Any) -> None:
     below = [max(0.0, point.mean - point.low) for point in points]  # equal seeds: a mean is rounded
     above = [max(0.0, point.high - point.mean) for point in points]
     means = [point.mean for point in points]
     axes.errorbar(places, means, yerr=(below, above), capsize=3, markersize=5, **style)
+
+
+def _legend_below(figure: plt.Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
 
 
 def _mean_rows(rows: Iterable[Sequence[float]]) -> list[float]:

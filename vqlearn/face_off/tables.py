@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 from vqlearn.face_off import captions
-from vqlearn.face_off.costs import COSTS
+from vqlearn.face_off.costs import BATCHES, COSTS, LENGTHS
+from vqlearn.face_off.halves import ONE, SIDES
 from vqlearn.face_off.quality import CALLS
 from vqlearn.face_off.results import LABELS, Report, cost, measured, over_seeds, parts, right
 from vqlearn.face_off.verdicts import CLAIMS
 
 COMPOSITIONS = ("seen", "held_out")
+WRONG = ("none", ONE, "0.1", "0.4")
+OUTCOMES = ("lost changed", "replaced", "mended")
 FIRST = 0  # the seed that is drawn with every number of calls
 
 
@@ -52,6 +55,66 @@ def cost_table(report: Report) -> str:
     units = ("10⁹ operations", "s, 1 at once", "s, 8", "s, 32")
     titles = ("way", *(f"{n}: {unit}" for n in ("64 tokens", "1,024") for unit in units))
     return table(titles, rows)
+
+
+def cuda_table(report: Report) -> str:
+    """Seconds of a picture on CUDA, for every way and length that was measured there."""
+    rows = []
+    for n in LENGTHS:
+        for way in COSTS:
+            run = report["runs"].get(f"cuda-cost/{way}/{n}")
+            if run is not None:
+                rows.append([way, f"{n:,}", *(f"{s:.3g}" for s in run["seconds"].values())])
+    return table(("way", "tokens", *(f"s, {count} at once" for count in BATCHES)), rows)
+
+
+def errors_table(report: Report) -> str:
+    """What wrong tokens do: to sentences, and one in ten of them to the others and to itself."""
+    rows = []
+    for name in measured(report, "errors"):
+
+        def percent(share: str, what: str, name: str = name) -> str:
+            return over_seeds(report, "errors", name, share, what).percent().text(".0f")
+
+        right_ones = [percent(share, "share") for share in WRONG]
+        rows.append([LABELS[name], *right_ones, *(percent("0.1", what) for what in OUTCOMES)])
+    shares = ("none wrong: right, %", "one", "10 %", "40 %")
+    return table(("system", *shares, *(f"10 %: {what}" for what in OUTCOMES)), rows)
+
+
+def directions_table(report: Report) -> str:
+    """Right sentences when one half is given."""
+    rows = [
+        [
+            LABELS[name],
+            *(
+                over_seeds(report, "directions", name, composition, side, "share")
+                .percent()
+                .text(".0f")
+                for composition in COMPOSITIONS
+                for side in SIDES
+            ),
+        ]
+        for name in measured(report, "directions")
+    ]
+    return table(("half given", *SIDES, *(f"{side}, never seen" for side in SIDES)), rows)
+
+
+def forcing_table(report: Report) -> str:
+    """Bits of a token to a second model: of true rows, and of those that a contender drew."""
+    rows = [
+        [
+            LABELS[name],
+            *(
+                over_seeds(report, "forcing", name, judge, kind, "mean").text(".3f")
+                for judge in ("raster", "vq-diffusion")
+                for kind in ("data", "own")
+            ),
+        ]
+        for name in measured(report, "forcing")
+    ]
+    titles = ("who draws", "raster reads true rows", "rows drawn")
+    return table((*titles, "VQ-Diffusion reads true rows", "rows drawn"), rows)
 
 
 def captions_table(report: Report) -> str:
