@@ -1,7 +1,11 @@
 """A report of the face-off made by hand: all runs have numbers, tests change a few."""
 
+import copy
+
 from vqlearn.face_off import measures
+from vqlearn.face_off.downstream import FREE, KEEPS
 from vqlearn.face_off.halves import ONE, SHARES, SIDES
+from vqlearn.face_off.quality import SHOWN
 
 COMPOSITIONS = ("seen", "held_out")
 WORLDS = {
@@ -31,12 +35,28 @@ def _quality(name, seed):
     if name not in ("raster", "imagebart"):
         ways = [f"{way} {calls}" for way in ways for calls in measures.calls_of(name, seed)]
     drawn = {way: {"share": 0.5} for way in ways}
-    return {"bits": {"mean": 1.0, "standard_error": 0.1}, "drawn": drawn}
+    found = {"bits": {"mean": 1.0, "standard_error": 0.1}, "drawn": drawn}
+    return found if name == "direct" else {**found, "shown": [" ".join(["7"] * 64)] * SHOWN}
 
 
 def errors(name, seed):
     found = {"replaced": 0.5, "mended": 0.25, "lost changed": 0.1, "share": 0.5}
     return {key: dict(found) for key in ("none", ONE, *map(str, SHARES))}
+
+
+def downstream(name, seed):
+    found = {"mended": 0.25, "lost changed": 0.1, "share": 0.5, "changed by row": [0.2, 0.1]}
+    shares = {"none": {"share": 0.5}, **{share: dict(found) for share in measures.ABOVE}}
+    return {way: copy.deepcopy(shares) for way in ((KEEPS,) if name == "raster" else (KEEPS, FREE))}
+
+
+def strangeness(name, seed):
+    some = {"rows": 50, "mean": 0.5, "standard_error": 0.1, "median": 0.25}
+    return {kind: dict(some) for kind in ("true", "right", "wrong")}
+
+
+def doubt(name, seed):
+    return {"doubt": 0.01, "replaced": 0.0001}
 
 
 def directions(name, seed):
@@ -67,6 +87,7 @@ def letters(system, seed):
 
 RUNS_OF = {
     **{"quality": quality, "errors": errors, "directions": directions, "forcing": forcing},
+    **{"downstream": downstream, "strangeness": strangeness, "doubt": doubt},
     **{"cost": cost, "cuda-cost": cuda_cost, "captions": letters},
 }
 

@@ -7,7 +7,20 @@ import pytest
 import torch
 from accelerate import Accelerator
 from accelerate_state import forget_accelerate
-from einops import repeat
+from face_off_fakes import (
+    CODES,
+    COUNT,
+    LEFT,
+    NULL,
+    TRUTH,
+    WAY,
+    Believer,
+    FakePlayer,
+    FakeWorld,
+    N,
+    copy_given,
+    restore,
+)
 from imagebart_toys import seeded
 from torch.testing import assert_close
 
@@ -22,9 +35,8 @@ from vqlearn.face_off.captions import NAMES as CAPTIONS
 from vqlearn.face_off.contenders import CONTENDERS, VARIANTS
 from vqlearn.face_off.costs import COSTS, LENGTHS
 from vqlearn.face_off.players import DiffusionPlayer, Drawing, RasterPlayer
-from vqlearn.face_off.starts import Start
 from vqlearn.face_off.trainings import ALL, RECIPE
-from vqlearn.face_off.world import Examples, TokenWorld
+from vqlearn.face_off.world import Examples
 from vqlearn.figures.raster_rows import count_weights
 from vqlearn.training.loop import Run
 from vqlearn.training.stages import copy_frozen_parts
@@ -92,79 +104,6 @@ def test_diffusions_that_only_differ_in_their_process_only_differ_there(shipped)
     assert (trainee.process.schedule.gamma_bar == 0).all()
     assert trainee.auxiliary_weight == 5e-4
     assert VARIANTS["no-auxiliary"].trainee(shipped).auxiliary_weight == 0
-
-
-# fakes: players whose answers are known, and a world without pictures
-
-
-CODES, COUNT, N = 7, 8, 16
-TRUTH = torch.randint(CODES, (COUNT, N), generator=torch.Generator().manual_seed(3))
-
-
-def spoken(count=COUNT):
-    """The sentence of row i has states of i."""
-    return repeat(torch.arange(count).float(), "b -> b 2 3")
-
-
-class FakeWorld(TokenWorld):
-    """Rows are right if they are the truth, wholly. Those held out come in the other order."""
-
-    def __init__(self, count=COUNT):
-        self.num_codes = CODES
-        captions = [f"row {i}" for i in range(count)]
-        rows = TRUTH.repeat(count // COUNT, 1)
-        backwards = Examples(rows.flip(0), captions[::-1], spoken(count).flip(0))
-        self.examples = {"seen": Examples(rows, captions, spoken(count)), "held_out": backwards}
-
-    def right(self, x, examples):
-        return {"right": int((x == examples.x).all(dim=1).sum()), "total": len(x)}
-
-
-class FakePlayer:
-    """A player that knows the truth of each sentence; `answer` makes of it what it draws."""
-
-    def __init__(self, answer=None, left=None):
-        self.answer, self.left = answer, left
-        self.starts, self.ways, self.numbers, self.hidden = [], [], [], []
-
-    def truth(self, heard):
-        return TRUTH[heard.text[:, 0, 0].long() % COUNT]
-
-    def nats(self, x, text, chance):
-        return (x != TRUTH[text[:, 0, 0].long() % COUNT]).sum(dim=1) + text[:, 0, 0]
-
-    def lose_half(self, x, chance):
-        """What is lost is the next code; it may be drawn anew, from level 4 on."""
-        left = self.left.repeat(len(x) // COUNT, 1)
-        return Start(torch.where(left, x, (x + 1) % CODES), left, fixed=False, level=4)
-
-    def hide(self, x, given, chance):
-        self.hidden.append(float(torch.rand(1, generator=chance)))
-        return Start(torch.where(given, x, (x + 2) % CODES), given, fixed=True, level=5)
-
-    def draw(self, heard, n, drawing, chance):
-        self.ways.append(drawing)
-        self.numbers.append(float(torch.rand(1, generator=chance)))
-        return self.answer(self.truth(heard), drawing)
-
-    def go_on(self, start, heard, drawing, chance):
-        self.starts.append(start)
-        self.ways.append(drawing)
-        self.numbers.append(float(torch.rand(1, generator=chance)))
-        return self.answer(self.truth(heard), start)
-
-
-NULL = torch.zeros(1, 2, 3)
-LEFT = torch.rand(COUNT, N, generator=torch.Generator().manual_seed(5)) < 0.6
-WAY = Drawing(1.5, 0.9, 25)
-
-
-def restore(truth, start):
-    return truth
-
-
-def copy_given(truth, start):
-    return torch.where(start.given, start.x, truth)
 
 
 def be_moody(truth, start):
@@ -323,18 +262,6 @@ def test_directions_of_one_that_knows_two_of_them():
     assert player.hidden[:4] == player.hidden[4:]  # both compositions get the same noise
     assert len(set(player.hidden)) == 4
     assert set(player.ways) == {WAY}
-
-
-class Believer(FakePlayer, DiffusionPlayer):
-    """It gives row i a belief of 0.01 i in its true code, and 0.02 in what it sees elsewhere."""
-
-    def belief(self, start, heard):
-        row = heard.text[:, 0, 0].long()
-        self.levels.append(start.level)
-        belief = torch.zeros(*start.x.shape, CODES)
-        belief.scatter_(-1, start.x[..., None], 0.02)
-        true = (0.01 * row)[:, None, None].expand(-1, N, 1)
-        return belief.scatter_(-1, self.truth(heard)[..., None], true)
 
 
 def test_a_denoiser_says_what_it_believes_of_the_wrong_tokens(monkeypatch):
@@ -601,6 +528,20 @@ def test_the_world_is_that_of_evaluate(tokens):
     assert described["round trip"]["seen"]["total"] == 6
 
 
+def test_rows_that_show_their_sentence_are_those_that_count_as_right(tokens):
+    """One by one, with some sentences that belong to others."""
+    examples = tokens.examples["seen"]
+    captions = [*examples.captions[:3], *examples.captions[:2], examples.captions[5]]
+    mixed = Examples(examples.x, captions, examples.text)
+    found = tokens.shows(mixed.x, mixed)
+    alone = [
+        tokens.right(mixed.x[i : i + 1], Examples(mixed.x[:1], [caption], mixed.text[:1]))["right"]
+        for i, caption in enumerate(captions)
+    ]
+    assert found.long().tolist() == alone
+    assert 0 < sum(alone) < 6
+
+
 def test_pictures_are_decoded_in_their_order(tokens, monkeypatch):
     expected = tokens.decode(tokens.examples["seen"].x)
     monkeypatch.setattr(world, "AT_ONCE", 4)
@@ -611,7 +552,7 @@ def test_pictures_are_decoded_in_their_order(tokens, monkeypatch):
 def test_names_say_what_is_measured_of_whom():
     names = measures.names()
     letters, drawn = len(CAPTIONS), 2 * len(COSTS) * len(LENGTHS)
-    assert len(set(names)) == len(names) == 3 * (10 + 7 + 7 + 7) + letters + drawn
+    assert len(set(names)) == len(names) == 3 * (10 + 7 + 7 + 7 + 2 + 2 + 1) + letters + drawn
     assert tuple(names[-letters - drawn : -drawn]) == CAPTIONS
     costs = [name.split("/") for name in names[-drawn:]]
     on = {measure: [int(n) for each, _, n in costs if each == measure] for measure, *_ in costs}

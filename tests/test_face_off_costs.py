@@ -6,6 +6,8 @@ import time
 import pytest
 import torch
 
+from vqlearn.autoregressive.raster import reread
+from vqlearn.autoregressive.transformer import conditionals
 from vqlearn.face_off import costs, measures
 from vqlearn.face_off.contenders import IMAGEBART_SIZE, RASTER_SIZE
 from vqlearn.face_off.costs import COSTS, Cost, measure_cost, operations
@@ -51,6 +53,16 @@ def reread_by_hand(n):
     return n * (product(L, C, d) + layers * (text + row) + product(n, d, K))
 
 
+def prefixes_by_hand(lengths):
+    """The text, the start and the prefix, for the token after each prefix."""
+    d, layers, total = 128, 5, 0
+    text = 4 * product(L, d, d) + attention(L, L, d) + feed_forward(L, d)
+    for n in (length + 1 for length in lengths):
+        row = 4 * product(n, d, d) + attention(n, L + n, d) + feed_forward(n, d)
+        total += product(L, C, d) + layers * (text + row) + product(n, d, K)
+    return total
+
+
 def imagebart_by_hand(n):
     """Two scales: the encoder once, the decoder token after token."""
     d, layers, m = 76, 3, L + n
@@ -93,6 +105,26 @@ def test_without_a_cache_each_token_reads_all(n, part):
     assert found == pytest.approx(reread_by_hand(n), rel=1e-12)
     assert costs.part_of_row(n) == COSTS["raster without cache"].part(n) == part
     assert costs.part_of_row(64) == 1
+
+
+@pytest.mark.parametrize(("n", "part"), [(16, 1), (64, 1), (256, 1 / 16)])
+def test_prefixes_of_all_lengths_or_of_some_that_stand_for_them(n, part):
+    found = operations(COSTS["raster, prefix only"], n)
+    lengths = range(n) if part == 1 else range(8, 256, 16)
+    assert found == pytest.approx(prefixes_by_hand(lengths) / part, rel=1e-12)
+    assert found == pytest.approx(prefixes_by_hand(range(n)), rel=0.005)
+    assert COSTS["raster, prefix only"].part(n) == part
+
+
+def test_a_prefix_alone_gives_the_law_of_the_whole_row():
+    network = costs.raster_network(16, "cpu")
+    text = torch.randn(2, L, C, generator=torch.Generator().manual_seed(0))
+    alone, whole = costs.read_prefix(network, text), reread(conditionals(network, text), 16)
+    rows = torch.randint(K, (2, 16), generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for length in (0, 1, 9, 15):
+            prefix = rows[:, :length]
+            torch.testing.assert_close(alone(prefix), whole(prefix), atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize(("name", "calls"), [("diffusion 5", 5), ("diffusion 25 guided", 50)])

@@ -26,7 +26,12 @@ def without(report, *patterns):
     return {**report, "runs": kept}
 
 
-LEAST = ("^[qedf].*/[12]$", "^captions/.*/[12]$", "^cuda-cost", "forcing/(?!raster|vq-diffusion/)")
+LEAST = (
+    "^[qedfs].*/[12]$",
+    "^captions/.*/[12]$",
+    "^cuda-cost",
+    "^forcing/(?!raster|vq-diffusion/)",
+)
 
 
 def test_the_page_waits_for_the_first_seed_and_for_costs(report):
@@ -41,21 +46,28 @@ def test_the_page_can_be_made_of_the_least(report):
     least = {**report, "worlds": {k: v for k, v in report["worlds"].items() if k != "cuda-cost"}}
     text = page.text(without(least, *LEAST))
     assert "On CUDA" not in text
-    assert "a CPU (26 of 26 runs)" in text
+    assert "a CPU (31 of 31 runs)" in text
 
 
 def test_the_page_has_every_table_and_every_picture(report):
     text = page.text(report)
     for name in ("verdict", "quality", "calls", "cost", "cuda", "errors", "directions"):
         assert getattr(tables, f"{name}_table")(report) in text
-    for name in ("forcing", "captions"):
+    for name in ("forcing", "captions", "downstream", "strangeness", "doubt"):
         assert getattr(tables, f"{name}_table")(report) in text
     pictures = re.findall(r"!\[[^]]+\]\(([^)]+)\)", text)
     assert pictures == [f"face_off_{name}.png" for name in page.PICTURES]
     for known in ("`a command`", "(one core)", "On CUDA (a GPU)", "hold 0.500 bits", "x_{t-1}"):
         assert known in text
     report["runs"]["quality/raster/0"]["machine"] = "a GPU"
-    assert page.machines(report) == ["a CPU (92 of 93 runs)", "a GPU (1 of 93 runs)"]
+    assert page.machines(report) == ["a CPU (107 of 108 runs)", "a GPU (1 of 108 runs)"]
+
+
+def test_the_page_says_how_much_seconds_vary(report):
+    for calls, seconds in ((100, 0.5), (50, 0.3), (25, 0.1), (10, 0.07), (5, 0.03)):
+        report["runs"][f"cost/diffusion {calls}/64"]["seconds"]["1"] = seconds
+    assert page.milliseconds_of_a_call(report) == pytest.approx([5, 6, 4, 7, 6])
+    assert "took from 4.0 to 7.0" in " ".join(page.text(report).split())
 
 
 def test_the_page_is_written_beside_the_numbers(report, tmp_path):

@@ -1,11 +1,12 @@
 """Pictures of the face-off: what is drawn of a report made by hand."""
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from face_off_reports import put, whole_report
 from PIL import Image
 
-from vqlearn.face_off import pictures
+from vqlearn.face_off import gallery, pictures
 from vqlearn.face_off.results import LABELS, Seeds
 
 
@@ -48,24 +49,78 @@ def test_equal_seeds_have_bars_of_no_length():
 
 
 def test_quality_is_drawn_for_every_number_of_calls(drawn):
-    """With all numbers of calls there is one seed, with the usual one there are three."""
+    """The line is that of the first seed; points at the usual number of calls are the others."""
     report = whole_report()
     path = ("held_out", "drawn")
     put(report, "quality", "absorbing", (*path, "guided 25", "share"), (0.2, 0.3, 0.7))
     put(report, "quality", "absorbing", (*path, "guided 100", "share"), (0.9,))
     put(report, "quality", "raster", (*path, "guided", "share"), (0.1, 0.2, 0.3))
     seen, held_out = drawn(pictures.draw_quality, report)
-    places, means, ends = points(held_out, "absorbing")
-    assert places == [100, 50, 25, 10, 5]
-    assert means == pytest.approx([90, 50, 40, 50, 50])
-    assert ends[2] == pytest.approx((20, 70))
-    assert ends[0] == pytest.approx((90, 90))
-    levels = {line.get_label(): line.get_ydata()[0] for line in held_out.lines}
-    assert levels[LABELS["raster"]] == pytest.approx(20)
-    assert levels[LABELS["imagebart"]] == 50
+    line, *points = of_colour(held_out, "absorbing")
+    assert list(line.get_xdata()) == [100, 50, 25, 10, 5]
+    assert list(line.get_ydata()) == pytest.approx([90, 50, 20, 50, 50])
+    others = {tuple(each.get_xdata()): list(each.get_ydata()) for each in points}
+    assert others.pop((25, 25)) == pytest.approx([30, 70])
+    assert list(others) == [()]
+    (level,) = of_colour(held_out, "raster")
+    assert level.get_ydata()[0] == pytest.approx(20)
+    band = held_out.patches[0].get_extents().transformed(held_out.transData.inverted())
+    assert (band.y0, band.y1) == pytest.approx((10, 30))
     (legend,) = seen.figure.legends
     labels = {text.get_text() for text in legend.get_texts()}
     assert labels == set(LABELS.values()) - {LABELS["direct"]}
+
+
+def of_colour(axes, name):
+    """The lines of one contender."""
+    return [line for line in axes.lines if line.get_color() == pictures.STYLES[name]["color"]]
+
+
+def test_errors_above_are_drawn_row_by_row(drawn):
+    report = whole_report()
+    rows = ([0.1, 0.2], [0.3, 0.4], [0.2, 0.9])
+    put(report, "downstream", "vq-diffusion", ("free", "0.1", "changed by row"), rows)
+    one, some = drawn(pictures.draw_downstream, report)
+    assert [one.get_title(), some.get_title()] == [
+        "one wrong token in the upper half",
+        "10 % wrong in the upper half",
+    ]
+    for line in one.lines[:3]:
+        assert list(line.get_ydata()) == pytest.approx([20, 10])
+    lines = {line.get_label(): line for line in some.lines[:3]}
+    free = lines["VQ-Diffusion, released schedule, may change it"]
+    assert list(free.get_ydata()) == pytest.approx([20, 50])
+    assert list(free.get_xdata()) == [1, 2]
+    kept = lines["VQ-Diffusion, released schedule, keeps the upper half"]
+    assert (kept.get_color(), kept.get_linestyle()) == (free.get_color(), "--")
+    assert some.lines[3].get_xdata()[0] == 1.5  # between the halves
+
+
+def test_the_gallery_shows_true_scenes_and_those_that_were_drawn(tmp_path, monkeypatch):
+    report, shown, close = whole_report(), [], plt.close
+    for i, name in enumerate(LABELS):
+        if name != "direct":
+            rows = [" ".join([str(i)] * 64)] * 6
+            put(report, "quality", name, ("held_out", "shown"), (rows,) * 3)
+    monkeypatch.setattr(plt, "close", lambda figure: shown.append(figure))
+    gallery.draw(report, tmp_path / "gallery.png")
+    (figure,) = shown
+    close(figure)
+    names = [name for name in LABELS if name != "direct"]
+    left, right = figure.axes[::2], figure.axes[1::2]
+    assert [axes.get_ylabel() for axes in left] == ["true scenes", *map(LABELS.get, names)]
+    pixels = [axes.images[0].get_array() for axes in (*left, *right)]
+    assert {each.shape for each in pixels} == {(36, 6 * 36, 3)}
+    for composition, strip in zip(
+        ("seen", "held_out"), (pixels[0], pixels[len(left)]), strict=True
+    ):
+        scenes = gallery.shown_scenes(composition)
+        true = scenes.images[0].movedim(0, 2).numpy()
+        np.testing.assert_allclose(strip[2:34, 2:34], true, atol=1e-6)
+        assert all(each in gallery.sentences() for each in scenes.captions[:6])
+    drawn = [each.tobytes() for each in pixels]
+    assert len(set(drawn[1 : len(left)])) == 1  # all drew the same
+    assert len(set(drawn[len(left) :])) == len(left)  # here each another code, in its own row
 
 
 def test_costs_are_drawn_for_every_length(drawn):
@@ -125,15 +180,9 @@ def test_a_contender_looks_the_same_everywhere(drawn):
     looks = {(style["marker"], style["color"]) for style in pictures.STYLES.values()}
     assert len(looks) == len(LABELS)
     report = whole_report()
-    panels = [drawn(draw, report)[0] for draw in (pictures.draw_quality, pictures.draw_errors)]
+    panels = [drawn(draw, report)[0] for draw in (pictures.draw_forcing, pictures.draw_errors)]
     for name in ("vq-diffusion", "absorbing"):
-        lines = [
-            container.lines[0]
-            for axes in panels
-            for container in axes.containers
-            if container.get_label() == LABELS[name]
-        ]
-        assert {(line.get_marker(), line.get_color()) for line in lines} == {
-            (pictures.STYLES[name]["marker"], pictures.STYLES[name]["color"])
-        }
-        assert len(lines) == 2
+        style = pictures.STYLES[name]
+        for axes in panels:
+            marked = [each for each in of_colour(axes, name) if each.get_marker() != "_"]
+            assert {line.get_marker() for line in marked} >= {style["marker"]}

@@ -223,6 +223,45 @@ def test_the_table_of_forcing(report):
     assert "multinomial" not in rows
 
 
+def test_the_table_of_errors_above(report):
+    paths = {"share": (0.7, 0.8, 0.9), "lost changed": (0.1, 0.2, 0.3), "mended": (0.4,) * 3}
+    for what, values in paths.items():
+        put(report, "downstream", "vq-diffusion", ("free", "0.1", what), values)
+    titles, rows = cells(tables.downstream_table(report))
+    assert titles[1:4] == ["none wrong: right, %", "one", "10 %"]
+    assert titles[4:] == ["one: lost changed", "10 %", "one: mended", "10 %"]
+    ways = ("keeps the upper half", "may change it")
+    assert list(rows) == [
+        f"raster transformer, {ways[0]}",
+        *(f"VQ-Diffusion, released schedule, {way}" for way in ways),
+    ]
+    half, tenth, quarter = ("50 (50 to 50)", "10 (10 to 10)", "25 (25 to 25)")
+    same = [half, half, half, tenth, tenth, quarter, quarter]
+    *others, free = rows.values()
+    assert others == [same, same]
+    assert free[2::2] == ["80 (70 to 90)", "20 (10 to 30)", "40 (40 to 40)"]
+    assert free[:2] + free[3:6:2] == [half, half, tenth, quarter]
+
+
+def test_the_table_of_strange_rows(report):
+    report["runs"]["strangeness/raster/0"]["wrong"] = {"rows": 1}
+    report["runs"]["strangeness/raster/1"]["right"]["rows"] = 99  # only the first seed is told
+    titles, rows = cells(tables.strangeness_table(report))
+    assert titles == ["rows", "number", "mean", "standard error", "median"]
+    assert rows["raster transformer, drawn, wrong sentence"] == ["1", "", "", ""]
+    assert rows["raster transformer, drawn, right sentence"] == ["50", "0.500", "0.100", "0.250"]
+    assert len(rows) == 6
+
+
+def test_the_table_of_doubt(report):
+    put(report, "doubt", "vq-diffusion", ("doubt",), (0.01, 0.02, 0.03))
+    titles, rows = cells(tables.doubt_table(report))
+    assert titles[1:] == ["mean doubt about a true token", "share that was replaced"]
+    assert rows == {
+        "VQ-Diffusion, released schedule": ["0.02 (0.01 to 0.03)", "0.0001 (0.0001 to 0.0001)"]
+    }
+
+
 def test_the_table_of_captions(report):
     put(report, "captions", "absorbing", ("bits", "mean"), (0.5, 0.6, 0.7))
     put(report, "captions", "absorbing-auxiliary-0", ("bits", "mean"), (0.8,))

@@ -64,6 +64,9 @@ def test_settings_say_what_is_done_with_a_contender():
         "errors/raster/2": {**guided, "calls": 25, "shares": [0.05, 0.1, 0.2, 0.4]},
         "directions/causal/1": {**guided, "calls": 25},
         "forcing/imagebart/2": {"calls": 100, "judges": {"raster": 0, "vq-diffusion": 0}},
+        "strangeness/raster/0": {"calls": 100, "judge": 1},
+        "downstream/raster/1": {**guided, "calls": 25, "shares": ["one", "0.1"]},
+        "doubt/vq-diffusion/1": {},
     }
     for run, done in wanted.items():
         _, name, seed = run.split("/")
@@ -256,6 +259,16 @@ def test_every_run_can_be_measured(run, report, setting):
             assert found["0.4"]["replaced"] == 0
     elif measure == "directions":
         assert all(list(found[each]) == ["upper", "left"] for each in ("seen", "held_out"))
+    elif measure == "downstream":
+        assert list(found) == ["keeps", *(["free"] if name == "vq-diffusion" else []), "machine"]
+        assert list(found["keeps"]) == ["none", "one", "0.1"]
+        assert len(found["keeps"]["one"]["changed by row"]) == 8
+    elif measure == "strangeness":
+        assert found["true"]["rows"] == found["right"]["rows"] + found["wrong"]["rows"] == ROWS
+        assert found["true"]["mean"] > 0.9 * guess
+    elif measure == "doubt":
+        assert 0.9 < found["doubt"] < 1  # it has learnt nothing yet
+        assert found["replaced"] < 1e-3
     else:
         assert len(found["raster"]["own by row"]) == 8
         assert found["raster"]["own"]["mean"] > 0.9 * guess
@@ -319,7 +332,7 @@ def test_the_file_knows_the_scenes_of_every_measure(report):
     known = json.loads(report.read_text())
     assert known["command"] == command.COMMAND
     assert list(known["runs"]) == RUNS
-    assert set(known["worlds"]) == {"quality", "errors", "directions", "forcing", "captions"}
+    assert set(known["worlds"]) == {*measures.MEASURES, "captions"}
     letters = known["worlds"].pop("captions")
     assert letters == json.loads(json.dumps(captions.open_world(LETTERS).describe()))
     for kind in known["worlds"].values():

@@ -1,4 +1,4 @@
-"""How many bits does a letter cost each family, where the truth is known? Three seeds of each.
+"""How many bits does a letter cost each family, where the truth is known?
 
 Captions come letter by letter, and the entropy of their grammar is known exactly. On English text
 the published order, fewest bits first, is: autoregressive, absorbing, nearest neighbour, uniform

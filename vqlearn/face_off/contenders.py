@@ -164,4 +164,4 @@ VARIANTS: dict[str, Contender] = {
     "direct": Diffusion(direct, DirectDenoiser, auxiliary_weight=0.0),
     "no-auxiliary": Diffusion(released, auxiliary_weight=0.0),
 }
-"""Each is "vq-diffusion" but for one thing."""
+"""Each is "vq-diffusion" but for one thing; "direct" is "no-auxiliary" but for one thing."""

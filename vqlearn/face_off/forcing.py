@@ -3,6 +3,9 @@
 A network that learns with true tokens before it ("teacher forcing") meets its own when it draws. If
 errors add up, its rows become stranger the further they go: a second model, trained with another
 seed, needs more bits for them than for true rows, and most for the last ones.
+
+A row may also be strange for another reason: its picture shows something else than the sentence.
+`measure_strangeness` keeps such rows apart.
 """
 
 import math
@@ -33,9 +36,7 @@ def measure_forcing(
     A raster judge also says them for each row of the grid, from the top.
     """
     examples = world.examples["seen"]
-    n, chance = examples.x.shape[1], random_stream("face-off", "own rows")
-    drawn = draw_all(player, examples, null, OWN, chance)
-    own = Examples(drawn, examples.captions, examples.text)
+    n, own = examples.x.shape[1], own_rows(player, null, examples)
     report: dict[str, Any] = {}
     for name, judge in judges.items():
         report[name] = {}
@@ -45,6 +46,29 @@ def measure_forcing(
             if isinstance(judge, RasterPlayer):
                 report[name][f"{kind} by row"] = by_row(judge, rows)
     return report
+
+
+def own_rows(player: Player, null: Tensor, examples: Examples) -> Examples:
+    """What a contender draws from its law as it is, after the sentences of the examples."""
+    drawn = draw_all(player, examples, null, OWN, random_stream("face-off", "own rows"))
+    return Examples(drawn, examples.captions, examples.text)
+
+
+def measure_strangeness(
+    player: Player, null: Tensor, world: TokenWorld, judge: Player
+) -> dict[str, Any]:
+    """Bits of a token to a judge: of true rows, of drawn ones that show the sentence, of others.
+
+    The mean, its standard error and the median of each kind; of fewer than two rows only how many.
+    """
+    examples = world.examples["seen"]
+    own = own_rows(player, null, examples)
+    shown = world.shows(own.x, examples)
+    true, drawn = (
+        nats(judge, each, random_stream("face-off", "judge")) for each in (examples, own)
+    )
+    kinds = {"true": true, "right": drawn[shown], "wrong": drawn[~shown]}
+    return {kind: _summary(each, own.x.shape[1]) for kind, each in kinds.items()}
 
 
 def by_row(judge: RasterPlayer, rows: Examples) -> list[float]:
@@ -59,3 +83,10 @@ def by_row(judge: RasterPlayer, rows: Examples) -> list[float]:
 def _bits(judge: RasterPlayer, x: Tensor, text: Tensor) -> Float[Tensor, "b n"]:
     log_p = conditionals(judge.network, text)(x).gather(-1, x[..., None])[..., 0]
     return -log_p / math.log(2)
+
+
+def _summary(nats: Float[Tensor, " b"], n: int) -> dict[str, Any]:
+    if len(nats) < 2:
+        return {"rows": len(nats)}
+    median = nats.double().median().item() / n / math.log(2)
+    return {"rows": len(nats), **rounded(bits_per_token(nats, n)), "median": round(median, 4)}

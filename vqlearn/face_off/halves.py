@@ -6,6 +6,9 @@ how many sentences come out right, how many of the lost tokens come out otherwis
 and how many of the wrong tokens are "replaced", or even "mended" to the true one? A denoiser also
 says how much it believes in the true code and in the wrong one that it sees.
 
+**Doubt.** Where nothing is wrong, how much does a denoiser doubt the tokens that it sees? And how
+much should it, by its corruption?
+
 **Directions.** The upper, lower, left or right half is given, and the rest is drawn: how many
 sentences come out right?
 """
@@ -37,18 +40,18 @@ def measure_errors(
     examples = world.examples["seen"]
     start = player.lose_half(examples.x, random_stream("face-off", "lost"))
     left = start.given
-    untouched = _go_on(player, start, (examples, null), drawing)
-    report = {"none": {**world.right(untouched, examples), "left": _mean(left)}}
+    untouched = go_on(player, start, (examples, null), drawing)
+    report = {"none": {**world.right(untouched, examples), "left": mean(left)}}
     for name in (ONE, *map(str, SHARES)):
         wrong = choose(left, name, random_stream("face-off", "wrong", name))
         x = spoil(start.x, wrong, world.num_codes, random_stream("face-off", "codes", name))
         spoilt = replace(start, x=x)
-        drawn = _go_on(player, spoilt, (examples, null), drawing)
+        drawn = go_on(player, spoilt, (examples, null), drawing)
         report[name] = {
             **world.right(drawn, examples),
-            "replaced": _mean((drawn != x)[wrong]),
-            "mended": _mean((drawn == examples.x)[wrong]),
-            "lost changed": _mean((drawn != untouched)[~wrong & ~left]),
+            "replaced": mean((drawn != x)[wrong]),
+            "mended": mean((drawn == examples.x)[wrong]),
+            "lost changed": mean((drawn != untouched)[~wrong & ~left]),
             **beliefs(player, spoilt, wrong, (examples, null)),
         }
     return report
@@ -68,6 +71,22 @@ def beliefs(
     }
 
 
+def measure_doubt(player: DiffusionPlayer, null: Tensor, world: TokenWorld) -> dict[str, float]:
+    """The mean doubt (1 less the belief in the code that is seen) about tokens that are true.
+
+    "replaced" is the share of tokens, of all that are seen at this level, that should be doubted.
+    """
+    examples = world.examples["seen"]
+    start = player.lose_half(examples.x, random_stream("face-off", "lost"))
+    what = (examples, null)
+    belief = torch.cat([player.belief(some, heard) for some, heard in _parts(start, *what)])
+    seen = belief.gather(-1, examples.x[..., None])[..., 0][start.given]
+    here = player.process.log_marginal(examples.x, start.level).exp()[..., : world.num_codes]
+    kept = here.gather(-1, examples.x[..., None]).sum() / here.sum()
+    doubts = {"doubt": 1 - seen.double().mean(), "replaced": 1 - kept.double()}
+    return {name: float(f"{value.item():.3g}") for name, value in doubts.items()}
+
+
 def measure_directions(
     player: Player, null: Tensor, world: TokenWorld, drawing: Drawing
 ) -> dict[str, Any]:
@@ -78,9 +97,9 @@ def measure_directions(
         for side in SIDES:
             given = half(side, n).to(examples.x.device).expand_as(examples.x)
             start = player.hide(examples.x, given, random_stream("face-off", "hidden", side))
-            drawn = _go_on(player, start, (examples, null), drawing)
+            drawn = go_on(player, start, (examples, null), drawing)
             found = world.right(drawn, examples)
-            same = _mean((drawn == examples.x)[~given])
+            same = mean((drawn == examples.x)[~given])
             report.setdefault(composition, {})[side] = {**found, "same tokens": same}
     return report
 
@@ -115,9 +134,10 @@ def spoil(
     return torch.where(wrong, (x + shift) % num_codes, x)
 
 
-def _go_on(
+def go_on(
     player: Player, start: Start, what: tuple[Examples, Tensor], drawing: Drawing
 ) -> Int[Tensor, "b n"]:
+    """What it draws from here, each row after its own sentence, always with the same chance."""
     chance = random_stream("face-off", "going on")
     parts = _parts(start, *what)
     return torch.cat([player.go_on(some, heard, drawing, chance) for some, heard in parts])
@@ -129,6 +149,6 @@ def _parts(start: Start, examples: Examples, null: Tensor) -> Iterator[tuple[Sta
         yield replace(start, x=x, given=given), Heard(text, null)
 
 
-def _mean(flags: Bool[Tensor, "*any"]) -> float | None:
+def mean(flags: Bool[Tensor, "*any"]) -> float | None:
     """The share of those that are true; None if there are none."""
     return round(flags.double().mean().item(), 4) if flags.numel() > 0 else None

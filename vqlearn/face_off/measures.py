@@ -16,8 +16,15 @@ from torch import Tensor
 from vqlearn.face_off import captions
 from vqlearn.face_off.contenders import CONTENDERS, VARIANTS
 from vqlearn.face_off.costs import COSTS, LENGTHS, cost_settings, measure_cost
-from vqlearn.face_off.forcing import OWN, measure_forcing
-from vqlearn.face_off.halves import SHARES, measure_directions, measure_errors
+from vqlearn.face_off.downstream import measure_downstream
+from vqlearn.face_off.forcing import OWN, measure_forcing, measure_strangeness
+from vqlearn.face_off.halves import (
+    ONE,
+    SHARES,
+    measure_directions,
+    measure_doubt,
+    measure_errors,
+)
 from vqlearn.face_off.players import Drawing, Player, player_of
 from vqlearn.face_off.quality import CALLS, GUIDED, USUAL_CALLS, drawings, measure_quality
 from vqlearn.face_off.trainings import Training, fastest
@@ -28,7 +35,9 @@ from vqlearn.training.recipes import NUM_TIMESTEPS
 
 SEEDS = (0, 1, 2)
 ROWS = 100
-JUDGES = ("raster", "vq-diffusion")
+THEIRS, OURS = "raster", "vq-diffusion"
+JUDGES = (THEIRS, OURS)
+ABOVE = (ONE, "0.1")
 HALVES = Drawing(**GUIDED, calls=USUAL_CALLS)
 
 
@@ -112,6 +121,25 @@ def forcing(name: str, seed: int, setting: Setting) -> dict[str, Any]:
     return measure_forcing(player, null, token_world(setting.rows), judges)
 
 
+def strangeness(name: str, seed: int, setting: Setting) -> dict[str, Any]:
+    """The same of rows that show the sentence and of others, to a raster network only."""
+    player, null, _ = opened(setting.training(name, seed))
+    judge, _, _ = opened(setting.training(THEIRS, judge_seed(seed)))
+    return measure_strangeness(player, null, token_world(setting.rows), judge)
+
+
+def downstream(name: str, seed: int, setting: Setting) -> dict[str, Any]:
+    """Wrong tokens in the upper half."""
+    player, null, _ = opened(setting.training(name, seed))
+    return measure_downstream(player, null, token_world(setting.rows), HALVES, ABOVE)
+
+
+def doubt(name: str, seed: int, setting: Setting) -> dict[str, Any]:
+    """Nothing wrong at all."""
+    player, null, _ = opened(setting.training(name, seed))
+    return measure_doubt(player, null, token_world(setting.rows))
+
+
 def judge_seed(seed: int) -> int:
     """The seed of the models that read what a contender of this seed wrote."""
     return (seed + 1) % len(SEEDS)
@@ -126,6 +154,9 @@ MEASURES: Mapping[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = 
         (*(name for name in CONTENDERS if name != "nearest-neighbour"), "causal"),
     ),
     "forcing": (forcing, tuple(CONTENDERS)),
+    "strangeness": (strangeness, JUDGES),
+    "downstream": (downstream, JUDGES),
+    "doubt": (doubt, (OURS,)),
 }
 """Not every contender can do everything: noise of the nearest-neighbour kernel is near to the true
 token, so half a picture with nothing in its other half is no state that it knows."""
@@ -165,6 +196,12 @@ def how(measure: str, name: str, seed: int) -> dict[str, Any]:
         return {**GUIDED, "calls": list(calls_of(name, seed))}
     if measure == "forcing":
         return {"calls": OWN.calls, "judges": dict.fromkeys(JUDGES, judge_seed(seed))}
+    if measure == "strangeness":
+        return {"calls": OWN.calls, "judge": judge_seed(seed)}
+    if measure == "doubt":
+        return {}
+    if measure == "downstream":
+        return {**asdict(HALVES), "shares": list(ABOVE)}
     return {**asdict(HALVES), **({"shares": list(SHARES)} if measure == "errors" else {})}
 
 

@@ -1,4 +1,4 @@
-"""Pictures of the results: points are means over seeds, bars go from the lowest to the highest."""
+"""Plots of the results. Where there are bars, they go from the lowest seed to the highest."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,11 +8,23 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
 from vqlearn.face_off.costs import LENGTHS
+from vqlearn.face_off.downstream import FREE, KEEPS
 from vqlearn.face_off.halves import ONE, SHARES, SIDES
+from vqlearn.face_off.measures import ABOVE
 from vqlearn.face_off.quality import CALLS
-from vqlearn.face_off.results import LABELS, Report, Seeds, cost, measured, over_seeds, parts, right
+from vqlearn.face_off.results import (
+    COMPOSITION_TITLES,
+    FIRST,
+    LABELS,
+    Report,
+    Seeds,
+    cost,
+    measured,
+    over_seeds,
+    parts,
+    right,
+)
 
-COMPOSITION_TITLES = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
 WAYS = {  # to draw: the contender whose colour it has, and its line
     "raster without cache": ("raster", "--"),
     "raster": ("raster", "-"),
@@ -20,6 +32,8 @@ WAYS = {  # to draw: the contender whose colour it has, and its line
     "diffusion 100": ("vq-diffusion", "-"),
     "diffusion 25": ("vq-diffusion", "--"),
 }
+DOWNSTREAM = (("raster", KEEPS, "-"), ("vq-diffusion", KEEPS, "--"), ("vq-diffusion", FREE, "-"))
+WAY_LABELS = {KEEPS: "keeps the upper half", FREE: "may change it"}
 MARKERS = "osD^vP*X<>"
 STYLES = {
     name: {"marker": marker, "color": colour, "label": LABELS[name]}
@@ -29,9 +43,10 @@ STYLES = {
 
 
 def draw_quality(report: Report, file: Path) -> None:
-    """Right sentences against calls, guided; a raster network is a level line.
+    """Right sentences against calls, guided: a line for the first seed, pale points for others.
 
-    A direct prediction is never guided, and not in the picture.
+    A raster network is a level line, pale from the lowest seed to the highest. A direct prediction
+    is never guided, and not in the picture.
     """
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained", sharey=True)
     for axes, (composition, title) in zip(panels, COMPOSITION_TITLES.items(), strict=True):
@@ -40,16 +55,16 @@ def draw_quality(report: Report, file: Path) -> None:
             ways = {way for each in drawn for way in each}
             calls = [count for count in CALLS if f"guided {count}" in ways]
             if calls:
-                shares = [right(report, name, composition, calls=count) for count in calls]
-                _bars(axes, calls, [share.percent() for share in shares], **STYLES[name])
+                shares = [
+                    right(report, name, composition, calls=count).percent() for count in calls
+                ]
+                _line_and_points(axes, calls, shares, **STYLES[name])
             elif "guided" in ways:
-                level = right(report, name, composition).percent().mean
-                style = {key: STYLES[name][key] for key in ("color", "label")}
-                axes.axhline(level, ls="--", lw=1.5, **style)
+                _level(axes, right(report, name, composition).percent(), name)
         axes.set(title=title, xscale="log", xlabel="calls of the denoiser for a picture")
         axes.set_xticks(CALLS, map(str, CALLS))
         axes.minorticks_off()
-    panels[0].set(ylabel="sentences that come out right, %", ylim=(0, 100))
+    panels[0].set(ylabel="sentences that come out right, guided, %", ylim=(0, 100))
     _legend_below(figure, panels[0])
     _save(figure, file)
 
@@ -92,6 +107,24 @@ def draw_errors(report: Report, file: Path) -> None:
     _save(figure, file)
 
 
+def draw_downstream(report: Report, file: Path) -> None:
+    """Tokens that come out otherwise in each row of the grid, if the upper half has errors."""
+    figure, panels = plt.subplots(1, len(ABOVE), figsize=(10, 4.4), layout="constrained")
+    for axes, share in zip(panels, ABOVE, strict=True):
+        for name, way, line in DOWNSTREAM:
+            by_row = parts(report, "downstream", name, way, share, "changed by row").values()
+            rows = [100 * value for value in _mean_rows(by_row)]
+            label = f"{LABELS[name]}, {WAY_LABELS[way]}"
+            style = STYLES[name] | {"ls": line, "label": label}
+            axes.plot(range(1, len(rows) + 1), rows, **style)
+        axes.axvline(len(rows) / 2 + 0.5, color="grey", lw=1)
+        what = "one wrong token" if share == ONE else f"{100 * float(share):g} % wrong"
+        axes.set(title=f"{what} in the upper half", xlabel="row of the grid, from the top")
+    panels[0].set(ylabel="tokens that come out otherwise, %")
+    _legend_below(figure, panels[0])
+    _save(figure, file)
+
+
 def draw_directions(report: Report, file: Path) -> None:
     """Sentences that come out right when one half is given."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained", sharey=True)
@@ -129,6 +162,22 @@ def _bars(axes: Axes, places: Sequence[float], points: Sequence[Seeds], **style:
     above = [max(0.0, point.high - point.mean) for point in points]
     means = [point.mean for point in points]
     axes.errorbar(places, means, yerr=(below, above), capsize=3, markersize=5, **style)
+
+
+def _line_and_points(
+    axes: Axes, places: Sequence[float], points: Sequence[Seeds], **style: Any
+) -> None:
+    axes.plot(places, [point.by_seed[FIRST] for point in points], markersize=5, **style)
+    for place, point in zip(places, points, strict=True):
+        others = [value for seed, value in point.by_seed.items() if seed != FIRST]
+        pale = {"marker": style["marker"], "color": style["color"], "alpha": 0.4}
+        axes.plot([place] * len(others), others, ls="", markersize=5, **pale)
+
+
+def _level(axes: Axes, share: Seeds, name: str) -> None:
+    colour = STYLES[name]["color"]
+    axes.axhspan(share.low, share.high, color=colour, alpha=0.2, lw=0)
+    axes.axhline(share.mean, ls="--", lw=1.5, color=colour, label=LABELS[name])
 
 
 def _legend_below(figure: plt.Figure, axes: Axes) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 Report = dict[str, Any]
 
+FIRST = 0  # the seed of which more is measured: every number of calls, and what is shown
+COMPOSITION_TITLES = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
 LABELS = {
     "vq-diffusion": "VQ-Diffusion, released schedule",
     "vq-diffusion-paper": "VQ-Diffusion, paper's schedule",

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 
 from vqlearn.face_off import captions
 from vqlearn.face_off.costs import BATCHES, COSTS, LENGTHS
+from vqlearn.face_off.downstream import FREE, KEEPS
 from vqlearn.face_off.halves import ONE, SIDES
+from vqlearn.face_off.measures import ABOVE, OURS, THEIRS
 from vqlearn.face_off.quality import CALLS
-from vqlearn.face_off.results import LABELS, Report, cost, measured, over_seeds, parts, right
+from vqlearn.face_off.results import FIRST, LABELS, Report, cost, measured, over_seeds, parts, right
 from vqlearn.face_off.verdicts import CLAIMS
 
+KINDS = {"true": "true rows", "right": "drawn, right sentence", "wrong": "drawn, wrong sentence"}
 COMPOSITIONS = ("seen", "held_out")
 WRONG = ("none", ONE, "0.1", "0.4")
 OUTCOMES = ("lost changed", "replaced", "mended")
-FIRST = 0  # the seed that is drawn with every number of calls
 
 
 def quality_table(report: Report) -> str:
@@ -117,6 +119,41 @@ def forcing_table(report: Report) -> str:
     return table((*titles, "VQ-Diffusion reads true rows", "rows drawn"), rows)
 
 
+def downstream_table(report: Report) -> str:
+    """Wrong tokens in the upper half: right sentences, tokens changed below, tokens mended."""
+    rows = []
+    for name, way in ((THEIRS, KEEPS), (OURS, KEEPS), (OURS, FREE)):
+
+        def percent(share: str, what: str, name: str = name, way: str = way) -> str:
+            return over_seeds(report, "downstream", name, way, share, what).percent().text(".0f")
+
+        shares = [percent(share, "share") for share in ("none", *ABOVE)]
+        changed = [percent(share, what) for what in ("lost changed", "mended") for share in ABOVE]
+        treats = "keeps the upper half" if way == KEEPS else "may change it"
+        rows.append([f"{LABELS[name]}, {treats}", *shares, *changed])
+    titles = ("system", "none wrong: right, %", "one", "10 %", "one: lost changed", "10 %")
+    return table((*titles, "one: mended", "10 %"), rows)
+
+
+def strangeness_table(report: Report) -> str:
+    """Bits of a token to a second raster network: rows that show the sentence, and others."""
+    rows = [
+        [f"{LABELS[name]}, {title}", *_bits_of(parts(report, "strangeness", name, kind)[FIRST])]
+        for name in measured(report, "strangeness")
+        for kind, title in KINDS.items()
+    ]
+    return table(("rows", "number", "mean", "standard error", "median"), rows)
+
+
+def doubt_table(report: Report) -> str:
+    """How much true tokens that are seen are doubted, and how many of them should be."""
+    rows = []
+    for name in measured(report, "doubt"):
+        found = (over_seeds(report, "doubt", name, key) for key in ("doubt", "replaced"))
+        rows.append([LABELS[name], *(seeds.text(".2g") for seeds in found)])
+    return table(("system", "mean doubt about a true token", "share that was replaced"), rows)
+
+
 def captions_table(report: Report) -> str:
     """Bits of a letter: the mean of the seeds, and with other weights of the auxiliary loss."""
     rows = []
@@ -145,6 +182,11 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [titles, ["---"] * len(titles), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _bits_of(summary: dict[str, float]) -> list[str]:
+    numbers = (summary.get(key) for key in ("mean", "standard_error", "median"))
+    return [str(summary["rows"]), *("" if each is None else f"{each:.3f}" for each in numbers)]
 
 
 def _share(report: Report, name: str, composition: str, way: str) -> str:

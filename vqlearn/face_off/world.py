@@ -4,12 +4,12 @@ import math
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
-from vqlearn.data.reader import prompt_accuracy
+from vqlearn.data.reader import agrees, prompt_accuracy, read
 from vqlearn.evaluate import COMPOSITIONS, Sampling, describe_accuracy, evaluated_scenes
 
 AT_ONCE = 100
@@ -54,6 +54,12 @@ class TokenWorld:
         short = {key: found[key] for key in ("right", "total", "share", "unreadable")}
         attributes = found["by_attribute"].items()
         return {**short, "by_attribute": {name: part["share"] for name, part in attributes}}
+
+    @torch.no_grad()
+    def shows(self, x: Int[Tensor, "b n"], examples: Examples) -> Bool[Tensor, " b"]:
+        """Which of these rows, as pictures, show what their sentences say?"""
+        scenes = zip(read(self.decode(x)), examples.captions, strict=True)
+        return torch.tensor([agrees(scene, caption) for scene, caption in scenes], device=x.device)
 
     @torch.no_grad()
     def decode(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
