@@ -279,6 +279,8 @@ def test_the_table_of_verdicts(report):
     assert list(rows) == [claim.text for claim in CLAIMS]
     for claim in CLAIMS:
         assert rows[claim.text] == [f"**{claim.verdict(report)}**", claim.reason(report)]
+        in_short = cells(tables.claims_table(report))[1][claim.text]
+        assert in_short == [f"**{claim.verdict(report)}**", claim.span(report)]
     for name in ("quality/causal", "errors/raster", "directions/raster", "forcing/raster"):
         some = whole_report()
         for seed in (0, 1, 2):

@@ -60,6 +60,7 @@ def test_of_several_factors_the_fewest_that_decide_are_named():
 def test_the_reason_has_all_numbers():
     claim = claim_of({("x", "z"): seeds(1.0, 3.0), ("y", "z"): seeds(0.12345)}, "a", "b")
     assert claim.reason({}) == "*metres*<br>x, z: 2 (1 to 3)<br>y, z: 0.123"
+    assert claim.span({}) == "0.123 to 3 metres"
 
 
 def test_every_claim_can_be_judged(report):

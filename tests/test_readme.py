@@ -135,5 +135,5 @@ def test_so_are_the_counts_of_sentences(name):
 
 def test_the_verdicts_are_those_of_the_face_off():
     report = json.loads(FACE_OFF.read_text())
-    assert tables.verdict_table(report) in README
+    assert tables.claims_table(report) in README
     assert tables.quality_table(report) in README

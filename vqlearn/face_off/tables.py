@@ -178,6 +178,12 @@ def verdict_table(report: Report) -> str:
     return table(("claim", "verdict", "measured"), rows)
 
 
+def claims_table(report: Report) -> str:
+    """The same in short: of all numbers of a claim only the lowest and the highest."""
+    rows = [[c.text, f"**{c.verdict(report)}**", c.span(report)] for c in CLAIMS]
+    return table(("claim", "verdict", "numbers, from lowest to highest"), rows)
+
+
 def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [titles, ["---"] * len(titles), *rows]

@@ -46,6 +46,12 @@ class Claim:
         lines = [f"{', '.join(key)}: {seeds.text('.3g')}" for key, seeds in found]
         return "<br>".join([f"*{self.unit}*", *lines])
 
+    def span(self, report: Report) -> str:
+        """The lowest and the highest of all numbers, with their unit."""
+        found = self.numbers(report).values()
+        low, high = min(seeds.low for seeds in found), max(seeds.high for seeds in found)
+        return f"{low:.3g} to {high:.3g} {self.unit}"
+
 
 def deciding(sides: Mapping[tuple[str, ...], bool], factors: Sequence[str]) -> list[str]:
     """The fewest factors that tell the sides apart; of equally many the ones named first."""
