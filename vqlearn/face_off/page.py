@@ -26,7 +26,7 @@ lowest and the highest of them. Tokens were learnt and measured on {machines}.
 ## Verdicts
 
 Every number is made so that above a threshold it speaks for the claim: 1 for growth, 10 and 15
-for the two factors, 50 % for wrong tokens, and 0 for all others. If all seeds of all numbers
+for the two factors, 50 for wrong tokens, and 0 for all others. If all seeds of all numbers
 lie above it, the claim is confirmed; if none does, refuted. Otherwise the verdict names what one
 has to know to be sure. The rule does not know what is much and what is little: read the numbers
 too.

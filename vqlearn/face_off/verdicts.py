@@ -65,20 +65,19 @@ def deciding(sides: Mapping[tuple[str, ...], bool], factors: Sequence[str]) -> l
     return [f"the {factors[i]}" for i in next(filter(decide, subsets))]
 
 
-TIMES = "times as much as diffusion"
-RIGHT_FEWER, BITS_MORE = "sentences that come out right, % fewer", "bits of a token more"
+CAUSAL, DIRECT = "with causal attention", "when naming x_{t-1}"
 CLAIMS = (
     Claim(
         "autoregression slows down more as pictures grow",
         evidence.slower_growth,
-        "growth from 16 to 1,024 tokens, times that of 100 calls",
+        "times the growth of 100 calls, from 16 to 1,024 tokens",
         1,
         ("measure", "cache"),
     ),
     Claim(
         "diffusion is 10 times cheaper by counting",
         evidence.ten_times,
-        TIMES,
+        "times what diffusion needs",
         10,
         ("way to count",),
     ),
@@ -92,53 +91,63 @@ CLAIMS = (
     Claim(
         "errors add up in autoregression",
         evidence.errors_add_up,
-        "lost tokens that change, % more than in VQ-Diffusion",
+        "more of 100 lost tokens change than in VQ-Diffusion",
         0,
         ("half that is lost", "number of wrong tokens"),
     ),
     Claim(
         "VQ-Diffusion corrects wrong tokens",
         evidence.mends,
-        "wrong tokens that get the true code, %",
+        "of 100 wrong tokens get the true code",
         50,
         ("schedule", "number of wrong tokens"),
     ),
     Claim(
         "the order of reading biases autoregression",
         evidence.order,
-        "right sentences if the first half is given, % more than with the last",
+        "more of 100 sentences right if the first half is given than with the last",
         0,
         ("comparison", "direction"),
     ),
     Claim(
         "teacher forcing leads autoregression astray",
         evidence.astray,
-        "its drawn rows: bits of a token more",
+        "bits of a token more in rows that it drew",
         0,
         ("comparison", "judge"),
     ),
-    Claim("global context saves bits", evidence.global_context_bits, BITS_MORE, 0, ("sentences",)),
     Claim(
-        "global context draws better",
-        evidence.global_context_pictures,
-        RIGHT_FEWER,
+        "global context saves bits",
+        evidence.global_context_bits,
+        f"bits of a token more {CAUSAL}",
         0,
         ("sentences",),
     ),
     Claim(
-        "x_0 as the target saves bits", evidence.clearer_target_bits, BITS_MORE, 0, ("sentences",)
+        "global context draws better",
+        evidence.global_context_pictures,
+        f"fewer of 100 sentences right {CAUSAL}",
+        0,
+        ("sentences",),
+    ),
+    Claim(
+        "x_0 as the target saves bits",
+        evidence.clearer_target_bits,
+        f"bits of a token more {DIRECT}",
+        0,
+        ("sentences",),
     ),
     Claim(
         "x_0 as the target draws better",
         evidence.clearer_target_pictures,
-        RIGHT_FEWER,
+        f"fewer of 100 sentences right {DIRECT}",
         0,
         ("sentences",),
     ),
     Claim(
         "VQ-Diffusion draws better pictures",
         evidence.better_pictures,
-        "right sentences, % more than the raster transformer",
+        "more of 100 sentences right than with the raster transformer",
         0,
         ("sentences",),
     ),
