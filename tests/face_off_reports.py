@@ -55,10 +55,6 @@ def strangeness(name, seed):
     return {kind: dict(some) for kind in ("true", "right", "wrong")}
 
 
-def doubt(name, seed):
-    return {"doubt": 0.01, "replaced": 0.0001}
-
-
 def directions(name, seed):
     return {each: {side: {"share": 0.5} for side in SIDES} for each in COMPOSITIONS}
 
@@ -87,7 +83,7 @@ def letters(system, seed):
 
 RUNS_OF = {
     **{"quality": quality, "errors": errors, "directions": directions, "forcing": forcing},
-    **{"downstream": downstream, "strangeness": strangeness, "doubt": doubt},
+    **{"downstream": downstream, "strangeness": strangeness},
     **{"cost": cost, "cuda-cost": cuda_cost, "captions": letters},
 }
 

@@ -186,3 +186,15 @@ def test_for_one_token_and_its_true_denoiser_the_bound_is_tight_at_one_level():
 def test_tables_that_are_no_world_are_refused(table, message):
     with pytest.raises(ValueError, match=message):
         ExactWorld(table)
+
+
+@pytest.mark.parametrize("repeats", [0.8, 0.99])
+def test_a_chain_repeats_as_often_as_it_is_told(repeats):
+    """By the law of each pair of neighbours; both other codes are as likely."""
+    table = worlds.chain(repeats).law.view(3, 3, 3, 3)
+    pairs = (table.sum((2, 3)), table.sum((0, 3)), table.sum((0, 1)))
+    for pair in pairs:
+        following = pair / pair.sum(1, keepdim=True)
+        expected = torch.full((3, 3), (1 - repeats) / 2, dtype=torch.float64)
+        assert torch.allclose(following, expected.fill_diagonal_(repeats), atol=1e-12)
+    assert pairs[0].sum(1).tolist() == pytest.approx([0.5, 0.3, 0.2])

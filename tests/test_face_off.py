@@ -552,7 +552,7 @@ def test_pictures_are_decoded_in_their_order(tokens, monkeypatch):
 def test_names_say_what_is_measured_of_whom():
     names = measures.names()
     letters, drawn = len(CAPTIONS), 2 * len(COSTS) * len(LENGTHS)
-    assert len(set(names)) == len(names) == 3 * (10 + 7 + 7 + 7 + 2 + 2 + 1) + letters + drawn
+    assert len(set(names)) == len(names) == 3 * (10 + 7 + 7 + 7 + 2 + 2) + letters + drawn
     assert tuple(names[-letters - drawn : -drawn]) == CAPTIONS
     costs = [name.split("/") for name in names[-drawn:]]
     on = {measure: [int(n) for each, _, n in costs if each == measure] for measure, *_ in costs}

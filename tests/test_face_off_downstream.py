@@ -1,4 +1,4 @@
-"""Errors in the upper half, doubt, and strange rows: against players whose answers are known."""
+"""Errors in the upper half, and strange rows: against players whose answers are known."""
 
 import math
 
@@ -7,11 +7,9 @@ import torch
 from face_off_fakes import (
     CODES,
     COUNT,
-    LEFT,
     NULL,
     TRUTH,
     WAY,
-    Believer,
     FakePlayer,
     FakeWorld,
     N,
@@ -19,9 +17,7 @@ from face_off_fakes import (
     restore,
 )
 
-from vqlearn.diffusion.process import MaskAndReplace
-from vqlearn.diffusion.schedule import build_schedule, paper
-from vqlearn.face_off import forcing, halves, quality
+from vqlearn.face_off import forcing, quality
 from vqlearn.face_off.downstream import by_row, measure_downstream
 from vqlearn.face_off.players import Drawing, RasterPlayer
 
@@ -90,22 +86,6 @@ def test_both_ways_and_all_players_get_the_same_upper_halves():
     assert (wrong[1] == 1).all()
     assert len(set(diffusion.numbers)) == 1
     assert set(diffusion.ways) == {WAY}
-
-
-def test_doubt_about_true_tokens_and_how_much_there_should_be():
-    """Row i believes 0.01 i in its true codes; of tokens that are seen some were replaced."""
-    player = Believer(copy_given, LEFT)
-    player.levels = []
-    schedule = build_schedule(paper(CODES, 10))
-    player.process = MaskAndReplace(schedule)
-    found = halves.measure_doubt(player, NULL, FakeWorld())
-    row = LEFT.nonzero()[:, 0].double()
-    assert found["doubt"] == pytest.approx(1 - float(0.01 * row.mean()), rel=2e-3)
-    kept, other = float(schedule.alpha_bar[4]), float(schedule.beta_bar[4])
-    replaced = (CODES - 1) * other / (kept + CODES * other)
-    assert replaced > 0.01
-    assert found["replaced"] == pytest.approx(replaced, rel=2e-3)
-    assert player.levels == [4]
 
 
 def drawing_badly(wrong_rows):

@@ -253,15 +253,6 @@ def test_the_table_of_strange_rows(report):
     assert len(rows) == 6
 
 
-def test_the_table_of_doubt(report):
-    put(report, "doubt", "vq-diffusion", ("doubt",), (0.01, 0.02, 0.03))
-    titles, rows = cells(tables.doubt_table(report))
-    assert titles[1:] == ["mean doubt about a true token", "share that was replaced"]
-    assert rows == {
-        "VQ-Diffusion, released schedule": ["0.02 (0.01 to 0.03)", "0.0001 (0.0001 to 0.0001)"]
-    }
-
-
 def test_the_table_of_captions(report):
     put(report, "captions", "absorbing", ("bits", "mean"), (0.5, 0.6, 0.7))
     put(report, "captions", "absorbing-auxiliary-0", ("bits", "mean"), (0.8,))

@@ -24,9 +24,14 @@ def parity() -> ExactWorld:
     return ExactWorld(table)
 
 
-def chain() -> ExactWorld:
-    """Four tokens of three codes in a row; each repeats its left neighbour with probability 0.8."""
-    step = torch.full((3, 3), 0.1, dtype=torch.float64) + 0.7 * torch.eye(3, dtype=torch.float64)
+def chain(repeats: float = 0.8) -> ExactWorld:
+    """Four tokens of three codes in a row; each repeats its left neighbour with this probability.
+
+    If it does not, both other codes are as likely.
+    """
+    other = (1 - repeats) / 2
+    step = torch.full((3, 3), other, dtype=torch.float64)
+    step.fill_diagonal_(repeats)
     first = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     return ExactWorld(einsum(first, step, step, step, "a, a b, b c, c d -> a b c d"))
 

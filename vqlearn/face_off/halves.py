@@ -6,9 +6,6 @@ how many sentences come out right, how many of the lost tokens come out otherwis
 and how many of the wrong tokens are "replaced", or even "mended" to the true one? A denoiser also
 says how much it believes in the true code and in the wrong one that it sees.
 
-**Doubt.** Where nothing is wrong, how much does a denoiser doubt the tokens that it sees? And how
-much should it, by its corruption?
-
 **Directions.** The upper, lower, left or right half is given, and the rest is drawn: how many
 sentences come out right?
 """
@@ -69,22 +66,6 @@ def beliefs(
         name: round(belief[wrong].gather(-1, code[wrong][:, None]).mean().item(), 4)
         for name, code in codes.items()
     }
-
-
-def measure_doubt(player: DiffusionPlayer, null: Tensor, world: TokenWorld) -> dict[str, float]:
-    """The mean doubt (1 less the belief in the code that is seen) about tokens that are true.
-
-    "replaced" is the share of tokens, of all that are seen at this level, that should be doubted.
-    """
-    examples = world.examples["seen"]
-    start = player.lose_half(examples.x, random_stream("face-off", "lost"))
-    what = (examples, null)
-    belief = torch.cat([player.belief(some, heard) for some, heard in _parts(start, *what)])
-    seen = belief.gather(-1, examples.x[..., None])[..., 0][start.given]
-    here = player.process.log_marginal(examples.x, start.level).exp()[..., : world.num_codes]
-    kept = here.gather(-1, examples.x[..., None]).sum() / here.sum()
-    doubts = {"doubt": 1 - seen.double().mean(), "replaced": 1 - kept.double()}
-    return {name: float(f"{value.item():.3g}") for name, value in doubts.items()}
 
 
 def measure_directions(

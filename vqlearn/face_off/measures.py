@@ -22,7 +22,6 @@ from vqlearn.face_off.halves import (
     ONE,
     SHARES,
     measure_directions,
-    measure_doubt,
     measure_errors,
 )
 from vqlearn.face_off.players import Drawing, Player, player_of
@@ -134,12 +133,6 @@ def downstream(name: str, seed: int, setting: Setting) -> dict[str, Any]:
     return measure_downstream(player, null, token_world(setting.rows), HALVES, ABOVE)
 
 
-def doubt(name: str, seed: int, setting: Setting) -> dict[str, Any]:
-    """Nothing wrong at all."""
-    player, null, _ = opened(setting.training(name, seed))
-    return measure_doubt(player, null, token_world(setting.rows))
-
-
 def judge_seed(seed: int) -> int:
     """The seed of the models that read what a contender of this seed wrote."""
     return (seed + 1) % len(SEEDS)
@@ -156,7 +149,6 @@ MEASURES: Mapping[str, tuple[Callable[..., dict[str, Any]], tuple[str, ...]]] = 
     "forcing": (forcing, tuple(CONTENDERS)),
     "strangeness": (strangeness, JUDGES),
     "downstream": (downstream, JUDGES),
-    "doubt": (doubt, (OURS,)),
 }
 """Not every contender can do everything: noise of the nearest-neighbour kernel is near to the true
 token, so half a picture with nothing in its other half is no state that it knows."""
@@ -198,8 +190,6 @@ def how(measure: str, name: str, seed: int) -> dict[str, Any]:
         return {"calls": OWN.calls, "judges": dict.fromkeys(JUDGES, judge_seed(seed))}
     if measure == "strangeness":
         return {"calls": OWN.calls, "judge": judge_seed(seed)}
-    if measure == "doubt":
-        return {}
     if measure == "downstream":
         return {**asdict(HALVES), "shares": list(ABOVE)}
     return {**asdict(HALVES), **({"shares": list(SHARES)} if measure == "errors" else {})}

@@ -87,11 +87,6 @@ lower half. VQ-Diffusion (released schedule) keeps the upper half, or may draw i
 
 ![Which rows of the grid change](face_off_downstream.png)
 
-Where nothing is wrong, the denoiser still doubts what it sees: its mean doubt, and the share of
-tokens that the corruption has replaced, of all that are seen.
-
-{doubt}
-
 ## One half given
 
 One half of a true picture is given, the other is drawn: sentences that come out right, in %.
@@ -168,7 +163,6 @@ def text(report: Report) -> str:
         cuda=_cuda(report),
         errors=tables.errors_table(report),
         downstream=tables.downstream_table(report),
-        doubt=tables.doubt_table(report),
         directions=tables.directions_table(report),
         forcing=tables.forcing_table(report),
         strangeness=tables.strangeness_table(report),

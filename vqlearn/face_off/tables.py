@@ -145,15 +145,6 @@ def strangeness_table(report: Report) -> str:
     return table(("rows", "number", "mean", "standard error", "median"), rows)
 
 
-def doubt_table(report: Report) -> str:
-    """How much true tokens that are seen are doubted, and how many of them should be."""
-    rows = []
-    for name in measured(report, "doubt"):
-        found = (over_seeds(report, "doubt", name, key) for key in ("doubt", "replaced"))
-        rows.append([LABELS[name], *(seeds.text(".2g") for seeds in found)])
-    return table(("system", "mean doubt about a true token", "share that was replaced"), rows)
-
-
 def captions_table(report: Report) -> str:
     """Bits of a letter: the mean of the seeds, and with other weights of the auxiliary loss."""
     rows = []
