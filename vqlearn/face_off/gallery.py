@@ -38,7 +38,7 @@ def draw(report: Report, file: Path) -> None:
     """True scenes, then a row of pictures for each contender that was drawn guided."""
     vqvae = files.load_vqvae(resolve("scenes")).eval()
     names = [name for name in measured(report, "quality") if name != "direct"]
-    size = (11, 0.62 * (len(names) + 1) + 0.4)
+    size = (11, 0.6 * (len(names) + 1) + 0.4)
     figure, panels = plt.subplots(len(names) + 1, 2, figsize=size, layout="constrained")
     for (composition, title), column in zip(COMPOSITION_TITLES.items(), panels.T, strict=True):
         column[0].set_title(title, fontsize=10)
@@ -57,5 +57,5 @@ def draw(report: Report, file: Path) -> None:
 
 
 def strip(images: Float[Tensor, "b 3 h w"]) -> np.ndarray:
-    """Side by side, with a white edge around each: one picture for matplotlib."""
-    return rearrange(pad(images, (2, 2, 2, 2), value=1.0), "b c h w -> h (b w) c").numpy()
+    """Side by side, with a grey edge around each: one picture for matplotlib."""
+    return rearrange(pad(images, (2, 2, 2, 2), value=0.8), "b c h w -> h (b w) c").numpy()
