@@ -280,8 +280,11 @@ def test_the_settings_of_a_cost_are_the_sizes_of_the_networks(monkeypatch):
             assert costs.cost_settings() != before
 
 
+CUDA_WAYS = ("raster", "raster without cache", "raster, prefix only", "imagebart", "diffusion 5")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("name", ["raster", "raster without cache", "imagebart", "diffusion 5"])
+@pytest.mark.parametrize("name", CUDA_WAYS)
 def test_cuda_draws_and_its_clock_waits(name):
     drawn = COSTS[name].draw(16, 2, "cuda")
     assert drawn.device.type == "cuda"
