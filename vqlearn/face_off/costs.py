@@ -11,7 +11,8 @@ A few calls stand for all: of more than 64 tokens 16 are written without a cache
 makes 4 calls. Both are counted as often as they would be made. With a cache all tokens are written.
 
 Without a cache the raster transformer reads all places for each token, the empty ones too, as a
-plain sampler does; "prefix only" leaves these out.
+plain sampler does; "prefix only" leaves these out. Its 16 prefixes of a long row are of evenly
+spaced lengths, because the longer ones cost more.
 """
 
 import math

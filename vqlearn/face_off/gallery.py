@@ -1,4 +1,4 @@
-"""What it looks like: the first sentences, drawn by every contender from its stored tokens."""
+"""What it looks like: the first sentences, from the stored tokens of all that draw guided."""
 
 from pathlib import Path
 

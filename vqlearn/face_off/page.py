@@ -58,9 +58,9 @@ The first sentences, drawn guided, seed 0.
 
 Operations are multiplications and additions, counted. Seconds are those of a picture, where 1, 8
 or 32 are drawn at once, on one thread of a CPU ({cpu}). Of more than 64 tokens only a part is
-drawn, where all parts cost the same, and counted as often as it would be made. Read seconds with
-care: of the same denoiser with 64 tokens, a call took from {fastest_call:.1f} to {slowest_call:.1f}
-milliseconds.
+drawn, and counted as often as it would be made: some calls, where all cost the same, and for
+"prefix only" 16 prefixes of evenly spaced lengths. Read seconds with care: of the same denoiser
+with 64 tokens, a call took from {fastest_call:.1f} to {slowest_call:.1f} milliseconds.
 
 Without a cache the raster transformer reads all places for each token, the empty ones too, as a
 plain sampler does. "Prefix only" leaves these out.
@@ -107,8 +107,9 @@ law as it is, with 100 calls: bits of a token.
 
 ![Bits of drawn rows from the top to the bottom](face_off_forcing.png)
 
-Are rows strange because their pictures show something else than the sentence? The same bits, with
-those rows apart (seed 0):
+Are rows strange because their pictures show something else than the sentence? Bits of a token to
+the raster network, with those rows apart (seed 0; where a system was trained again on
+another machine, it draws other rows):
 
 {strangeness}
 
