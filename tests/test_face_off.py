@@ -466,7 +466,7 @@ def test_bits_by_row_of_the_grid(judge, monkeypatch):
     monkeypatch.setattr(forcing, "AT_ONCE", 3)
     examples = FakeWorld().examples["seen"]
     rows = Examples(examples.x, examples.captions, examples.text.double())
-    found = forcing.by_row(judge, rows)
+    found = forcing.bits_by_row(judge, rows)
     bits = torch.zeros(4, dtype=torch.float64)
     laws = judge.network(rows.x, rows.text).softmax(dim=-1)
     for i in range(COUNT):
@@ -490,8 +490,8 @@ def test_a_raster_judge_reads_both_kinds_row_by_row(judge):
     report = forcing.measure_forcing(player, NULL, fake, {"judge": judge})["judge"]
     rows = fake.examples["seen"]
     own = Examples(rows.x.flip(1), rows.captions, rows.text)
-    assert report["data by row"] == forcing.by_row(judge, rows)
-    assert report["own by row"] == forcing.by_row(judge, own) != report["data by row"]
+    assert report["data by row"] == forcing.bits_by_row(judge, rows)
+    assert report["own by row"] == forcing.bits_by_row(judge, own) != report["data by row"]
     for kind in ("data", "own"):
         mean = sum(report[f"{kind} by row"]) / 4
         assert report[kind]["mean"] == pytest.approx(mean, abs=1e-3)

@@ -18,8 +18,9 @@ from face_off_fakes import (
 )
 
 from vqlearn.face_off import forcing, quality
-from vqlearn.face_off.downstream import by_row, measure_downstream
+from vqlearn.face_off.downstream import measure_downstream
 from vqlearn.face_off.players import Drawing, RasterPlayer
+from vqlearn.face_off.world import by_row
 
 UPPER = torch.arange(N) < N // 2
 ABOVE = ("one", "0.4")
@@ -56,7 +57,7 @@ def test_damage_is_counted_below_the_errors_and_in_each_row():
 
 
 def test_one_that_mends_does_no_damage():
-    report = measured(FakePlayer(lambda truth, start: copy_given(truth, start)))
+    report = measured(FakePlayer(copy_given))
     mending = measured(FakePlayer(lambda truth, start: truth if not start.fixed else start.x))
     for share in ABOVE:
         assert mending["free"][share] == {
@@ -89,12 +90,12 @@ def test_both_ways_and_all_players_get_the_same_upper_halves():
 
 
 def drawing_badly(wrong_rows):
-    """Three wrong tokens in some rows."""
+    """Three wrong tokens in some rows, whichever of them are drawn together."""
 
     def answer(truth, drawing):
-        drawn = truth.clone()
+        drawn = TRUTH.clone()
         drawn[wrong_rows, 2:5] = (drawn[wrong_rows, 2:5] + 1) % CODES
-        return drawn
+        return drawn[[int((row == TRUTH).all(dim=1).nonzero()[0]) for row in truth]]
 
     return FakePlayer(answer)
 
@@ -103,7 +104,6 @@ def test_strange_rows_are_kept_apart(monkeypatch):
     """A row costs its number and one nat for each wrong token."""
     monkeypatch.setattr(quality, "AT_ONCE", 5)
     player, judge = drawing_badly([1, 3, 4]), FakePlayer()
-    monkeypatch.setattr(player, "answer", by_truth(player.answer))
     found = forcing.measure_strangeness(player, NULL, FakeWorld(), judge)
     expected = {"true": range(8), "right": (0, 2, 5, 6, 7), "wrong": (4, 6, 7)}
     for kind, nats in expected.items():
@@ -115,16 +115,6 @@ def test_strange_rows_are_kept_apart(monkeypatch):
             "median": round(float(nats.median()), 4),
         }
     assert set(player.ways) == {Drawing(calls=100)}
-
-
-def by_truth(answer):
-    """The same answer, whichever part of the rows is drawn."""
-
-    def of_part(truth, drawing):
-        places = [int((row == TRUTH).all(dim=1).nonzero()[0]) for row in truth]
-        return answer(TRUTH, drawing)[places]
-
-    return of_part
 
 
 def test_of_a_single_strange_row_only_its_number_is_told():

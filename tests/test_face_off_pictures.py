@@ -180,9 +180,15 @@ def test_a_contender_looks_the_same_everywhere(drawn):
     looks = {(style["marker"], style["color"]) for style in pictures.STYLES.values()}
     assert len(looks) == len(LABELS)
     report = whole_report()
-    panels = [drawn(draw, report)[0] for draw in (pictures.draw_forcing, pictures.draw_errors)]
+    panels = [drawn(draw, report)[0] for draw in (pictures.draw_quality, pictures.draw_errors)]
     for name in ("vq-diffusion", "absorbing"):
-        style = pictures.STYLES[name]
-        for axes in panels:
-            marked = [each for each in of_colour(axes, name) if each.get_marker() != "_"]
-            assert {line.get_marker() for line in marked} >= {style["marker"]}
+        lines = [
+            each.lines[0] if each in axes.containers else each
+            for axes in panels
+            for each in (*axes.lines, *axes.containers)
+            if each.get_label() == LABELS[name]
+        ]
+        assert {(line.get_marker(), line.get_color()) for line in lines} == {
+            (pictures.STYLES[name]["marker"], pictures.STYLES[name]["color"])
+        }
+        assert len(lines) == 2

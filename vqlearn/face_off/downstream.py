@@ -8,20 +8,18 @@ twice: it "keeps" the given tokens, or is "free" to draw them anew.
 Tests: tests/test_face_off_downstream.py.
 """
 
-import math
 from dataclasses import replace
 from typing import Any
 
-from einops import rearrange
-from jaxtyping import Bool
 from torch import Tensor
 
 from vqlearn.data.batches import random_stream
 from vqlearn.face_off.halves import choose, go_on, half, mean, spoil
 from vqlearn.face_off.players import Drawing, Player, RasterPlayer
-from vqlearn.face_off.world import TokenWorld
+from vqlearn.face_off.world import TokenWorld, by_row
 
 KEEPS, FREE = "keeps", "free"
+WAYS = {KEEPS: "keeps the upper half", FREE: "may change it"}
 
 
 def measure_downstream(
@@ -53,9 +51,3 @@ def measure_downstream(
                 "changed by row": by_row(changed),
             }
     return report
-
-
-def by_row(flags: Bool[Tensor, "b n"]) -> list[float]:
-    """The share of each row of the grid, from the top."""
-    rows = rearrange(flags, "b (r c) -> r (b c)", r=math.isqrt(flags.shape[1]))
-    return [round(share, 4) for share in rows.double().mean(dim=1).tolist()]

@@ -185,14 +185,10 @@ def auxiliary_loss(report: Report) -> Numbers:
         for weight in AUXILIARY_WEIGHTS
         for kernel in captions.KERNELS
     }
+    weight = f"weight {captions.DEFAULT_WEIGHT:g}"
     tokens = {
-        (f"tokens, {text}", f"weight {captions.DEFAULT_WEIGHT:g}"): _difference(
-            *(
-                over_seeds(report, "quality", name, pairs, "bits", "mean")
-                for name in ("no-auxiliary", OURS)
-            )
-        )
-        for pairs, text in PAIRS.items()
+        (f"tokens, {text}", weight): seeds
+        for (text,), seeds in _more_bits(report, "no-auxiliary", OURS).items()
     }
     return {**letters, **tokens}
 
@@ -238,8 +234,7 @@ def _fewer_right(report: Report, name: str, than: str, way: tuple[str, int]) -> 
 
 
 def _letters(report: Report, system: str, weight: float) -> Seeds:
-    weighs = system in captions.KERNELS and weight != captions.DEFAULT_WEIGHT
-    name = captions.with_weight(system, weight) if weighs else system
+    name = captions.with_weight(system, weight) if system in captions.KERNELS else system
     return over_seeds(report, "captions", name, "bits", "mean")
 
 

@@ -12,7 +12,6 @@ import math
 from typing import Any
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
@@ -21,7 +20,7 @@ from vqlearn.data.batches import random_stream
 from vqlearn.diffusion.likelihood import bits_per_token
 from vqlearn.face_off.players import Drawing, Player, RasterPlayer
 from vqlearn.face_off.quality import draw_all, nats
-from vqlearn.face_off.world import AT_ONCE, Examples, TokenWorld
+from vqlearn.face_off.world import AT_ONCE, Examples, TokenWorld, by_row
 from vqlearn.figures.family_worlds import rounded
 
 OWN = Drawing(calls=100)
@@ -44,7 +43,7 @@ def measure_forcing(
             cost = nats(judge, rows, random_stream("face-off", "judge"))
             report[name][kind] = rounded(bits_per_token(cost, n))
             if isinstance(judge, RasterPlayer):
-                report[name][f"{kind} by row"] = by_row(judge, rows)
+                report[name][f"{kind} by row"] = bits_by_row(judge, rows)
     return report
 
 
@@ -71,12 +70,10 @@ def measure_strangeness(
     return {kind: _summary(each, own.x.shape[1]) for kind, each in kinds.items()}
 
 
-def by_row(judge: RasterPlayer, rows: Examples) -> list[float]:
+def bits_by_row(judge: RasterPlayer, rows: Examples) -> list[float]:
     """Bits of a token in each row of the grid, from the top."""
     parts = zip(rows.x.split(AT_ONCE), rows.text.split(AT_ONCE), strict=True)
-    bits = torch.cat([_bits(judge, x, text) for x, text in parts])
-    lines = rearrange(bits, "b (r c) -> r (b c)", r=math.isqrt(bits.shape[1]))
-    return [round(value, 4) for value in lines.double().mean(dim=1).tolist()]
+    return by_row(torch.cat([_bits(judge, x, text) for x, text in parts]))
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import Tensor
 from vqlearn.face_off import captions
 from vqlearn.face_off.contenders import CONTENDERS, VARIANTS
 from vqlearn.face_off.costs import COSTS, LENGTHS, cost_settings, measure_cost
-from vqlearn.face_off.downstream import measure_downstream
+from vqlearn.face_off.downstream import FREE, KEEPS, measure_downstream
 from vqlearn.face_off.forcing import OWN, measure_forcing, measure_strangeness
 from vqlearn.face_off.halves import (
     ONE,
@@ -37,6 +37,7 @@ ROWS = 100
 THEIRS, OURS = "raster", "vq-diffusion"
 JUDGES = (THEIRS, OURS)
 ABOVE = (ONE, "0.1")
+FROM_ABOVE = ((THEIRS, KEEPS), (OURS, KEEPS), (OURS, FREE))
 HALVES = Drawing(**GUIDED, calls=USUAL_CALLS)
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
+from vqlearn.face_off import downstream
 from vqlearn.face_off.costs import LENGTHS
-from vqlearn.face_off.downstream import FREE, KEEPS
 from vqlearn.face_off.halves import ONE, SHARES, SIDES
-from vqlearn.face_off.measures import ABOVE
+from vqlearn.face_off.measures import ABOVE, FROM_ABOVE
 from vqlearn.face_off.quality import CALLS
 from vqlearn.face_off.results import (
     COMPOSITION_TITLES,
@@ -32,8 +32,6 @@ WAYS = {  # to draw: the contender whose colour it has, and its line
     "diffusion 100": ("vq-diffusion", "-"),
     "diffusion 25": ("vq-diffusion", "--"),
 }
-DOWNSTREAM = (("raster", KEEPS, "-"), ("vq-diffusion", KEEPS, "--"), ("vq-diffusion", FREE, "-"))
-WAY_LABELS = {KEEPS: "keeps the upper half", FREE: "may change it"}
 MARKERS = "osD^vP*X<>"
 STYLES = {
     name: {"marker": marker, "color": colour, "label": LABELS[name]}
@@ -111,10 +109,10 @@ def draw_downstream(report: Report, file: Path) -> None:
     """Tokens that come out otherwise in each row of the grid, if the upper half has errors."""
     figure, panels = plt.subplots(1, len(ABOVE), figsize=(10, 4.4), layout="constrained")
     for axes, share in zip(panels, ABOVE, strict=True):
-        for name, way, line in DOWNSTREAM:
+        for (name, way), line in zip(FROM_ABOVE, ("-", "--", "-"), strict=True):
             by_row = parts(report, "downstream", name, way, share, "changed by row").values()
             rows = [100 * value for value in _mean_rows(by_row)]
-            label = f"{LABELS[name]}, {WAY_LABELS[way]}"
+            label = f"{LABELS[name]}, {downstream.WAYS[way]}"
             style = STYLES[name] | {"ls": line, "label": label}
             axes.plot(range(1, len(rows) + 1), rows, **style)
         axes.axvline(len(rows) / 2 + 0.5, color="grey", lw=1)

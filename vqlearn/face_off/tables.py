@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from vqlearn.face_off import captions
 from vqlearn.face_off.costs import BATCHES, COSTS, LENGTHS
-from vqlearn.face_off.downstream import FREE, KEEPS
+from vqlearn.face_off.downstream import WAYS
 from vqlearn.face_off.halves import ONE, SIDES
-from vqlearn.face_off.measures import ABOVE, OURS, THEIRS
+from vqlearn.face_off.measures import ABOVE, FROM_ABOVE
 from vqlearn.face_off.quality import CALLS
 from vqlearn.face_off.results import FIRST, LABELS, Report, cost, measured, over_seeds, parts, right
 from vqlearn.face_off.verdicts import CLAIMS
@@ -122,15 +122,14 @@ def forcing_table(report: Report) -> str:
 def downstream_table(report: Report) -> str:
     """Wrong tokens in the upper half: right sentences, tokens changed below, tokens mended."""
     rows = []
-    for name, way in ((THEIRS, KEEPS), (OURS, KEEPS), (OURS, FREE)):
+    for name, way in FROM_ABOVE:
 
         def percent(share: str, what: str, name: str = name, way: str = way) -> str:
             return over_seeds(report, "downstream", name, way, share, what).percent().text(".0f")
 
         shares = [percent(share, "share") for share in ("none", *ABOVE)]
         changed = [percent(share, what) for what in ("lost changed", "mended") for share in ABOVE]
-        treats = "keeps the upper half" if way == KEEPS else "may change it"
-        rows.append([f"{LABELS[name]}, {treats}", *shares, *changed])
+        rows.append([f"{LABELS[name]}, {WAYS[way]}", *shares, *changed])
     titles = ("system", "none wrong: right, %", "one", "10 %", "one: lost changed", "10 %")
     return table((*titles, "one: mended", "10 %"), rows)
 

@@ -38,7 +38,7 @@ class Claim:
         if len(set(sides.values())) == 1:
             return "confirmed" if all(sides.values()) else "refuted"
         *others, last = deciding(sides, (*self.factors, "seed"))
-        return "depends on " + " and ".join([*([", ".join(others)] if others else []), last])
+        return f"depends on {', '.join(others)} and {last}" if others else f"depends on {last}"
 
     def reason(self, report: Report) -> str:
         """All numbers, with their seeds: a line for each in Markdown."""

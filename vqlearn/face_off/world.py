@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -13,6 +14,12 @@ from vqlearn.data.reader import agrees, prompt_accuracy, read
 from vqlearn.evaluate import COMPOSITIONS, Sampling, describe_accuracy, evaluated_scenes
 
 AT_ONCE = 100
+
+
+def by_row(values: Float[Tensor, "b n"] | Bool[Tensor, "b n"]) -> list[float]:
+    """The mean in each row of the square grid, from the top."""
+    rows = rearrange(values, "b (r c) -> r (b c)", r=math.isqrt(values.shape[1]))
+    return [round(mean, 4) for mean in rows.double().mean(dim=1).tolist()]
 
 
 class Examples:
