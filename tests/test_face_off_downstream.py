@@ -67,6 +67,16 @@ def test_one_that_mends_does_no_damage():
         assert report["free"][share]["mended"] == 0.0
 
 
+def test_damage_is_a_difference_from_what_would_have_been_drawn():
+    """It never finds what was lost, but draws the same with errors and without."""
+    player = FakePlayer(lambda truth, start: torch.where(start.given, truth, (truth + 3) % CODES))
+    for shares in measured(player).values():
+        assert shares["none"]["right"] == 0
+        for share in ABOVE:
+            assert shares[share]["lost changed"] == 0
+            assert shares[share]["changed by row"] == [0.0] * 4
+
+
 def test_both_ways_and_all_players_get_the_same_upper_halves():
     """Nothing but the errors differs, and a raster network has one way only."""
 
