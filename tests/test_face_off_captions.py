@@ -207,7 +207,7 @@ def test_the_kernels_are_what_their_names_say():
     for kernel in ("nearest-neighbour", "uniform"):
         torch.testing.assert_close(laws[kernel], torch.full_like(laws[kernel], 1 / NUM_CLASSES))
     near = SYSTEMS["nearest-neighbour"].run
-    assert near.kernel is family.letter_neighbours
+    assert near.kernel.make is family.letter_neighbours
     assert near.options == {"num_neighbours": 4}
 
 

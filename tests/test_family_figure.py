@@ -64,8 +64,8 @@ def test_the_report_holds_every_run_with_its_settings(report):
     assert list(report["worlds"]) == list(WORLDS)
     for name, run in report["runs"].items():
         settings = run["settings"]
-        assert settings["kernel"] == RUNS[name].kernel.__name__
-        assert settings["network"] == RUNS[name].network.__name__
+        assert settings["kernel"] == RUNS[name].kernel.id
+        assert settings["network"] == RUNS[name].network.id
         recipe = asdict(TINY.recipe)
         assert settings["recipe"] == {key: recipe[key] for key in recipe if key != "save_every"}
         for key in ("num_timesteps", "width", "num_layers", "num_heads", "test_rows", "samples"):
@@ -511,7 +511,6 @@ def stored():
 
 def test_the_stored_runs_are_those_of_the_command(stored):
     assert list(stored["runs"]) == list(RUNS)
-    assert family.experiment(BUDGETS).missing(stored) == []
     assert (FIGURES / "family_bits.png").exists()
     assert (FIGURES / "family_samples.png").exists()
 

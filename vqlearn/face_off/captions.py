@@ -18,14 +18,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
-from vqlearn.autoregressive.transformer import RasterTransformer, RasterTransformerConfig
+from vqlearn.autoregressive.transformer import RasterTransformerConfig
 from vqlearn.data.batches import random_stream
 from vqlearn.data.characters import caption_rows
 from vqlearn.figures import family, raster_worlds
 from vqlearn.figures.family_worlds import COMPOSITION, TRAINING, Budget, Captions, World
-from vqlearn.figures.raster import WITHOUT_TEXT
+from vqlearn.figures.raster import IMAGEBART, RASTER, WITHOUT_TEXT
 from vqlearn.figures.raster_rows import RowRun, by_cache, from_noise
 from vqlearn.training.rows import Nats, Rows, autoregressive_nats, imagebart_nats
 
@@ -88,7 +87,7 @@ class Writer:
 SYSTEMS: dict[str, Diffusion | Writer] = {
     "raster": Writer(
         RowRun(
-            RasterTransformer,
+            RASTER,
             RasterTransformerConfig,
             {"width": 108, "num_layers": 3, "num_heads": 4, **WITHOUT_TEXT},
             in_bfloat16(autoregressive_nats),
@@ -97,7 +96,7 @@ SYSTEMS: dict[str, Diffusion | Writer] = {
     ),
     "imagebart": Writer(
         RowRun(
-            ImageBART,
+            IMAGEBART,
             ImageBARTConfig,
             {"num_scales": 2, "width": 60, "num_layers": 2, "num_heads": 4},
             in_bfloat16(imagebart_nats),

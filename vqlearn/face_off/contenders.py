@@ -5,7 +5,7 @@ same batches in the same order, and the same optimiser. What differs is how a ro
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from vqlearn.diffusion import schedule as schedules
 from vqlearn.diffusion.parameterisations import DirectPrediction
 from vqlearn.diffusion.process import MaskAndReplace, Process
 from vqlearn.diffusion.schedule import Schedule, build_schedule
+from vqlearn.figures.identity import Named, size_settings
 from vqlearn.tokens.vqvae import VQVAE
 from vqlearn.training.diffusion import ConditionalDenoiser, DenoiserTrainee
 from vqlearn.training.frozen import Frozen
@@ -83,12 +84,15 @@ def denoiser_config(size: Size, *, num_codes: int, side: int, text_width: int) -
     )
 
 
+DENOISER = Named("Denoiser", Denoiser)
+
+
 @dataclass(frozen=True)
 class Diffusion:
     """A process, and the denoiser that learns its way back."""
 
-    process: Callable[[VQVAE], Process]
-    denoiser: Callable[[DenoiserConfig], Denoiser] = Denoiser
+    process: Named
+    denoiser: Named = DENOISER
     auxiliary_weight: float = 5e-4
     size: Size = DENOISER_SIZE
 
@@ -114,8 +118,9 @@ class Diffusion:
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result beside the run, as JSON gives it back."""
-        names = {"process": self.process.__name__, "network": self.denoiser.__name__}
-        return {**names, "auxiliary_weight": self.auxiliary_weight, **asdict(self.size)}
+        names = {"process": self.process.id, "network": self.denoiser.id}
+        sizes = size_settings(self.size)
+        return {**names, "auxiliary_weight": self.auxiliary_weight, **sizes}
 
 
 @dataclass(frozen=True)
@@ -130,7 +135,7 @@ class Raster:
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result beside the run, as JSON gives it back."""
-        return {"network": "RasterTransformer", **asdict(self.size)}
+        return {"network": "RasterTransformer", **size_settings(self.size)}
 
 
 @dataclass(frozen=True)
@@ -146,22 +151,25 @@ class FewScales:
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result beside the run, as JSON gives it back."""
-        return {"network": "ImageBART", "num_scales": self.num_scales, **asdict(self.size)}
+        return {"network": "ImageBART", "num_scales": self.num_scales, **size_settings(self.size)}
 
 
 Contender = Diffusion | Raster | FewScales
+RELEASED = Named("released", released)
 CONTENDERS: dict[str, Contender] = {
-    "vq-diffusion": Diffusion(released),
-    "vq-diffusion-paper": Diffusion(paper),
-    "absorbing": Diffusion(absorbing),
-    "multinomial": Diffusion(multinomial),
-    "nearest-neighbour": Diffusion(nearest_neighbour),
+    "vq-diffusion": Diffusion(RELEASED),
+    "vq-diffusion-paper": Diffusion(Named("paper", paper)),
+    "absorbing": Diffusion(Named("absorbing", absorbing)),
+    "multinomial": Diffusion(Named("multinomial", multinomial)),
+    "nearest-neighbour": Diffusion(Named("nearest_neighbour", nearest_neighbour)),
     "raster": Raster(),
     "imagebart": FewScales(),
 }
 VARIANTS: dict[str, Contender] = {
-    "causal": Diffusion(released, CausalDenoiser),
-    "direct": Diffusion(direct, DirectDenoiser, auxiliary_weight=0.0),
-    "no-auxiliary": Diffusion(released, auxiliary_weight=0.0),
+    "causal": Diffusion(RELEASED, Named("CausalDenoiser", CausalDenoiser)),
+    "direct": Diffusion(
+        Named("direct", direct), Named("DirectDenoiser", DirectDenoiser), auxiliary_weight=0.0
+    ),
+    "no-auxiliary": Diffusion(RELEASED, auxiliary_weight=0.0),
 }
 """Each is "vq-diffusion" but for one thing; "direct" is "no-auxiliary" but for one thing."""

@@ -57,6 +57,7 @@ from vqlearn.face_off.players import (
     RasterPlayer,
 )
 from vqlearn.face_off.quality import CALLS, GUIDED
+from vqlearn.figures.identity import size_settings
 from vqlearn.training.recipes import NUM_TIMESTEPS
 from vqlearn.transformer.denoiser import Denoiser
 
@@ -201,7 +202,7 @@ COSTS: dict[str, Cost] = {
 def cost_settings() -> dict[str, Any]:
     """What decides every cost beside its way and its number of tokens; ready for JSON."""
     sizes = {"raster": RASTER_SIZE, "imagebart": IMAGEBART_SIZE, "denoiser": DENOISER_SIZE}
-    return {**{name: asdict(size) for name, size in sizes.items()}, "batches": list(BATCHES)}
+    return {**{name: size_settings(size) for name, size in sizes.items()}, "batches": list(BATCHES)}
 
 
 def measure_cost(

@@ -6,7 +6,7 @@ about letters (see `captions`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -186,14 +186,20 @@ def settings(run: str, setting: Setting) -> dict[str, Any]:
 def how(measure: str, name: str, seed: int) -> dict[str, Any]:
     """What is done with a contender after its training."""
     if measure == "quality":
-        return {**GUIDED, "calls": list(calls_of(name, seed))}
+        return {**told(HALVES), "calls": list(calls_of(name, seed))}
     if measure == "forcing":
         return {"calls": OWN.calls, "judges": dict.fromkeys(JUDGES, judge_seed(seed))}
     if measure == "strangeness":
         return {"calls": OWN.calls, "judge": judge_seed(seed)}
     if measure == "downstream":
-        return {**asdict(HALVES), "shares": list(ABOVE)}
-    return {**asdict(HALVES), **({"shares": list(SHARES)} if measure == "errors" else {})}
+        return {**told(HALVES), "shares": list(ABOVE)}
+    return {**told(HALVES), **({"shares": list(SHARES)} if measure == "errors" else {})}
+
+
+def told(drawing: Drawing) -> dict[str, float]:
+    """How is drawn? In words that stay, whatever the fields are called."""
+    ways = {"guidance": drawing.guidance, "truncation": drawing.truncation}
+    return {**ways, "calls": drawing.calls}
 
 
 def open_world(measure: str, setting: Setting) -> World:

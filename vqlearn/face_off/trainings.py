@@ -6,7 +6,7 @@ state; one that is finished is never repeated, unless what decides its result ha
 
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from vqlearn.checkpoints.shipped import resolve
 from vqlearn.data.batches import Scenes
 from vqlearn.face_off.contenders import CONTENDERS, VARIANTS
+from vqlearn.figures.identity import recipe_settings
 from vqlearn.figures.resumable import lock_for
 from vqlearn.training.loop import Run, Trainee, fit
 from vqlearn.training.recipes import Recipe
@@ -47,8 +48,7 @@ class Training:
 
     def settings(self) -> dict[str, Any]:
         """All that decides the weights, as JSON gives it back."""
-        recipe = asdict(replace(self.recipe, seed=self.seed))
-        del recipe["save_every"]
+        recipe = recipe_settings(replace(self.recipe, seed=self.seed))
         return {"contender": ALL[self.name].settings(), **recipe, "mixed_precision": "bf16"}
 
     def trained(self) -> Trainee:

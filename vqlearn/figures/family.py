@@ -16,8 +16,8 @@ were made with other settings. Tests: tests/test_family_figure.py.
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from vqlearn.diffusion.sampler import Denoise, draw, levels_to_visit, sample
 from vqlearn.diffusion.schedule import build_schedule
 from vqlearn.figures import family_pictures
 from vqlearn.figures.family_worlds import BUDGETS, COMPOSITION, WORLDS, Budget, World
+from vqlearn.figures.identity import Named
 from vqlearn.figures.resumable import Experiment, with_budgets
 from vqlearn.training.sequences import (
     InBfloat16,
@@ -102,35 +103,43 @@ def binomial(num_codes: int, num_timesteps: int) -> Process:
     return kernels.binomial(num_timesteps)
 
 
+DENOISER = Named("SequenceDenoiser", SequenceDenoiser)
+
+
 @dataclass(frozen=True)
 class Run:
     """A kernel with its options, and the network that learns its way back."""
 
-    kernel: Callable[..., Process]
+    kernel: Named
     options: dict[str, Any] = field(default_factory=dict)
-    network: Callable[[SequenceConfig], nn.Module] = SequenceDenoiser
+    network: Named = DENOISER
 
     def settings(self, budget: Budget) -> dict[str, Any]:
         """All that decides the result, as JSON gives it back."""
-        names = {"kernel": self.kernel.__name__, "network": self.network.__name__}
-        numbers = asdict(budget)
-        del numbers["recipe"]["save_every"]
-        return json.loads(json.dumps({**names, "options": self.options, **numbers}))
+        names = {"kernel": self.kernel.id, "network": self.network.id}
+        told = {**names, "options": self.options, **budget.settings()}
+        return json.loads(json.dumps(told))
 
 
 BETAS = {"betas": (3e-4, 0.015)}  # the first step moves 1 % of the pixels; at T nothing is left
+UNIFORM = Named("uniform", uniform)
+ABSORBING = Named("absorbing", absorbing)
+MASK_AND_REPLACE = Named("mask_and_replace", mask_and_replace)
+LETTER_NEIGHBOURS = Named("letter_neighbours", letter_neighbours)
+GAUSSIAN = Named("gaussian", gaussian)
+BINOMIAL = Named("binomial", binomial)
 RUNS = {
-    "captions/uniform": Run(uniform),
-    "captions/absorbing": Run(absorbing),
-    "captions/mask-and-replace": Run(mask_and_replace),
-    "captions/nearest-neighbour": Run(letter_neighbours, {"num_neighbours": 4}),
-    "digits/uniform": Run(uniform),
-    "digits/absorbing": Run(absorbing),
-    "digits/mask-and-replace": Run(mask_and_replace),
-    "digits/gaussian": Run(gaussian, BETAS),
-    "digits/gaussian-logistic": Run(gaussian, BETAS, OrdinalDenoiser),
-    "binary/binomial": Run(binomial),
-    "binary/absorbing": Run(absorbing),
+    "captions/uniform": Run(UNIFORM),
+    "captions/absorbing": Run(ABSORBING),
+    "captions/mask-and-replace": Run(MASK_AND_REPLACE),
+    "captions/nearest-neighbour": Run(LETTER_NEIGHBOURS, {"num_neighbours": 4}),
+    "digits/uniform": Run(UNIFORM),
+    "digits/absorbing": Run(ABSORBING),
+    "digits/mask-and-replace": Run(MASK_AND_REPLACE),
+    "digits/gaussian": Run(GAUSSIAN, BETAS),
+    "digits/gaussian-logistic": Run(GAUSSIAN, BETAS, Named("OrdinalDenoiser", OrdinalDenoiser)),
+    "binary/binomial": Run(BINOMIAL),
+    "binary/absorbing": Run(ABSORBING),
 }
 
 

@@ -19,6 +19,7 @@ from vqlearn.data.digits import Digits, binarised, digits
 from vqlearn.data.entropy import CaptionLaw
 from vqlearn.diffusion.likelihood import Bits, bits_per_token
 from vqlearn.evaluate import wilson_interval
+from vqlearn.figures.identity import recipe_settings
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.sequences import Rows
 
@@ -41,6 +42,18 @@ class Budget:
     num_heads: int = 4
     test_rows: int = 360
     samples: int = 200
+
+    def settings(self) -> dict[str, Any]:
+        """As JSON gives it back."""
+        return {
+            "recipe": recipe_settings(self.recipe),
+            "num_timesteps": self.num_timesteps,
+            "width": self.width,
+            "num_layers": self.num_layers,
+            "num_heads": self.num_heads,
+            "test_rows": self.test_rows,
+            "samples": self.samples,
+        }
 
 
 @runtime_checkable

@@ -29,6 +29,7 @@ from vqlearn.autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
 from vqlearn.autoregressive.transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.figures import raster_pictures
 from vqlearn.figures.family_worlds import World
+from vqlearn.figures.identity import Named
 from vqlearn.figures.raster_rows import RowRun, by_cache, from_noise
 from vqlearn.figures.raster_tokens import TOKEN_RUNS, TokenRun
 from vqlearn.figures.raster_worlds import BUDGETS, Budget, CaptionedTokens, FewDigits, RgbScenes
@@ -49,59 +50,66 @@ WORLDS: dict[str, Callable[[Budget], World]] = {
     "rgb": RgbScenes,
     "tokens": CaptionedTokens,
 }
+PIXELRNN = Named("PixelRNN", PixelRNN)
+PIXELCNN = Named("PixelCNN", PixelCNN)
+GATED = Named("GatedPixelCNN", GatedPixelCNN)
+PLUS_PLUS = Named("PixelCNNPlusPlus", PixelCNNPlusPlus)
+IMAGE_TRANSFORMER = Named("ImageTransformer", ImageTransformer)
+RASTER = Named("RasterTransformer", RasterTransformer)
+IMAGEBART = Named("ImageBART", ImageBART)
 RUNS: dict[str, RowRun | TokenRun] = {
-    "digits/pixelrnn": RowRun(PixelRNN, PixelRNNConfig, {"width": 44, "num_layers": 2}),
+    "digits/pixelrnn": RowRun(PIXELRNN, PixelRNNConfig, {"width": 44, "num_layers": 2}),
     "digits/pixelcnn": RowRun(
-        PixelCNN, PixelCNNConfig, {"width": 52, "num_layers": 5, "kernel_size": 3}
+        PIXELCNN, PixelCNNConfig, {"width": 52, "num_layers": 5, "kernel_size": 3}
     ),
     "digits/gated-pixelcnn": RowRun(
-        GatedPixelCNN, PixelCNNConfig, {"width": 35, "num_layers": 5, "kernel_size": 3}
+        GATED, PixelCNNConfig, {"width": 35, "num_layers": 5, "kernel_size": 3}
     ),
     "digits/pixelcnn++": RowRun(
-        PixelCNNPlusPlus,
+        PLUS_PLUS,
         PixelCNNPlusPlusConfig,
         {"width": 13, "num_blocks": 2, "num_mixtures": 5},
     ),
     "digits/image-transformer": RowRun(
-        ImageTransformer,
+        IMAGE_TRANSFORMER,
         ImageTransformerConfig,
         {"width": 64, "num_layers": 3, "num_heads": 4, "block_length": 8, "memory_length": 16},
     ),
     "digits/raster-transformer": RowRun(
-        RasterTransformer,
+        RASTER,
         RasterTransformerConfig,
         {"width": 64, "num_layers": 3, "num_heads": 4, **WITHOUT_TEXT},
         draw=by_cache,
     ),
     "digits/imagebart-2": RowRun(
-        ImageBART, ImageBARTConfig, TWO_SCALES, imagebart_nats, from_noise
+        IMAGEBART, ImageBARTConfig, TWO_SCALES, imagebart_nats, from_noise
     ),
     "digits/imagebart-4": RowRun(
-        ImageBART, ImageBARTConfig, FOUR_SCALES, imagebart_nats, from_noise
+        IMAGEBART, ImageBARTConfig, FOUR_SCALES, imagebart_nats, from_noise
     ),
     "rgb/pixelrnn": RowRun(
-        PixelRNN, PixelRNNConfig, {"width": 60, "num_layers": 2}, learning_rate=FOR_ADAM
+        PIXELRNN, PixelRNNConfig, {"width": 60, "num_layers": 2}, learning_rate=FOR_ADAM
     ),
     "rgb/pixelcnn": RowRun(
-        PixelCNN,
+        PIXELCNN,
         PixelCNNConfig,
         {"width": 66, "num_layers": 5, "kernel_size": 3},
         learning_rate=FOR_ADAM,
     ),
     "rgb/gated-pixelcnn": RowRun(
-        GatedPixelCNN,
+        GATED,
         PixelCNNConfig,
         {"width": 48, "num_layers": 5, "kernel_size": 3},
         learning_rate=FOR_ADAM,
     ),
     "rgb/pixelcnn++": RowRun(
-        PixelCNNPlusPlus,
+        PLUS_PLUS,
         PixelCNNPlusPlusConfig,
         {"width": 20, "num_blocks": 2, "num_mixtures": 10},
         learning_rate=FOR_ADAM,
     ),
     "rgb/image-transformer": RowRun(
-        ImageTransformer,
+        IMAGE_TRANSFORMER,
         ImageTransformerConfig,
         {"width": 84, "num_layers": 3, "num_heads": 4, "block_length": 24, "memory_length": 48},
     ),

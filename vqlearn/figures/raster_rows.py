@@ -19,6 +19,7 @@ from vqlearn.autoregressive.pictures import PictureConfig
 from vqlearn.autoregressive.transformer import RasterTransformer
 from vqlearn.data.batches import random_stream
 from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.figures.identity import Named
 from vqlearn.figures.raster_worlds import Budget
 from vqlearn.training.rows import Nats, Rows, autoregressive_nats, train_rows
 
@@ -85,7 +86,7 @@ class RowRun:
     of convolutions, which has Adam alone.
     """
 
-    network: type[nn.Module]
+    network: Named
     config: type
     options: dict[str, Any] = field(default_factory=dict)
     nats: Nats = autoregressive_nats
@@ -95,7 +96,7 @@ class RowRun:
     def settings(self, budget: Budget) -> dict[str, Any]:
         """All that decides the result."""
         budget = self.with_own_rate(budget)
-        return {"network": self.network.__name__, "options": self.options, **budget.settings()}
+        return {"network": self.network.id, "options": self.options, **budget.settings()}
 
     def with_own_rate(self, budget: Budget) -> Budget:
         """The budget with the learning rate of this run."""

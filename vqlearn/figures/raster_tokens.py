@@ -7,7 +7,7 @@ in two ways: from their laws as they are, and with its guidance and its truncati
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from vqlearn.data.batches import random_stream
 from vqlearn.data.reader import prompt_accuracy
 from vqlearn.evaluate import COMPOSITIONS, Sampling, describe_accuracy, evaluated_scenes
 from vqlearn.figures.family_worlds import SHOWN
+from vqlearn.figures.identity import Named, size_settings
 from vqlearn.figures.raster_rows import count_weights, empty_rows, machine
 from vqlearn.figures.raster_worlds import Budget, CaptionedTokens
 from vqlearn.training.loop import Run
@@ -104,14 +105,14 @@ class ImageBARTWriter:
 class TokenRun:
     """A training stage with its options and the size of its network, and what reads the result."""
 
-    train: Callable[..., Conditional]
+    train: Named
     size: Size
     writer: Callable[[Conditional], Writer]
     options: dict[str, Any] = field(default_factory=dict)
 
     def settings(self, budget: Budget) -> dict[str, Any]:
         """All that decides the result."""
-        network = {"stage": self.train.__name__, "size": asdict(self.size), **self.options}
+        network = {"stage": self.train.id, "size": size_settings(self.size), **self.options}
         drawing = {"guidance": GUIDED.guidance_scale, "truncation": GUIDED.truncation_rate}
         return {**network, **drawing, "mixed_precision": MIXED_PRECISION, **budget.settings()}
 
@@ -190,9 +191,11 @@ def batched(captions: list[str], count: int) -> list[list[str]]:
     return [captions[first : first + count] for first in range(0, len(captions), count)]
 
 
+RASTER_STAGE = Named("train_raster", train_raster)
+IMAGEBART_STAGE = Named("train_imagebart", train_imagebart)
 TOKEN_RUNS = {
-    "tokens/raster-transformer": TokenRun(train_raster, Size(128, 6, 4), RasterWriter),
+    "tokens/raster-transformer": TokenRun(RASTER_STAGE, Size(128, 6, 4), RasterWriter),
     "tokens/imagebart-3": TokenRun(
-        train_imagebart, Size(64, 3, 4), ImageBARTWriter, {"num_scales": 3}
+        IMAGEBART_STAGE, Size(64, 3, 4), ImageBARTWriter, {"num_scales": 3}
     ),
 }

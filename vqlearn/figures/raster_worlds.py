@@ -4,7 +4,7 @@ All that is said of a world is said of the same test rows.
 """
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from vqlearn.data.picture_entropy import picture_bits
 from vqlearn.data.pixels import NUM_LEVELS, SMALL_SIDE, rgb_scenes
 from vqlearn.diffusion.likelihood import bits_per_token
 from vqlearn.figures.family_worlds import SHOWN, Pictures, rounded
+from vqlearn.figures.identity import recipe_settings
 from vqlearn.training.recipes import Recipe
 
 COMPOSITION = "seen"
@@ -38,9 +39,8 @@ class Budget:
 
     def settings(self) -> dict[str, Any]:
         """As JSON gives it back."""
-        numbers = asdict(self)
-        del numbers["recipe"]["save_every"]
-        return numbers
+        recipe = recipe_settings(self.recipe)
+        return {"recipe": recipe, "test_rows": self.test_rows, "samples": self.samples}
 
 
 BUDGETS = {
