@@ -1,0 +1,272 @@
+"""How each kind of model is asked for its numbers and its tokens: what a new API has to adapt.
+
+`KINDS` has one small model of every kind. `ask(network, given)` computes, out of inputs that are
+stored (`given`), what the record holds: likelihoods or bounds in nats for each row, the training
+loss of each row, and drawn tokens. Nothing here knows the record, and no other file here but
+`scenes.py` knows the names of vqlearn.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from vqlearn.autoregressive import filters, raster
+from vqlearn.autoregressive.cache import CachedReader
+from vqlearn.autoregressive.image_transformer import ImageTransformer, ImageTransformerConfig
+from vqlearn.autoregressive.imagebart import ImageBART
+from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
+from vqlearn.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNConfig
+from vqlearn.autoregressive.pixelcnnpp import PixelCNNPlusPlus, PixelCNNPlusPlusConfig
+from vqlearn.autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
+from vqlearn.autoregressive.transformer import (
+    RasterTransformer,
+    RasterTransformerConfig,
+    conditionals,
+)
+from vqlearn.diffusion import kernels, schedule
+from vqlearn.diffusion.likelihood import masked_bound
+from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.diffusion.objective import training_loss, variational_bound
+from vqlearn.diffusion.parameterisations import DirectPrediction, PluggedIntoBayes
+from vqlearn.diffusion.process import MaskAndReplace, Process
+from vqlearn.diffusion.sampler import draw, levels_to_visit, sample
+from vqlearn.training.rows import autoregressive_nats
+from vqlearn.training.sequences import OrdinalDenoiser
+from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
+from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
+from vqlearn.transformer.variants import CausalDenoiser, DirectDenoiser
+
+Numbers = dict[str, Tensor]
+
+LEVELS = 8
+DRAWN = 4  # rows that are drawn; they hear the first sentences
+GUIDANCE, TOP_P = 1.5, 0.9
+CODES = 6
+TEXT_LENGTH, TEXT_WIDTH = 4, 3
+
+DENOISER = DenoiserConfig(
+    num_attention_heads=2,
+    attention_head_dim=4,
+    num_layers=2,
+    cross_attention_dim=TEXT_WIDTH,
+    attention_bias=True,
+    num_vector_embeds=CODES + 1,
+    sample_size=3,
+    num_embeds_ada_norm=LEVELS,
+)
+CLEAN = SequenceConfig(
+    num_codes=CODES,
+    num_classes=CODES,
+    num_positions=7,
+    num_levels=LEVELS,
+    width=8,
+    num_layers=2,
+    num_heads=2,
+)
+MASKED = replace(CLEAN, num_classes=CODES + 1)
+BITS = replace(CLEAN, num_codes=2, num_classes=3)
+RASTER = RasterTransformerConfig(
+    num_codes=CODES,
+    num_positions=9,
+    text_width=None,
+    text_length=0,
+    width=8,
+    num_layers=2,
+    num_heads=2,
+)
+IMAGEBART = ImageBARTConfig(
+    num_codes=CODES, num_positions=7, num_scales=3, width=8, num_layers=1, num_heads=2
+)
+TOLD = {"text_width": TEXT_WIDTH, "text_length": TEXT_LENGTH}
+PIXELS = {"side": 3, "channels": 3, "num_codes": 3}
+PIXELCNN = PixelCNNConfig(**PIXELS, width=6, num_layers=2, kernel_size=3)
+PIXELCNNPP = PixelCNNPlusPlusConfig(**PIXELS, width=4, num_blocks=1, num_mixtures=2)
+PIXELRNN = PixelRNNConfig(**PIXELS, width=6, num_layers=2)
+IMAGE_TRANSFORMER = ImageTransformerConfig(
+    **PIXELS, width=8, num_layers=2, num_heads=2, block_length=9, memory_length=6
+)
+SIMILAR = torch.tensor([[0.0], [1.0], [2.5], [2.7], [4.0], [5.5]])  # which codes are alike
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def diffusion(
+    network: nn.Module,
+    given: Numbers,
+    process: Process,
+    *,
+    auxiliary_weight: float = 5e-4,
+    calls: tuple[int, ...] = (LEVELS, 3),
+) -> Numbers:
+    """The bound, the loss, and tokens drawn from the prior on, with all levels and with few."""
+    x_0, x_t, t, text = (given.get(name) for name in ("x_0", "x_t", "t", "text"))
+
+    def belief(x_t: Tensor, t: Tensor) -> Tensor:
+        scores = network(x_t, t) if text is None else network(x_t, t, text[: len(x_t)])
+        return log_normalise(scores)
+
+    def denoise(x_t: Tensor, t: int) -> Tensor:
+        return belief(x_t, torch.full((len(x_t),), t))
+
+    def drawn(calls: int) -> Tensor:
+        prior = process.log_prior().expand(DRAWN, x_0.shape[1], -1)
+        noise = draw(prior, generator=seeded(2))
+        levels = levels_to_visit(LEVELS, calls)
+        *_, (_, x) = sample(process, denoise, noise, levels, generator=seeded(3))
+        return x
+
+    loss = training_loss(
+        process, belief(x_t, t), (x_0, x_t), t, auxiliary_weight=auxiliary_weight
+    ).total
+    bound = variational_bound(process, denoise, x_0, generator=seeded(1))
+    tokens = {f"tokens in {count} calls": drawn(count) for count in calls}
+    return {"bound": bound, "loss": loss, **tokens}
+
+
+def absorbing(network: nn.Module, given: Numbers, process: Process) -> Numbers:
+    """The same, and the bound with infinitely many levels: the network is always told the last."""
+    level = torch.full((len(given["x_0"]),), LEVELS)
+
+    def unmask(x_t: Tensor) -> Tensor:
+        return log_normalise(network(x_t, level, given["text"]))
+
+    bound = masked_bound(unmask, given["x_0"], CODES, generator=seeded(1), draws=4)
+    return {**diffusion(network, given, process), "masked bound": bound}
+
+
+bound_alone = partial(diffusion, auxiliary_weight=0.0)
+one_level_at_a_time = partial(bound_alone, calls=(LEVELS,))
+
+
+def raster_transformer(network: nn.Module, given: Numbers) -> Numbers:
+    """The likelihood; tokens with and without a cache, and with text guided and cut to top-p."""
+    x, text, null = (given.get(name) for name in ("x_0", "text", "null"))
+    some = None if text is None else text[:DRAWN]
+
+    def drawn(law: raster.NextLaw, sharpen: raster.Sharpen | None = None) -> Tensor:
+        return raster.sample(law, x[:DRAWN, :0], x.shape[1], sharpen=sharpen, generator=seeded(3))
+
+    found = {
+        "nats": -raster.log_likelihood(conditionals(network, text), x),
+        "tokens with a cache": drawn(CachedReader(network, some)),
+        "tokens without a cache": drawn(raster.reread(conditionals(network, some), x.shape[1])),
+    }
+    if text is not None:
+        said, unsaid = CachedReader(network, some), CachedReader(network, null)
+        law = filters.guided(said, unsaid, GUIDANCE)
+        found["tokens guided"] = drawn(law, partial(filters.top_p, mass=TOP_P))
+    return found
+
+
+def imagebart(network: ImageBART, given: Numbers) -> Numbers:
+    """The bound, and tokens; with text also guided and cut to top-p."""
+    x, text, null = (given.get(name) for name in ("x_0", "text", "null"))
+    some = None if text is None else text[:DRAWN]
+    shape = (DRAWN, x.shape[1])
+
+    def guided(x_t: Tensor, t: int) -> raster.NextLaw:
+        laws = (network.next_law(x_t, t, states) for states in (some, null))
+        return filters.guided(*laws, GUIDANCE)
+
+    found = {
+        "bound": network.bound(x, text=text, generator=seeded(1)),
+        "tokens": network.sample(shape, text=some, generator=seeded(3)),
+    }
+    if text is not None:
+        top_p = partial(filters.top_p, mass=TOP_P)
+        tokens = network.sample_by(guided, shape, sharpen=top_p, generator=seeded(3))
+        found["tokens guided"] = tokens
+    return found
+
+
+def pixels(network: nn.Module, given: Numbers) -> Numbers:
+    """The likelihood, and tokens."""
+    x = given["x_0"]
+    law = raster.reread(lambda x: log_normalise(network(x)), x.shape[1])
+    tokens = raster.sample(law, x[:DRAWN, :0], x.shape[1], generator=seeded(3))
+    return {"nats": autoregressive_nats(network, x), "tokens": tokens}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A fresh network, and how it is asked; `process` only for diffusion."""
+
+    fresh: Callable[[], nn.Module]
+    how: Callable[..., Numbers]
+    process: Callable[[], Process] | None = None
+    hears_text: bool = False
+
+    @torch.no_grad()
+    def ask(self, network: nn.Module, given: Numbers) -> Numbers:
+        """All that is recorded of this kind."""
+        if self.process is None:
+            return self.how(network, given)
+        return self.how(network, given, self.process())
+
+
+def with_text(
+    make: Callable[..., schedule.ScheduleConfig],
+    how: Callable[..., Numbers] = diffusion,
+    network: type[Denoiser] = Denoiser,
+    view: Callable[[Process], Process] = lambda process: process,
+) -> Kind:
+    """A denoiser that hears a sentence, with mask-and-replace."""
+
+    def process() -> Process:
+        return view(MaskAndReplace(schedule.build_schedule(make(CODES, LEVELS))))
+
+    return Kind(lambda: network(DENOISER), how, process, hears_text=True)
+
+
+def rows(
+    config: SequenceConfig,
+    process: Callable[[], Process],
+    how: Callable[..., Numbers] = diffusion,
+    network: Callable[[SequenceConfig], nn.Module] = SequenceDenoiser,
+) -> Kind:
+    """A denoiser of rows without text."""
+    return Kind(lambda: network(config), how, process)
+
+
+uniform = partial(kernels.uniform, CODES, LEVELS, alpha_bar=kernels.cosine)
+gaussian = partial(kernels.discretised_gaussian, CODES, LEVELS)
+similar = partial(kernels.nearest_neighbour, SIMILAR, LEVELS, num_neighbours=2)
+paper = schedule.build_schedule(schedule.paper(CODES, LEVELS))
+
+KINDS = {
+    "denoiser-released": with_text(schedule.released),
+    "denoiser-paper": with_text(schedule.paper),
+    "denoiser-absorbing": with_text(schedule.absorbing, absorbing),
+    "denoiser-multinomial": with_text(schedule.multinomial),
+    "denoiser-plugged": with_text(schedule.paper, bound_alone, view=PluggedIntoBayes),
+    "denoiser-direct": with_text(
+        schedule.paper, one_level_at_a_time, DirectDenoiser, DirectPrediction
+    ),
+    "denoiser-causal": with_text(schedule.paper, network=CausalDenoiser),
+    "rows-uniform": rows(CLEAN, uniform),
+    "rows-uniform-plugged": rows(CLEAN, lambda: PluggedIntoBayes(uniform()), bound_alone),
+    "rows-nearest-neighbour": rows(CLEAN, similar),
+    "rows-gaussian": rows(CLEAN, gaussian),
+    "rows-gaussian-ordinal": rows(CLEAN, gaussian, network=OrdinalDenoiser),
+    "rows-absorbing": rows(MASKED, partial(kernels.absorbing, CODES, LEVELS)),
+    "rows-mask-and-replace": rows(MASKED, partial(kernels.mask_and_replace, paper)),
+    "rows-binomial": rows(BITS, partial(kernels.binomial, LEVELS)),
+    "raster": Kind(lambda: RasterTransformer(RASTER), raster_transformer),
+    "raster-text": Kind(
+        lambda: RasterTransformer(replace(RASTER, **TOLD)), raster_transformer, hears_text=True
+    ),
+    "imagebart": Kind(lambda: ImageBART(IMAGEBART), imagebart),
+    "imagebart-text": Kind(
+        lambda: ImageBART(replace(IMAGEBART, **TOLD)), imagebart, hears_text=True
+    ),
+    "pixelcnn": Kind(lambda: PixelCNN(PIXELCNN), pixels),
+    "pixelcnn-gated": Kind(lambda: GatedPixelCNN(PIXELCNN), pixels),
+    "pixelcnn-plus-plus": Kind(lambda: PixelCNNPlusPlus(PIXELCNNPP), pixels),
+    "pixelrnn": Kind(lambda: PixelRNN(PIXELRNN), pixels),
+    "image-transformer": Kind(lambda: ImageTransformer(IMAGE_TRANSFORMER), pixels),
+}
