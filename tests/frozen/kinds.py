@@ -42,8 +42,7 @@ from vqlearn.transformer.variants import CausalDenoiser, DirectDenoiser
 Numbers = dict[str, Tensor]
 
 LEVELS = 8
-DRAWN = 4  # rows that are drawn; they hear the first sentences
-GUIDANCE, TOP_P = 1.5, 0.9
+GUIDANCE, TOP_P = 2.5, 0.8
 CODES = 6
 TEXT_LENGTH, TEXT_WIDTH = 4, 3
 
@@ -107,14 +106,14 @@ def diffusion(
     x_0, x_t, t, text = (given.get(name) for name in ("x_0", "x_t", "t", "text"))
 
     def belief(x_t: Tensor, t: Tensor) -> Tensor:
-        scores = network(x_t, t) if text is None else network(x_t, t, text[: len(x_t)])
+        scores = network(x_t, t) if text is None else network(x_t, t, text)
         return log_normalise(scores)
 
     def denoise(x_t: Tensor, t: int) -> Tensor:
         return belief(x_t, torch.full((len(x_t),), t))
 
     def drawn(calls: int) -> Tensor:
-        prior = process.log_prior().expand(DRAWN, x_0.shape[1], -1)
+        prior = process.log_prior().expand(*x_0.shape, -1)
         noise = draw(prior, generator=seeded(2))
         levels = levels_to_visit(LEVELS, calls)
         *_, (_, x) = sample(process, denoise, noise, levels, generator=seeded(3))
@@ -146,40 +145,41 @@ one_level_at_a_time = partial(bound_alone, calls=(LEVELS,))
 def raster_transformer(network: nn.Module, given: Numbers) -> Numbers:
     """The likelihood; tokens with and without a cache, and with text guided and cut to top-p."""
     x, text, null = (given.get(name) for name in ("x_0", "text", "null"))
-    some = None if text is None else text[:DRAWN]
 
     def drawn(law: raster.NextLaw, sharpen: raster.Sharpen | None = None) -> Tensor:
-        return raster.sample(law, x[:DRAWN, :0], x.shape[1], sharpen=sharpen, generator=seeded(3))
+        return raster.sample(law, x[:, :0], x.shape[1], sharpen=sharpen, generator=seeded(3))
+
+    def guided() -> raster.NextLaw:
+        readers = (CachedReader(network, states) for states in (text, null))
+        return filters.guided(*readers, GUIDANCE)
 
     found = {
         "nats": -raster.log_likelihood(conditionals(network, text), x),
-        "tokens with a cache": drawn(CachedReader(network, some)),
-        "tokens without a cache": drawn(raster.reread(conditionals(network, some), x.shape[1])),
+        "tokens with a cache": drawn(CachedReader(network, text)),
+        "tokens without a cache": drawn(raster.reread(conditionals(network, text), x.shape[1])),
     }
     if text is not None:
-        said, unsaid = CachedReader(network, some), CachedReader(network, null)
-        law = filters.guided(said, unsaid, GUIDANCE)
-        found["tokens guided"] = drawn(law, partial(filters.top_p, mass=TOP_P))
+        found["nats guided"] = -raster.sequential_log_likelihood(guided(), x)
+        found["tokens guided"] = drawn(guided(), partial(filters.top_p, mass=TOP_P))
     return found
 
 
 def imagebart(network: ImageBART, given: Numbers) -> Numbers:
-    """The bound, and tokens; with text also guided and cut to top-p."""
+    """The bound, and tokens; with text also guided (the last step after x itself) and top-p."""
     x, text, null = (given.get(name) for name in ("x_0", "text", "null"))
-    some = None if text is None else text[:DRAWN]
-    shape = (DRAWN, x.shape[1])
 
     def guided(x_t: Tensor, t: int) -> raster.NextLaw:
-        laws = (network.next_law(x_t, t, states) for states in (some, null))
+        laws = (network.next_law(x_t, t, states) for states in (text, null))
         return filters.guided(*laws, GUIDANCE)
 
     found = {
         "bound": network.bound(x, text=text, generator=seeded(1)),
-        "tokens": network.sample(shape, text=some, generator=seeded(3)),
+        "tokens": network.sample(x.shape, text=text, generator=seeded(3)),
     }
     if text is not None:
         top_p = partial(filters.top_p, mass=TOP_P)
-        tokens = network.sample_by(guided, shape, sharpen=top_p, generator=seeded(3))
+        found["nats guided"] = -raster.sequential_log_likelihood(guided(x, 1), x)
+        tokens = network.sample_by(guided, x.shape, sharpen=top_p, generator=seeded(3))
         found["tokens guided"] = tokens
     return found
 
@@ -188,7 +188,7 @@ def pixels(network: nn.Module, given: Numbers) -> Numbers:
     """The likelihood, and tokens."""
     x = given["x_0"]
     law = raster.reread(lambda x: log_normalise(network(x)), x.shape[1])
-    tokens = raster.sample(law, x[:DRAWN, :0], x.shape[1], generator=seeded(3))
+    tokens = raster.sample(law, x[:, :0], x.shape[1], generator=seeded(3))
     return {"nats": autoregressive_nats(network, x), "tokens": tokens}
 
 
