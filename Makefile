@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test soak lint notebooks badges figures samplers family raster face-off bench weights
+.PHONY: help setup demo test soak lint notebooks map badges figures samplers family raster face-off bench weights
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -39,24 +39,27 @@ notebooks: setup ## run the lessons that are stale, and store what they print
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.lessons.run $(LESSONS)
 	$(BIN)/python -m vqlearn.lessons.table $(LESSONS)
 
+map: setup ## write the map of the code, vqlearn/README.md
+	$(BIN)/python -m vqlearn.lessons.code_map
+
 badges: setup ## REPO=owner/name: a Colab badge in every lesson (REPO= takes it away)
 	$(BIN)/python -m vqlearn.lessons.badges "$(REPO)" $(LESSONS)
 	$(MAKE) notebooks
 
 figures: setup ## make every picture in figures/ again
-	$(BIN)/python -m vqlearn.figures
+	$(BIN)/python -m vqlearn.experiments.shipped_model
 
 samplers: setup ## measure four samplers again, two of them wrong: figures/samplers.json
-	$(BIN)/python -m vqlearn.figures.samplers
+	$(BIN)/python -m vqlearn.experiments.shipped_model.samplers
 
 family: setup ## train every kernel once, small, on letters and digits: figures/family.json
-	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.figures.family
+	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments.kernels.runs
 
 raster: setup ## train every raster network once, small: figures/raster.json
-	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.figures.raster
+	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments.autoregressive.runs
 
 face-off: setup ## one budget for every system, then its claims: figures/face_off.json (14 hours)
-	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.face_off
+	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments.face_off
 
 bench: setup ## how many pictures a second, here
 	TQDM_DISABLE=1 $(BIN)/python tests/bench.py

@@ -14,13 +14,14 @@ from einops import rearrange
 from torch.utils.benchmark import Timer
 
 from vqlearn import VQDiffusionPipeline
-from vqlearn.data.batches import Scenes, random_stream
-from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.data.batches import Scenes
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import build_schedule, released
-from vqlearn.training.diffusion import DiffusionTrainee
+from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.random import random_stream
 from vqlearn.training.loop import Run
 from vqlearn.training.recipes import RECIPES
+from vqlearn.training.stages.diffusion import DiffusionTask
 
 SECONDS = 3.0
 
@@ -31,7 +32,7 @@ def seconds(work) -> float:
 
 
 def report(what: str, pictures: int, work) -> None:
-    """One line: pictures in a second."""
+    """One line: images in a second."""
     print(f"{what:<48}{pictures / seconds(work):>12,.1f} pictures/s", flush=True)
 
 
@@ -40,22 +41,23 @@ def training_step(folder: Path, device: str):
     recipe, source = RECIPES["diffusion"], Scenes(32, "seen")
     accelerator = Accelerator(cpu=device == "cpu")
     run = Run(folder, source, "scenes", recipe, accelerator)
-    trainee = DiffusionTrainee(run)
+    task = DiffusionTask(run)
     batch = source.batch(recipe.batch_size, generator=random_stream("bench"))
-    return lambda: trainee.losses(trainee.network, batch, 0)["loss"].backward()
+    return lambda: task.losses(task.network, batch, 0)["loss"].backward()
 
 
 def posterior_beside_diffusers(num_codes: int = 4096, level: int = 50) -> None:
-    """One step back for 1,024 tokens on the CPU, both from the same belief and the same tokens."""
+    """One step back for 1,024 tokens on the CPU, both from the same predicted distribution and the
+    same tokens."""
     ours = MaskAndReplace(build_schedule(released(num_codes, 100)))
     theirs = VQDiffusionScheduler(num_vec_classes=num_codes + 1, num_train_timesteps=100)
     generator = random_stream("bench", "posterior")
-    log_belief = log_normalise(torch.randn(1, 1024, num_codes, generator=generator))
+    log_p_x0 = log_normalise(torch.randn(1, 1024, num_codes, generator=generator))
     x_0 = torch.randint(num_codes, (1, 1024), generator=generator)
     x_t = ours.corrupt(x_0, level, generator=generator)
-    classes_first = rearrange(log_belief, "b n k -> b k n").contiguous()
+    classes_first = rearrange(log_p_x0, "b n k -> b k n").contiguous()
     t = torch.tensor([level - 1])
-    milliseconds = 1e3 * seconds(lambda: ours.log_reverse(log_belief, x_t, level - 1, level))
+    milliseconds = 1e3 * seconds(lambda: ours.log_reverse(log_p_x0, x_t, level - 1, level))
     of_theirs = 1e3 * seconds(lambda: theirs.q_posterior(classes_first, x_t, t))
     print(f"step back, {num_codes + 1:,} classes, 1,024 tokens{milliseconds:>18,.1f} ms")
     ratio = of_theirs / milliseconds
@@ -63,7 +65,7 @@ def posterior_beside_diffusers(num_codes: int = 4096, level: int = 50) -> None:
 
 
 def main() -> None:
-    """Scenes, tokens, the step back, pictures by number of steps, training."""
+    """Scenes, tokens, the step back, images by number of steps, training."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or "CPU"
     print(f"{name}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}")

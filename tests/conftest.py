@@ -1,14 +1,27 @@
 """Every test runs with the array annotations of vqlearn checked at run time.
 
-Not those of `pipeline`, `cli`, `training` and `evaluate`: they check what users pass by hand, and
-the tests want to see their messages.
+Not those of modules that check by hand what users pass: the tests want to see their messages.
 """
 
+import pytest
 from jaxtyping import install_import_hook
+from support import typecheck
 
 ROOMS = (
-    *("tokens", "diffusion", "transformer"),
-    *("continuous", "autoregressive", "data", "checkpoints", "face_off"),
+    *("probability.log_probs", "probability.random", "probability.filters"),
+    *("probability.estimates", "tokens", "text.encoder", "text.null_text", "text.clip"),
+    *("diffusion", "transformer", "continuous", "autoregressive", "data", "checkpoints"),
+    *("evaluation.scene_reader", "evaluation.object_search", "evaluation.caption_entropy"),
+    *("evaluation.counting", "experiments.face_off"),
 )
 
-install_import_hook([f"vqlearn.{room}" for room in ROOMS], "typecheck.check")
+install_import_hook([f"vqlearn.{room}" for room in ROOMS], f"{typecheck.__name__}.check")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub on this machine that has the released model, small."""
+    from support.released_hub import released
+
+    with released(tmp_path, monkeypatch) as hub:
+        yield hub

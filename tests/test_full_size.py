@@ -6,8 +6,8 @@ import sys
 
 import pytest
 import torch
-from test_denoiser import RELEASED, build_reference, random_inputs
-from test_stored_weights import PEAK
+from support.denoisers import RELEASED, build_reference, random_inputs
+from support.peak_memory import PEAK
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.renames import DENOISER_RENAMES, rename_to_diffusers

@@ -9,7 +9,7 @@ import pytest
 from accelerate.state import AcceleratorState, GradientState
 
 from vqlearn.data.local_files import CIFAR10_FOLDER, CIFAR10_ROW, CIFAR10_TEST, CIFAR10_TRAIN
-from vqlearn.face_off import tables
+from vqlearn.experiments.face_off import tables
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

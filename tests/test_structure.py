@@ -9,42 +9,35 @@ from pathlib import Path
 import pytest
 
 import vqlearn
+from vqlearn.lessons import code_map
+from vqlearn.lessons.marks import between
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "vqlearn"
 FLOORS = {  # what the files of each room may import from vqlearn, besides the room itself
-    "tokens": set(),
-    "diffusion": set(),
-    "transformer": set(),
-    "continuous": {"diffusion"},
-    "autoregressive": {"diffusion", "transformer"},
-    "data": set(),
-    "checkpoints": {"tokens", "diffusion", "transformer"},
-    "arguments": {"diffusion"},
-    "pipeline": {"tokens", "diffusion", "transformer", "checkpoints", "arguments"},
+    "probability": set(),
+    "tokens": {"probability"},
+    "text": {"probability"},
+    "diffusion": {"probability"},
+    "transformer": {"probability", "diffusion"},
+    "continuous": {"probability", "diffusion"},
+    "autoregressive": {"probability", "diffusion", "transformer"},
+    "data": {"probability"},
+    "checkpoints": {"probability", "tokens", "text", "diffusion", "transformer"},
+    "pipeline": {"probability", "tokens", "text", "diffusion", "transformer", "checkpoints"},
     "training": {
-        *("tokens", "diffusion", "transformer", "continuous", "autoregressive"),
-        *("data", "checkpoints"),
+        *("probability", "tokens", "text", "diffusion", "transformer", "continuous"),
+        *("autoregressive", "data", "checkpoints"),
     },
-    "text_probe": {"transformer", "data"},
-    "evaluate": {"diffusion", "transformer", "data", "pipeline", "text_probe"},
-    "grid": set(),
-    "film": {"pipeline", "grid"},
-    "figures": {
-        *("diffusion", "autoregressive", "transformer", "data", "training"),
-        *("pipeline", "film", "evaluate", "checkpoints"),
+    "evaluation": {
+        *("probability", "text", "diffusion", "transformer", "data", "pipeline"),
     },
-    "face_off": {
-        *("tokens", "diffusion", "transformer", "autoregressive", "data", "checkpoints"),
-        *("training", "pipeline", "evaluate", "figures"),
+    "experiments": {
+        *("probability", "tokens", "text", "diffusion", "transformer", "continuous"),
+        *("autoregressive", "data", "checkpoints", "pipeline", "training", "evaluation"),
     },
     "lessons": set(),
-    "doctor": {"checkpoints"},
-    "verify": {"diffusion", "checkpoints", "pipeline", "doctor"},
-    "cli": {
-        *("pipeline", "training", "evaluate", "checkpoints", "grid", "film"),
-        *("doctor", "verify"),
-    },
+    "cli": {"probability", "diffusion", "checkpoints", "pipeline", "training", "evaluation"},
     "__main__": {"cli"},
     "__init__": set(),
 }
@@ -73,18 +66,22 @@ def test_imports_flow_one_way(file):
     for module in imported_modules(file):
         parts = module.split(".")
         if parts[0] == "vqlearn":
-            assert len(parts) > 1, f"{file} imports from the package's face"
-            assert parts[1] in FLOORS[room] | {room}, f"{room} imports {module}"
-        assert parts[0] != "matplotlib" or room in ("figures", "face_off")
+            if len(parts) > 1:
+                assert parts[1] in FLOORS[room] | {room}, f"{room} imports {module}"
+            else:
+                assert file.name == "__init__.py", f"{file} imports from the package's face"
+        assert parts[0] != "matplotlib" or room == "experiments"
 
 
 def test_the_oracle_is_independent_of_what_it_checks():
-    modules = set(imported_modules(PACKAGE / "diffusion" / "oracle.py"))
+    modules = set(imported_modules(PACKAGE / "diffusion" / "exact" / "oracle.py"))
     assert modules == {"collections.abc", "fractions"}
 
 
 def test_reference_code_is_for_tests_only():
-    compares = PACKAGE / "verify.py"  # a user may have diffusers, and then it is compared with
+    compares = (
+        PACKAGE / "cli" / "verify.py"
+    )  # a user may have diffusers, and then it is compared with
     for file in [file for file in package_files() if file != compares]:
         assert "diffusers" not in {name.split(".")[0] for name in imported_modules(file)}
 
@@ -117,17 +114,16 @@ def test_readme_names_only_files_commands_and_pictures_that_exist():
     readme = (ROOT / "README.md").read_text()
     for link in re.findall(r"\]\(([^)#:]+)\)", readme):
         assert (ROOT / link).exists(), link
-    tree = readme.split("```text")[1].split("```")[0]
-    for entry in re.findall(r"^(?:│   |    )*[├└]── (\S+)", tree, flags=re.MULTILINE):
-        name = entry.rstrip("/")
-        assert list(ROOT.glob(f"{name}")) or list(PACKAGE.rglob(name)), name
     makefile = (ROOT / "Makefile").read_text()
     for target in re.findall(r"make ([a-z][a-z-]*)", readme):
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), target
 
 
-def test_every_package_file_stands_in_the_readme_tree():
-    tree = (ROOT / "README.md").read_text().split("```text")[1].split("```")[0]
+def test_the_map_of_the_code_is_that_of_the_docstrings():
+    assert between(code_map.PAGE, code_map.MARK) == code_map.code_map(), "run `make map`"
+
+
+def test_every_file_says_in_one_sentence_what_it_is():
     for file in package_files():
-        if file.name not in ("__init__.py", "__main__.py"):
-            assert f"── {file.name} " in tree, file
+        if file.name != "__main__.py":
+            assert code_map._summary(file), file

@@ -5,31 +5,43 @@
 Importing vqlearn is quick: what you name is imported when you first name it.
 """
 
+import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-_HOMES = {
-    "CheckpointError": "vqlearn.checkpoints.errors",
-    "Denoiser": "vqlearn.transformer.denoiser",
-    "DenoiserConfig": "vqlearn.transformer.denoiser",
-    "ExactWorld": "vqlearn.diffusion.exact_world",
-    "MaskAndReplace": "vqlearn.diffusion.process",
-    "ScheduleConfig": "vqlearn.diffusion.schedule",
-    "TextEncoder": "vqlearn.transformer.text",
-    "VQDiffusionPipeline": "vqlearn.pipeline",
-    "VQVAE": "vqlearn.tokens.vqvae",
-    "VQVAEConfig": "vqlearn.tokens.vqvae",
-    "build_schedule": "vqlearn.diffusion.schedule",
-}
-__all__ = sorted(_HOMES)
 __version__ = "0.1.0"
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'vqlearn' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+def lazy_names(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a package: each public name, and its module."""
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return getattr(import_module(f"{package}.{homes[name]}"), name)
+
+    def listed() -> list[str]:
+        return sorted([*vars(sys.modules[package]), *homes])
+
+    return get, listed, sorted(homes)
 
 
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "CheckpointError": "checkpoints.layout",
+        "Denoiser": "transformer.denoiser",
+        "DenoiserConfig": "transformer.denoiser",
+        "ExactWorld": "diffusion.exact.world",
+        "MaskAndReplace": "diffusion.process",
+        "ScheduleConfig": "diffusion.schedule",
+        "TextEncoder": "text.encoder",
+        "VQDiffusionPipeline": "pipeline.pipeline",
+        "VQVAE": "tokens.vqvae",
+        "VQVAEConfig": "tokens.vqvae",
+        "build_schedule": "diffusion.schedule",
+    },
+)

@@ -13,26 +13,28 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from vqlearn.autoregressive import filters, raster
-from vqlearn.autoregressive.cache import CachedReader
+from vqlearn.autoregressive import model as raster
+from vqlearn.autoregressive.cache import CachedDecoder
 from vqlearn.autoregressive.image_transformer import ImageTransformer, ImageTransformerConfig
 from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
 from vqlearn.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNConfig
 from vqlearn.autoregressive.pixelcnnpp import PixelCNNPlusPlus, PixelCNNPlusPlusConfig
 from vqlearn.autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
-from vqlearn.autoregressive.transformer import (
+from vqlearn.autoregressive.raster_transformer import (
     RasterTransformer,
     RasterTransformerConfig,
     conditionals,
 )
 from vqlearn.diffusion import kernels, schedule
 from vqlearn.diffusion.likelihood import masked_bound
-from vqlearn.diffusion.logmath import log_normalise
 from vqlearn.diffusion.objective import training_loss, variational_bound
 from vqlearn.diffusion.parameterisations import DirectPrediction, PluggedIntoBayes
 from vqlearn.diffusion.process import MaskAndReplace, Process
-from vqlearn.diffusion.sampler import draw, levels_to_visit, sample
+from vqlearn.diffusion.sampler import levels_to_visit, sample
+from vqlearn.probability import filters
+from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.random import sample_categorical
 from vqlearn.training.rows import autoregressive_nats
 from vqlearn.training.sequences import OrdinalDenoiser
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
@@ -60,7 +62,7 @@ CLEAN = SequenceConfig(
     num_codes=CODES,
     num_classes=CODES,
     num_positions=7,
-    num_levels=LEVELS,
+    num_timesteps=LEVELS,
     width=8,
     num_layers=2,
     num_heads=2,
@@ -105,22 +107,22 @@ def diffusion(
     """The bound, the loss, and tokens drawn from the prior on, with all levels and with few."""
     x_0, x_t, t, text = (given.get(name) for name in ("x_0", "x_t", "t", "text"))
 
-    def belief(x_t: Tensor, t: Tensor) -> Tensor:
+    def p_x0(x_t: Tensor, t: Tensor) -> Tensor:
         scores = network(x_t, t) if text is None else network(x_t, t, text)
         return log_normalise(scores)
 
     def denoise(x_t: Tensor, t: int) -> Tensor:
-        return belief(x_t, torch.full((len(x_t),), t))
+        return p_x0(x_t, torch.full((len(x_t),), t))
 
     def drawn(calls: int) -> Tensor:
         prior = process.log_prior().expand(*x_0.shape, -1)
-        noise = draw(prior, generator=seeded(2))
+        noise = sample_categorical(prior, generator=seeded(2))
         levels = levels_to_visit(LEVELS, calls)
         *_, (_, x) = sample(process, denoise, noise, levels, generator=seeded(3))
         return x
 
     loss = training_loss(
-        process, belief(x_t, t), (x_0, x_t), t, auxiliary_weight=auxiliary_weight
+        process, p_x0(x_t, t), (x_0, x_t), t, auxiliary_weight=auxiliary_weight
     ).total
     bound = variational_bound(process, denoise, x_0, generator=seeded(1))
     tokens = {f"tokens in {count} calls": drawn(count) for count in calls}
@@ -146,17 +148,21 @@ def raster_transformer(network: nn.Module, given: Numbers) -> Numbers:
     """The likelihood; tokens with and without a cache, and with text guided and cut to top-p."""
     x, text, null = (given.get(name) for name in ("x_0", "text", "null"))
 
-    def drawn(law: raster.NextLaw, sharpen: raster.Sharpen | None = None) -> Tensor:
-        return raster.sample(law, x[:, :0], x.shape[1], sharpen=sharpen, generator=seeded(3))
+    def drawn(
+        distribution: raster.NextTokenLogProbs, filter: raster.Filter | None = None
+    ) -> Tensor:
+        return raster.sample(log_probs, x[:, :0], x.shape[1], filter=filter, generator=seeded(3))
 
-    def guided() -> raster.NextLaw:
-        readers = (CachedReader(network, states) for states in (text, null))
-        return filters.guided(*readers, GUIDANCE)
+    def guided() -> raster.NextTokenLogProbs:
+        readers = (CachedDecoder(network, states) for states in (text, null))
+        return raster.guide_next(*readers, GUIDANCE)
 
     found = {
         "nats": -raster.log_likelihood(conditionals(network, text), x),
-        "tokens with a cache": drawn(CachedReader(network, text)),
-        "tokens without a cache": drawn(raster.reread(conditionals(network, text), x.shape[1])),
+        "tokens with a cache": drawn(CachedDecoder(network, text)),
+        "tokens without a cache": drawn(
+            raster.without_cache(conditionals(network, text), x.shape[1])
+        ),
     }
     if text is not None:
         found["nats guided"] = -raster.sequential_log_likelihood(guided(), x)
@@ -168,9 +174,9 @@ def imagebart(network: ImageBART, given: Numbers) -> Numbers:
     """The bound, and tokens; with text also guided (the last step after x itself) and top-p."""
     x, text, null = (given.get(name) for name in ("x_0", "text", "null"))
 
-    def guided(x_t: Tensor, t: int) -> raster.NextLaw:
-        laws = (network.next_law(x_t, t, states) for states in (text, null))
-        return filters.guided(*laws, GUIDANCE)
+    def guided(x_t: Tensor, t: int) -> raster.NextTokenLogProbs:
+        distributions = (network.next_token_log_probs(x_t, t, states) for states in (text, null))
+        return raster.guide_next(*distributions, GUIDANCE)
 
     found = {
         "bound": network.bound(x, text=text, generator=seeded(1)),
@@ -179,7 +185,7 @@ def imagebart(network: ImageBART, given: Numbers) -> Numbers:
     if text is not None:
         top_p = partial(filters.top_p, mass=TOP_P)
         found["nats guided"] = -raster.sequential_log_likelihood(guided(x, 1), x)
-        tokens = network.sample_by(guided, x.shape, sharpen=top_p, generator=seeded(3))
+        tokens = network.sample_by(guided, x.shape, filter=top_p, generator=seeded(3))
         found["tokens guided"] = tokens
     return found
 
@@ -187,8 +193,8 @@ def imagebart(network: ImageBART, given: Numbers) -> Numbers:
 def pixels(network: nn.Module, given: Numbers) -> Numbers:
     """The likelihood, and tokens."""
     x = given["x_0"]
-    law = raster.reread(lambda x: log_normalise(network(x)), x.shape[1])
-    tokens = raster.sample(law, x[:, :0], x.shape[1], generator=seeded(3))
+    distribution = raster.without_cache(lambda x: log_normalise(network(x)), x.shape[1])
+    tokens = raster.sample(distribution, x[:, :0], x.shape[1], generator=seeded(3))
     return {"nats": autoregressive_nats(network, x), "tokens": tokens}
 
 
@@ -215,7 +221,7 @@ def with_text(
     network: type[Denoiser] = Denoiser,
     view: Callable[[Process], Process] = lambda process: process,
 ) -> Kind:
-    """A denoiser that hears a sentence, with mask-and-replace."""
+    """A denoiser that hears a caption, with mask-and-replace."""
 
     def process() -> Process:
         return view(MaskAndReplace(schedule.build_schedule(make(CODES, LEVELS))))

@@ -11,9 +11,9 @@ import json
 import sys
 
 import torch
-from kinds import KINDS, TEXT_LENGTH, TEXT_WIDTH, Kind, Numbers, seeded
-from scenes import EVERYWHERE, HERE, processor, scene_tokens
-from store import RECORDS, RENAMES, SCENES, load_record, load_weights, save_record
+from frozen.kinds import KINDS, TEXT_LENGTH, TEXT_WIDTH, Kind, Numbers, seeded
+from frozen.scenes import EVERYWHERE, HERE, processor, scene_tokens
+from frozen.store import RECORDS, RENAMES, SCENES, load_record, load_weights, save_record
 from torch import nn
 
 ROWS = 20
@@ -31,17 +31,17 @@ def weights_by_name(network: nn.Module) -> Numbers:
 
 def inputs(kind: Kind, network: nn.Module) -> Numbers:
     """Rows, and what else this kind reads: text states, levels, corrupted rows."""
-    chance, config = seeded(0), network.config
-    x_0 = torch.randint(config.num_codes, (ROWS, config.num_positions), generator=chance)
+    generator, config = seeded(0), network.config
+    x_0 = torch.randint(config.num_codes, (ROWS, config.num_positions), generator=generator)
     given = {"x_0": x_0}
     if kind.hears_text:
         size = (ROWS + 1, TEXT_LENGTH, TEXT_WIDTH)
-        states = torch.randn(size, dtype=torch.float64, generator=chance)
+        states = torch.randn(size, dtype=torch.float64, generator=generator)
         given |= {"text": states[1:], "null": states[:1]}
     if kind.process is not None:
         process = kind.process()
-        t = torch.randint(1, process.num_timesteps + 1, (ROWS,), generator=chance)
-        given |= {"t": t, "x_t": process.corrupt(x_0, t, generator=chance)}
+        t = torch.randint(1, process.num_timesteps + 1, (ROWS,), generator=generator)
+        given |= {"t": t, "x_t": process.corrupt(x_0, t, generator=generator)}
     return given
 
 

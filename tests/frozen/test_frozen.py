@@ -6,9 +6,9 @@ meant, say so in CHANGELOG.md and record again.
 
 import pytest
 import torch
-from kinds import KINDS
-from scenes import EVERYWHERE, HERE, processor, scene_tokens
-from store import RECORDS, RENAMES, load_record, load_scenes, load_weights
+from frozen.kinds import KINDS
+from frozen.scenes import EVERYWHERE, HERE, processor, scene_tokens
+from frozen.store import RECORDS, RENAMES, load_record, load_scenes, load_weights
 
 
 @pytest.mark.parametrize("name", KINDS)

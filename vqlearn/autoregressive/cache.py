@@ -1,9 +1,7 @@
 """A network that remembers what it has read (a "KV cache") need not read it again.
 
-    law = CachedReader(network, text)     # a `NextLaw`, for one drawing
-    sample(law, x[:, :0], 64)             # one input in each call
-
-Tests: tests/test_raster_transformer.py, tests/test_imagebart_scale.py.
+distribution = CachedDecoder(network, text)     # a `NextTokenLogProbs`, for one drawing
+sample(distribution, x[:, :0], 64)             # one input in each call
 """
 
 import torch
@@ -12,52 +10,53 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vqlearn.autoregressive.writer import TokenWriter
-from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.probability.log_probs import log_normalise
 from vqlearn.transformer.layers import Attention, attend
 
-Past = list[Tensor]
-"""The KV cache of one layer: empty, or keys and values of all places read, (b, heads, m, d_head).
+KVCache = list[Tensor]
+"""The KV cache of one layer: empty, or keys and values of all positions read, (b, heads, m,
+d_head).
 
 What comes later cannot change a key or a value, so none is ever computed again.
 """
 
 
 class CachedAttention(Attention):
-    """Attention in two parts: some places are read into a past, other places look at it.
+    """Attention in two parts: some positions are read into a past, other positions look at it.
 
-    Self-attention reads and looks with the same places. Cross-attention reads the other row once,
-    before the first of its own places looks.
+    Self-attention reads and looks with the same positions. Cross-attention reads the other row
+    once, before the first of its own positions looks.
     """
 
-    def read(self, source: Float[Tensor, "b n c"], past: Past) -> None:
-        """The past gets the keys and the values of n more places."""
+    def read(self, source: Float[Tensor, "b n c"], past: KVCache) -> None:
+        """The past gets the keys and the values of n more positions."""
         new = (self._split_heads(linear(source)) for linear in (self.key, self.value))
         past[:] = (torch.cat(pair, dim=2) for pair in zip(past, new, strict=True)) if past else new
 
     def forward(
-        self, x: Float[Tensor, "b n d"], past: Past, visible: Bool[Tensor, "n m"] | None = None
+        self, x: Float[Tensor, "b n d"], past: KVCache, visible: Bool[Tensor, "n m"] | None = None
     ) -> Float[Tensor, "b n d"]:
-        """`visible[i, j]`: may place i look at place j of the m in the past? None: at all."""
+        """`visible[i, j]`: may position i look at position j of the m in the past? None: at all."""
         query = self._split_heads(self.query(x))  # (b, n, d) -> (b, heads, n, d_head)
         mixed = attend(query, *past, visible)
         return self.output(rearrange(mixed, "b heads n d_head -> b n (heads d_head)"))
 
 
 def looking_back(new: int, before: int, device: torch.device) -> Bool[Tensor, "new m"]:
-    """Each new place sees itself, the new ones left of it, and all `before` of them."""
+    """Each new position sees itself, the new ones left of it, and all `before` of them."""
     return torch.ones(new, before + new, dtype=torch.bool, device=device).tril(before)
 
 
-class CachedReader:
-    """The next law of a network that remembers what it has read: a `NextLaw` for `raster.sample`.
+class CachedDecoder:
+    """The next distribution of a network that remembers what it has read: a `NextTokenLogProbs` for
+    `raster.sample`.
 
     It reads what is given, l states, then one input in each call. Token i costs
-    O((l + i) d + d²) for each layer, with `raster.reread` as much as a whole row. One reader serves
-    one drawing, without gradients.
+    O((l + i) d + d²) for each layer, with `raster.without_cache` as much as a whole row. One reader
+    serves one drawing, without gradients.
 
     Raises `ValueError` for a prefix out of turn (each is one token longer, the first is empty), for
-    another batch size, or (on the CPU only) for other tokens than those that were read. Test:
-    `test_the_reader_wants_its_turn`.
+    another batch size, or (on the CPU only) for other tokens than those that were read.
     """
 
     def __init__(self, network: TokenWriter, given: Tensor | None = None) -> None:

@@ -1,20 +1,21 @@
-r"""The law of each token by attention to the nearest tokens before it: the Image Transformer.
+r"""The distribution of each token by attention to the nearest tokens before it: the Image
+Transformer.
 
     config = ImageTransformerConfig(8, 1, 17, 64, 3, num_heads=4, block_length=8, memory_length=16)
     log_normalise(ImageTransformer(config)(x))  # log p(x_i | x_1..x_{i-1}), (b, 64, 17)
 
-Attention of n places to n places costs O(n²). Here the row is cut into **query blocks** of B =
-`block_length` places. All places of a block look at the same **memory block**: the block itself
-(no further than their own place) and the M = `memory_length` places before it. This is the
-paper's 1-D local attention. Its 2-D blocks are rectangles of pixels, and the picture is made
+Attention of n positions to n positions costs O(n²). Here the row is cut into **query blocks** of B
+= `block_length` positions. All positions of a block look at the same **memory block**: the block
+itself (no further than their own position) and the M = `memory_length` positions before it. This is
+the paper's 1-D local attention. Its 2-D blocks are rectangles of pixels, and the image is made
 rectangle by rectangle. That is another order than the reading order of this room, so they are
 left out.
 
-The input is shifted by one place: place i starts from token i - 1.
+The input is shifted by one position: position i starts from token i - 1.
 
-**Which tokens does a place see?** Count places and tokens from 0. In one layer place i looks at
-the places $B \lfloor i/B \rfloor - M$ to i. Each of them has looked back too, so after L layers
-place i sees the tokens j with
+**Which tokens does a position see?** Count positions and tokens from 0. In one layer position i
+looks at the positions $B \lfloor i/B \rfloor - M$ to i. Each of them has looked back too, so after
+L layers position i sees the tokens j with
 
 $$ a_L(i) - 1 \le j \le i - 1, \qquad
    a_L(i) = B \left( \left\lfloor \frac{i}{B} \right\rfloor
@@ -24,7 +25,6 @@ So every layer adds $\lceil M/B \rceil$ blocks. With M = 0 it adds none.
 
 Source: Parmar et al. 2018, "Image Transformer". There the norm comes after each sum and dropout
 is used; here it is the block of `transformer/layers.py`: the norm first, and no dropout.
-Tests: tests/test_image_transformer.py.
 """
 
 from dataclasses import dataclass
@@ -35,21 +35,22 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vqlearn.autoregressive.pictures import PictureConfig
-from vqlearn.transformer.checks import check_multiple, check_rows
+from vqlearn.autoregressive.pixel_config import PixelConfig
+from vqlearn.probability.checks import check_multiple, check_sequences
 from vqlearn.transformer.denoiser import initialise
 from vqlearn.transformer.layers import FeedForward
 
 
 @dataclass(frozen=True)
-class ImageTransformerConfig(PictureConfig):
-    """How large is the network, and how far does a layer look? The pictures: `PictureConfig`.
+class ImageTransformerConfig(PixelConfig):
+    """How large is the network, and how far does a layer look? The images: `PixelConfig`.
 
     - `width`, `num_layers`, `num_heads`: the size; every head is `width / num_heads` wide.
-    - `block_length`: B, the places of a query block; the n places must be a whole number of blocks.
-    - `memory_length`: M, the places before the block that it looks at too; may be 0.
+    - `block_length`: B, the positions of a query block; the n positions must be a whole number of
+      blocks.
+    - `memory_length`: M, the positions before the block that it looks at too; may be 0.
 
-    Raises `ValueError` for other sizes. Test: `test_config_is_validated`.
+    Raises `ValueError` for other sizes.
     """
 
     width: int
@@ -72,10 +73,10 @@ class ImageTransformerConfig(PictureConfig):
 def local_mask(
     num_positions: int, block_length: int, memory_length: int
 ) -> Bool[Tensor, "blocks query memory"]:
-    """Which places of its memory block may each place of a query block look at?
+    """Which positions of its memory block may each position of a query block look at?
 
-    Block k is the places kB to kB + B - 1; its memory block begins at kB - M. True: the place is
-    in the picture, and it is not after the one that looks. n (B + M) entries, not n².
+    Block k is the positions kB to kB + B - 1; its memory block begins at kB - M. True: the position
+    is in the image, and it is not after the one that looks. n (B + M) entries, not n².
     """
     start = rearrange(torch.arange(0, num_positions, block_length), "k -> k 1 1")
     query = start + rearrange(torch.arange(block_length), "q -> q 1")
@@ -84,13 +85,12 @@ def local_mask(
 
 
 class LocalAttention(nn.Module):
-    r"""What does each place learn from its memory block?
+    r"""What does each position learn from its memory block?
 
     $$ \mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_\text{head}}}\right) V $$
 
-    once per head and query block, over the places that `local_mask` allows; the heads are then
+    once per head and query block, over the positions that `local_mask` allows; the heads are then
     mixed by a linear map. Cost: O(n (B + M) d + n d²), where full attention costs O(n² d + n d²).
-    Test: `test_local_attention_is_full_attention_with_a_mask`.
     """
 
     def __init__(self, config: ImageTransformerConfig):
@@ -112,7 +112,8 @@ class LocalAttention(nn.Module):
         return self.output(rearrange(mixed, "b k heads q d_head -> b (k q) (heads d_head)"))
 
     def _memory_blocks(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b blocks memory d"]:
-        """The B + M places that end with each block; 0, and masked, before the first place."""
+        """The B + M positions that end with each block; 0, and masked, before the first
+        position."""
         padded = F.pad(x, (0, 0, self.memory_length, 0))  # (b, M + n, d)
         blocks = padded.unfold(1, self.memory_length + self.block_length, self.block_length)
         return rearrange(blocks, "b k d m -> b k m d")
@@ -144,12 +145,12 @@ class ImageTransformer(nn.Module):
              + \text{colour}[k_i], \qquad
        \text{scores} = W\,\mathrm{LayerNorm}(\text{blocks}(h)) + a $$
 
-    Place i stands in row $r_i$ and column $c_i$ and has the colour $k_i$; the token before place 0
-    counts as 0. As in the paper, each colour has K vectors of its own. The scores are
+    Position i stands in row $r_i$ and column $c_i$ and has the colour $k_i$; the token before
+    position 0 counts as 0. As in the paper, each colour has K vectors of its own. The scores are
     unnormalised. Fresh weights are those of `Denoiser`.
 
     Cost: O(n (B + M) d + n d²) for each layer; a row is drawn with n such calls
-    (`raster.reread`). Test: `test_each_place_sees_exactly_the_claimed_tokens`.
+    (`raster.without_cache`).
     """
 
     def __init__(self, config: ImageTransformerConfig):
@@ -169,16 +170,16 @@ class ImageTransformer(nn.Module):
         """The vector of each token: that of its value, from the K vectors of its colour.
 
         Raises `ValueError` for rows of a wrong length, and on the CPU for tokens outside
-        0..K - 1; elsewhere that check would wait for the device. Test: `test_wrong_rows_raise`.
+        0..K - 1; elsewhere that check would wait for the device.
         """
         n, c, k = self.config.num_positions, self.config.channels, self.config.num_codes
-        check_rows("x", x, n, k)
+        check_sequences("x", x, n, k)
         colour = torch.arange(n, device=x.device) % c
         return self.value_embedding(colour * k + x)  # (b, n) -> (b, n, d)
 
     def from_embedding(self, h: Float[Tensor, "b n d"]) -> Float[Tensor, "b n k"]:
-        """Scores of the K codes at every place; place i does not depend on h[:, i:]."""
-        before = F.pad(h, (0, 0, 1, -1))  # place i gets token i - 1, place 0 gets 0
+        """Scores of the K codes at every position; position i does not depend on h[:, i:]."""
+        before = F.pad(h, (0, 0, 1, -1))  # position i gets token i - 1, position 0 gets 0
         x = before + self._positions()  # (b, n, d) + (n, d)
         return self.to_logits(self.output_norm(self.blocks(x)))  # (b, n, d) -> (b, n, K)
 
@@ -186,7 +187,7 @@ class ImageTransformer(nn.Module):
         return self.from_embedding(self.embed(x))
 
     def _positions(self) -> Float[Tensor, "n d"]:
-        """The vectors of row, column and colour of each place, added up."""
+        """The vectors of row, column and colour of each position, added up."""
         rows = rearrange(self.row_embedding.weight, "r d -> r 1 1 d")
         columns = rearrange(self.column_embedding.weight, "c d -> c 1 d")
         return rearrange(rows + columns + self.colour_embedding.weight, "r c k d -> (r c k) d")

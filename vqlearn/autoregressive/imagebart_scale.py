@@ -1,13 +1,13 @@
 r"""One scale of ImageBART: an encoder that reads a noisy row, a decoder that writes a cleaner one.
 
-    encoder:   text_1 … text_l   x_t^1 … x_t^n        every place looks at every other
+    encoder:   text_1 … text_l   x_t^1 … x_t^n        every position looks at every other
                           |  all l + n
-    decoder:   start   x^1   x^2   …   x^{n-1}        a place looks at itself and to the left
+    decoder:   start   x^1   x^2   …   x^{n-1}        a position looks at itself and to the left
                  |      |     |           |
                 x^1    x^2   x^3         x^n          x is x_{t-1}
 
 Source: Esser et al. 2021, "ImageBART: Bidirectional Context with Multinomial Diffusion for
-Autoregressive Image Synthesis". Tests: tests/test_imagebart_scale.py.
+Autoregressive Image Synthesis".
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vqlearn.autoregressive.cache import CachedAttention, Past, looking_back
+from vqlearn.autoregressive.cache import CachedAttention, KVCache, looking_back
 from vqlearn.autoregressive.writer import Scores, Text, TokenWriter, check_config
 from vqlearn.transformer.denoiser import initialise
 from vqlearn.transformer.layers import Attention, FeedForward
@@ -24,7 +24,7 @@ from vqlearn.transformer.layers import Attention, FeedForward
 
 @dataclass(frozen=True)
 class ImageBARTConfig:
-    """How many scales, how large is the network of each, and does it read a sentence?
+    """How many scales, how large is the network of each, and does it read a caption?
 
     - `num_codes`: K, the codes of one token; noise is made of the same codes.
     - `num_positions`: n, the tokens of one row.
@@ -32,7 +32,7 @@ class ImageBARTConfig:
     - `width`, `num_layers`, `num_heads`: the size; encoder and decoder have `num_layers` blocks.
     - `text_width`, `text_length`: c and l of the text states; None and 0 without text.
 
-    Raises `ValueError` for a size that no network can have. Test: `test_config_is_validated`.
+    Raises `ValueError` for a size that no network can have.
     """
 
     num_codes: int
@@ -51,7 +51,8 @@ class ImageBARTConfig:
 
 
 class EncoderBlock(nn.Module):
-    """One round of looking at all places of the noisy row, and thinking: (b, m, d) in and out."""
+    """One round of looking at all positions of the noisy row, and thinking: (b, m, d) in and
+    out."""
 
     def __init__(self, config: ImageBARTConfig):
         super().__init__()
@@ -83,8 +84,8 @@ class DecoderBlock(EncoderBlock):
     def forward(
         self,
         x: Float[Tensor, "b n d"],
-        own: Past,
-        encoded: Past,
+        own: KVCache,
+        encoded: KVCache,
         visible: Bool[Tensor, "n m"],
     ) -> Float[Tensor, "b n d"]:
         normed = self.self_attention_norm(x)
@@ -97,13 +98,12 @@ class DecoderBlock(EncoderBlock):
 class Scale(TokenWriter):
     r"""One step back: which row $x_{t-1}$ was there, before it became the noisy row $x_t$?
 
-    The encoder reads the sentence, if there is one, and $x_t$: every place looks at every other,
-    words at tokens too. The decoder writes $x_{t-1}$: place i reads the token of place i - 1 (the
-    first one a start vector), looks at earlier places only, and at all that the encoder found.
-    Both use the same vectors for codes and places; the words have vectors of their own.
+    The encoder reads the caption, if there is one, and $x_t$: every position looks at every other,
+    words at tokens too. The decoder writes $x_{t-1}$: position i reads the token of position i - 1
+    (the first one a start vector), looks at earlier positions only, and at all that the encoder
+    found. Both use the same vectors for codes and positions; the words have vectors of their own.
 
-    Fresh weights are those of `Denoiser`. Cost: O((l + n)² d + (l + n) d²) for each layer. Test:
-    `test_the_decoder_sees_all_of_x_t_and_only_earlier_places_of_its_own_row`.
+    Fresh weights are those of `Denoiser`. Cost: O((l + n)² d + (l + n) d²) for each layer.
     """
 
     def __init__(self, config: ImageBARTConfig):
@@ -125,13 +125,13 @@ class Scale(TokenWriter):
 
         The l states of the text come first. Raises as `embed_text` does.
         """
-        places = h_t + self.position_embedding.weight  # (b, n, d) + (n, d)
-        x = torch.cat([self.embed_text(len(h_t), text), places], dim=1)  # (b, l + n, d)
+        positions = h_t + self.position_embedding.weight  # (b, n, d) + (n, d)
+        x = torch.cat([self.embed_text(len(h_t), text), positions], dim=1)  # (b, l + n, d)
         for block in self.encoder:
             x = block(x)
         return self.encoder_norm(x)
 
-    def begin(self, count: int, given: Float[Tensor, "#b m d"]) -> list[tuple[Past, Past]]:
+    def begin(self, count: int, given: Float[Tensor, "#b m d"]) -> list[tuple[KVCache, KVCache]]:
         """For each layer an empty past of its own row, and one that holds all that was encoded.
 
         One encoded row serves any number of rows $x_{t-1}$.
@@ -144,9 +144,9 @@ class Scale(TokenWriter):
         return memory
 
     def read(
-        self, inputs: Float[Tensor, "b n d"], first: int, memory: list[tuple[Past, Past]]
+        self, inputs: Float[Tensor, "b n d"], first: int, memory: list[tuple[KVCache, KVCache]]
     ) -> Scores:
-        """The scores of n places, from `first` on; the memory holds what was read, and grows."""
+        """The scores of n positions, from `first` on; the memory holds what was read, and grows."""
         n = inputs.shape[1]
         visible = looking_back(n, first, inputs.device)
         x = inputs + self.position_embedding.weight[first : first + n]  # (b, n, d) + (n, d)
@@ -155,5 +155,6 @@ class Scale(TokenWriter):
         return self.to_logits(self.decoder_norm(x))  # (b, n, d) -> (b, n, K)
 
     def forward(self, x: Int[Tensor, "b n"], x_t: Int[Tensor, "b n"], text: Text = None) -> Scores:
-        r"""Scores of $p_t(x_{t-1}^i \mid x_{t-1}^{<i}, x_t)$ at every place i; x is $x_{t-1}$."""
+        r"""Scores of $p_t(x_{t-1}^i \mid x_{t-1}^{<i}, x_t)$ at every position i; x is
+        $x_{t-1}$."""
         return self.from_embedding(self.embed(x), self.encode(self.embed(x_t), text))

@@ -1,17 +1,19 @@
-r"""A law over ordered levels from a few numbers: a mixture of logistic laws, cut into K bins.
+r"""A distribution over ordered levels from a few numbers: a mixture of logistic distributions, cut
+into K bins.
 
 A pixel has K levels 0..K - 1 for each of its c colours. A softmax would need K scores, and would
-have to learn that 130 is near 131. A logistic law has a mean $\mu$ and a scale s, and its mass up
-to v is $\sigma((v - \mu)/s)$. Level k gets the mass between k - 1/2 and k + 1/2, the two edge
-levels get the tails as well:
+have to learn that 130 is near 131. A logistic distribution has a mean $\mu$ and a scale s, and its
+mass up to v is $\sigma((v - \mu)/s)$. Level k gets the mass between k - 1/2 and k + 1/2, the two
+edge levels get the tails as well:
 
 $$ P(k) = \sigma\!\left(\frac{k + \frac12 - \mu}{s}\right)
         - \sigma\!\left(\frac{k - \frac12 - \mu}{s}\right), \qquad
    k - \tfrac12 \to -\infty \text{ at } k = 0, \;\; k + \tfrac12 \to \infty \text{ at } k = K - 1 $$
 
 **One mixture for all colours of a pixel.** First a component m is drawn with probability $\pi_m$,
-once for the pixel; then red, green and blue from the logistic laws of that component. The means of
-green and blue move with the colours that are known, on the scale where levels lie on [-1, 1]:
+once for the pixel; then red, green and blue from the logistic distributions of that component. The
+means of green and blue move with the colours that are known, on the scale where levels lie on [-1,
+1]:
 
 $$ \mu_g = \mu'_g + \alpha r, \qquad \mu_b = \mu'_b + \beta r + \gamma g, \qquad
    p(r, g, b) = \sum_m \pi_m\, P_m(r)\, P_m(g \mid r)\, P_m(b \mid r, g) $$
@@ -21,7 +23,7 @@ $\pi_m P_m(r)$, divided by their sum, and those of blue $\pi_m P_m(r) P_m(g \mid
 these weights $\log p(r) + \log p(g \mid r) + \log p(b \mid r, g)$ is the joint, exactly.
 
 Source: Salimans et al. 2017, "PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture
-Likelihood and Other Modifications", sections 2.1 and 2.2. Tests: tests/test_logistic_mixture.py.
+Likelihood and Other Modifications", sections 2.1 and 2.2.
 """
 
 import math
@@ -47,7 +49,7 @@ class LogisticMixture:
       $\alpha$ (green with red), $\beta$ (blue with red), $\gamma$ (blue with green).
     - `num_codes`: K.
 
-    Raises `ValueError` for K < 2 or another number of coefficients. Test: `test_bad_input_raises`.
+    Raises `ValueError` for K < 2 or another number of coefficients.
     """
 
     logits: Float[Tensor, "*b m"]
@@ -81,7 +83,7 @@ def log_mass(
     log_scale: Float[Tensor, "*#b"],
     num_codes: int,
 ) -> Float[Tensor, "*b"]:
-    r"""How likely is a level under one logistic law? log P(k), always finite.
+    r"""How likely is a level under one logistic distribution? log P(k), always finite.
 
     With u and l the two ends of the bin, in scales from the mean, $\delta = u - l$:
 
@@ -93,8 +95,7 @@ def log_mass(
 
     A scale below 1/32 of a bin is read as 1/32 of it. With the mean in its middle, a bin then has
     all the mass but 3e-7, and every further level of a miss costs 32 nats, no more. A scale above
-    32,768 bins is read as 32,768 bins. Tests: `test_one_logistic_law_is_the_direct_formula`,
-    `test_scales_have_limits`.
+    32,768 bins is read as 32,768 bins.
     """
     log_delta = math.log(2 / (num_codes - 1)) - log_scale
     delta = log_delta.clamp(-math.log(WIDEST), -math.log(NARROWEST)).exp()
@@ -106,7 +107,7 @@ def log_mass(
     return torch.where(levels < 0.5, log_below, not_lowest)
 
 
-def log_law(
+def log_distribution(
     log_weights: Float[Tensor, "*b m"],
     means: Float[Tensor, "*b m"],
     log_scales: Float[Tensor, "*b m"],
@@ -114,7 +115,7 @@ def log_law(
 ) -> Float[Tensor, "*b k"]:
     """log p of all K levels of one colour, from normalised log-weights and means that are final.
 
-    Cost: O(m K), in memory too. Test: `test_laws_add_up_to_one`.
+    Cost: O(m K), in memory too.
     """
     levels = torch.arange(num_codes, dtype=means.dtype, device=means.device)
     means, log_scales = (rearrange(each, "... m -> ... m 1") for each in (means, log_scales))
@@ -137,10 +138,7 @@ def shifted_means(
 
 
 def log_joint(mixture: LogisticMixture, levels: Float[Tensor, "*b c"]) -> Float[Tensor, "*b"]:
-    r"""How likely is a whole pixel? $\log p(r, g, b)$ in nats: what training needs. Cost: O(c m).
-
-    Test: `test_the_joint_is_the_direct_formula`.
-    """
+    r"""$\log p(r, g, b)$ of a whole pixel, in nats: what training needs. Cost: O(c m)."""
     own = rearrange(levels, "... c -> ... c 1")
     means = shifted_means(mixture, levels)
     log_own = log_mass(own, means, mixture.log_scales, mixture.num_codes)  # (*b, c, m)
@@ -152,8 +150,8 @@ def log_conditionals(
 ) -> Float[Tensor, "*b c k"]:
     r"""$\log p(r)$, $\log p(g \mid r)$, $\log p(b \mid r, g)$, each for all K levels.
 
-    The law of a colour does not depend on its own level, nor on those of later colours.
-    Cost: O(c m K). Test: `test_the_conditionals_are_those_of_the_joint`.
+    The distribution of a colour does not depend on its own level, nor on those of later colours.
+    Cost: O(c m K).
     """
     own = rearrange(levels, "... c -> ... c 1")
     means = shifted_means(mixture, levels)
@@ -161,4 +159,4 @@ def log_conditionals(
     log_seen = F.pad(log_own[..., :-1, :], (0, 0, 1, 0)).cumsum(dim=-2)  # of earlier colours
     log_prior = rearrange(mixture.logits, "... m -> ... 1 m")
     log_weights = (log_prior + log_seen).log_softmax(dim=-1)  # (*b, c, m)
-    return log_law(log_weights, means, mixture.log_scales, mixture.num_codes)
+    return log_distribution(log_weights, means, mixture.log_scales, mixture.num_codes)

@@ -1,28 +1,29 @@
-r"""The law of each pixel by convolutions that see only what was read before: two PixelCNNs.
+r"""The distribution of each pixel by convolutions that see only what was read before: two
+PixelCNNs.
 
     network = GatedPixelCNN(PixelCNNConfig(8, 1, 17, width=32, num_layers=5, kernel_size=3))
-    log_normalise(network(x))  # log p(x_i | x_1..x_{i-1}) for all 64 places, (b, 64, 17)
+    log_normalise(network(x))  # log p(x_i | x_1..x_{i-1}) for all 64 positions, (b, 64, 17)
 
-A row x becomes a picture again, `b (h w c) -> b c h w`, and its convolutions have a **mask**: the
+A row x becomes an image again, `b (h w c) -> b c h w`, and its convolutions have a **mask**: the
 weights that would look at a later pixel are 0. Inside a pixel the order is red, green, blue. So
 every feature belongs to one colour: feature j to colour j mod c, as with the tokens of a row. At
 the centre of the kernel, colour c sees the colours before it; mask A stops there, and mask B adds
 colour c itself. The first layer has mask A, since its input is the answer; all later ones have
 mask B. The vertical stack of `GatedPixelCNN` looks at rows above only, so colours need no mask.
 
-**Which tokens does a place see?** With r = (kernel_size - 1)/2 and L = num_layers, the pixel that
-stands $\Delta y$ rows above and $\Delta x$ columns to the right (left: $\Delta x < 0$) is seen, in
-all its colours, when
+**Which tokens does a position see?** With r = (kernel_size - 1)/2 and L = num_layers, the pixel
+that stands $\Delta y$ rows above and $\Delta x$ columns to the right (left: $\Delta x < 0$) is
+seen, in all its colours, when
 
 $$ \Delta y = 0:\; -Lr \le \Delta x \le -1, \qquad
    1 \le \Delta y \le Lr:\; -Lr \le \Delta x \le \begin{cases}
      r \min(\Delta y, L) & \text{PixelCNN} \\ Lr & \text{GatedPixelCNN} \end{cases} $$
 
-and in the place's own pixel the colours before it. So PixelCNN never sees a pixel of the
+and in the position's own pixel the colours before it. So PixelCNN never sees a pixel of the
 rows above with $\Delta x > r \Delta y$, with any number of layers: this is its **blind spot**.
 
 Sources: van den Oord et al. 2016a, "Pixel Recurrent Neural Networks"; van den Oord et al. 2016b,
-"Conditional Image Generation with PixelCNN Decoders". Tests: tests/test_pixelcnn.py.
+"Conditional Image Generation with PixelCNN Decoders".
 """
 
 from dataclasses import dataclass
@@ -33,19 +34,19 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vqlearn.autoregressive.pictures import PictureConfig
-from vqlearn.transformer.checks import check_multiple, check_rows
+from vqlearn.autoregressive.pixel_config import PixelConfig
+from vqlearn.probability.checks import check_multiple, check_sequences
 
 
 @dataclass(frozen=True)
-class PixelCNNConfig(PictureConfig):
-    """How large is the network? The pictures: see `PictureConfig`.
+class PixelCNNConfig(PixelConfig):
+    """How large is the network? The images: see `PixelConfig`.
 
     - `width`: the features inside a layer, shared evenly by the colours: a multiple of c.
     - `num_layers`: L, how many layers look at other pixels, the first one included.
     - `kernel_size`: the pixels along one side of a kernel; odd, at least 3.
 
-    Raises `ValueError` for other sizes. Test: `test_config_is_validated`.
+    Raises `ValueError` for other sizes.
     """
 
     width: int
@@ -73,10 +74,10 @@ def raster_mask(
     out, inputs, height, width = shape
     colour_out = rearrange(torch.arange(out) % channels, "o -> o 1 1 1")
     colour_in = rearrange(torch.arange(inputs) % channels, "i -> 1 i 1 1")
-    place = rearrange(torch.arange(height * width), "(h w) -> 1 1 h w", h=height)
+    position = rearrange(torch.arange(height * width), "(h w) -> 1 1 h w", h=height)
     centre = height * width // 2
     known = colour_in <= colour_out if see_own else colour_in < colour_out
-    return (place < centre) | ((place == centre) & known)  # (out, in, kh, kw)
+    return (position < centre) | ((position == centre) & known)  # (out, in, kh, kw)
 
 
 def rows_mask(shape: tuple[int, int, int, int], *, see_own: bool) -> Bool[Tensor, "out in kh kw"]:
@@ -90,9 +91,9 @@ def rows_mask(shape: tuple[int, int, int, int], *, see_own: bool) -> Bool[Tensor
 
 
 class MaskedConv(nn.Conv2d):
-    """A convolution whose weights count only where `mask` is True; the picture keeps its size.
+    """A convolution whose weights count only where `mask` is True; the image keeps its size.
 
-    Outside the picture all features are 0. Masked weights cost as much as the others.
+    Outside the image all features are 0. Masked weights cost as much as the others.
     """
 
     def __init__(self, mask: Bool[Tensor, "out in kh kw"]):
@@ -115,7 +116,7 @@ class PixelNetwork(nn.Module):
     A subclass makes `stream` features of each pixel. The K scores of a token are unnormalised.
     """
 
-    def __init__(self, config: PictureConfig, stream: int):
+    def __init__(self, config: PixelConfig, stream: int):
         super().__init__()
         self.config = config
         c = config.channels
@@ -130,15 +131,15 @@ class PixelNetwork(nn.Module):
         r"""The level of each token on a scale from -1 to 1: $2x/(K - 1) - 1$.
 
         Raises `ValueError` for rows of a wrong length, and on the CPU for tokens outside
-        0..K - 1; elsewhere that check would wait for the device. Test: `test_wrong_rows_raise`.
+        0..K - 1; elsewhere that check would wait for the device.
         """
         num_codes = self.config.num_codes
-        check_rows("x", x, self.config.num_positions, num_codes)
+        check_sequences("x", x, self.config.num_positions, num_codes)
         levels = x.to(self.head[-1].weight.dtype)[..., None]  # (b, n) -> (b, n, 1)
         return 2 * levels / (num_codes - 1) - 1
 
     def from_embedding(self, h: Float[Tensor, "b n 1"]) -> Float[Tensor, "b n k"]:
-        """Scores of the K codes at every place; place i does not depend on h[:, i:]."""
+        """Scores of the K codes at every position; position i does not depend on h[:, i:]."""
         side, c = self.config.side, self.config.channels
         picture = rearrange(h, "b (h w c) 1 -> b c h w", h=side, c=c)
         scores = self.head(self.features(picture))  # (b, c, h, w) -> (b, K·c, h, w)
@@ -163,13 +164,12 @@ class ResidualBlock(nn.Module):
 
 
 class PixelCNN(PixelNetwork):
-    """The law of each pixel by square kernels that are masked, with a blind spot.
+    """The distribution of each pixel by square kernels that are masked, with a blind spot.
 
     The first layer has mask A; num_layers - 1 residual blocks with mask B follow. The paper has a
     first kernel of 7 x 7 and later ones of 3 x 3; here all have the same size.
 
     Source: van den Oord et al. 2016a. Cost for each pixel: O(L width² kernel_size² + width c K).
-    Test: `test_each_place_sees_exactly_the_claimed_window`.
     """
 
     def __init__(self, config: PixelCNNConfig):
@@ -195,7 +195,7 @@ class GatedLayer(nn.Module):
 
     with $\gamma$ = `gate`. The vertical features v know the rows above and nothing else. The
     horizontal ones h know the pixels to the left, and through u the rows above. In the first layer
-    v and h are the picture: V must not see its own row, H has mask A, and h is not added.
+    v and h are the image: V must not see its own row, H has mask A, and h is not added.
     """
 
     def __init__(self, config: PixelCNNConfig, *, first: bool):
@@ -216,10 +216,11 @@ class GatedLayer(nn.Module):
 
 
 class GatedPixelCNN(PixelNetwork):
-    """The law of each pixel by a stack that reads rows and one that reads to the left.
+    """The distribution of each pixel by a stack that reads rows and one that reads to the left.
 
-    `num_layers` gated layers. With L r >= side - 1 each place sees every place before it: there is
-    no blind spot. The paper's network can also read a label of the picture; this one does not.
+    `num_layers` gated layers. With L r >= side - 1 each position sees every position before it:
+    there is no blind spot. The paper's network can also read a label of the image; this one does
+    not.
 
     Source: van den Oord et al. 2016b. Cost and test: those of `PixelCNN`.
     """

@@ -1,13 +1,14 @@
-r"""PixelCNN++: whole pixels at a time, few numbers for each, at three sizes of the picture.
+r"""PixelCNN++: whole pixels at a time, few numbers for each, at three sizes of the image.
 
     network = PixelCNNPlusPlus(PixelCNNPlusPlusConfig(8, 3, 256, 32, num_blocks=2, num_mixtures=5))
-    -network.log_likelihood(x).mean()  # the loss, in nats for each picture
+    -network.log_likelihood(x).mean()  # the loss, in nats for each image
     network(x)  # log p(x_i | x_1..x_{i-1}), (b, 192, 256), normalised
 
-Three things differ from `pixelcnn.py`. The law of a pixel is a mixture of logistic laws that also
-connects its colours (`logistic_mixture.py`). No weight is masked: a convolution reads its own place
-and what is above and to the left, and the first ones are moved by one pixel. And the network halves
-the picture twice, then doubles it twice: it sees far at little cost.
+Three things differ from `pixelcnn.py`. The distribution of a pixel is a mixture of logistic
+distributions that also connects its colours (`logistic_mixture.py`). No weight is masked: a
+convolution reads its own position and what is above and to the left, and the first ones are moved
+by one pixel. And the network halves the image twice, then doubles it twice: it sees far at little
+cost.
 
 **Why is it causal?** In pixel (y, x), the stream `above` knows the rows before y, the stream
 `before` the pixels before (y, x) in reading order. Convolutions keep that. Pixel (y, x) of the half
@@ -16,12 +17,12 @@ size is pixel (2y, 2x) of the full size, and knows what that one knows. When dou
 
 **Which pixels are not seen?** In an odd row y, the smaller sizes know nothing of row y, and of row
 y - 1 only what is to the left. The rest has to come at the full size, from at most
-4 num_blocks + 2 columns away. So every place sees all places before it if and only if
-side <= 4 num_blocks + 3. Test: `test_nothing_is_blind_up_to_the_claimed_side`.
+4 num_blocks + 2 columns away. So every position sees all positions before it if and only if
+side <= 4 num_blocks + 3.
 
 Source: Salimans et al. 2017, "PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture
 Likelihood and Other Modifications". Here there is no dropout and no weight normalisation, and
-pixels are doubled by kernels of 2 x 2. Tests: tests/test_pixelcnnpp.py.
+pixels are doubled by kernels of 2 x 2.
 """
 
 from dataclasses import dataclass
@@ -36,21 +37,21 @@ from torch import Tensor, nn
 
 from vqlearn.autoregressive import logistic_mixture
 from vqlearn.autoregressive.logistic_mixture import LogisticMixture
-from vqlearn.autoregressive.pictures import PictureConfig
-from vqlearn.transformer.checks import check_rows
+from vqlearn.autoregressive.pixel_config import PixelConfig
+from vqlearn.probability.checks import check_sequences
 
 NUM_SIZES = 3  # full, half, quarter
 
 
 @dataclass(frozen=True)
-class PixelCNNPlusPlusConfig(PictureConfig):
-    """How large is the network? The pictures: see `PictureConfig`.
+class PixelCNNPlusPlusConfig(PixelConfig):
+    """How large is the network? The images: see `PixelConfig`.
 
     - `width`: d, the features of a pixel in each of the two streams.
     - `num_blocks`: blocks at each of the three sizes on the way down.
-    - `num_mixtures`: m, the logistic laws of one pixel.
+    - `num_mixtures`: m, the logistic distributions of one pixel.
 
-    Raises `ValueError` for a size that no network can have. Test: `test_config_is_validated`.
+    Raises `ValueError` for a size that no network can have.
     """
 
     width: int
@@ -59,14 +60,15 @@ class PixelCNNPlusPlusConfig(PictureConfig):
 
 
 class Streams(NamedTuple):
-    """The features of a picture: `above` knows earlier rows, `before` all earlier pixels."""
+    """The features of an image: `above` knows earlier rows, `before` all earlier pixels."""
 
     above: Float[Tensor, "b d h w"]
     before: Float[Tensor, "b d h w"]
 
 
 class ShiftedConv(nn.Conv2d):
-    """It reads the own place, above and to the left; with `sees_right`, above and to both sides."""
+    """It reads the own position, above and to the left; with `sees_right`, above and to both
+    sides."""
 
     def __init__(
         self, sizes: tuple[int, int], kernel: tuple[int, int], *, sees_right: bool, stride: int = 1
@@ -159,13 +161,13 @@ class Resize(nn.Module):
 
 
 class PixelCNNPlusPlus(nn.Module):
-    """The law of each pixel, all its colours at once, from all pixels before it.
+    """The distribution of each pixel, all its colours at once, from all pixels before it.
 
     Way down: blocks, halve, blocks, halve, blocks. Way up: blocks, double, blocks, double, blocks.
     Each block of the way up listens to one result of the way down, the last one first: one block
     more at the two larger sizes. Then a 1 x 1 convolution makes a `LogisticMixture` of each pixel
     of `before`, m (1 + 2c + c(c - 1)/2) numbers. Cost for each pixel: O(num_blocks d² + c² d m) for
-    `log_likelihood`; O(c m K) more for the laws.
+    `log_likelihood`; O(c m K) more for the distributions.
     """
 
     def __init__(self, config: PixelCNNPlusPlusConfig):
@@ -199,7 +201,8 @@ class PixelCNNPlusPlus(nn.Module):
         return streams.before
 
     def mixture(self, h: Float[Tensor, "b n 1"]) -> tuple[LogisticMixture, Tensor]:
-        """The law of every pixel before its colours are known; and the levels, (b, pixels, c)."""
+        """The distribution of every pixel before its colours are known; and the levels, (b, pixels,
+        c)."""
         side, c, k = self.config.side, self.config.channels, self.config.num_codes
         picture = rearrange(h, "b (h w c) 1 -> b c h w", h=side, c=c)
         numbers = self.head(F.elu(self.features(picture)))  # (b, d, h, w) -> (b, parts·m, h, w)
@@ -213,14 +216,14 @@ class PixelCNNPlusPlus(nn.Module):
 
         Raises `ValueError` for a wrong length, and on the CPU for tokens outside 0..K - 1.
         """
-        check_rows("x", x, self.config.num_positions, self.config.num_codes)
+        check_sequences("x", x, self.config.num_positions, self.config.num_codes)
         values = logistic_mixture.to_scale(x.to(self.head.weight.dtype), self.config.num_codes)
         return rearrange(values, "b n -> b n 1")
 
     def from_embedding(self, h: Float[Tensor, "b n 1"]) -> Float[Tensor, "b n k"]:
-        """log p(x_i | x_1..x_{i-1}), normalised; place i does not depend on h[:, i:]."""
-        laws = logistic_mixture.log_conditionals(*self.mixture(h))  # (b, pixels, c, K)
-        return rearrange(laws, "b pixels c k -> b (pixels c) k")
+        """log p(x_i | x_1..x_{i-1}), normalised; position i does not depend on h[:, i:]."""
+        distributions = logistic_mixture.log_conditionals(*self.mixture(h))  # (b, pixels, c, K)
+        return rearrange(distributions, "b pixels c k -> b (pixels c) k")
 
     def forward(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n k"]:
         return self.from_embedding(self.embed(x))

@@ -1,7 +1,8 @@
-r"""The law of each pixel by an LSTM that walks over the picture along its diagonals: PixelRNN.
+r"""The distribution of each pixel by an LSTM that walks over the image along its diagonals:
+PixelRNN.
 
     network = PixelRNN(PixelRNNConfig(8, 1, 17, width=32, num_layers=2))
-    log_normalise(network(x))  # log p(x_i | x_1..x_{i-1}) for all 64 places, (b, 64, 17)
+    log_normalise(network(x))  # log p(x_i | x_1..x_{i-1}) for all 64 positions, (b, 64, 17)
 
 The paper has two LSTM layers to choose from. Its Row LSTM sees a triangle above each pixel and
 misses what lies beside the triangle. Its **Diagonal BiLSTM** can see every pixel that was read
@@ -11,7 +12,7 @@ left corner. All pixels of a diagonal are computed together. The other direction
 image and walks from the top right. It knows pixels of its own row that are not yet read, so its
 states move down by one row.
 
-**Which tokens does a place see?** All before it, after one layer. One gap must be closed for
+**Which tokens does a position see?** All before it, after one layer. One gap must be closed for
 this. The features of a pixel do not know the pixel itself, and so the states from the right never
 know the last pixel of the row above. The first map therefore reads one pixel more: the one that
 comes before in reading order. This map is an addition to the paper. Without it, and with any
@@ -22,7 +23,7 @@ Colours are as in `pixelcnn.py`: feature j belongs to colour j mod c. Only maps 
 need masks, since earlier pixels are known in all colours: first mask A, then mask B.
 
 Source: van den Oord et al. 2016, "Pixel Recurrent Neural Networks". There the first kernel is
-7 x 7; here it is 3 x 3, as our pictures are small. Tests: tests/test_pixelrnn.py.
+7 x 7; here it is 3 x 3, as our images are small.
 """
 
 from dataclasses import dataclass
@@ -33,22 +34,22 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vqlearn.autoregressive.pictures import PictureConfig
+from vqlearn.autoregressive.pixel_config import PixelConfig
 from vqlearn.autoregressive.pixelcnn import MaskedConv, PixelNetwork, pointwise, raster_mask
-from vqlearn.transformer.checks import check_multiple
+from vqlearn.probability.checks import check_multiple
 
 FIRST_KERNEL = 3
 
 
 @dataclass(frozen=True)
-class PixelRNNConfig(PictureConfig):
-    """How large is the network? The pictures: see `PictureConfig`.
+class PixelRNNConfig(PixelConfig):
+    """How large is the network? The images: see `PixelConfig`.
 
     - `width`: d, the numbers in the state of a pixel, shared evenly by the colours: a multiple
       of c. Between the layers a pixel has 2d features.
     - `num_layers`: L, how many Diagonal BiLSTM layers there are.
 
-    Raises `ValueError` for other sizes. Test: `test_config_is_validated`.
+    Raises `ValueError` for other sizes.
     """
 
     width: int
@@ -60,7 +61,7 @@ class PixelRNNConfig(PictureConfig):
 
 
 def skew(x: Float[Tensor, "b d side side"]) -> Float[Tensor, "b d side steps"]:
-    """Shift row r to the right by r places, so that diagonals become columns; 0 elsewhere.
+    """Shift row r to the right by r positions, so that diagonals become columns; 0 elsewhere.
 
     Pixel (r, c) moves to column r + c; there are 2·side - 1 columns. With side = 2:
 
@@ -90,12 +91,11 @@ class DiagonalLSTM(nn.Module):
        h_{r,c} = \sigma(o) \tanh(m_{r,c}) $$
 
     x are the 2d features of a pixel, h (what is said) and m (the memory) have d numbers each; both
-    count as 0 outside the picture. W has mask B. $U_0, U_1$ are one kernel of 2 x 1 on skewed
-    columns. Left of the picture `skew` puts 0 in place of W x + a, so h and m stay 0. Right of it
-    they do not, but no pixel of the picture reads them.
+    count as 0 outside the image. W has mask B. $U_0, U_1$ are one kernel of 2 x 1 on skewed
+    columns. Left of the image `skew` puts 0 in place of W x + a, so h and m stay 0. Right of it
+    they do not, but no pixel of the image reads them.
 
     Cost: 2·side - 1 steps, one after the other; O(side² d²) in all.
-    Test: `test_a_diagonal_lstm_is_its_formula_pixel_by_pixel`.
     """
 
     def __init__(self, config: PixelRNNConfig):
@@ -108,7 +108,7 @@ class DiagonalLSTM(nn.Module):
         d, side, columns = self.from_states.in_channels, x.shape[-1], []
         said = memory = x.new_zeros(len(x), d, side)
         for new in skew(self.from_input(x)).unbind(dim=-1):  # 2·side - 1 columns (b, 4d, side)
-            gates = new + self.from_states(F.pad(said, (1, 0)))  # a row of 0 above the picture
+            gates = new + self.from_states(F.pad(said, (1, 0)))  # a row of 0 above the image
             out, forget, enter, content = rearrange(gates, "b (four d) h -> four b d h", four=4)
             memory = forget.sigmoid() * memory + enter.sigmoid() * content.tanh()
             said = out.sigmoid() * memory.tanh()
@@ -137,11 +137,10 @@ class DiagonalBiLSTM(nn.Module):
 
 
 class PixelRNN(PixelNetwork):
-    """The law of each pixel by diagonal walks from both sides; it sees every token before.
+    """The distribution of each pixel by diagonal walks from both sides; it sees every token before.
 
     Cost: 2 L (2·side - 1) steps, one after the other, and O(side² (L d² + d c K)) in all. A row is
-    drawn with one such pass for each of its n tokens (`raster.reread`).
-    Test: `test_each_place_sees_every_place_before`.
+    drawn with one such pass for each of its n tokens (`raster.without_cache`).
     """
 
     def __init__(self, config: PixelRNNConfig):

@@ -1,13 +1,13 @@
 """What the networks have in common that write tokens after something given.
 
-They read a start vector, then the tokens. After each input they give the next law:
+They read a start vector, then the tokens. After each input they give the next distribution:
 
     given   start   x_1   x_2   …   x_{n-1}
               |      |     |           |
              x_1    x_2   x_3         x_n
 
-What is given is a sentence for `transformer.RasterTransformer`, and a noisy row with a sentence for
-`imagebart_scale.Scale`. Tests: tests/test_raster_transformer.py, tests/test_imagebart_scale.py.
+What is given is a caption for `transformer.RasterTransformer`, and a noisy row with a caption for
+`imagebart_scale.Scale`.
 """
 
 from dataclasses import asdict
@@ -18,10 +18,10 @@ from einops import repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.transformer.checks import check_multiple, check_range, check_rows, check_sizes
+from vqlearn.probability.checks import check_multiple, check_range, check_sequences, check_sizes
 
 Text = Float[Tensor, "_ l c"] | None
-"""Text states: one sentence for each row, or one for all; None without text."""
+"""Text states: one caption for each row, or one for all; None without text."""
 
 Scores = Float[Tensor, "b n k"]
 
@@ -43,7 +43,7 @@ class TokenWriter(nn.Module):
     """Which token comes next, after what was given and all tokens before?
 
     A subclass makes the embeddings, and says how it begins with what is given and reads on from
-    there: many inputs in one call, for a likelihood, or one input in each (`cache.CachedReader`).
+    there: many inputs in one call, for a likelihood, or one input in each (`cache.CachedDecoder`).
     """
 
     config: Any
@@ -55,16 +55,16 @@ class TokenWriter(nn.Module):
         raise NotImplementedError
 
     def read(self, inputs: Float[Tensor, "b n d"], first: int, memory: Any) -> Scores:
-        """The scores of n places, from `first` on; the memory holds what was read, and grows."""
+        """The scores of n positions, from `first` on; the memory holds what was read, and grows."""
         raise NotImplementedError
 
     def embed(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
-        """The vectors of the tokens of a row, without their places.
+        """The vectors of the tokens of a row, without their positions.
 
         Raises `ValueError` for rows of another length, and (on the CPU only: a GPU would have to
-        wait) for tokens outside 0..K - 1. Test: `test_bad_rows_raise`.
+        wait) for tokens outside 0..K - 1.
         """
-        check_rows("x", x, self.config.num_positions, self.config.num_codes)
+        check_sequences("x", x, self.config.num_positions, self.config.num_codes)
         return self.token_embedding(x)
 
     def embed_tokens(self, x: Int[Tensor, "b m"]) -> Float[Tensor, "b m d"]:
@@ -78,11 +78,11 @@ class TokenWriter(nn.Module):
         return repeat(self.start_embedding.weight, "1 d -> count 1 d", count=count)
 
     def from_embedding(self, h: Float[Tensor, "b n d"], given: Tensor | None = None) -> Scores:
-        """From the vectors of all tokens to scores; place i does not depend on h[:, i:].
+        """From the vectors of all tokens to scores; position i does not depend on h[:, i:].
 
         Raises as `begin` does.
         """
-        inputs = torch.cat([self.start(len(h)), h[:, :-1]], dim=1)  # one place to the right
+        inputs = torch.cat([self.start(len(h)), h[:, :-1]], dim=1)  # one position to the right
         return self.read(inputs, 0, self.begin(len(h), given))
 
     def make_text_embedding(self) -> None:
@@ -94,8 +94,7 @@ class TokenWriter(nn.Module):
     def embed_text(self, count: int, text: Text) -> Float[Tensor, "count l d"]:
         """The vectors of the text states for `count` rows; l is 0 without text.
 
-        Raises `ValueError` for text of another size, missing, or not wanted. Test:
-        `test_bad_text_raises`.
+        Raises `ValueError` for text of another size, missing, or not wanted.
         """
         size = (self.config.text_length, self.config.text_width)
         allowed = (None,) if size[1] is None else ((count, *size), (1, *size))

@@ -10,9 +10,9 @@ from types import NoneType
 from typing import Any
 
 from vqlearn.diffusion.schedule import ScheduleConfig
+from vqlearn.text.null_text import NullTextConfig
 from vqlearn.tokens.vqvae import VQVAEConfig
 from vqlearn.transformer.denoiser import DenoiserConfig
-from vqlearn.transformer.text import NullTextConfig
 
 Values = Mapping[str, Any]
 
@@ -125,7 +125,7 @@ def write_schedule_config(config: ScheduleConfig) -> dict[str, Any]:
 
 
 def read_null_text_config(values: Values) -> NullTextConfig:
-    """Whether the checkpoint learned the states of "no sentence", and their shape."""
+    """Whether the checkpoint learned the states of "no caption", and their shape."""
     return _read(NullTextConfig, values, {"hidden_size": None, "length": None})
 
 

@@ -1,15 +1,13 @@
 """Are these the files that were written? A SHA-256 of each, in the format of `sha256sum`.
 
-    cd runs/mine && sha256sum --check SHA256SUMS
-
-Tests: tests/test_digests.py.
+cd runs/mine && sha256sum --check SHA256SUMS
 """
 
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqlearn.checkpoints.errors import CheckpointError
+from vqlearn.checkpoints.layout import CheckpointError
 
 SUMS_FILE = "SHA256SUMS"
 

@@ -19,7 +19,6 @@ from transformers.utils import logging as transformers_logging
 
 from vqlearn.checkpoints import configs
 from vqlearn.checkpoints.digests import check_digests, write_digests
-from vqlearn.checkpoints.errors import CheckpointError
 from vqlearn.checkpoints.layout import (
     ALLOWED_CLASSES,
     CLIP_FOLDER,
@@ -33,6 +32,7 @@ from vqlearn.checkpoints.layout import (
     TOKENIZER_FOLDER,
     TRANSFORMERS_STEMS,
     VQVAE_FOLDER,
+    CheckpointError,
 )
 from vqlearn.checkpoints.modules import (
     Kind,
@@ -46,9 +46,10 @@ from vqlearn.checkpoints.modules import (
 from vqlearn.checkpoints.renames import DENOISER_RENAMES, VQVAE_RENAMES
 from vqlearn.checkpoints.weights import WeightsFile, find_weights
 from vqlearn.diffusion.schedule import ScheduleConfig
+from vqlearn.text.encoder import TextEncoder
+from vqlearn.text.null_text import NullText, NullTextConfig
 from vqlearn.tokens.vqvae import VQVAE
 from vqlearn.transformer.denoiser import Denoiser
-from vqlearn.transformer.text import NullText, NullTextConfig, TextEncoder
 
 VQVAE_KIND = Kind(configs.read_vqvae_config, VQVAE, VQVAE_RENAMES)
 DENOISER_KIND = Kind(configs.read_denoiser_config, Denoiser, DENOISER_RENAMES)
@@ -106,7 +107,7 @@ def save_denoiser(denoiser: Denoiser, folder: Path) -> None:
 
 
 def load_null_text(folder: Path, wanted: Wanted = AS_STORED) -> NullText:
-    """The states of "no sentence", in the dtype of their file."""
+    """The states of "no caption", in the dtype of their file."""
     if not (folder / NULL_TEXT_FOLDER).is_dir():
         logger.warning(
             "%s has no %s; the empty sentence stands for no sentence", folder, NULL_TEXT_FOLDER

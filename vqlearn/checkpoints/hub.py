@@ -3,7 +3,7 @@
     folder = download("microsoft/vq-diffusion-ithq")
 
 `huggingface_hub` does the work: its cache, its environment variables (`HF_HOME`,
-`HF_HUB_OFFLINE`, `HF_ENDPOINT`) and its tokens are used. Tests: tests/test_hub.py.
+`HF_HUB_OFFLINE`, `HF_ENDPOINT`) and its tokens are used.
 """
 
 import logging
@@ -22,8 +22,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from vqlearn.checkpoints.errors import CheckpointError
-from vqlearn.checkpoints.layout import INDEX_FILE, NULL_TEXT_FOLDER, PARTS, STEMS
+from vqlearn.checkpoints.layout import INDEX_FILE, NULL_TEXT_FOLDER, PARTS, STEMS, CheckpointError
 from vqlearn.checkpoints.weights import candidates
 
 logger = logging.getLogger("vqlearn")
@@ -85,7 +84,7 @@ def download(repository: str, options: HubOptions) -> Path:
 
 
 def download_null_text(repository: str, options: HubOptions) -> Path | None:
-    """A folder with the "no sentence" of the main branch, for a revision that lacks it, or None.
+    """A folder with the "no caption" of the main branch, for a revision that lacks it, or None.
 
     The branch "fp16" of the released model lacks it.
     """

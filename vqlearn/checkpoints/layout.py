@@ -33,3 +33,7 @@ ALLOWED_CLASSES = {
 }
 
 PARTS = (INDEX_FILE, CLIP_FOLDER, *(name for name in INDEX if not name.startswith("_")))
+
+
+class CheckpointError(ValueError):
+    """The files of a checkpoint cannot be used. Says which file, what was seen, what is allowed."""

@@ -9,8 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from vqlearn.checkpoints.errors import CheckpointError
-from vqlearn.checkpoints.layout import DIFFUSERS_STEMS
+from vqlearn.checkpoints.layout import DIFFUSERS_STEMS, CheckpointError
 from vqlearn.checkpoints.renames import (
     Table,
     rename_from_diffusers,

@@ -3,9 +3,8 @@
 import logging
 from pathlib import Path
 
-from vqlearn.checkpoints.errors import CheckpointError
 from vqlearn.checkpoints.hub import HubOptions, download, download_null_text, is_repository
-from vqlearn.checkpoints.layout import NULL_TEXT_FOLDER
+from vqlearn.checkpoints.layout import NULL_TEXT_FOLDER, CheckpointError
 
 logger = logging.getLogger("vqlearn")
 
@@ -39,7 +38,7 @@ def resolve(name_or_dir: str | Path, hub: HubOptions | None = None) -> Path:
 
 
 def find_null_text(name_or_dir: str | Path, folder: Path, hub: HubOptions) -> Path:
-    """The folder that holds the states of "no sentence" for a checkpoint that lies in `folder`.
+    """The folder that holds the states of "no caption" for a checkpoint that lies in `folder`.
 
     It is `folder` itself, but for a revision of the hub that lacks them: then they come from the
     main branch, if it can be had, and a warning says so.

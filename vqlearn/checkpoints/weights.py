@@ -2,7 +2,7 @@
 
 A file is safetensors, or a pickle (`.bin`) that torch opens with `weights_only=True`: nothing in it
 is ever executed, and there is no other way to open it. Names, shapes and types are known before a
-weight is read, so a file that does not fit costs no memory. Tests: tests/test_stored_weights.py.
+weight is read, so a file that does not fit costs no memory.
 """
 
 import logging
@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from vqlearn.checkpoints.errors import CheckpointError
+from vqlearn.checkpoints.layout import CheckpointError
 
 SUFFIXES = (".safetensors", ".bin")
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -93,8 +93,8 @@ class WeightsFile:
 
 
 def _stored_in_safetensors(file: Path) -> dict[str, Stored]:
-    with safe_open(file, framework="pt") as opened:
-        slices = {name: opened.get_slice(name) for name in opened.keys()}
+    with safe_open(file, framework="pt") as load_model:
+        slices = {name: load_model.get_slice(name) for name in load_model.keys()}
         return {
             name: Stored(tuple(part.get_shape()), FLOATS.get(part.get_dtype(), part.get_dtype()))
             for name, part in slices.items()

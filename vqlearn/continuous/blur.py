@@ -1,8 +1,8 @@
 r"""A process without any noise: blur. What of diffusion is left?
 
 The loop and the question stay: guess x_0, go a little way back. What is lost is everything that
-was a law. There is no posterior, since x_t follows from x_0; no bound on $-\log p(x_0)$; and no
-prior to start from but blurred images themselves.
+was a distribution. There is no posterior, since x_t follows from x_0; no bound on $-\log p(x_0)$;
+and no prior to start from but blurred images themselves.
 """
 
 import math
@@ -14,7 +14,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vqlearn.continuous.gaussian import Level, check_levels
-from vqlearn.diffusion.randomness import Generators
+from vqlearn.probability.random import Generators
 
 
 class Blur:
@@ -27,7 +27,7 @@ class Blur:
 
     Raises `ValueError` unless T is at least 1 and `max_sigma` above 0.
     Source: Bansal et al. 2022, "Cold Diffusion: Inverting Arbitrary Image Transforms Without
-    Noise". Tested in `tests/test_continuous.py`.
+    Noise".
     """
 
     def __init__(self, num_timesteps: int, max_sigma: float) -> None:
@@ -80,8 +80,7 @@ class Cold:
     same e, the walk from $D(x_0, T)$ ends at $x_0 + e - D(e, T)$: of the error, what a blurred
     image can show is gone. `NaiveCold` ends at $x_0 + e$.
 
-    Source: Bansal et al. 2022, the improved sampling algorithm. Tested in
-    `tests/test_continuous.py`.
+    Source: Bansal et al. 2022, the improved sampling algorithm.
     """
 
     process: Blur
@@ -101,8 +100,8 @@ class Cold:
 def _cosines(side: int) -> Float64[Tensor, "side side"]:
     """The orthonormal DCT-II: row i is the cosine of frequency i."""
     frequency = torch.arange(side, dtype=torch.float64)[:, None]
-    place = torch.arange(side, dtype=torch.float64) + 0.5
-    basis = (2 / side) ** 0.5 * torch.cos(math.pi * frequency * place / side)
+    position = torch.arange(side, dtype=torch.float64) + 0.5
+    basis = (2 / side) ** 0.5 * torch.cos(math.pi * frequency * position / side)
     basis[0] /= 2**0.5
     return basis
 

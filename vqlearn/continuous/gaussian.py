@@ -2,8 +2,8 @@ r"""Noise on pixels: the forward process of continuous diffusion, and its exact 
 
 What keep, replace and mask are to tokens, shrinking and adding noise are to pixels. The step from
 any level s < t needs one number, $\alpha_{t|s} = \bar\alpha_t / \bar\alpha_s$, because normal
-laws stay normal when they are shrunk and added. Laws that took K probabilities for each token
-take a mean and a variance here.
+distributions stay normal when they are shrunk and added. Laws that took K probabilities for each
+token take a mean and a variance here.
 """
 
 from typing import Literal, Protocol, get_args, runtime_checkable
@@ -13,7 +13,7 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from vqlearn.continuous.normal import Normal
-from vqlearn.diffusion.randomness import Generators, finest_float
+from vqlearn.probability.random import Generators, finest_float
 
 Level = int | Int[Tensor, " b"]
 Variance = Literal["small", "large"]
@@ -42,7 +42,7 @@ class GaussianProcess:
     Raises `ValueError` unless $1 = \bar\alpha_0 > \bar\alpha_1 > \dots > \bar\alpha_T > 0$.
 
     Source: Ho et al. 2020, section 2. Tested against numerical integration in
-    `tests/test_continuous.py`.
+    `tests/continuous/test_continuous.py`.
     """
 
     def __init__(self, alpha_bar: Float64[Tensor, " levels"]) -> None:
@@ -100,8 +100,8 @@ class GaussianProcess:
         learned: "small" is the posterior's, right if the data is one single image; "large" is
         $1 - \alpha_{t|s}$, right if the data is N(0, 1). The truth lies between.
 
-        Tokens need no such choice: their belief about x_0 is a whole law, not one guess.
-        Raises `ValueError` as `posterior` does, and for another name of a variance.
+        Tokens need no such choice: their predicted distribution about x_0 is a whole distribution,
+        not one guess. Raises `ValueError` as `posterior` does, and for another name of a variance.
         Source: Ho et al. 2020, section 3.2.
         """
         if variance not in get_args(Variance):

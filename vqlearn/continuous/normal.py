@@ -1,4 +1,5 @@
-"""The normal law: draws and divergences, one mean for each number, one variance for each image."""
+"""The normal distribution: draws and divergences, one mean for each number, one variance for each
+image."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vqlearn.diffusion.randomness import Generators, finest_float, uniform
+from vqlearn.probability.random import Generators, finest_float, uniform
 
 CPU = torch.device("cpu")
 
@@ -22,8 +23,7 @@ def standard_normal(
     r"""Independent draws from N(0, 1): the start of every chain, and the noise of every step.
 
     $\sqrt2\,\mathrm{erf}^{-1}(2u - 1)$ of a uniform u. A u of exactly 0 is moved by half of its
-    spacing, so no draw is infinite. Generators: see `randomness.uniform`.
-    Tested in `tests/test_continuous.py`.
+    spacing, so no draw is infinite. Generators: see `random.uniform`.
     """
     u = uniform(shape, device, generator=generator)
     u = u.clamp(min=torch.finfo(u.dtype).eps / 4)
@@ -31,7 +31,7 @@ def standard_normal(
 
 
 class Normal(NamedTuple):
-    """A normal law for every number of a batch, all independent.
+    """A normal distribution for every number of a batch, all independent.
 
     The variance is shared by the numbers of an image: its shape is (b, 1, …) or (1, 1, …). It is
     float64 where the device has it, whatever the type of the mean.
@@ -53,7 +53,6 @@ def kl_divergence(q: Normal, p: Normal) -> Float[Tensor, " b *dims"]:
 
     $KL(q\,\|\,p) = \frac12\left(\log\frac{v_p}{v_q} + \frac{v_q}{v_p} - 1 +
     \frac{(m_q - m_p)^2}{v_p}\right)$. Both variances must be above 0.
-    Tested in `tests/test_continuous.py`.
     """
     ratio = q.variance / p.variance
     gap = (q.mean - p.mean).to(ratio.dtype)

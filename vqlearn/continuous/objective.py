@@ -1,6 +1,6 @@
 r"""What the network is trained on, and how many bits the whole model needs for an image.
 
-The bound is that of `diffusion/objective.py`, with normal laws in place of tables:
+The bound is that of `diffusion/objective.py`, with normal distributions in place of tables:
 
 $-\log p(x_0) \le \underbrace{KL(q(x_T|x_0)\,\|\,N(0, 1))}_{\text{prior}} +
 \sum_{t=2}^{T} E\,KL(q(x_{t-1}|x_t,x_0)\,\|\,p(x_{t-1}|x_t)) - E\log p(x_0|x_1)$
@@ -18,7 +18,7 @@ from torch.special import log_ndtr
 from vqlearn.continuous.gaussian import Corruption, GaussianProcess
 from vqlearn.continuous.normal import Normal, kl_divergence
 from vqlearn.continuous.sampler import Ancestral, Model, Restore
-from vqlearn.diffusion.randomness import Generators, finest_float
+from vqlearn.probability.random import Generators, finest_float
 
 NUM_GREYS = 256
 
@@ -45,7 +45,7 @@ def simple_loss(
     $\bar\alpha_t/(1-\bar\alpha_t)$ times the second: low levels count more.
 
     Raises `ValueError` for "epsilon" where the process adds no noise. Source: Ho et al. 2020,
-    section 3.4. Tested in `tests/test_continuous.py`.
+    section 3.4.
     """
     x_t = process.corrupt(x_0, t, generator=generator)
     error = model.predict(x_t, t) - model.truth(process, x_0, x_t, t)
@@ -66,15 +66,17 @@ def data_to_greys(x_0: Float[Tensor, " b *dims"]) -> Int[Tensor, " b *dims"]:
     return ((x_0.clamp(-1, 1) + 1) * (NUM_GREYS - 1) / 2).round().long()
 
 
-def log_grey_probability(law: Normal, x_0: Float[Tensor, " b *dims"]) -> Float[Tensor, " b *dims"]:
-    r"""How likely is each of 256 greys, if the pixel has this normal law? In nats.
+def log_grey_probability(
+    distribution: Normal, x_0: Float[Tensor, " b *dims"]
+) -> Float[Tensor, " b *dims"]:
+    r"""How likely is each of 256 greys, if the pixel has this normal distribution? In nats.
 
-    The mass of the law in the cell of the grey: from $x_0 - 1/255$ to $x_0 + 1/255$, and to
-    infinity beyond the darkest and the lightest. The 256 probabilities sum to 1. Each logarithm
+    The mass of the distribution in the cell of the grey: from $x_0 - 1/255$ to $x_0 + 1/255$, and
+    to infinity beyond the darkest and the lightest. The 256 probabilities sum to 1. Each logarithm
     is right far out, where the mass is below the smallest float.
 
     Raises `ValueError` for an x_0 that is none of the greys: a number between two of them has no
-    probability. Source: Ho et al. 2020, section 3.3. Tested in `tests/test_continuous.py`.
+    probability. Source: Ho et al. 2020, section 3.3.
     """
     finest = finest_float(x_0.device)
     greys = data_to_greys(x_0)
@@ -84,7 +86,7 @@ def log_grey_probability(law: Normal, x_0: Float[Tensor, " b *dims"]) -> Float[T
     below, above = data - 1 / (NUM_GREYS - 1), data + 1 / (NUM_GREYS - 1)
     below = below.masked_fill(greys == 0, -torch.inf)
     above = above.masked_fill(greys == NUM_GREYS - 1, torch.inf)
-    mean, deviation = law.mean.to(finest), law.variance.sqrt()
+    mean, deviation = distribution.mean.to(finest), distribution.variance.sqrt()
     low, high = (below - mean) / deviation, (above - mean) / deviation
     low, high = torch.where(low > 0, -high, low), torch.where(low > 0, -low, high)  # lower tail
     log_low, log_high = log_ndtr(low), log_ndtr(high)
@@ -95,8 +97,10 @@ def prior_term(
     process: GaussianProcess, x_0: Float[Tensor, " b *dims"]
 ) -> Float[Tensor, " b *dims"]:
     r"""$KL(q(x_T|x_0)\,\|\,N(0, 1))$, nats for each pixel: what the prior costs."""
-    law = process.transition(x_0, 0, process.num_timesteps)
-    return kl_divergence(law, Normal(torch.zeros_like(x_0), torch.ones_like(law.variance)))
+    distribution = process.transition(x_0, 0, process.num_timesteps)
+    return kl_divergence(
+        distribution, Normal(torch.zeros_like(x_0), torch.ones_like(distribution.variance))
+    )
 
 
 def bound_term(
@@ -114,8 +118,8 @@ def bound_term(
     process = walk.process
     if t == 1:
         return -log_grey_probability(process.reverse(guess, x_t, 0, 1, variance="large"), x_0)
-    law = process.reverse(guess, x_t, t - 1, t, variance=walk.variance)
-    return kl_divergence(process.posterior(x_0, x_t, t - 1, t), law)
+    distribution = process.reverse(guess, x_t, t - 1, t, variance=walk.variance)
+    return kl_divergence(process.posterior(x_0, x_t, t - 1, t), distribution)
 
 
 @torch.no_grad()
@@ -131,7 +135,6 @@ def bound_terms(
     Column 0 is the prior; the sum of a row is an unbiased estimate of the whole bound, with one
     random x_t for each level. A pixel is one number: an RGB image of 16 x 16 has 768. Costs T
     calls of `restore`. Raises `ValueError` for an x_0 off the greys.
-    Tested in `tests/test_continuous.py`.
     """
     columns = [prior_term(walk.process, x_0)]
     for t in range(1, walk.process.num_timesteps + 1):

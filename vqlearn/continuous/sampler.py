@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.continuous.gaussian import Corruption, GaussianProcess, Variance
-from vqlearn.diffusion.randomness import Generators
+from vqlearn.probability.random import Generators
 
 Target = Literal["epsilon", "x_0"]
 DATA_RANGE = (-1.0, 1.0)
@@ -89,7 +89,6 @@ class Ancestral:
     """Draw x_s from `process.reverse`, the posterior with a guess of x_0: the sampler of DDPM.
 
     The last step, to level 0, adds no noise. Source: Ho et al. 2020, algorithm 2.
-    Tested in `tests/test_continuous.py`.
     """
 
     process: GaussianProcess
@@ -104,8 +103,8 @@ class Ancestral:
         generator: Generators = None,
     ) -> Float[Tensor, " b *dims"]:
         t, s = levels
-        law = self.process.reverse(x_0, x_t, s, t, variance=self.variance)
-        return law.mean if s == 0 else law.draw(generator=generator)
+        distribution = self.process.reverse(x_0, x_t, s, t, variance=self.variance)
+        return distribution.mean if s == 0 else distribution.draw(generator=generator)
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ class DDIM:
     $x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1-\bar\alpha_s}\,\hat\epsilon$, where
     $\hat\epsilon$ is the noise in x_t if $\hat x_0$ is right (and if that was clipped, the noise
     of the clipped image). Source: Song et al. 2021, "Denoising Diffusion Implicit Models", with
-    $\eta = 0$. Tested in `tests/test_continuous.py`.
+    $\eta = 0$.
     """
 
     process: GaussianProcess
@@ -144,7 +143,6 @@ def sample(
     """Walk from x_t at levels[0] down to levels[-1]; yield (s, x_s) after every step.
 
     For noise start from `normal.standard_normal`. Costs one call of `restore` for each step.
-    Tested in `tests/test_continuous.py`.
     """
     for t, s in pairwise(levels):
         level = torch.full((len(x_t),), t, device=x_t.device)

@@ -23,14 +23,14 @@ def linear(num_timesteps: int) -> Float64[Tensor, " levels"]:
     levels): a step does the work of 1000/T steps, and the last level is as noisy for every T.
 
     Raises `ValueError` unless T is at least 1. Source: Ho et al. 2020, "Denoising Diffusion
-    Probabilistic Models". Tested in `tests/test_continuous.py`.
+    Probabilistic Models".
     """
     _check(num_timesteps)
     beta = torch.linspace(1e-4, 0.02, DDPM_TIMESTEPS, dtype=torch.float64)
     log_alpha_bar = torch.cat([torch.zeros(1, dtype=torch.float64), (-beta).log1p().cumsum(0)])
-    place = DDPM_TIMESTEPS * torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
-    below = place.long().clamp(max=DDPM_TIMESTEPS - 1)
-    return torch.lerp(log_alpha_bar[below], log_alpha_bar[below + 1], place - below).exp()
+    position = DDPM_TIMESTEPS * torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
+    below = position.long().clamp(max=DDPM_TIMESTEPS - 1)
+    return torch.lerp(log_alpha_bar[below], log_alpha_bar[below + 1], position - below).exp()
 
 
 def cosine(num_timesteps: int) -> Float64[Tensor, " levels"]:
@@ -41,7 +41,7 @@ def cosine(num_timesteps: int) -> Float64[Tensor, " levels"]:
     $\bar\alpha_{T-1}$ is left.
 
     Raises `ValueError` unless T is at least 1. Source: Nichol and Dhariwal 2021, "Improved
-    Denoising Diffusion Probabilistic Models". Tested in `tests/test_continuous.py`.
+    Denoising Diffusion Probabilistic Models".
     """
     _check(num_timesteps)
     time = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps

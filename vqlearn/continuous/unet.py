@@ -65,7 +65,7 @@ class LevelEmbedding(nn.Module):
 
 
 class Residual(nn.Module):
-    """What should change in the picture, seen from 5x5 pixels around each place, at this level?
+    """What should change in the image, seen from 5x5 pixels around each position, at this level?
 
     Norm, SiLU, 3x3 convolution, twice; scale and shift of the second norm depend on the level.
     """
@@ -90,7 +90,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """What can each place learn from every other place? One head. Costs (h w)^2."""
+    """What can each position learn from every other position? One head. Costs (h w)^2."""
 
     def __init__(self, width: int, groups: int):
         super().__init__()
@@ -99,14 +99,14 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        places = rearrange(self.norm(x), "b c h w -> b 1 (h w) c")  # one head
-        query, key, value = self.to_query_key_value(places).chunk(3, dim=-1)
+        positions = rearrange(self.norm(x), "b c h w -> b 1 (h w) c")  # one head
+        query, key, value = self.to_query_key_value(positions).chunk(3, dim=-1)
         mixed = F.scaled_dot_product_attention(query, key, value)
         return x + rearrange(self.output(mixed), "b 1 (h w) c -> b c h w", h=x.shape[2])
 
 
 class Upsample(nn.Conv2d):
-    """A picture of twice the size: every pixel is repeated 2x2, then smoothed."""
+    """An image of twice the size: every pixel is repeated 2x2, then smoothed."""
 
     def __init__(self, width: int):
         super().__init__(width, width, 3, padding=1)
@@ -120,7 +120,6 @@ class UNet(nn.Module):
 
     The last convolution starts at zero, so a fresh network answers 0. The default has 275,971
     weights. Source: Ronneberger et al. 2015 for the shape; Ho et al. 2020 for its use here.
-    Tested in `tests/test_unet.py`.
     """
 
     def __init__(self, config: UNetConfig):

@@ -1,10 +1,9 @@
-"""Where does a training take its batches from? Scenes made on the spot, or a folder of pictures.
+"""Where does a training take its batches from? Scenes made on the spot, or a folder of images.
 
 Batch number i of a process is a function of (seed, process, i) and nothing else, so a training
-that was stopped goes on with exactly the batches that were left. Tests: tests/test_batches.py.
+that was stopped goes on with exactly the batches that were left.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
@@ -13,15 +12,16 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vqlearn.data.scenes import Composition, scene_batch
-from vqlearn.data.similar import similar_batch
+from vqlearn.data.scenes.hard_negatives import hard_negative_batch
+from vqlearn.data.scenes.sampling import Composition, scene_batch
+from vqlearn.probability.random import random_stream
 
 VOCABULARY_CAPTIONS = 2000
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Pictures, RGB in 0 to 1, and one caption for each."""
+    """Images, RGB in 0 to 1, and one caption for each."""
 
     images: Float[Tensor, "b 3 h w"]
     captions: list[str]
@@ -32,12 +32,12 @@ class Source(Protocol):
     """Anything that can make batches."""
 
     def batch(self, count: int, *, generator: torch.Generator) -> Batch:
-        """`count` random pictures with captions; the same generator state gives the same."""
+        """`count` random images with captions; the same generator state gives the same."""
 
     def captions(self) -> list[str]:
         """Captions enough to learn a vocabulary from."""
 
-    def with_doubles(self) -> "Source":
+    def with_hard_negatives(self) -> "Source":
         """The source whose batches are the hardest to match with their captions."""
 
 
@@ -50,28 +50,22 @@ class Scenes:
 
     image_size: int
     composition: Composition
-    doubles: bool = False
+    hard_negatives: bool = False
 
     def batch(self, count: int, *, generator: torch.Generator) -> Batch:
-        make = similar_batch if self.doubles else scene_batch
+        make = hard_negative_batch if self.hard_negatives else scene_batch
         made = make(
             count, generator=generator, composition=self.composition, image_size=self.image_size
         )
         return Batch(made.images, made.captions)
 
     def captions(self) -> list[str]:
-        plain = replace(self, doubles=False)
+        plain = replace(self, hard_negatives=False)
         return plain.batch(VOCABULARY_CAPTIONS, generator=random_stream("vocabulary")).captions
 
-    def with_doubles(self) -> "Scenes":
+    def with_hard_negatives(self) -> "Scenes":
         """The same scenes and their doubles, as the text stage needs them."""
-        return replace(self, doubles=True)
-
-
-def random_stream(*names: str | int) -> torch.Generator:
-    """A generator that belongs to these names alone: other names, unrelated numbers."""
-    digest = hashlib.sha256("/".join(map(str, names)).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8]))
+        return replace(self, hard_negatives=True)
 
 
 class NumberedBatches(Dataset):

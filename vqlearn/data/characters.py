@@ -2,11 +2,11 @@
 
     rows = caption_rows(64, generator=torch.Generator().manual_seed(0), composition="seen")
     rows            # (64, 95), int64; every row ends with one END or more
-    decode(rows)    # 64 sentences of the grammar
+    decode(rows)    # 64 captions of the grammar
 
-A character's number is its place in `ALPHABET`; the class after the last one is END. It stands
+A character's number is its position in `ALPHABET`; the class after the last one is END. It stands
 behind the last character of a caption and fills the row, so that all rows are equally long.
-How many bits a perfect model needs is computed in `entropy`. Tests: tests/test_characters.py.
+How many bits a perfect model needs is computed in `entropy`.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,7 @@ from einops import rearrange
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vqlearn.data.batches import random_stream
-from vqlearn.data.captions import (
+from vqlearn.data.scenes.captions import (
     BACKGROUND_PHRASES,
     RELATION_WORDS,
     SHAPE_WORDS,
@@ -26,8 +25,9 @@ from vqlearn.data.captions import (
     VOCABULARY,
     describe_all,
 )
-from vqlearn.data.scenes import Composition, sample_scenes
-from vqlearn.data.world import BACKGROUNDS, COLOURS
+from vqlearn.data.scenes.sampling import Composition, sample_scenes
+from vqlearn.data.scenes.world import BACKGROUNDS, COLOURS
+from vqlearn.probability.random import random_stream
 
 ALPHABET = "".join(sorted({" ", *"".join(VOCABULARY)}))
 END = len(ALPHABET)
@@ -97,9 +97,9 @@ def _check(row: int, caption: str) -> None:
         )
     unknown = set(caption) - set(ALPHABET)
     if unknown:
-        place = min(caption.index(character) for character in unknown)
+        position = min(caption.index(character) for character in unknown)
         raise ValueError(
-            f"caption {row} holds {caption[place]!r} at place {place}; allowed: {ALPHABET!r}"
+            f"caption {row} holds {caption[position]!r} at place {position}; allowed: {ALPHABET!r}"
         )
 
 
@@ -138,9 +138,10 @@ def caption_rows(
 def caption_split(
     num_train: int, num_test: int, *, seed: int, composition: Composition
 ) -> tuple[Int[Tensor, "train length"], Int[Tensor, "test length"]]:
-    """Rows to learn from and rows to measure on, drawn independently from one law.
+    """Rows to learn from and rows to measure on, drawn independently from one distribution.
 
-    A caption may be in both by chance: what is measured is the law, and its entropy is the floor.
+    A caption may be in both by chance: what is measured is the distribution, and its entropy is the
+    floor.
     """
     train, test = (
         caption_rows(

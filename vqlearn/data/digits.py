@@ -1,16 +1,15 @@
-"""Handwritten digits as ordinal tokens: small real pictures, for models whose bits are compared.
+"""Handwritten digits as ordinal tokens: small real images, for models whose bits are compared.
 
     data = digits()
-    data.train              # (1497, 64), int64, grey levels 0 to 16; data.test: (300, 64)
+    data.train              # (1497, 64), int64, grey values 0 to 16; data.test: (300, 64)
     data.batch(32, generator=torch.Generator().manual_seed(0))
-    binarised(data)         # the same pictures, levels 0 and 1
+    binarised(data)         # the same images, levels 0 and 1
 
-A picture is 8 x 8 pixels, row by row. A level counts the inked pixels of a 4 x 4 square of the
+An image is 8 x 8 pixels, row by row. A level counts the inked pixels of a 4 x 4 square of the
 scan, so its order means something: 7 is nearer to 8 than to 15.
 
 Source: Alpaydin and Kaynak 1998, "Optical Recognition of Handwritten Digits", UCI Machine Learning
-Repository; the 1,797 pictures of 13 writers that scikit-learn brings along.
-Tests: tests/test_digits.py.
+Repository; the 1,797 images of 13 writers that scikit-learn brings along.
 """
 
 from dataclasses import dataclass, replace
@@ -21,7 +20,7 @@ from jaxtyping import Int
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from vqlearn.data.batches import random_stream
+from vqlearn.probability.random import random_stream
 
 SIDE = 8
 NUM_LEVELS = 17
@@ -31,7 +30,7 @@ INK = 8  # of 16: a pixel is black when more than half of its square is inked
 
 @dataclass(frozen=True, eq=False)
 class Digits:
-    """Pictures to learn from and pictures to measure on, with the digits they show.
+    """Images to learn from and images to measure on, with the digits they show.
 
     `num_classes` is K: tokens are 0 to K - 1.
     """
@@ -43,7 +42,7 @@ class Digits:
     num_classes: int
 
     def batch(self, count: int, *, generator: torch.Generator) -> Int[Tensor, "b 64"]:
-        """Random pictures of the training part; each is drawn with no memory of those before.
+        """Random images of the training part; each is drawn with no memory of those before.
 
         Raises ValueError for count < 1.
         """
@@ -53,9 +52,9 @@ class Digits:
 
 
 def digits() -> Digits:
-    """The pictures with all 17 grey levels, split once and for ever.
+    """The images with all 17 grey values, split once and for ever.
 
-    300 test pictures are chosen by a fixed random order of all 1,797; no picture occurs twice in
+    300 test images are chosen by a fixed random order of all 1,797; no image occurs twice in
     the whole set. The file does not say who wrote what, so one writer's digits are in both parts.
     """
     loaded = load_digits()
@@ -67,11 +66,11 @@ def digits() -> Digits:
 
 
 def binarised(data: Digits) -> Digits:
-    """The same pictures in black and white: 1 where a pixel is above half of the ink, else 0."""
+    """The same images in black and white: 1 where a pixel is above half of the ink, else 0."""
     train, test = (data.train > INK).long(), (data.test > INK).long()
     return replace(data, train=train, test=test, num_classes=2)
 
 
 def to_images(tokens: Int[Tensor, "b 64"]) -> Int[Tensor, "b 8 8"]:
-    """Rows of tokens as pictures, still in levels."""
+    """Rows of tokens as images, still in levels."""
     return rearrange(tokens, "b (h w) -> b h w", h=SIDE)

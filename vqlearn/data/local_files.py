@@ -2,11 +2,10 @@
 
     text = text8()                      # text.train, text.valid, text.test
     rows = text8_windows(text.train, 32, 256, generator=generator)     # (32, 256), int64
-    pictures = cifar10()                # pictures.train, (50000, 32, 32, 3), uint8
+    images = cifar10()                # images.train, (50000, 32, 32, 3), uint8
 
 Both are looked for in the folder named by the environment variable `VQLEARN_DATA`, or else in
 `~/.cache/vqlearn/data`. A file that is missing, cut off or something else is named in the error.
-Tests: tests/test_local_files.py.
 """
 
 import os
@@ -50,7 +49,7 @@ class Text8:
 
 @dataclass(frozen=True, eq=False)
 class Cifar10:
-    """Pictures as bytes, channels last (red, green, blue), and labels 0 to 9."""
+    """Images as bytes, channels last (red, green, blue), and labels 0 to 9."""
 
     train: UInt8[np.ndarray, "train 32 32 3"]
     train_labels: UInt8[np.ndarray, " train"]
@@ -118,10 +117,10 @@ def text8_texts(tokens: Int[Tensor, "b n"]) -> list[str]:
 
 
 def cifar10(path: str | Path | None = None) -> Cifar10:
-    """The pictures of CIFAR-10, from its binary version; 184 MB once it is read.
+    """The images of CIFAR-10, from its binary version; 184 MB once it is read.
 
     `path` is the folder with the six files; without it, `cifar-10-batches-bin` in
-    `data_folder()`. Files with fewer pictures are read too, if all six have as many.
+    `data_folder()`. Files with fewer images are read too, if all six have as many.
 
     Raises FileNotFoundError for a file that is not there; ValueError for one that is cut off or
     holds a label above 9.
@@ -145,7 +144,7 @@ def cifar10(path: str | Path | None = None) -> Cifar10:
 
 
 def _cifar10_file(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures (n, 32, 32, 3) and labels (n) of one file."""
+    """Images (n, 32, 32, 3) and labels (n) of one file."""
     size = file.stat().st_size
     if size == 0 or size % CIFAR10_ROW:
         raise ValueError(
@@ -179,7 +178,7 @@ def _check_text8(path: Path, characters: np.ndarray) -> None:
 
 
 def _missing(path: Path, origin: str) -> FileNotFoundError:
-    """The error that names the file, what lies in its place, and where it comes from."""
+    """The error that names the file, what lies in its position, and where it comes from."""
     nearest = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
     found = sorted(entry.name for entry in nearest.iterdir())[:10]
     return FileNotFoundError(

@@ -1,0 +1,20 @@
+"""Discrete diffusion: schedules, processes, posterior, objective, sampler, likelihood."""
+
+from vqlearn import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "build_schedule": "schedule",
+        "DenseProcess": "d3pm",
+        "ImportanceSampler": "level_sampling",
+        "levels_to_visit": "sampler",
+        "MaskAndReplace": "process",
+        "Process": "process",
+        "sample": "sampler",
+        "Schedule": "schedule",
+        "ScheduleConfig": "schedule",
+        "training_loss": "objective",
+        "variational_bound": "objective",
+    },
+)

@@ -1,8 +1,8 @@
 r"""Any corruption that is a Markov chain on classes: D3PM, with transition matrices.
 
-A step is a matrix $Q_t$: row i holds the law of $x_t$ for a token that was in class i. Products
-of steps give every law that a `Process` needs: $\bar Q_t = Q_1 \cdots Q_t$ leads from the data to
-level t, $Q_{t|s} = Q_{s+1} \cdots Q_t$ from level s to level t.
+A step is a matrix $Q_t$: row i holds the distribution of $x_t$ for a token that was in class i.
+Products of steps give every distribution that a `Process` needs: $\bar Q_t = Q_1 \cdots Q_t$ leads
+from the data to level t, $Q_{t|s} = Q_{s+1} \cdots Q_t$ from level s to level t.
 
 Source: Austin et al. 2021, "Structured Denoising Diffusion Models in Discrete State-Spaces".
 """
@@ -15,27 +15,26 @@ from einops import rearrange
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from vqlearn.diffusion.logmath import IMPOSSIBLE, at_least_float32, log_normalise, log_one_hot
-from vqlearn.diffusion.process import Level, check_tokens
-from vqlearn.diffusion.randomness import Generators, finest_float
-from vqlearn.diffusion.sampler import draw
-from vqlearn.diffusion.step_products import StepMatrix, StepProducts, check_law
+from vqlearn.diffusion.transition_products import StepMatrix, TransitionProducts, check_distribution
+from vqlearn.probability.checks import Level, check_tokens
+from vqlearn.probability.log_probs import IMPOSSIBLE, at_least_float32, log_normalise, log_one_hot
+from vqlearn.probability.random import Generators, finest_float, sample_categorical
 
 
 class DenseProcess:
     r"""The `Process` of any transition matrices, with or without a class for MASK.
 
-    `step_matrix(t)` gives $Q_t$ for t = 1..T, `prior` is the law of $x_T$ that the bound starts
-    from. The first `num_codes` classes are the clean tokens. Ready-made ones: `kernels.py`.
+    `step_matrix(t)` gives $Q_t$ for t = 1..T, `prior` is the distribution of $x_T$ that the bound
+    starts from. The first `num_codes` classes are the clean tokens. Ready-made ones: `kernels.py`.
 
     Memory: about $\sqrt T$ matrices, never T of them; under autograd also one for each different
     level of the batch. Cost of the way back: one matrix product with $\bar Q_s$, $K^2$ for each
-    token, after the matrices of each different level in the batch were made (`StepProducts`).
+    token, after the matrices of each different level in the batch were made (`TransitionProducts`).
 
     The arithmetic is float64 inside (float32 on MPS); `dtype` is that of the result. Raises
-    `ValueError` for steps or a prior that are no laws; every method also for levels outside 0..T
-    and, on the CPU, for tokens outside their range. Tested against sums over every path in
-    `tests/test_d3pm.py` and `tests/test_kernels.py`.
+    `ValueError` for steps or a prior that are no distributions; every method also for levels
+    outside 0..T and, on the CPU, for tokens outside their range. Tested against sums over every
+    path in `tests/diffusion/test_d3pm.py` and `tests/diffusion/test_kernels.py`.
     """
 
     def __init__(
@@ -50,19 +49,20 @@ class DenseProcess:
             raise ValueError(f"num_timesteps is {num_timesteps}; allowed: 1, 2, …")
         if not 1 <= num_codes <= len(prior):
             raise ValueError(f"num_codes is {num_codes}; allowed: 1 to {len(prior)}")
-        check_law("the prior", prior)
+        check_distribution("the prior", prior)
         self.num_timesteps = num_timesteps
         self.num_codes = num_codes
         self.num_classes = len(prior)
         self.prior = prior
-        self.products = StepProducts(step_matrix, num_timesteps, len(prior))
+        self.products = TransitionProducts(step_matrix, num_timesteps, len(prior))
 
     def corrupt(
         self, x_0: Int[Tensor, "b n"], t: Level, *, generator: Generators = None
     ) -> Int[Tensor, "b n"]:
-        """Draw x_t ~ q(x_t | x_0), one uniform number for each token. Its law: `log_marginal`."""
-        law = self.log_marginal(x_0, t, dtype=finest_float(x_0.device))
-        return draw(law, generator=generator)
+        """Draw x_t ~ q(x_t | x_0), one uniform number for each token. Its distribution:
+        `log_marginal`."""
+        distribution = self.log_marginal(x_0, t, dtype=finest_float(x_0.device))
+        return sample_categorical(distribution, generator=generator)
 
     def log_marginal(
         self, x_0: Int[Tensor, "b n"], t: Level, *, dtype: torch.dtype = torch.float32
@@ -95,16 +95,17 @@ class DenseProcess:
 
         return self._by_level(columns, [s, t], [x_t])
 
-    def log_belief_at(
-        self, log_belief: Float[Tensor, "b n codes"], s: Level
+    def log_marginal_under(
+        self, log_p_x0: Float[Tensor, "b n codes"], s: Level
     ) -> Float[Tensor, "b n classes"]:
-        r"""A belief over x_0, carried on to level s: $\sum_k \tilde p(x_0 = k)\,q(x_s \mid k)$."""
+        r"""A predicted distribution over x_0, carried on to level s: $\sum_k \tilde p(x_0 =
+        k)\,q(x_s \mid k)$."""
 
-        def spread(s: int, log_belief: Tensor) -> Tensor:
-            return log_matmul(log_belief, self._between(0, s, log_belief.device)[: self.num_codes])
+        def spread(s: int, log_p_x0: Tensor) -> Tensor:
+            return log_matmul(log_p_x0, self._between(0, s, log_p_x0.device)[: self.num_codes])
 
-        finest = log_belief.to(finest_float(log_belief.device))
-        return self._by_level(spread, [s], [finest]).to(at_least_float32(log_belief))
+        finest = log_p_x0.to(finest_float(log_p_x0.device))
+        return self._by_level(spread, [s], [finest]).to(at_least_float32(log_p_x0))
 
     def log_posterior(
         self,
@@ -131,35 +132,36 @@ class DenseProcess:
         return self._by_level(known, [s, t], [x_0, x_t]).to(dtype)
 
     def log_reverse(
-        self, log_belief: Float[Tensor, "b n codes"], x_t: Int[Tensor, "b n"], s: Level, t: Level
+        self, log_p_x0: Float[Tensor, "b n codes"], x_t: Int[Tensor, "b n"], s: Level, t: Level
     ) -> Float[Tensor, "b n classes"]:
         r"""Where was the token at level s, if we see x_t and only BELIEVE something about x_0?
 
         $p(x_s = j \mid x_t) = [Q_{t|s}]_{j x_t} \sum_k [\bar Q_s]_{k j}
         \frac{\tilde p(x_0 = k \mid x_t)}{[\bar Q_t]_{k x_t}}$: the posteriors of every possible
-        x_0, mixed by the belief; exact for every stride s < t.
+        x_0, mixed by the predicted distribution; exact for every stride s < t.
 
-        Codes that x_t cannot come from are left out, whatever the belief says of them. If the
-        belief allows no other, the likeliest code takes their place, so that an unmasked token of
-        the absorbing kernel stays what it is. Gradients are finite there too. Raises `ValueError`
-        unless 0 <= s < t <= T, and for an x_t that no clean token leads to.
+        Codes that x_t cannot come from are left out, whatever the predicted distribution says of
+        them. If the predicted distribution allows no other, the likeliest code takes their
+        position, so that an unmasked token of the absorbing kernel stays what it is. Gradients are
+        finite there too. Raises `ValueError` unless 0 <= s < t <= T, and for an x_t that no clean
+        token leads to.
         """
         check_tokens("x_t", x_t, self.num_classes)
 
-        def back(s: int, t: int, log_belief: Tensor, x_t: Tensor) -> Tensor:
+        def back(s: int, t: int, log_p_x0: Tensor, x_t: Tensor) -> Tensor:
             to_s, to_t, log_step = self._way_back(s, t, x_t)
             log_seen = _log_columns(to_t, x_t)
-            log_weight = (log_belief - log_seen).masked_fill(log_seen.isneginf(), IMPOSSIBLE)
+            log_weight = (log_p_x0 - log_seen).masked_fill(log_seen.isneginf(), IMPOSSIBLE)
             nothing = log_weight.amax(dim=-1, keepdim=True).isneginf()
             likeliest = log_one_hot(to_t.argmax(dim=0)[x_t], self.num_codes, log_weight.dtype)
             log_weight = torch.where(nothing, likeliest, log_weight)
             return log_normalise(log_matmul(log_weight, to_s) + log_step)
 
-        finest = log_belief.to(finest_float(log_belief.device))
-        return self._by_level(back, [s, t], [finest, x_t]).to(at_least_float32(log_belief))
+        finest = log_p_x0.to(finest_float(log_p_x0.device))
+        return self._by_level(back, [s, t], [finest, x_t]).to(at_least_float32(log_p_x0))
 
     def log_prior(self) -> Float64[Tensor, " classes"]:
-        """The law of x_T that the bound starts from."""
+        """The distribution of x_T that the bound starts from."""
         return self.prior.log()
 
     def _between(self, s: int, t: int, device: torch.device) -> Tensor:

@@ -2,11 +2,11 @@ r"""Ways to corrupt a token: uniform, absorbing, Gaussian, nearest neighbour, bi
 
 Each is a `Process`, made from its one-step matrices $Q_t$ (rows: from class i to class j). What
 differs is which classes a token visits on its way to noise: any (uniform), MASK (absorbing),
-similar grey levels (Gaussian) or similar codes (nearest neighbour). Kernels without MASK have a
+similar grey values (Gaussian) or similar codes (nearest neighbour). Kernels without MASK have a
 doubly stochastic $Q_t$, so that noise is uniform, and `num_classes` is K.
 
 Source: Austin et al. 2021 (D3PM), appendix A.2, where no other is named. Every formula is tested
-against its own loop over classes in `tests/test_kernels.py`.
+against its own loop over classes in `tests/diffusion/test_kernels.py`.
 """
 
 import math
@@ -100,7 +100,7 @@ def mask_and_replace(schedule: Schedule) -> DenseProcess:
 def discretised_gaussian(
     num_codes: int, num_timesteps: int, *, betas: tuple[float, float] = (1e-4, 0.02)
 ) -> DenseProcess:
-    r"""Move to a near number rather than to a far one: for grey levels and other ordered codes.
+    r"""Move to a near number rather than to a far one: for grey values and other ordered codes.
 
     $[Q_t]_{ij} = w_{i-j}$ off the diagonal, $w_d \propto e^{-4 d^2 / ((K-1)^2 \beta_t)}$ with a
     sum of 1 over $d = -(K-1) \ldots K-1$; the diagonal takes the rest. So $Q_t$ is symmetric and
@@ -199,9 +199,13 @@ def information_times(
     return torch.cat([torch.zeros(1, dtype=torch.float64), torch.from_numpy(found).exp()])
 
 
-def _mean_log(laws: Tensor) -> Tensor:
+def _mean_log(distributions: Tensor) -> Tensor:
     """The mean over rows of sum p log p: minus the entropy."""
-    return torch.special.xlogy(laws.clamp(min=0), laws.clamp(min=0)).sum(dim=-1).mean()
+    return (
+        torch.special.xlogy(distributions.clamp(min=0), distributions.clamp(min=0))
+        .sum(dim=-1)
+        .mean()
+    )
 
 
 def _exponential(rates: Tensor) -> Callable[[float], Tensor]:

@@ -5,54 +5,29 @@ $-\log p(x_0)$ of a diffusion model is a sum over all paths, so one reports the 
 compared: the prior belongs to it, its unit is bits per token, and it comes with a standard error.
 
 For masks alone the number of levels can go to infinity: `masked_bound`. It is the limit of the
-bound of the absorbing kernel, and equally the mean surprise over random orders of the tokens.
+bound of the absorbing kernel, and equally the mean negative log-likelihood over random orders of
+the tokens.
 """
 
 import math
 from collections.abc import Callable
 from itertools import combinations
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from vqlearn.diffusion.exact_world import prior_law, sampler_law
+from vqlearn.diffusion.exact.world import prior_distribution, sampler_distribution
 from vqlearn.diffusion.objective import variational_bound
 from vqlearn.diffusion.process import Process
-from vqlearn.diffusion.randomness import uniform
 from vqlearn.diffusion.sampler import Denoise
+from vqlearn.probability.estimates import Bits, bits_per_token
+from vqlearn.probability.random import uniform
 
 Unmask = Callable[[Int[Tensor, "b n"]], Float[Tensor, "b n k"]]
 """unmask(x_t): normalised log p(x_0 | the tokens that are not MASK); it is told no level."""
 
 MAX_POSITIONS = 16
-
-
-class Bits(NamedTuple):
-    """A mean over images in bits per token, and the standard error of that mean."""
-
-    mean: float
-    standard_error: float
-
-
-def bits_per_token(nats: Float[Tensor, " b"], num_positions: int) -> Bits:
-    r"""From nats for each image to bits per token, with an honest standard error.
-
-    The images must be independent draws from the data, each with chance of its own. Then the
-    spread between their numbers holds both the difference between images and the noise of the
-    estimate, and $\mathrm{std}/\sqrt b$ covers both. The tokens of one image are no independent
-    draws: counting them as such would make the error up to $\sqrt n$ times too small.
-
-    One infinite number makes both results infinite. Raises `ValueError` for fewer than 2 images.
-    Tested in `tests/test_likelihood.py` by how often the truth is covered.
-    """
-    if len(nats) < 2:
-        raise ValueError(f"a standard error of {len(nats)} images; allowed: 2 or more")
-    bits = nats.double() / (num_positions * math.log(2))
-    if bits.isinf().any():
-        return Bits(math.inf, math.inf)
-    return Bits(float(bits.mean()), float(bits.std() / len(bits) ** 0.5))
 
 
 @torch.no_grad()
@@ -71,7 +46,7 @@ def bound_per_token(
     of the noise only, more images lower both. Costs T * draws calls of the denoiser. Works for
     every process. For many images join the nats of several calls with `bits_per_token`.
 
-    Raises `ValueError` for fewer than 1 draw or 2 images. Tested in `tests/test_likelihood.py`.
+    Raises `ValueError` for fewer than 1 draw or 2 images.
     """
     _check_draws(draws)
     nats = [variational_bound(process, denoise, x_0, generator=generator) for _ in range(draws)]
@@ -83,14 +58,17 @@ def exact_log_likelihood(
 ) -> Float64[Tensor, " b"]:
     """How likely is each row to the model itself: log p(x_0) in nats, exactly.
 
-    p is the law of what T steps from the prior return (`exact_world.sampler_law`), so this is
-    for tiny worlds only: it costs T * states^2. The bound can never be below minus this.
+    p is the distribution of what T steps from the prior return
+    (`exact.world.sampler_distribution`), so this is for tiny worlds only: it costs T * states^2.
+    The bound can never be below minus this.
     """
     num_positions = x_0.shape[1]
     levels = range(process.num_timesteps, -1, -1)
-    law = sampler_law(process, denoise, prior_law(process, num_positions), levels)
-    places = process.num_classes ** torch.arange(num_positions - 1, -1, -1)
-    return law[(x_0 * places).sum(dim=-1)].log()
+    distribution = sampler_distribution(
+        process, denoise, prior_distribution(process, num_positions), levels
+    )
+    positions = process.num_classes ** torch.arange(num_positions - 1, -1, -1)
+    return distribution[(x_0 * positions).sum(dim=-1)].log()
 
 
 def masked_bound(
@@ -113,17 +91,17 @@ def masked_bound(
     With one draw it is also a training loss. Costs `draws` calls of the network. Raises
     `ValueError` for fewer than 1 draw.
     Source: Sahoo et al. 2024, "Simple and Effective Masked Diffusion Language Models". The exact
-    value is `exact_masked_bound`; tested in `tests/test_likelihood.py`.
+    value is `exact_masked_bound`; tested in `tests/diffusion/test_likelihood.py`.
     """
     _check_draws(draws)
     count, num_positions = x_0.shape
     nats = 0.0
     for _ in range(draws):
-        chance = uniform((count, num_positions + 1), x_0.device, generator=generator)
-        masked = 1 + (chance[:, :1] * num_positions).long()
-        hidden = chance[:, 1:].argsort(dim=-1).argsort(dim=-1) < masked
-        surprise = _surprise(unmask, x_0, hidden, mask)
-        nats = nats + num_positions * surprise / masked[:, 0] / draws
+        u = uniform((count, num_positions + 1), x_0.device, generator=generator)
+        masked = 1 + (u[:, :1] * num_positions).long()
+        hidden = u[:, 1:].argsort(dim=-1).argsort(dim=-1) < masked
+        nll = _nll(unmask, x_0, hidden, mask)
+        nats = nats + num_positions * nll / masked[:, 0] / draws
     return nats
 
 
@@ -139,8 +117,8 @@ def exact_masked_bound(unmask: Unmask, x_0: Int[Tensor, "b n"], mask: int) -> Fl
 
     With T levels the bound of the absorbing kernel is the sum $\frac1T \sum_t g(t/T)$ over
     $g(t) = \frac1t E\sum_{i\,\mathrm{masked}} -\log \tilde p$ in place of the integral of g, thus
-    too large by $(g(1)-g(0))/2T + O(T^{-2})$: g(1) is the surprise of all tokens with no other
-    in sight, g(0) with all others in sight.
+    too large by $(g(1)-g(0))/2T + O(T^{-2})$: g(1) is the negative log-likelihood of all tokens
+    with no other in sight, g(0) with all others in sight.
     """
     num_positions = x_0.shape[1]
     if num_positions > MAX_POSITIONS:
@@ -151,14 +129,14 @@ def exact_masked_bound(unmask: Unmask, x_0: Int[Tensor, "b n"], mask: int) -> Fl
         for members in combinations(range(num_positions), masked):
             hidden = torch.zeros_like(x_0, dtype=torch.bool)
             hidden[:, list(members)] = True
-            nats = nats + weight * _surprise(unmask, x_0, hidden, mask)
+            nats = nats + weight * _nll(unmask, x_0, hidden, mask)
     return nats
 
 
-def _surprise(unmask: Unmask, x_0: Tensor, hidden: Tensor, mask: int) -> Tensor:
+def _nll(unmask: Unmask, x_0: Tensor, hidden: Tensor, mask: int) -> Tensor:
     """The sum over hidden tokens of -log p(token | the others), nats for each row."""
-    log_belief = unmask(torch.where(hidden, mask, x_0))
-    log_right = log_belief.gather(-1, x_0[..., None])[..., 0]
+    log_p_x0 = unmask(torch.where(hidden, mask, x_0))
+    log_right = log_p_x0.gather(-1, x_0[..., None])[..., 0]
     return -log_right.masked_fill(~hidden, 0).sum(dim=-1)
 
 

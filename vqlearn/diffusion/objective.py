@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vqlearn.diffusion.logmath import kl_divergence
 from vqlearn.diffusion.process import Process
-from vqlearn.diffusion.randomness import finest_float
 from vqlearn.diffusion.sampler import Denoise
+from vqlearn.probability.log_probs import kl_divergence
+from vqlearn.probability.random import finest_float
 
 
 class TrainingLoss(NamedTuple):
@@ -29,18 +29,17 @@ class TrainingLoss(NamedTuple):
 
 def bound_term(
     process: Process,
-    log_belief: Float[Tensor, "b n k"],
+    log_p_x0: Float[Tensor, "b n k"],
     x_0: Int[Tensor, "b n"],
     x_t: Int[Tensor, "b n"],
     t: int | Int[Tensor, " b"],
 ) -> Float[Tensor, "b n"]:
     r"""The share of level t in the bound: nats for each token.
 
-    $KL(q(x_{t-1}|x_t,x_0)\,\|\,p(x_{t-1}|x_t))$. At t = 1 the first law is all on x_0, and the
-    same formula is the negative log-likelihood $-\log p(x_0|x_1)$.
-    Tested in `tests/test_objective.py`.
+    $KL(q(x_{t-1}|x_t,x_0)\,\|\,p(x_{t-1}|x_t))$. At t = 1 the first distribution is all on x_0, and
+    the same formula is the negative log-likelihood $-\log p(x_0|x_1)$.
     """
-    log_p = process.log_reverse(log_belief, x_t, t - 1, t)
+    log_p = process.log_reverse(log_p_x0, x_t, t - 1, t)
     log_q = process.log_posterior(x_0, x_t, t - 1, t, dtype=log_p.dtype)
     return kl_divergence(log_q, log_p)
 
@@ -57,7 +56,7 @@ def prior_term(process: Process, x_0: Int[Tensor, "b n"]) -> Float[Tensor, "b n"
 
 def training_loss(
     process: Process,
-    log_belief: Float[Tensor, "b n k"],
+    log_p_x0: Float[Tensor, "b n k"],
     tokens: tuple[Int[Tensor, "b n"], Int[Tensor, "b n"]],
     t: Int[Tensor, " b"],
     *,
@@ -65,7 +64,8 @@ def training_loss(
 ) -> TrainingLoss:
     r"""The loss of one batch of (x_0, x_t), x_t drawn at levels t of 1..T.
 
-    Levels are uniformly random, or each loss is weighted as `levels.ImportanceLevels` says.
+    Levels are uniformly random, or each loss is weighted as `level_sampling.ImportanceSampler`
+    says.
 
     `bound` is T times the term of level t: an unbiased estimate of the whole bound without its
     prior. `auxiliary` is the cross-entropy $-\log \tilde p(x_0|x_t)$. The total is
@@ -73,12 +73,12 @@ def training_loss(
     to guess, count up to twice.
 
     Source: Gu et al. 2022 for the auxiliary loss; the adaptive weight is that of the authors'
-    training code. Tested in `tests/test_objective.py`.
+    training code.
     """
     x_0, x_t = tokens
     num_timesteps = process.num_timesteps
-    bound = num_timesteps * bound_term(process, log_belief, x_0, x_t, t).mean(dim=1)
-    auxiliary = -log_belief.gather(-1, x_0[..., None])[..., 0].mean(dim=1)
+    bound = num_timesteps * bound_term(process, log_p_x0, x_0, x_t, t).mean(dim=1)
+    auxiliary = -log_p_x0.gather(-1, x_0[..., None])[..., 0].mean(dim=1)
     adaptive = 2 - (t - 1).to(bound) / num_timesteps
     total = bound + num_timesteps * auxiliary_weight * adaptive * auxiliary
     return TrainingLoss(total, bound, auxiliary)
@@ -94,7 +94,7 @@ def variational_bound(
     """At most how surprising is each image to the model? Nats per image, prior included.
 
     An unbiased estimate of the bound: every level is visited once, with one random x_t. Costs T
-    calls of the denoiser. The exact value in a tiny world is `exact_world.exact_bound`.
+    calls of the denoiser. The exact value in a tiny world is `exact.world.exact_bound`.
     """
     nats = prior_term(process, x_0).sum(dim=1)
     for t in range(1, process.num_timesteps + 1):

@@ -16,17 +16,16 @@ from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vqlearn.diffusion.logmath import (
+from vqlearn.diffusion.schedule import Schedule
+from vqlearn.probability.checks import Level, check_tokens
+from vqlearn.probability.log_probs import (
     IMPOSSIBLE,
     at_least_float32,
     log_add,
     log_normalise,
     log_one_hot,
 )
-from vqlearn.diffusion.randomness import Generators, finest_float, uniform
-from vqlearn.diffusion.schedule import Schedule
-
-Level = int | Int[Tensor, " b"]
+from vqlearn.probability.random import Generators, finest_float, uniform
 
 
 @runtime_checkable
@@ -55,7 +54,7 @@ class Process(Protocol):
     ) -> Tensor:
         """log q(x_s | x_t, x_0) for a KNOWN x_0, shape (b, n, num_classes)."""
 
-    def log_reverse(self, log_belief: Tensor, x_t: Tensor, s: Level, t: Level) -> Tensor:
+    def log_reverse(self, log_p_x0: Tensor, x_t: Tensor, s: Level, t: Level) -> Tensor:
         """log p(x_s | x_t) for a BELIEF over x_0, shape (b, n, num_classes)."""
 
     def log_prior(self) -> Tensor:
@@ -71,7 +70,7 @@ class MaskAndReplace:
     Tokens outside their range raise `ValueError`; it is looked at on the CPU only.
 
     Source: Gu et al. 2022, section 4. Tested against enumeration in exact fractions in
-    `tests/test_process.py`.
+    `tests/diffusion/test_process.py`.
     """
 
     def __init__(self, schedule: Schedule) -> None:
@@ -86,8 +85,8 @@ class MaskAndReplace:
     ) -> Int[Tensor, "b n"]:
         """Draw x_t ~ q(x_t | x_0): what does an image look like at level t?
 
-        One random number decides (mask, replace or keep), one names the replacement. The law
-        that is drawn from is `log_marginal`. Raises `ValueError` if t is not in 0..T.
+        One random number decides (mask, replace or keep), one names the replacement. The
+        distribution that is drawn from is `log_marginal`. Raises `ValueError` if t is not in 0..T.
         """
         device = x_0.device
         check_tokens("x_0", x_0, self.num_codes)
@@ -143,28 +142,28 @@ class MaskAndReplace:
         return self.log_reverse(log_one_hot(x_0, self.num_codes, dtype), x_t, s, t)
 
     def log_reverse(
-        self, log_belief: Float[Tensor, "b n codes"], x_t: Int[Tensor, "b n"], s: Level, t: Level
+        self, log_p_x0: Float[Tensor, "b n codes"], x_t: Int[Tensor, "b n"], s: Level, t: Level
     ) -> Float[Tensor, "b n classes"]:
         r"""Where was the token at level s, if we see x_t and only BELIEVE something about x_0?
 
         $p(x_s \mid x_t) = \sum_k q(x_s \mid x_t, x_0 = k)\, \tilde p(x_0 = k \mid x_t)$, exact
         for every stride s < t, one step or many.
 
-        `log_belief` must be normalised (see `logmath.log_normalise`); half precision is computed
+        `log_p_x0` must be normalised (see `log_probs.log_normalise`); half precision is computed
         in float32. Where $\bar\beta_t = 0$ an unmasked token stays what it is, whatever the
-        belief says. Raises `ValueError` unless 0 <= s < t <= T, and for a masked token at a level
-        where $\bar\gamma_t = 0$.
+        predicted distribution says. Raises `ValueError` unless 0 <= s < t <= T, and for a masked
+        token at a level where $\bar\gamma_t = 0$.
         """
         check_tokens("x_t", x_t, self.num_classes)
-        log_belief = at_least_float32(log_belief)
+        log_p_x0 = at_least_float32(log_p_x0)
         is_mask = rearrange(x_t == self.mask, "b n -> b n 1")
         seen = rearrange(x_t, "b n -> b n 1").masked_fill(is_mask, 0)  # any code: not used
-        if_mask = log_like(log_belief, *self._from_mask(x_t, s, t))
-        if_code = log_like(log_belief, *self._from_code(s, t))
-        to_belief, to_any, stay = _mix_over_belief(log_belief, seen, if_code)
+        if_mask = log_like(log_p_x0, *self._from_mask(x_t, s, t))
+        if_code = log_like(log_p_x0, *self._from_code(s, t))
+        per_code, to_any, stay = _mix_over_x0(log_p_x0, seen, if_code)
 
         log_codes = log_add(
-            log_belief + torch.where(is_mask, if_mask[0], to_belief),
+            log_p_x0 + torch.where(is_mask, if_mask[0], per_code),
             torch.where(is_mask, if_mask[1], to_any),
         )
         stay = torch.where(is_mask, log_codes.gather(-1, seen), stay)
@@ -173,7 +172,8 @@ class MaskAndReplace:
         return log_normalise(log_p)  # sums to 1 but for the rounding of 4,096 float32 logarithms
 
     def log_prior(self) -> Float[Tensor, " classes"]:
-        r"""The law of x_T that the bound starts from: MASK with $\bar\gamma_T$, else uniform."""
+        r"""The distribution of x_T that the bound starts from: MASK with $\bar\gamma_T$, else
+        uniform."""
         gamma_bar = self.schedule.gamma_bar[-1]
         codes = ((1 - gamma_bar) / self.num_codes).expand(self.num_codes)
         return torch.cat([codes, gamma_bar[None]]).log()
@@ -212,15 +212,16 @@ class MaskAndReplace:
     def _from_code(self, s: Level, t: Level) -> tuple[Tensor, ...]:
         r"""An unmasked token i stays i, or comes from another code j; it was never MASK.
 
-        With the belief split into "right" ($p_i$: the clean token is i) and "wrong" ($1-p_i$):
-        $p(x_s=i)=(\alpha_{t|s}+\beta_{t|s})\left(p_i\frac{\bar\alpha_s+\bar\beta_s}
+        With the predicted distribution split into "right" ($p_i$: the clean token is i) and "wrong"
+        ($1-p_i$): $p(x_s=i)=(\alpha_{t|s}+\beta_{t|s})\left(p_i\frac{\bar\alpha_s+\bar\beta_s}
         {\bar\alpha_t+\bar\beta_t}+(1-p_i)\frac{\bar\beta_s}{\bar\beta_t}\right)$ and
         $p(x_s=j)=\beta_{t|s}\left(p_j\frac{\bar\alpha_s}{\bar\beta_t}+p_i\frac{\bar\beta_s}
         {\bar\alpha_t+\bar\beta_t}+(1-p_i)\frac{\bar\beta_s}{\bar\beta_t}\right)$.
 
         The five factors, in the order: $p_j$; stay if right, if wrong; move if right, if wrong.
         They are formed in float64: the likelihoods in them differ by 10 orders of magnitude, and
-        dividing the belief by one to multiply it by another would cost float32 its digits.
+        dividing the predicted distribution by one to multiply it by another would cost float32 its
+        digits.
         """
         self._check_stride(s, t)
         alpha_s, beta_s, gamma_s = self.cumulative(s)
@@ -252,24 +253,16 @@ class MaskAndReplace:
                 )
 
 
-def check_tokens(name: str, tokens: Tensor, count: int) -> None:
-    """Refuse tokens outside 0..count - 1; on the CPU only, since a GPU would have to wait."""
-    if tokens.device.type == "cpu" and ((tokens < 0) | (tokens >= count)).any():
-        raise ValueError(
-            f"{name} holds {tokens.min().item()} to {tokens.max().item()}; "
-            f"allowed: 0 to {count - 1}"
-        )
-
-
-def _mix_over_belief(
-    log_belief: Tensor, seen: Tensor, if_code: list[Tensor]
+def _mix_over_x0(
+    log_p_x0: Tensor, seen: Tensor, if_code: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Factor of p_j, the part that is the same for every j, and the law of staying: (b, n, 1)."""
-    to_belief, stay_right, stay_wrong, move_right, move_wrong = if_code
-    log_right = log_belief.gather(-1, seen)
-    log_wrong = log_belief.scatter(-1, seen, IMPOSSIBLE).logsumexp(dim=-1, keepdim=True)
+    """Factor of p_j, the part that is the same for every j, and the distribution of staying: (b, n,
+    1)."""
+    per_code, stay_right, stay_wrong, move_right, move_wrong = if_code
+    log_right = log_p_x0.gather(-1, seen)
+    log_wrong = log_p_x0.scatter(-1, seen, IMPOSSIBLE).logsumexp(dim=-1, keepdim=True)
     stay = log_add(log_right + stay_right, log_wrong + stay_wrong)
-    return to_belief, log_add(log_right + move_right, log_wrong + move_wrong), stay
+    return per_code, log_add(log_right + move_right, log_wrong + move_wrong), stay
 
 
 def log_like(like: Tensor, *numbers: Tensor) -> list[Tensor]:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.diffusion.process import Process
-from vqlearn.diffusion.randomness import Generators, finest_float, uniform
+from vqlearn.probability.random import Generators, sample_categorical
 
 Denoise = Callable[[Int[Tensor, "b n"], int], Float[Tensor, "b n k"]]
 """denoise(x_t, t): normalised log p(x_0 | x_t) over the K codes."""
@@ -50,32 +50,9 @@ def levels_to_visit(num_timesteps: int, num_steps: int, spacing: str = "slow_sta
     return levels
 
 
-def draw(
-    log_probabilities: Float[Tensor, "b n classes"], *, generator: Generators = None
-) -> Int[Tensor, "b n"]:
-    r"""Draw one class for each token, exactly: no class of probability 0 can ever come out.
-
-    One uniform number u for each token; the class is the first whose cumulative probability
-    exceeds u. It is done in float64, since float32 noise loses the tails of a long list. (MPS has
-    no float64; there it is float32.)
-
-    Generators: see `randomness.uniform`. Raises `ValueError` if a row has no finite mass, which
-    means that NaN came out of the denoiser (checked on the CPU only).
-    """
-    device = log_probabilities.device
-    cumulative = log_probabilities.to(finest_float(device)).exp().cumsum(dim=-1)
-    total = cumulative[..., -1:].contiguous()
-    if device.type == "cpu" and not total.isfinite().all():
-        raise ValueError("a token has no finite probabilities; do the weights hold NaN?")
-    share = uniform(log_probabilities.shape[:2], device, generator=generator)[..., None]
-    below_total = torch.nextafter(total, torch.zeros_like(total))
-    threshold = torch.minimum(share * total, below_total)
-    return torch.searchsorted(cumulative, threshold, right=True)[..., 0]
-
-
 def step(
     process: Process,
-    log_belief: Float[Tensor, "b n k"],
+    log_p_x0: Float[Tensor, "b n k"],
     x_t: Int[Tensor, "b n"],
     levels: tuple[int, int],
     *,
@@ -83,10 +60,10 @@ def step(
 ) -> Int[Tensor, "b n"]:
     """Draw x_s ~ p(x_s | x_t) for levels (t, s), each token on its own.
 
-    The law that is drawn from is `process.log_reverse`.
+    The distribution that is drawn from is `process.log_reverse`.
     """
     t, s = levels
-    return draw(process.log_reverse(log_belief, x_t, s, t), generator=generator)
+    return sample_categorical(process.log_reverse(log_p_x0, x_t, s, t), generator=generator)
 
 
 def sample(
@@ -100,7 +77,7 @@ def sample(
     """Walk from x_t at levels[0] down to levels[-1]; yield (s, x_s) after every step.
 
     Start from `all_masked` as the released models do, or from a draw of `process.log_prior()`.
-    The exact law of the result is `exact_world.sampler_law`.
+    The exact distribution of the result is `exact.world.sampler_distribution`.
     """
     for t, s in pairwise(levels):
         x_t = step(process, denoise(x_t, t), x_t, (t, s), generator=generator)

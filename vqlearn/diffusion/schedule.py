@@ -24,7 +24,8 @@ class ScheduleConfig:
     it is K + 1. The four numbers are read as the decimals that they are written as, so 0.99999
     means 99999/100000 exactly. The defaults are the schedule of the released ITHQ checkpoint.
 
-    Raises `ValueError` if a number is out of its range; tested in `tests/test_schedule.py`.
+    Raises `ValueError` if a number is out of its range; tested in
+    `tests/diffusion/test_schedule.py`.
     """
 
     num_vec_classes: int
@@ -108,7 +109,7 @@ def build_schedule(config: ScheduleConfig) -> Schedule:
 
     Raises `ValueError`, naming the first level t, if the four numbers describe no process:
     a probability below 0, a token that comes back from MASK, or a data token that can no longer
-    be kept before the last level. Tested in `tests/test_schedule.py`.
+    be kept before the last level.
     """
     num_timesteps, num_codes = config.num_train_timesteps, config.num_vec_classes - 1
     alpha_bar = [Fraction(1), *_line(config.alpha_cum_start, config.alpha_cum_end, num_timesteps)]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nbformat import NotebookNode
 
+from vqlearn.lessons.marks import write_between
 from vqlearn.lessons.notebook import RECORD, read
 
 HEADER = "| lesson | goal | time | memory | code it opens |\n|---|---|---|---|---|\n"
@@ -52,10 +53,7 @@ def main() -> None:
     parser.add_argument("notebooks", type=Path, nargs="+")
     files = parser.parse_args().notebooks
     page = files[0].parent / "README.md"
-    begin, end = "<!-- lessons -->\n", "<!-- /lessons -->"
-    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
-    after = rest.partition(end)[2]
-    page.write_text(f"{before}{begin}{table(files)}{end}{after}", encoding="utf-8")
+    write_between(page, "lessons", table(files))
 
 
 if __name__ == "__main__":

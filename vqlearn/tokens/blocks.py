@@ -15,7 +15,7 @@ def group_norm(channels: int, groups: int) -> nn.GroupNorm:
 
 
 class Residual(nn.Module):
-    """What should change in the picture, seen from 5x5 pixels around each place?
+    """What should change in the image, seen from 5x5 pixels around each position?
 
     Norm, SiLU, 3x3 convolution, twice; the input is added at the end, through a 1x1 convolution
     (`shortcut`) when the number of channels changes.
@@ -37,7 +37,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """What can each place learn from every other place? One head, as wide as the channels.
+    """What can each position learn from every other position? One head, as wide as the channels.
 
     Cost: grows with (h w)^2, so it is used at low resolution.
     """
@@ -51,16 +51,16 @@ class Attention(nn.Module):
         self.output = nn.Linear(channels, channels)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        places = rearrange(self.norm(x), "b c h w -> b 1 (h w) c")  # one head
+        positions = rearrange(self.norm(x), "b c h w -> b 1 (h w) c")  # one head
         mixed = F.scaled_dot_product_attention(
-            self.query(places), self.key(places), self.value(places)
+            self.query(positions), self.key(positions), self.value(positions)
         )
         change = rearrange(self.output(mixed), "b 1 (h w) c -> b c h w", h=x.shape[2])
         return x + change
 
 
 class Downsample(nn.Conv2d):
-    """A picture of half the size. The zero row and column go below and to the right only."""
+    """An image of half the size. The zero row and column go below and to the right only."""
 
     def __init__(self, channels: int):
         super().__init__(channels, channels, 3, stride=2)
@@ -70,7 +70,7 @@ class Downsample(nn.Conv2d):
 
 
 class Upsample(nn.Conv2d):
-    """A picture of twice the size: every pixel is repeated 2x2, then smoothed."""
+    """An image of twice the size: every pixel is repeated 2x2, then smoothed."""
 
     def __init__(self, channels: int):
         super().__init__(channels, channels, 3, padding=1)
@@ -134,7 +134,7 @@ class UpResolution(Resolution):
 
 
 class Middle(nn.Module):
-    """The smallest resolution, where every place sees the whole picture."""
+    """The smallest resolution, where every position sees the whole image."""
 
     def __init__(self, channels: int, groups: int):
         super().__init__()

@@ -1,4 +1,4 @@
-r"""A second opinion on reconstructions: which patches of this picture look drawn by a network?
+r"""A second opinion on reconstructions: which patches of this image look drawn by a network?
 
 Pixel errors forgive blur: the mean of two sharp edges is cheaper than the wrong one. A small
 network that tells real patches from decoded ones does not forgive it. Source: Esser et al. 2021,
@@ -17,11 +17,11 @@ SMALLEST_GRADIENT = 1e-4
 
 
 class PatchDiscriminator(nn.Module):
-    """One score for each patch: above 0 means "real". Each layer halves the picture.
+    """One score for each patch: above 0 means "real". Each layer halves the image.
 
     (b, 3, H, W) -> (b, H / 2^layers, W / 2^layers); with 2 layers a patch is 26 pixels wide.
     After Isola et al. 2017, with group norm, which knows nothing of the rest of the batch.
-    Raises `ValueError` for less than one layer. Test: `test_a_patch_is_judged_by_itself_alone`.
+    Raises `ValueError` for less than one layer.
     """
 
     def __init__(self, channels: int = 32, layers: int = 2):
@@ -49,12 +49,11 @@ def discriminator_loss(
 
     $\tfrac12 E[\max(0, 1 - D(x))] + \tfrac12 E[\max(0, 1 + D(\hat x))]$, the hinge loss: a patch
     that is told apart clearly enough teaches nothing more.
-    Test: `test_hinge_loss_by_hand`.
     """
     return (F.relu(1 - real).mean() + F.relu(1 + decoded).mean()) / 2
 
 
-def deception_loss(decoded: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
+def adversarial_loss(decoded: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
     r"""How real do decoded patches look? $-E[D(\hat x)]$, what the decoder lowers."""
     return -decoded.mean()
 
@@ -68,7 +67,7 @@ def adaptive_weight(
     {\lVert\nabla_L \mathcal L_\text{deception}\rVert + \delta}$$
 
     with L the decoder's last layer and $\delta = 10^{-4}$; at most 10,000. No gradient flows
-    through it. Source: Esser et al. 2021, equation 7. Test: `test_both_losses_pull_equally`.
+    through it. Source: Esser et al. 2021, equation 7.
     """
     (of_pixels,) = torch.autograd.grad(pixel_loss, last_layer, retain_graph=True)
     (of_patches,) = torch.autograd.grad(deception, last_layer, retain_graph=True)

@@ -1,9 +1,9 @@
 r"""From vectors to tokens by chance: a quantizer that learns through a softened draw.
 
 `VectorQuantizer` takes the nearest code and hands the gradient past it. Here the encoder names a
-law over the K codes, a token is drawn from it, and the draw is made soft, so that the gradient
-goes through. It is the quantizer of DALL-E's picture tokens (Ramesh et al. 2021, "Zero-Shot
-Text-to-Image Generation"). Tests: tests/test_gumbel.py.
+distribution over the K codes, a token is drawn from it, and the draw is made soft, so that the
+gradient goes through. It is the quantizer of DALL-E's image tokens (Ramesh et al. 2021, "Zero-Shot
+Text-to-Image Generation").
 """
 
 import math
@@ -46,7 +46,7 @@ class GumbelQuantizer(nn.Module):
     At the start W is a copy of the codes. Then a vector prefers codes that point where it points,
     and the mixture of them points there too: something of z reaches the decoder from the first step
     on. If W and the codes had nothing to do with each other, nearly all of the mixture would be
-    noise at first. Both learn on their own. Test: `test_at_the_start_mixtures_point_along_z`.
+    noise at first. Both learn on their own.
 
     Raises `ValueError` when a size is not positive.
     """
@@ -75,17 +75,13 @@ class GumbelQuantizer(nn.Module):
         return logits.to(dtype).log_softmax(dim=-1)
 
     def choose(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
-        """Which token stands for each vector, without chance? The one that is most likely drawn.
-
-        Test: `test_evaluation_takes_the_likeliest_code_without_chance`.
-        """
+        """Which token stands for each vector, without chance? The one that is most likely drawn."""
         return self.log_probabilities(vectors).argmax(dim=-1)
 
     def lookup(self, indices: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d"]:
         """Which vector does each token stand for?
 
         Raises `ValueError` for a token that is not in the codebook, such as MASK (index K).
-        Test: `test_lookup_gives_the_rows_of_the_codebook_and_refuses_other_tokens`.
         """
         return look_up(self.codebook, indices)
 
@@ -114,16 +110,14 @@ class GumbelQuantizer(nn.Module):
         In evaluation (`module.eval()`) the code is the likeliest one: no chance, no mixture, and
         temperature, `hard` and generator do nothing.
 
-        `kl` is `kl_to_uniform`, the mean over all tokens. With N tokens for a picture,
-        $N \cdot \mathrm{kl} - \log p(\text{picture} \mid \text{tokens})$ is a bound on
-        $-\log p(\text{picture})$ when tokens are uniform before anything is known and the second
+        `kl` is `kl_to_uniform`, the mean over all tokens. With N tokens for an image,
+        $N \cdot \mathrm{kl} - \log p(\text{image} \mid \text{tokens})$ is a bound on
+        $-\log p(\text{image})$ when tokens are uniform before anything is known and the second
         term is a mean over drawn tokens. With soft y it is not quite one. DALL-E multiplies the
         first term by up to 6.6.
 
         Cost: one number per vector and code, several times over. Raises `ValueError` for a
         temperature that is not a finite number above 0.
-        Tests: `test_near_temperature_0_codes_are_drawn_from_the_softmax_law`,
-        `test_gradients_of_soft_draws`, `test_hard_draws_borrow_the_gradient_of_soft_ones`.
         """
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature is {temperature}; allowed: finite numbers above 0")
@@ -148,11 +142,11 @@ def gumbel_noise(
 ) -> Float[Tensor, "*batch k"]:
     r"""Numbers whose largest, after $\log q_k$ is added, stands at k with probability $q_k$.
 
-    $g = -\log E$, where E is a waiting time with the law $e^{-E}$. Then $E_k / q_k$ is a waiting
-    time with the rate $q_k$. Of bells with these rates, bell k rings first with probability
+    $g = -\log E$, where E is a waiting time with the distribution $e^{-E}$. Then $E_k / q_k$ is a
+    waiting time with the rate $q_k$. Of bells with these rates, bell k rings first with probability
     $q_k$, and the first to ring has the largest $\log q_k + g_k$.
 
-    They are drawn where the generator lives. Test: `test_gumbel_noise_has_the_gumbel_law`.
+    They are drawn where the generator lives.
     """
     device = like.device if generator is None else generator.device
     times = torch.empty(like.shape, dtype=like.dtype, device=device)
@@ -160,11 +154,10 @@ def gumbel_noise(
 
 
 def kl_to_uniform(log_q: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
-    r"""How many nats does the encoder's law say more than "any code"?
+    r"""How many nats does the encoder's distribution say more than "any code"?
 
     $$KL(q \,\|\, \text{uniform}) = \sum_k q_k \log (K q_k)$$
 
     0 when all codes are equally likely, log K when one is certain.
-    Test: `test_kl_equals_a_loop_and_has_both_ends`.
     """
     return (log_q.exp() * (log_q + math.log(log_q.shape[-1]))).sum(dim=-1)

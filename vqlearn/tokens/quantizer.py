@@ -54,7 +54,6 @@ class VectorQuantizer(nn.Module):
         8 images of 1024 tokens and 4096 codes in float32).
 
         Raises `ValueError` when the vectors are not as wide as the codes.
-        Tests: `test_nearest_equals_a_loop_over_all_codes`, `test_ties_go_to_the_lowest_index`.
         """
         codes = self.codebook.weight.detach()
         if vectors.shape[-1] != codes.shape[1]:
@@ -70,7 +69,6 @@ class VectorQuantizer(nn.Module):
         """Which vector does each token stand for?
 
         Raises `ValueError` for a token that is not in the codebook, such as MASK (index K).
-        Test: `test_lookup_refuses_tokens_outside_the_codebook`.
         """
         return look_up(self.codebook, indices)
 
@@ -85,9 +83,6 @@ class VectorQuantizer(nn.Module):
         the weight (0.25 in the paper) belongs to the first. With `CodebookEMA` leave out the
         second. The nearest code has no derivative, so the gradient of `vectors` is handed to the
         input unchanged: z - sg[z] is zero in value and the identity in gradient.
-
-        Tests: `test_straight_through_gradient_is_the_identity`,
-        `test_commitment_loss_moves_the_encoder_only`, `test_codebook_loss_moves_the_codes_only`.
         """
         indices = self.choose(vectors)
         codes = self.codebook(indices)
@@ -116,7 +111,7 @@ def perplexity(indices: Int[Tensor, "*batch"], num_codes: int) -> Float[Tensor, 
 
     $$\exp\Bigl(-\sum_k p_k \log p_k\Bigr), \qquad 0 \log 0 = 0$$
 
-    K when every code is used equally, 1 when only one is. Test: `test_perplexity_at_both_ends`.
+    K when every code is used equally, 1 when only one is.
     """
     counts = torch.bincount(indices.flatten(), minlength=num_codes)
     return torch.special.entr(counts / counts.sum()).sum().exp()
@@ -148,7 +143,6 @@ class CodebookEMA(nn.Module):
     this object after the model is on its device.
 
     Raises `ValueError` when decay is not in [0, 1).
-    Tests: `test_ema_equals_a_plain_loop`, `test_ema_resumes_exactly`.
     """
 
     def __init__(
@@ -170,8 +164,7 @@ class CodebookEMA(nn.Module):
     def update(self, quantizer: VectorQuantizer, quantized: Quantized) -> None:
         """Where do the codes go after one batch? Nothing else ever moves them.
 
-        Cost: one pass over the vectors. Tests: `test_ema_equals_a_plain_loop`,
-        `test_only_update_moves_the_codes`.
+        Cost: one pass over the vectors.
         """
         vectors = rearrange(quantized.inputs, "... d -> (...) d").to(self.sums)
         indices = quantized.indices.flatten()
@@ -207,10 +200,6 @@ class CodebookEMA(nn.Module):
         Several processes: all must call it; the running counts, so the dead codes, are the same
         everywhere. Pass `contribute=True` in exactly one process: the others add zeros to
         `reduce`, so all receive that process's candidates.
-
-        Tests: `test_dead_codes_move_to_current_vectors_and_are_used`,
-        `test_of_two_codes_that_are_too_near_the_rarer_one_moves`,
-        `test_vectors_without_a_good_code_attract_dead_codes`, `test_processes_agree_on_codes`.
         """
         least = DEAD_SHARE * self.counts.mean()
         codes = quantizer.codebook.weight

@@ -1,4 +1,4 @@
-"""Pictures to tokens and back: the VQ-VAE of the released VQ-Diffusion models, at any size."""
+"""Images to tokens and back: the VQ-VAE of the released VQ-Diffusion models, at any size."""
 
 from dataclasses import dataclass
 from math import isqrt
@@ -27,7 +27,6 @@ class VQVAEConfig:
     "gumbel" takes the code that the encoder finds likeliest (`GumbelQuantizer`).
 
     Raises `ValueError` with the value seen and the values allowed.
-    Test: `test_bad_configs_say_what_is_allowed`.
     """
 
     block_out_channels: tuple[int, ...]
@@ -78,7 +77,7 @@ def build_quantizer(config: VQVAEConfig) -> VectorQuantizer | GumbelQuantizer:
 
 
 def encoder_resolutions(config: VQVAEConfig) -> list[ResolutionShape]:
-    """The encoder's resolutions, the full one first; all but the last halve the picture."""
+    """The encoder's resolutions, the full one first; all but the last halve the image."""
     widths, last = config.block_out_channels, len(config.block_out_channels) - 1
     return [
         ResolutionShape(
@@ -110,7 +109,7 @@ def decoder_resolutions(config: VQVAEConfig) -> list[ResolutionShape]:
 
 
 class Encoder(nn.Module):
-    """What does the picture show in each square of f x f pixels (f = downsampling factor)?"""
+    """What does the image show in each square of f x f pixels (f = downsampling factor)?"""
 
     def __init__(self, config: VQVAEConfig):
         super().__init__()
@@ -131,7 +130,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Which picture belongs to these latent vectors? The encoder's way, backwards."""
+    """Which image belongs to these latent vectors? The encoder's way, backwards."""
 
     def __init__(self, config: VQVAEConfig):
         super().__init__()
@@ -152,13 +151,10 @@ class Decoder(nn.Module):
 
 
 class VQVAE(nn.Module):
-    """How can a picture be written as a short row of whole numbers, and read back?
+    """How can an image be written as a short row of whole numbers, and read back?
 
     encoder -> 1x1 convolution -> quantizer -> 1x1 convolution -> decoder. Token (r, c) of the
-    grid has index r * width + c. Pictures are RGB in [-1, 1]; decoded ones are not clamped.
-
-    Tests: `test_the_network_computes_what_diffusers_computes`,
-    `test_a_gumbel_network_says_the_likeliest_tokens`.
+    grid has index r * width + c. Images are RGB in [-1, 1]; decoded ones are not clamped.
     """
 
     def __init__(self, config: VQVAEConfig):
@@ -171,10 +167,9 @@ class VQVAE(nn.Module):
         self.decoder = Decoder(config)
 
     def encode_features(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
-        """Which vector describes each square of the picture, before it is made a token?
+        """Which vector describes each square of the image, before it is made a token?
 
         Raises `ValueError` when height or width is not a multiple of the downsampling factor.
-        Test: `test_bad_sizes_say_what_is_allowed`.
         """
         height, width = images.shape[2:]
         factor = self.config.downsampling_factor
@@ -185,24 +180,23 @@ class VQVAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "b 3 H W"]) -> Int[Tensor, "b n"]:
-        """Which tokens spell this picture, row by row?
+        """Which tokens spell this image, row by row?
 
-        Raises `ValueError` as `encode_features` does. Test: `test_tokens_run_row_by_row`.
+        Raises `ValueError` as `encode_features` does.
         """
         return rearrange(self.quantizer.choose(self.encode_features(images)), "b h w -> b (h w)")
 
     def decode_vectors(self, vectors: Float[Tensor, "b h w d"]) -> Float[Tensor, "b 3 H W"]:
-        """Which picture belongs to this grid of code vectors?"""
+        """Which image belongs to this grid of code vectors?"""
         return self.decoder(self.from_code_space(rearrange(vectors, "b h w d -> b d h w")))
 
     def decode(
         self, tokens: Int[Tensor, "b n"], *, grid: tuple[int, int] | None = None
     ) -> Float[Tensor, "b 3 H W"]:
-        """Which picture do these tokens spell? `grid` is (rows, columns), by default a square.
+        """Which image do these tokens spell? `grid` is (rows, columns), by default a square.
 
         Raises `ValueError` when n tokens do not fill the grid, or a token is not in the codebook
-        (MASK has no picture). Tests: `test_bad_sizes_say_what_is_allowed`,
-        `test_one_token_changes_the_picture_around_its_place`.
+        (MASK has no image).
         """
         count = tokens.shape[1]
         rows, columns = grid or (isqrt(count), isqrt(count))
@@ -214,7 +208,7 @@ class VQVAE(nn.Module):
     def forward(
         self, images: Float[Tensor, "b 3 H W"]
     ) -> tuple[Float[Tensor, "b 3 H W"], Quantized | GumbelQuantized]:
-        """What does the picture look like after the round trip, and what trains the codes?
+        """What does the image look like after the round trip, and what trains the codes?
 
         In training mode a Gumbel quantizer mixes codes by chance, at temperature 1 and out of
         torch's own random stream; for others call the parts, as `training.reconstruction` does.

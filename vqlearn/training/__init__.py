@@ -1,0 +1,12 @@
+"""How networks learn: one loop, its recipes, its state on disk, the stages."""
+
+from vqlearn import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    {
+        "fit": "loop",
+        "Recipe": "recipes",
+        "Run": "loop",
+    },
+)

@@ -18,10 +18,11 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from vqlearn.data.batches import Batch, NumberedBatches, Source, random_stream
-from vqlearn.training.optimisers import (
+from vqlearn.data.batches import Batch, NumberedBatches, Source
+from vqlearn.probability.random import random_stream
+from vqlearn.training.optimizers import (
     CLIP_NORM,
-    build_optimisers,
+    build_optimizers,
     running_mean,
     warm_up_and_cosine,
 )
@@ -60,7 +61,7 @@ class Run:
 
 
 @runtime_checkable
-class Trainee(Protocol):
+class Task(Protocol):
     """What a stage tells the loop."""
 
     network: nn.Module
@@ -68,7 +69,7 @@ class Trainee(Protocol):
     """Weights of `network` that learn by Muon, the others by Adam."""
     choices: dict[str, Any]
     """What the user chose for this stage: a stopped training goes on with the same only."""
-    remembered: list[Any]
+    extra_state: list[Any]
     """Whatever learns besides `network`, with `state_dict` and `load_state_dict`."""
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
@@ -78,27 +79,27 @@ class Trainee(Protocol):
         """What learns without that gradient does so here."""
 
 
-def fit(name: str, trainee: Trainee, run: Run) -> nn.Module:
-    """Train `trainee.network` and return the running mean of its weights, on the CPU."""
+def fit(name: str, task: Task, run: Run) -> nn.Module:
+    """Train `task.network` and return the running mean of its weights, on the CPU."""
     accelerator, recipe = run.accelerator, run.recipe
-    weights = [weight for weight in trainee.network.parameters() if weight.requires_grad]
-    optimizers = build_optimisers(weights, trainee.matrices, recipe)
+    weights = [weight for weight in task.network.parameters() if weight.requires_grad]
+    optimizers = build_optimizers(weights, task.matrices, recipe)
     rates = [LambdaLR(each, lambda i: warm_up_and_cosine(i, recipe)) for each in optimizers]
-    average = AveragedModel(trainee.network, multi_avg_fn=running_mean(recipe.ema_decay))
-    network, *optimizers = accelerator.prepare(trainee.network.train(), *optimizers)
-    accelerator.register_for_checkpointing(*rates, average, *trainee.remembered)
+    average = AveragedModel(task.network, multi_avg_fn=running_mean(recipe.ema_decay))
+    network, *optimizers = accelerator.prepare(task.network.train(), *optimizers)
+    accelerator.register_for_checkpointing(*rates, average, *task.extra_state)
     state = TrainingState(run.folder, name, accelerator)
-    made_by = {**run.choices(), **trainee.choices}
+    made_by = {**run.choices(), **task.choices}
     done = state.resume(made_by)
     with _progress(name, done, run) as bar:
         for step, batch in enumerate(_batches(run, done), start=done):
-            losses = trainee.losses(network, batch, step)
+            losses = task.losses(network, batch, step)
             accelerator.backward(losses["loss"])
             accelerator.clip_grad_norm_(weights, CLIP_NORM)
             for each in (*optimizers, *rates):
                 each.step()
             network.zero_grad()
-            trainee.after_step(step)
+            task.after_step(step)
             average.update_parameters(accelerator.unwrap_model(network))
             _show(bar, losses, step, run, name)
             if (step + 1) % recipe.save_every == 0:

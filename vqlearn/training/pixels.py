@@ -13,7 +13,7 @@ from vqlearn.continuous.gaussian import Corruption
 from vqlearn.continuous.objective import simple_loss
 from vqlearn.continuous.sampler import Model, Target
 from vqlearn.continuous.unet import UNet, UNetConfig
-from vqlearn.training.optimisers import running_mean
+from vqlearn.training.optimizers import running_mean
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,6 @@ def train_unet(
 
     The same seed and batches give the same weights; no other generator is touched. Raises
     `ValueError` for a target of "epsilon" where the process adds no noise.
-    Tested in `tests/test_unet.py`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)

@@ -14,12 +14,12 @@ TEXT_WIDTH = 128
 class Recipe:
     """How one stage is trained.
 
-    - `steps`, `batch_size`: batches, and pictures in a batch of one process.
+    - `steps`, `batch_size`: batches, and images in a batch of one process.
     - `learning_rate`: the highest; it is reached after `warmup_steps`, then falls as a cosine.
     - `ema_decay`: the weights that are kept are a running mean over about 1 / (1 - decay) steps.
     - `save_every`: after how many steps the state of the training is written.
 
-    Raises `ValueError` for fewer than one step or picture.
+    Raises `ValueError` for fewer than one step or image.
     """
 
     steps: int
@@ -44,7 +44,7 @@ RECIPES = {
 
 
 def vqvae_config() -> VQVAEConfig:
-    """A VQ network that makes one token of 4 x 4 pixels, for pictures of any size."""
+    """A VQ network that makes one token of 4 x 4 pixels, for images of any size."""
     return VQVAEConfig(
         block_out_channels=(24, 32, 32),
         layers_per_block=1,

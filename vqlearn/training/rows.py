@@ -3,7 +3,7 @@
     kept = train_rows(network, autoregressive_nats, data.batch, recipe)
     bits_per_token(autoregressive_nats(kept.network, data.test), data.test.shape[1])
 
-The optimiser is that of every stage (`descend`). Tests: tests/test_rows.py.
+The optimizer is that of every stage (`minimise`).
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vqlearn.autoregressive.imagebart import ImageBART
+from vqlearn.autoregressive.model import log_likelihood
 from vqlearn.autoregressive.pixelcnnpp import PixelCNNPlusPlus
-from vqlearn.autoregressive.raster import log_likelihood
-from vqlearn.data.batches import random_stream
-from vqlearn.diffusion.logmath import log_normalise
-from vqlearn.training.optimisers import Kept, descend
+from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.random import random_stream
+from vqlearn.training.optimizers import Trained, minimise
 from vqlearn.training.recipes import Recipe
 
 
@@ -35,7 +35,7 @@ Nats = Callable[[nn.Module, Int[Tensor, "b n"], torch.Generator], Float[Tensor, 
 
 
 def autoregressive_nats(
-    network: nn.Module, x: Int[Tensor, "b n"], chance: torch.Generator | None = None
+    network: nn.Module, x: Int[Tensor, "b n"], generator: torch.Generator | None = None
 ) -> Float[Tensor, " b"]:
     r"""$-\log p(x)$ of each row, exactly, in one call: nothing is left to chance.
 
@@ -47,10 +47,10 @@ def autoregressive_nats(
 
 
 def imagebart_nats(
-    network: ImageBART, x: Int[Tensor, "b n"], chance: torch.Generator
+    network: ImageBART, x: Int[Tensor, "b n"], generator: torch.Generator
 ) -> Float[Tensor, " b"]:
     """The bound of an ImageBART, estimated with one draw at every scale."""
-    return network.bound(x, generator=chance)
+    return network.bound(x, generator=generator)
 
 
 def train_rows(
@@ -60,7 +60,7 @@ def train_rows(
     recipe: Recipe,
     *,
     held_back: Int[Tensor, "m n"] | None = None,
-) -> Kept:
+) -> Trained:
     """Minimise the mean nats of a token; keep the running mean of the weights.
 
     Each step looks at `recipe.batch_size` rows. Where rows are few, a network soon knows them by
@@ -68,16 +68,16 @@ def train_rows(
     those learnt, the mean is kept at which these cost least.
 
     The same network, rows and recipe give the same weights bit for bit on one thread; no other
-    generator is touched. Raises as `descend` does.
+    generator is touched. Raises as `minimise` does.
     """
-    chance = random_stream("rows", recipe.seed)
+    generator = random_stream("rows", recipe.seed)
 
     def loss() -> Tensor:
-        x = rows(recipe.batch_size, generator=chance)
-        return nats(network, x, chance).mean() / x.shape[1]
+        x = rows(recipe.batch_size, generator=generator)
+        return nats(network, x, generator).mean() / x.shape[1]
 
     @torch.no_grad()
     def judge(mean: nn.Module) -> float:
         return nats(mean, held_back, random_stream("held back", recipe.seed)).mean().item()
 
-    return descend(network, loss, recipe, None if held_back is None else judge)
+    return minimise(network, loss, recipe, None if held_back is None else judge)

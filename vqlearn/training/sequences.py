@@ -3,7 +3,7 @@
     trained = train_sequences(network, process, data.batch, recipe)
     bound_per_token(process, denoise_with(trained), data.test)
 
-The loss, the levels and the optimiser are those of the third stage (`diffusion.py`). There are no
+The loss, the levels and the optimizer are those of the third stage (`diffusion.py`). There are no
 devices, no processes and no state on disk: what takes minutes may start again.
 """
 
@@ -13,14 +13,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.data.batches import random_stream
-from vqlearn.diffusion.levels import ImportanceLevels
-from vqlearn.diffusion.logmath import log_normalise
+from vqlearn.diffusion.level_sampling import ImportanceSampler
 from vqlearn.diffusion.objective import training_loss
 from vqlearn.diffusion.parameterisations import truncated_logistic
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise
-from vqlearn.training.optimisers import descend
+from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.random import random_stream
+from vqlearn.training.optimizers import minimise
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.rows import Rows
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
@@ -31,11 +31,10 @@ class OrdinalDenoiser(nn.Module):
 
     $\tilde p(x_0 \mid x_t)$ is `truncated_logistic` with the mean $\tanh(m + x_t)$, where the
     codes of $x_t$ lie evenly on [-1, 1], and the scale $e^s$; m and s come out of a
-    `SequenceDenoiser` with two outputs. Neighbours of a likely grey level are likely too, before
-    anything is learnt. MASK has no place among ordered codes: `num_classes` must be K.
+    `SequenceDenoiser` with two outputs. Neighbours of a likely grey value are likely too, before
+    anything is learnt. MASK has no position among ordered codes: `num_classes` must be K.
 
     Source: Austin et al. 2021. Raises `ValueError` for more classes than codes.
-    Tested in `tests/test_sequence.py`.
     """
 
     def __init__(self, config: SequenceConfig) -> None:
@@ -50,15 +49,15 @@ class OrdinalDenoiser(nn.Module):
     def forward(self, x_t: Int[Tensor, "b n"], t: Int[Tensor, " b"]) -> Float[Tensor, "b n k"]:
         """log p(x_0 | x_t) for the K codes, normalised. Raises as `SequenceDenoiser` does."""
         shift, log_scale = self.network(x_t, t).unbind(dim=-1)  # (b, n, 2) -> twice (b, n)
-        place = 2 * x_t.to(shift) / (self.config.num_codes - 1) - 1
-        return truncated_logistic((shift + place).tanh(), log_scale, self.config.num_codes)
+        position = 2 * x_t.to(shift) / (self.config.num_codes - 1) - 1
+        return truncated_logistic((shift + position).tanh(), log_scale, self.config.num_codes)
 
 
 class InBfloat16(nn.Module):
     """A network of sequences that works in half precision on the CPU: float32 in and out.
 
     Twice as fast for training where the CPU can do it, slower elsewhere. `network` is the same
-    network in float32. Tested in `tests/test_sequence.py`.
+    network in float32.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -82,28 +81,28 @@ def train_sequences(
     """Train `network(x_t, t) -> logits` and return the running mean of its weights.
 
     Each step looks at `recipe.batch_size` fresh rows, each at a level of its own, drawn by
-    importance (`ImportanceLevels`, unbiased). `network` is left with the last weights. The same
+    importance (`ImportanceSampler`, unbiased). `network` is left with the last weights. The same
     network, rows and recipe give the same weights bit for bit on one thread; no other generator
     is touched. Raises `ValueError` if the loss is not finite, with the number of the step.
-    Tested in `tests/test_sequence.py`.
     """
-    chance = random_stream("sequences", recipe.seed)
-    levels = ImportanceLevels(process.num_timesteps)
+    generator = random_stream("sequences", recipe.seed)
+    levels = ImportanceSampler(process.num_timesteps)
 
     def loss() -> Tensor:
-        x_0 = rows(recipe.batch_size, generator=chance)
-        t, weight = levels.draw(len(x_0), generator=chance)
-        x_t = process.corrupt(x_0, t, generator=chance)
-        log_belief = log_normalise(network(x_t, t))
-        parts = training_loss(process, log_belief, (x_0, x_t), t, auxiliary_weight=auxiliary_weight)
+        x_0 = rows(recipe.batch_size, generator=generator)
+        t, weight = levels.draw(len(x_0), generator=generator)
+        x_t = process.corrupt(x_0, t, generator=generator)
+        log_p_x0 = log_normalise(network(x_t, t))
+        parts = training_loss(process, log_p_x0, (x_0, x_t), t, auxiliary_weight=auxiliary_weight)
         levels.update(t, parts.bound.detach())
         return (weight * parts.total).mean()
 
-    return descend(network, loss, recipe).network
+    return minimise(network, loss, recipe).network
 
 
 def denoise_with(network: nn.Module) -> Denoise:
-    """The belief of a trained network, as the objective and the sampler ask for it."""
+    """The predicted distribution of a trained network, as the objective and the sampler ask for
+    it."""
 
     def denoise(x_t: Int[Tensor, "b n"], t: int) -> Float[Tensor, "b n k"]:
         with torch.no_grad():

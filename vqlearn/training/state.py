@@ -4,7 +4,6 @@ The state of step i lies in `<folder>/.training/<stage>/<i>/`. It is written bes
 renamed, so a folder with this name is complete; then older ones are deleted. What is drawn by
 chance depends on the number of the step alone (`data.batches.random_stream`), so weights,
 optimizer and counters are the whole state. On a CPU the run goes on bit for bit.
-Tests: tests/test_resume.py.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The denoiser: given corrupted tokens, their level and a sentence, which tokens were there?
+"""The denoiser: given corrupted tokens, their level and a caption, which tokens were there?
 
 It is the architecture of the released text-to-image checkpoint, at any size. It gives scores for
 the K real codes at every position at once: MASK can be read but never predicted.
@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.transformer.checks import check_range, check_sizes
+from vqlearn.probability.checks import check_range, check_sizes
 from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward, TokenEmbedding
 
 INITIAL_STD = 0.02
@@ -27,7 +27,7 @@ class DenoiserConfig:
     - `sample_size`: the token grid is `sample_size` x `sample_size`.
     - `num_embeds_ada_norm`: T, the number of noise levels.
 
-    Raises `ValueError` for a size that no network can have. Test: `test_config_is_validated`.
+    Raises `ValueError` for a size that no network can have.
     """
 
     num_attention_heads: int
@@ -62,7 +62,7 @@ class DenoiserConfig:
 
 
 class Block(nn.Module):
-    """One round of looking at the image, looking at the sentence, and thinking.
+    """One round of looking at the image, looking at the caption, and thinking.
 
     Shapes stay the same: (b, n, d) in and out. Each part reads a normalised copy of `x` and adds
     its answer to `x` itself ("pre-norm").
@@ -100,7 +100,6 @@ class Denoiser(nn.Module):
 
     Fresh weights are drawn from a normal with standard deviation 0.02 (linear maps and embeddings),
     biases are 0 and norms start as the identity, as in GPT-like models. There is no dropout.
-    Tests: `test_same_logits_as_diffusers`, `test_gradients_reach_every_parameter`.
     """
 
     def __init__(self, config: DenoiserConfig):
@@ -126,8 +125,7 @@ class Denoiser(nn.Module):
 
         Raises `ValueError` for a wrong n, text width or batch size, and for tokens or levels
         outside their range. Ranges are checked on the CPU only: on an accelerator the check would
-        wait for the device at every call. Tests: `test_levels_outside_1_to_T_raise`,
-        `test_wrong_shapes_raise`.
+        wait for the device at every call.
         """
         self._check_shapes(x_t, t, text)
         if x_t.device.type == "cpu":

@@ -3,7 +3,7 @@
 Every block computes three corrections and adds each to its input:
 
     x = x + self_attention(norm(x, t))       tokens look at tokens
-    x = x + cross_attention(norm(x, t))      tokens look at the sentence
+    x = x + cross_attention(norm(x, t))      tokens look at the caption
     x = x + feed_forward(norm(x))            each token thinks on its own
 
 The level t enters in one place only: it sets the scale and the shift of the first two norms.
@@ -25,7 +25,6 @@ class TokenEmbedding(nn.Module):
 
     A grid of s x s positions needs 2s position vectors, not s². Positions are counted row by row,
     as an image is read. MASK is a token like the others and has its own vector.
-    Test: `test_mask_has_its_own_embedding`.
     """
 
     def __init__(self, num_tokens: int, grid_size: int, width: int):
@@ -50,12 +49,12 @@ class AdaptiveLayerNorm(nn.Module):
 
     The scale is the first half of the linear map's output, the shift the second half. The norm has
     no weights of its own: scale and shift take their place. Every sample has its own level, so one
-    training batch can mix levels. Test: `test_mixed_levels_equal_one_by_one`.
+    training batch can mix levels.
     """
 
-    def __init__(self, num_levels: int, width: int):
+    def __init__(self, num_timesteps: int, width: int):
         super().__init__()
-        self.timestep_embedding = nn.Embedding(num_levels, width)
+        self.timestep_embedding = nn.Embedding(num_timesteps, width)
         self.to_scale_shift = nn.Linear(width, 2 * width)
 
     def forward(
@@ -74,9 +73,9 @@ def attend(
 ) -> Float[Tensor, "b heads n d_head"]:
     r"""$\mathrm{softmax}(Q K^\top / \sqrt{d_\text{head}})\, V$ for every head.
 
-    `visible[i, j]`: may place i look at place j? None: every place at all of them.
+    `visible[i, j]`: may position i look at position j? None: every position at all of them.
     PyTorch's own kernel, but for training in bfloat16 on a CPU: there its backward pass is many
-    times slower than these three lines. Test: `test_attention_in_bfloat16_on_a_cpu`.
+    times slower than these three lines.
     """
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled():
         scores = query @ rearrange(key, "b heads l d_head -> b heads d_head l")

@@ -1,4 +1,4 @@
-"""A denoiser for rows of tokens that come with no sentence: characters, grey levels, bits.
+"""A denoiser for rows of tokens that come with no caption: characters, grey values, bits.
 
 It is `denoiser.Denoiser` without text: the same blocks but for the cross-attention, and one vector
 for each position in place of rows and columns. Every kernel of diffusion can use it, because
@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.transformer.checks import check_multiple, check_range, check_rows, check_sizes
+from vqlearn.probability.checks import check_multiple, check_range, check_sequences, check_sizes
 from vqlearn.transformer.denoiser import initialise
 from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward
 
@@ -25,13 +25,13 @@ class SequenceConfig:
     - `num_levels`: T, the number of noise levels.
     - `width`, `num_layers`, `num_heads`: the size; every head is `width / num_heads` wide.
 
-    Raises `ValueError` for a size that no network can have. Test: `test_config_is_validated`.
+    Raises `ValueError` for a size that no network can have.
     """
 
     num_codes: int
     num_classes: int
     num_positions: int
-    num_levels: int
+    num_timesteps: int
     width: int
     num_layers: int
     num_heads: int
@@ -44,13 +44,13 @@ class SequenceConfig:
 class SequenceBlock(nn.Module):
     """One round of looking at the other tokens, and thinking: (b, n, d) in and out.
 
-    The sums are those of `denoiser.Block`, without the part that looks at the sentence.
+    The sums are those of `denoiser.Block`, without the part that looks at the caption.
     """
 
     def __init__(self, config: SequenceConfig):
         super().__init__()
         head_dim = config.width // config.num_heads
-        self.self_attention_norm = AdaptiveLayerNorm(config.num_levels, config.width)
+        self.self_attention_norm = AdaptiveLayerNorm(config.num_timesteps, config.width)
         self.self_attention = Attention(config.num_heads, head_dim, config.width, bias=True)
         self.feed_forward_norm = nn.LayerNorm(config.width)
         self.feed_forward = FeedForward(config.width)
@@ -74,7 +74,7 @@ class SequenceDenoiser(nn.Module):
     timestep embedding. Fresh weights are those of `Denoiser`: a normal with standard deviation
     0.02, biases 0, norms the identity.
 
-    Cost: O(n² d + n d²) for each layer. Tests: tests/test_sequence.py.
+    Cost: O(n² d + n d²) for each layer.
     """
 
     def __init__(self, config: SequenceConfig):
@@ -94,14 +94,14 @@ class SequenceDenoiser(nn.Module):
 
         Raises `ValueError` for a wrong n or batch size, and for tokens or levels outside their
         range. Ranges are checked on the CPU only: on an accelerator the check would wait for the
-        device at every call. Tests: `test_levels_outside_1_to_T_raise`, `test_wrong_shapes_raise`.
+        device at every call.
         """
         config = self.config
-        check_rows("x_t", x_t, config.num_positions, config.num_classes)
+        check_sequences("x_t", x_t, config.num_positions, config.num_classes)
         if len(x_t) != len(t):
             raise ValueError(f"batch sizes differ: {len(x_t)} of x_t, {len(t)} of t")
         if len(t) > 0 and t.device.type == "cpu":
-            check_range("levels t", t, 1, config.num_levels)
+            check_range("levels t", t, 1, config.num_timesteps)
         x = self.token_embedding(x_t) + self.position_embedding.weight  # (b, n, d) + (n, d)
         for block in self.blocks:
             x = block(x, t - 1)

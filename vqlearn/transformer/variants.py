@@ -1,7 +1,6 @@
 """Two denoisers that are worse on purpose, or so one says: each changes one thing in `Denoiser`.
 
 They have the weights of `Denoiser` under the same names, so that nothing else differs.
-Tests: tests/test_variants.py.
 """
 
 import torch
@@ -14,7 +13,7 @@ from vqlearn.transformer.layers import Attention, attend
 
 
 class CausalAttention(Attention):
-    """Self-attention in which place i looks at the places 0..i only."""
+    """Self-attention in which position i looks at the positions 0..i only."""
 
     def forward(
         self, x: Float[Tensor, "b n d"], source: Float[Tensor, "b n d"]
@@ -29,8 +28,8 @@ class CausalAttention(Attention):
 class CausalDenoiser(Denoiser):
     r"""What if a token could look only at those before it, in the order of reading?
 
-    $p(x_0^i \mid x_t^1 \ldots x_t^i, y)$. The sentence is still seen as a whole. Raises as
-    `Denoiser` does. Test: `test_the_causal_denoiser_never_looks_ahead`.
+    $p(x_0^i \mid x_t^1 \ldots x_t^i, y)$. The caption is still seen as a whole. Raises as
+    `Denoiser` does.
     """
 
     def __init__(self, config: DenoiserConfig) -> None:
@@ -47,7 +46,7 @@ class DirectDenoiser(Denoiser):
     """What if the network named $x_{t-1}$ itself, in place of $x_0$?
 
     It scores K + 1 classes, MASK among them: for `parameterisations.DirectPrediction`. Raises as
-    `Denoiser` does. Test: `test_the_direct_denoiser_scores_mask_too`.
+    `Denoiser` does.
     """
 
     def __init__(self, config: DenoiserConfig) -> None:

@@ -1,0 +1,343 @@
+"""ImageBART against enumeration: its distribution, its bound, its samples, and that it learns."""
+
+import math
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+from support.imagebart_toys import (
+    BOTH,
+    SPOKEN,
+    THREE_CODES,
+    TINY,
+    TOLD,
+    TOYS,
+    assert_follows,
+    exact_p,
+    seeded,
+    sentences,
+    spread_weights,
+    steps_back,
+    toy,
+)
+
+from vqlearn.autoregressive.imagebart import ImageBART
+from vqlearn.autoregressive.model import (
+    exact_distribution,
+    guide_next,
+    log_likelihood,
+    without_cache,
+)
+from vqlearn.diffusion import kernels
+from vqlearn.diffusion.exact import world as exact_world
+from vqlearn.diffusion.exact.world import ExactWorld, all_states
+from vqlearn.probability import filters
+
+
+def forward_steps(config, alpha_bar=kernels.linear):
+    """q(x_t | x_{t-1}) over whole rows, from one position at a time, by loops."""
+    codes, states = config.num_codes, all_states(config.num_codes, config.num_positions)
+    kept = alpha_bar(config.num_scales)
+    steps = []
+    for t in range(1, config.num_scales + 1):
+        alpha = float(kept[t] / kept[t - 1])
+        step = torch.ones(len(states), len(states), dtype=torch.float64)
+        for i, before in enumerate(states):
+            for j, after in enumerate(states):
+                for a, b in zip(before, after, strict=True):
+                    step[i, j] *= alpha * float(a == b) + (1 - alpha) / codes
+        steps.append(step)
+    return steps
+
+
+def exact_bound(model, alpha_bar=kernels.linear):
+    """E log q(x_1 … x_T | x_0) / p(x_0 … x_T): over every path, with no KL of positions in
+    sight."""
+    forward = [matrix.tolist() for matrix in forward_steps(model.config, alpha_bar)]
+    back = [matrix.tolist() for matrix in steps_back(model)]
+    count = len(back[0])
+    bound = torch.zeros(count, dtype=torch.float64)
+    for path in product(range(count), repeat=len(back) + 1):
+        q, log_ratio = 1.0, math.log(count)  # -log p(x_T)
+        for t, (there, here) in enumerate(zip(forward, back, strict=True), start=1):
+            step = there[path[t - 1]][path[t]]
+            q *= step
+            log_ratio += math.log(step) - math.log(here[path[t]][path[t - 1]])
+        bound[path[0]] += q * log_ratio
+    return bound
+
+
+@TOYS
+def test_the_distribution_sums_to_1_and_every_step_back_too(config):
+    model = toy(config)
+    for matrix in steps_back(model):
+        torch.testing.assert_close(matrix.sum(dim=1), torch.ones(len(matrix)).double())
+    assert abs(float(exact_p(model).sum()) - 1) < 1e-9
+
+
+@TOYS
+def test_the_bound_is_the_exact_one_on_average(config):
+    """Within 5 standard errors of 4,000 draws for each row: fails once in 10⁵ runs or so."""
+    model = toy(config)
+    states = all_states(config.num_codes, config.num_positions)
+    exact = exact_bound(model)
+    assert (exact > -exact_p(model).log()).all()
+    with torch.no_grad():
+        many, text = states.repeat(4000, 1), sentences(config)
+        draws = model.bound(many, text=text, generator=seeded(0)).view(4000, -1)
+    error = draws.std(dim=0) / 4000**0.5
+    assert ((draws.mean(dim=0) - exact).abs() < 5 * error).all()
+    assert (error < 0.02 * exact).all()
+
+
+def test_a_process_that_leaves_something_of_the_data_pays_for_it():
+    """The prior term: noise that still knows the row is not the noise that one starts from."""
+
+    def some_left(num_timesteps):
+        return 1 - 0.7 * torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
+
+    model = toy(THREE_CODES)
+    model.process = kernels.uniform(3, 2, alpha_bar=some_left)
+    states = all_states(3, 2)
+    with torch.no_grad():
+        draws = model.bound(states.repeat(4000, 1), generator=seeded(1)).view(4000, -1)
+    error = draws.std(dim=0) / 4000**0.5
+    assert ((draws.mean(dim=0) - exact_bound(model, some_left)).abs() < 5 * error).all()
+
+
+def test_the_terms_of_a_row_are_those_of_its_scale_alone():
+    """At t = 1 the term is -log p_1(x_0 | x_1); other scales do not matter to a term."""
+    model = toy(TINY)
+    x_0 = torch.tensor([[0, 1, 1], [1, 0, 1]])
+    found = [model.term(x_0, t, generator=seeded(2)) for t in (1, 2, 3)]
+    x_1 = model.process.corrupt(x_0, 1, generator=seeded(2))
+    expected = -log_likelihood(model.conditionals(x_1, 1), x_0)
+    torch.testing.assert_close(found[0], expected, rtol=1e-12, atol=1e-12)
+    spread_weights(model.scales[2], seed=9)
+    again = [model.term(x_0, t, generator=seeded(2)) for t in (1, 2, 3)]
+    assert torch.equal(found[0], again[0])
+    assert torch.equal(found[1], again[1])
+    assert not torch.equal(found[2], again[2])
+
+
+@TOYS
+def test_samples_follow_the_exact_distribution(config):
+    """Counts of 8,000 rows within 5 sigma: fails once in 10⁵ runs or so."""
+    model = toy(config)
+    shape, text = (8000, config.num_positions), sentences(config)
+    rows = model.sample(shape, text=text, generator=seeded(3))
+    assert rows.shape == shape
+    distribution = exact_p(model)
+    assert_follows(rows, distribution, config.num_codes)
+    assert (distribution.max() / distribution.min()) > 2  # far from noise, which would pass too
+
+
+def test_each_row_follows_the_distribution_of_its_own_sentence():
+    """Two captions in turn, 8,000 rows each; their distributions are far apart. Once in 10⁵ runs or
+    so."""
+    model = toy(TOLD)
+    text = torch.cat([sentences(TOLD, 1, seed) for seed in (0, 1)]).repeat(8000, 1, 1)
+    rows = model.sample((16000, 3), text=text, generator=seeded(3))
+    distributions = [exact_p(model, seed) for seed in (0, 1)]
+    for seed in (0, 1):
+        assert_follows(rows[seed::2], distributions[seed], 2)
+    assert (distributions[0] - distributions[1]).abs().sum() > 0.2
+
+
+def test_samples_are_those_of_the_generator():
+    model = toy(TINY)
+    state = torch.get_rng_state()
+    first, second = (model.sample((6, 3), generator=seeded(4)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, model.sample((6, 3), generator=seeded(5)))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert model.sample((0, 3)).shape == (0, 3)
+
+
+def test_sample_is_sample_by_with_its_own_distributions():
+    model, text = spread_weights(ImageBART(SPOKEN).double()), sentences(SPOKEN, 50)
+
+    def step_back(x_t, t):
+        return model.next_token_log_probs(x_t, t, text)
+
+    def two_best(log_p):
+        return filters.top_k(log_p, 2)
+
+    drawn = {}
+    for name, filter in (("all", None), ("two", two_best)):
+        drawn[name] = model.sample((50, 6), text=text, filter=filter, generator=seeded(1))
+        again = model.sample_by(step_back, (50, 6), filter=filter, generator=seeded(1))
+        assert torch.equal(drawn[name], again)
+    assert not torch.equal(drawn["all"], drawn["two"])
+
+
+def test_guidance_is_that_of_every_step_back():
+    """The distribution of a whole guided walk by enumeration; 8,000 rows, wrong once in 10⁵ runs or
+    so."""
+    model, states = toy(TOLD), all_states(2, 3)
+
+    def guided(distribution_of, x_t, t):
+        said, unsaid = (distribution_of(x_t, t, sentences(TOLD, 1, seed)) for seed in (0, 1))
+        return guide_next(said, unsaid, 3.0)
+
+    def slow(x_t, t, text):
+        return without_cache(model.conditionals(x_t, t, text), 3)
+
+    distribution = torch.full((8,), 1 / 8, dtype=torch.float64)
+    with torch.no_grad():
+        for t in (3, 2, 1):
+            distribution = distribution @ torch.stack(
+                [exact_distribution(guided(slow, x_t[None], t), 2, 3) for x_t in states]
+            )
+    rows = model.sample_by(
+        lambda x_t, t: guided(model.next_token_log_probs, x_t, t), (8000, 3), generator=seeded(1)
+    )
+    assert_follows(rows, distribution, 2)
+    assert (distribution - exact_p(model)).abs().sum() > 0.1
+
+
+def test_one_sentence_serves_all_rows():
+    model = spread_weights(ImageBART(SPOKEN).double())
+    x, one = torch.randint(5, (3, 6), generator=seeded(0)), sentences(SPOKEN)
+    for ask in (
+        lambda text: model.conditionals(x, 2, text)(x),
+        lambda text: model.term(x, 2, text=text, generator=seeded(1)),
+        lambda text: model.bound(x, text=text, generator=seeded(1)),
+        lambda text: model.sample((3, 6), text=text, generator=seeded(1)),
+    ):
+        torch.testing.assert_close(ask(one), ask(one.expand(3, -1, -1)), rtol=1e-12, atol=1e-12)
+
+
+@BOTH
+def test_every_scale_has_weights_of_its_own_and_all_are_reached(config):
+    torch.manual_seed(0)
+    model, text = ImageBART(config), sentences(config, 20)
+    text = None if text is None else text.float()
+    assert len(model.scales) == 3
+    x_0 = torch.randint(5, (20, 6))
+    model.bound(x_0, text=text).mean().backward()
+    for name, parameter in model.named_parameters():
+        if not name.endswith("key.bias"):  # adds the same score to every key: softmax ignores it
+            assert parameter.grad.abs().max() > 0, name
+    model.zero_grad()
+    model.term(x_0, 2, text=text).mean().backward()
+    reached = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None}
+    assert reached == {"1"}
+
+
+def train(model, rows, steps):
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    generator = seeded(0)
+    for _ in range(steps):
+        x_0 = rows[torch.randint(len(rows), (64,), generator=generator)]
+        optimizer.zero_grad()
+        model.bound(x_0, generator=generator).mean().backward()
+        optimizer.step()
+    return model
+
+
+def test_rows_are_learnt_almost_to_their_entropy():
+    """Rows 000 and 111: 2.08 nats (3 log 2) by independent positions, 0.69 (log 2) at best.
+
+    A step back that draws its positions independently cannot do it, however well it is taught: even
+    with the true denoiser its bound is above 1.5 nats.
+    """
+    torch.manual_seed(0)
+    config = replace(TINY, num_scales=2, width=16)
+    rows = torch.tensor([[0, 0, 0], [1, 1, 1]])
+    model = train(ImageBART(config), rows, 120).double()
+    bound = float(exact_bound(model)[[0, 7]].mean())
+    with torch.no_grad():
+        estimates = model.bound(rows.repeat(100, 1), generator=seeded(1))
+    table = torch.zeros(2, 2, 2)
+    table[0, 0, 0] = table[1, 1, 1] = 0.5
+    denoise = ExactWorld(table).denoiser(model.process)
+    independent = float(exact_world.exact_bound(model.process, denoise, rows).mean())
+    assert math.log(2) < bound < 0.8
+    assert independent > 1.5
+    assert estimates.min() < -exact_p(model)[[0, 7]].log().max()  # one alone may be too low
+
+
+def test_the_sentence_is_learnt():
+    """Rows 000 and 111, and the text says which: without it at best 0.69 nats, log 2."""
+    torch.manual_seed(0)
+    model = ImageBART(replace(TOLD, num_scales=2, width=16))
+    optimizer, generator = torch.optim.Adam(model.parameters(), 1e-2), seeded(0)
+    for _ in range(60):
+        which = torch.randint(2, (64,), generator=generator)
+        x_0, text = which[:, None].repeat(1, 3), torch.eye(2, 3)[which][:, None].repeat(1, 2, 1)
+        nats = model.bound(x_0, text=text, generator=generator).mean()
+        optimizer.zero_grad()
+        nats.backward()
+        optimizer.step()
+    assert nats < 0.2
+
+
+@pytest.mark.parametrize("num_scales", [1, 6])
+def test_the_number_of_scales_is_2_to_5(num_scales):
+    with pytest.raises(ValueError, match=f"num_scales is {num_scales}; allowed: 2 to 5"):
+        replace(TINY, num_scales=num_scales)
+    for allowed in (2, 3, 4, 5):
+        assert len(ImageBART(replace(TINY, num_scales=allowed)).scales) == allowed
+
+
+def test_config_is_validated():
+    for name in ("num_positions", "num_scales", "width", "num_layers", "num_heads"):
+        for bad in (0, True):
+            with pytest.raises(ValueError, match=f"{name} is {bad!r}; allowed: whole numbers of 1"):
+                replace(TINY, **{name: bad})
+    with pytest.raises(ValueError, match="num_codes is 1; allowed: whole numbers of 2"):
+        replace(TINY, num_codes=1)
+    with pytest.raises(ValueError, match="width is 8; allowed: multiples of num_heads, 3"):
+        replace(TINY, num_heads=3)
+    for name in ("text_width", "text_length"):
+        for bad in (0, True):
+            with pytest.raises(ValueError, match=f"{name} is {bad!r}; allowed: whole numbers of 1"):
+                replace(TOLD, **{name: bad})
+    with pytest.raises(ValueError, match="text_length is 2; without text it must be 0"):
+        replace(TOLD, text_width=None)
+
+
+def test_bad_text_raises():
+    x, plain, model = torch.zeros(2, 3, dtype=torch.long), toy(TINY), toy(TOLD)
+
+    def ways(model, text):
+        yield lambda: model.conditionals(x, 1, text)
+        yield lambda: model.next_token_log_probs(x, 1, text)
+        yield lambda: model.term(x, 1, text=text)
+        yield lambda: model.bound(x, text=text)
+        yield lambda: model.sample((2, 3), text=text)
+        yield lambda: model.scales[0](x, x, text)
+
+    for ask in ways(plain, sentences(TOLD, 2)):
+        with pytest.raises(ValueError, match=r"text is \(2, 2, 3\); allowed: \(None,\)"):
+            ask()
+    allowed, text = r"allowed: \(\(2, 2, 3\), \(1, 2, 3\)\)", sentences(TOLD, 3)
+    for wrong in (text, text[:2, :1], text[:2, :, :2]):
+        for ask in ways(model, wrong):
+            with pytest.raises(ValueError, match=rf"text is .*{wrong.shape[1]}.*; {allowed}"):
+                ask()
+    for ask in ways(model, None):
+        with pytest.raises(ValueError, match=f"text is None; {allowed}"):
+            ask()
+
+
+def test_bad_rows_raise():
+    model = toy(TINY)
+    with pytest.raises(ValueError, match="x has 4 positions; allowed: 3"):
+        model.bound(torch.zeros(2, 4, dtype=torch.long))
+    with pytest.raises(ValueError, match="x_0 holds 0 to 2; allowed: 0 to 1"):
+        model.bound(torch.tensor([[0, 1, 2]]))
+    with pytest.raises(ValueError, match=r"holds 0 to 2; allowed: 0 to 1"):
+        model.conditionals(torch.tensor([[0, 1, 2]]), 1)
+    with pytest.raises(ValueError, match=r"holds -1 to 0; allowed: 0 to 1"):
+        model.scales[0].embed(torch.tensor([[0, -1, 0]]))
+    with pytest.raises(ValueError, match="x has 5 positions; allowed: 3"):
+        model.sample((2, 5))
+
+
+@pytest.mark.parametrize("t", [0, 4])
+def test_levels_outside_1_to_T_raise(t):
+    with pytest.raises(ValueError, match=rf"level t is {t}; allowed: \d to 3"):
+        toy(TINY).term(torch.zeros(1, 3, dtype=torch.long), t)

@@ -1,0 +1,385 @@
+"""The raster transformer: what a position sees, the cache, guidance, and that it learns.
+
+Claims about what is seen are checked by gradients in double precision. Counts are checked at 5
+sigma: a right sampler fails once in 1.7 million comparisons, and all of this file makes about 100.
+"""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from vqlearn.autoregressive import model as raster
+from vqlearn.autoregressive.cache import CachedDecoder
+from vqlearn.autoregressive.model import guide_next
+from vqlearn.autoregressive.raster_transformer import (
+    RasterTransformer,
+    RasterTransformerConfig,
+    conditionals,
+)
+from vqlearn.probability.filters import temperature, top_k
+from vqlearn.probability.log_probs import log_normalise
+from vqlearn.training.optimizers import build_optimizers, hidden_matrices
+from vqlearn.training.recipes import Recipe
+
+PLAIN = RasterTransformerConfig(
+    num_codes=3,
+    num_positions=9,
+    text_width=None,
+    text_length=0,
+    width=16,
+    num_layers=2,
+    num_heads=2,
+)
+SPOKEN = replace(PLAIN, text_width=5, text_length=4)
+BOTH = pytest.mark.parametrize("config", [PLAIN, SPOKEN], ids=["plain", "text"])
+
+
+def fresh(config, seed=0):
+    """Large random weights everywhere, biases and norms included, so that no term is hidden."""
+    generator = torch.Generator().manual_seed(seed)
+    network = RasterTransformer(config).double()
+    with torch.no_grad():
+        for weight in network.parameters():
+            noise = torch.randn(weight.shape, generator=generator, dtype=weight.dtype)
+            weight.copy_(0.5 * noise + 0.1)
+    return network
+
+
+def random_rows(config, count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(config.num_codes, (count, config.num_positions), generator=generator)
+
+
+def random_text(config, count, seed=0):
+    if config.text_width is None:
+        return None
+    generator = torch.Generator().manual_seed(seed)
+    size = (count, config.text_length, config.text_width)
+    return torch.randn(size, generator=generator, dtype=torch.float64)
+
+
+@BOTH
+@pytest.mark.parametrize("num_positions", [9, 7])
+def test_a_position_sees_all_earlier_tokens_and_no_other(config, num_positions):
+    """At every one of three networks and inputs, with one layer as with two."""
+    config = replace(config, num_positions=num_positions)
+    earlier = torch.ones(num_positions, num_positions).tril(-1).bool()
+    for seed, num_layers in ((0, 1), (1, 2), (2, 2)):
+        network, text = fresh(replace(config, num_layers=num_layers), seed), random_text(config, 1)
+        h = network.embed(random_rows(config, 1, seed))[0].detach()
+        seen = raster.dependence(lambda h: network.from_embedding(h[None], text)[0], h)  # noqa: B023
+        assert torch.equal(seen, earlier)
+
+
+def test_every_position_sees_all_of_the_text():
+    """Also the first position, also with one layer; and another row of the batch sees nothing."""
+    for num_layers in (1, 2):
+        network = fresh(replace(SPOKEN, num_layers=num_layers))
+        x, text = random_rows(SPOKEN, 2), random_text(SPOKEN, 2)
+        jacobian = torch.autograd.functional.jacobian(lambda y: network(x, y), text)  # noqa: B023
+        seen = (jacobian != 0).any(dim=-1).any(dim=2)  # (b, n, k, b, l, c) -> (b, n, b, l)
+        own = torch.eye(2, dtype=torch.bool)[:, None, :, None].expand_as(seen)
+        assert torch.equal(seen, own)
+
+
+def test_another_text_changes_every_position():
+    network, x = fresh(SPOKEN), random_rows(SPOKEN, 1)
+    one, other = (conditionals(network, random_text(SPOKEN, 1, seed))(x) for seed in (0, 1))
+    assert ((one - other).abs().amax(dim=-1) > 1e-3).all()
+
+
+def test_the_order_of_the_text_states_matters():
+    network, x, text = fresh(SPOKEN), random_rows(SPOKEN, 1), random_text(SPOKEN, 1)
+    moved = network(x, text.flip(1)) - network(x, text)
+    assert (moved.abs().amax(dim=-1) > 1e-3).all()
+
+
+def test_text_looks_to_both_sides():
+    """What a layer keeps of the first text state depends on the last one, and on no token."""
+    network, text = fresh(SPOKEN), random_text(SPOKEN, 1).requires_grad_()
+    key, _ = network.begin(1, text)[1]
+    assert key.shape == (1, 2, 4, 8)
+    (gradient,) = torch.autograd.grad(key[:, :, 0].sum(), text)
+    assert (gradient.abs().amax(dim=-1) > 0).all()
+
+
+def test_one_sentence_serves_all_rows():
+    network, x, text = fresh(SPOKEN), random_rows(SPOKEN, 3), random_text(SPOKEN, 1)
+    many = network(x, text.expand(3, -1, -1))
+    torch.testing.assert_close(network(x, text), many, rtol=1e-12, atol=1e-12)
+
+
+def test_rows_and_columns_are_told_apart():
+    """A square number of positions has rows and columns, another number one vector for each."""
+    assert PLAIN.grid == (3, 3)
+    assert replace(PLAIN, num_positions=8).grid == (1, 8)
+    network, x = fresh(PLAIN), torch.zeros(1, 9, dtype=torch.long)
+    before = network(x)[0]
+    with torch.no_grad():
+        network.row_embedding.weight[1] += torch.randn(16, dtype=torch.float64)
+    moved = (network(x)[0] - before).abs().amax(dim=-1) > 1e-6
+    assert moved.tolist() == 3 * [False] + 6 * [True]
+    before = network(x)[0]
+    with torch.no_grad():
+        network.column_embedding.weight[2] += torch.randn(16, dtype=torch.float64)
+    moved = (network(x)[0] - before).abs().amax(dim=-1) > 1e-6
+    assert moved.tolist() == 2 * [False] + 7 * [True]
+
+
+def by_hand(network, x, text):
+    """One layer, one row, one head at a time, no cache: the whole network in loops."""
+    block, config = network.blocks[0], network.config
+    inputs = [network.start_embedding.weight[0], *network.token_embedding(x[:-1])]
+    side = config.grid[1]
+    line = [network.text_to_width(s) + network.text_position_embedding.weight[i]
+            for i, s in enumerate(text)]  # fmt: skip
+    for i, vector in enumerate(inputs):
+        positions = (
+            network.row_embedding.weight[i // side],
+            network.column_embedding.weight[i % side],
+        )
+        line.append(vector + sum(positions))
+    normed = [block.attention_norm(vector) for vector in line]
+    attention, size, scores = block.attention, config.width // config.num_heads, []
+    for i in range(len(text), len(line)):
+        heads = []
+        for head in range(config.num_heads):
+            own = slice(head * size, (head + 1) * size)
+            query = attention.query(normed[i])[own]
+            keys = torch.stack([attention.key(each)[own] for each in normed[: i + 1]])
+            values = torch.stack([attention.value(each)[own] for each in normed[: i + 1]])
+            heads.append((keys @ query / math.sqrt(size)).softmax(dim=0) @ values)
+        h = line[i] + attention.output(torch.cat(heads))
+        h = h + block.feed_forward(block.feed_forward_norm(h)[None, None])[0, 0]
+        scores.append(network.to_logits(network.output_norm(h)))
+    return torch.stack(scores)
+
+
+def test_the_scores_are_those_of_the_formula():
+    config = replace(SPOKEN, num_layers=1)
+    network, x, text = fresh(config), random_rows(config, 2), random_text(config, 2)
+    for row in range(2):
+        expected = by_hand(network, x[row], text[row])
+        torch.testing.assert_close(network(x, text)[row], expected, rtol=1e-10, atol=1e-10)
+
+
+@BOTH
+def test_the_reader_knows_the_same_distributions(config):
+    """Every distribution of every turn, and the likelihood that they add up to, within 1e-9."""
+    network, x, text = fresh(config), random_rows(config, 4), random_text(config, 4)
+    distributions, reader = conditionals(network, text), CachedDecoder(network, text)
+    for i in range(9):
+        torch.testing.assert_close(reader(x[:, :i]), distributions(x)[:, i], rtol=1e-9, atol=1e-9)
+    at_once = raster.log_likelihood(distributions, x)
+    for slow in (raster.without_cache(distributions, 9), CachedDecoder(network, text)):
+        one_by_one = raster.sequential_log_likelihood(slow, x)
+        torch.testing.assert_close(one_by_one, at_once, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("given", [0, 4, 9])
+def test_the_reader_draws_the_same_tokens(given):
+    """With text, guidance, a prefix, a temperature and top-k, drawn with the same chance."""
+    network, text, null = fresh(SPOKEN), random_text(SPOKEN, 16), random_text(SPOKEN, 1, 5)
+    prefix = random_rows(SPOKEN, 16)[:, :given]
+
+    def draw(distribution_of):
+        distribution = guide_next(distribution_of(text), distribution_of(null), 2.5)
+        generator = torch.Generator().manual_seed(3)
+        return raster.sample(
+            distribution,
+            prefix,
+            9,
+            filter=lambda p: top_k(temperature(p, 2.0), 2),
+            generator=generator,
+        )
+
+    cached = draw(lambda y: CachedDecoder(network, y))
+    slow = draw(lambda y: raster.without_cache(conditionals(network, y), 9))
+    assert torch.equal(cached, slow)
+    assert torch.equal(cached[:, :given], prefix)
+    assert given == 9 or len(cached.unique(dim=0)) > 3
+
+
+def test_each_input_is_read_once():
+    """Text, start, then token after token: 4 + 9 inputs in all, the last token is never read."""
+    network, text, seen = fresh(SPOKEN), random_text(SPOKEN, 2), []
+    network.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
+    raster.sample(CachedDecoder(network, text), random_rows(SPOKEN, 2)[:, :0], 9)
+    assert seen == [4] + 9 * [1]
+
+
+def test_the_reader_wants_its_turn():
+    network, x = fresh(PLAIN), random_rows(PLAIN, 2)
+    x[:, 1] = 0
+    reader = CachedDecoder(network)
+    with pytest.raises(ValueError, match="a prefix of 3 tokens; allowed: 0, as in its turn"):
+        reader(x[:, :3])
+    first, second = reader(x[:, :0]), reader(x[:, :1])
+    assert not first.requires_grad
+    for length in (0, 1, 3):
+        with pytest.raises(ValueError, match=f"a prefix of {length} tokens; allowed: 2, as in "):
+            reader(x[:, :length])
+    with pytest.raises(ValueError, match="a batch of 1 rows; allowed: 2, as before"):
+        reader(x[:1, :2])
+    with pytest.raises(ValueError, match="other tokens than before; allowed: one more token"):
+        reader((x[:, :2] + 1) % 3)
+    with pytest.raises(ValueError, match=r"holds 0 to 3; allowed: 0 to 2"):
+        reader(torch.cat([x[:, :1], torch.tensor([[0], [3]])], dim=1))
+    distributions = conditionals(network)(x)
+    for i, distribution in enumerate((first, second)):
+        torch.testing.assert_close(distribution, distributions[:, i], rtol=1e-9, atol=1e-9)
+    for i in range(2, 9):  # no error above has spoiled the cache
+        torch.testing.assert_close(reader(x[:, :i]), distributions[:, i], rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="a prefix of 9 tokens; allowed: none, the row is compl"):
+        reader(x)
+
+
+TOY = replace(SPOKEN, num_codes=2, num_positions=4, width=8)
+
+
+def toy_network(seed=0):
+    """Scores a few nats apart, so that no code is certain and none is like the other."""
+    return fresh(TOY, seed)
+
+
+def test_all_rows_add_up_to_one_and_samples_follow_their_distribution():
+    """2^4 rows, 5,000 drawn by the reader: 16 comparisons at 5 sigma, wrong once in 10^5 runs."""
+    network, text = toy_network(), random_text(TOY, 1)
+    distribution = raster.exact_distribution(
+        raster.without_cache(conditionals(network, text), 4), 2, 4
+    )
+    assert distribution.sum().item() == pytest.approx(1, abs=1e-9)
+    count, empty = 5000, torch.zeros(5000, 0, dtype=torch.long)
+    x = raster.sample(
+        CachedDecoder(network, text), empty, 4, generator=torch.Generator().manual_seed(1)
+    )
+    found = torch.bincount((x * torch.tensor([8, 4, 2, 1])).sum(dim=1), minlength=16)
+    sigma = (count * distribution * (1 - distribution)).sqrt()
+    assert ((found - count * distribution).abs() <= 5 * sigma + 1).all()
+    assert (distribution > 0.02).sum() >= 4
+
+
+def test_the_exact_distribution_counts_rows_with_the_last_token_fastest():
+    network, text = toy_network(), random_text(TOY, 1)
+    distribution = raster.exact_distribution(
+        raster.without_cache(conditionals(network, text), 4), 2, 4
+    )
+    rows = torch.cartesian_prod(*4 * [torch.arange(2)])
+    expected = raster.log_likelihood(conditionals(network, text), rows).exp()
+    torch.testing.assert_close(distribution, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+def test_guided_distributions_are_those_of_the_formula(scale):
+    network, x = fresh(SPOKEN), random_rows(SPOKEN, 2)
+    said, unsaid = (conditionals(network, random_text(SPOKEN, 1, seed)) for seed in (0, 1))
+    distribution = guide_next(
+        raster.without_cache(said, 9), raster.without_cache(unsaid, 9), scale
+    )(x[:, :5])
+    p, u = said(x)[:, 5].exp(), unsaid(x)[:, 5].exp()
+    product = u * (p / u) ** scale
+    expected = product / product.sum(dim=-1, keepdim=True)
+    torch.testing.assert_close(distribution.exp(), expected, rtol=1e-9, atol=1e-12)
+
+
+def toy_pictures(count, generator):
+    """Places 0 and 1 are free; then each position is its upper neighbour. The text says position
+    0."""
+    top = torch.randint(2, (count, 2), generator=generator)
+    said = torch.nn.functional.one_hot(top[:, 0], 5).float()[:, None].expand(-1, 4, -1)
+    return torch.cat([top, top], dim=1), said
+
+
+def test_it_learns_rows_and_their_text():
+    """With the text independent positions need 2 log 2 nats (positions 1 and 3); the best is log
+    2."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = RasterTransformer(replace(TOY, width=16))
+    recipe = Recipe(steps=120, batch_size=32, learning_rate=1e-2, ema_decay=0.9)
+    matrices = hidden_matrices(network)
+    assert len(matrices) == 2 * (4 + 2)
+    generator = torch.Generator().manual_seed(0)
+    optimizers = build_optimizers(network.parameters(), matrices, recipe)
+    for _ in range(recipe.steps):
+        x, text = toy_pictures(32, generator)
+        nats = -raster.log_likelihood(conditionals(network, text), x).mean()
+        network.zero_grad()
+        nats.backward()
+        for each in optimizers:
+            each.step()
+    x, text = toy_pictures(256, generator)
+    nats = -raster.log_likelihood(conditionals(network, text), x).mean().item()
+    assert math.log(2) - 0.15 < nats < math.log(2) + 0.15
+
+
+@BOTH
+def test_gradients_reach_every_parameter(config):
+    torch.manual_seed(0)
+    network, text = RasterTransformer(config), random_text(config, 8)
+    text = None if text is None else text.float()
+    log_normalise(network(random_rows(config, 8), text))[..., 0].mean().backward()
+    for name, parameter in network.named_parameters():
+        if name.endswith("key.bias"):  # adds the same score to every key: softmax ignores it
+            assert parameter.grad.abs().max() < 1e-6
+        else:
+            assert parameter.grad.abs().max() > 0, name
+        if "embedding" in name:
+            assert (parameter.grad.abs().amax(dim=1) > 0).all(), name
+
+
+def test_fresh_weights_are_those_of_the_denoiser():
+    torch.manual_seed(0)
+    for name, parameter in RasterTransformer(replace(SPOKEN, width=128)).named_parameters():
+        if name.endswith("bias"):
+            assert (parameter == 0).all(), name
+        elif name.endswith("norm.weight"):
+            assert (parameter == 1).all(), name
+        else:
+            assert 0.015 < parameter.std() < 0.025, name
+
+
+def test_bad_rows_raise():
+    network, x = fresh(PLAIN), random_rows(PLAIN, 2)
+    with pytest.raises(ValueError, match="x has 8 positions; allowed: 9"):
+        network(x[:, :8])
+    for token in (-1, 3):
+        x[1, 4] = token
+        with pytest.raises(ValueError, match=r"holds .* allowed: 0 to 2"):
+            network(x)
+    assert network(x[:0]).shape == (0, 9, 3)
+
+
+def test_bad_text_raises():
+    x = random_rows(PLAIN, 2)
+    with pytest.raises(ValueError, match=r"text is \(2, 4, 5\); allowed: \(None,\)"):
+        fresh(PLAIN)(x, random_text(SPOKEN, 2))
+    network, text = fresh(SPOKEN), random_text(SPOKEN, 3)
+    allowed = r"allowed: \(\(2, 4, 5\), \(1, 4, 5\)\)"
+    for wrong in (text, text[:2, :3], text[:2, :, :4]):
+        with pytest.raises(ValueError, match=rf"text is .*{tuple(wrong.shape)[1]}.*; {allowed}"):
+            network(x, wrong)
+    with pytest.raises(ValueError, match=f"text is None; {allowed}"):
+        CachedDecoder(network)(x[:, :0])
+
+
+def test_values_are_not_read_on_other_devices():
+    """The meta device has shapes and no values: reading one would raise, as a wait would cost."""
+    network, x = RasterTransformer(PLAIN).to("meta"), random_rows(PLAIN, 2).to("meta")
+    assert network(x).shape == (2, 9, 3)
+    reader = CachedDecoder(network)
+    assert [reader(x[:, :i]).shape for i in range(2)] == 2 * [(2, 3)]
+
+
+def test_config_is_validated():
+    for name in ("num_codes", "num_positions", "text_width", "text_length", "width", "num_layers"):
+        smallest = 2 if name == "num_codes" else 1
+        for value in (smallest - 1, -3, True):
+            with pytest.raises(ValueError, match=f"{name} is {value}; allowed: whole numbers of "):
+                replace(SPOKEN, **{name: value})
+    with pytest.raises(ValueError, match="text_length is 4; without text it must be 0"):
+        replace(SPOKEN, text_width=None)
+    with pytest.raises(ValueError, match="width is 16; allowed: multiples of num_heads, 3"):
+        replace(PLAIN, num_heads=3)

@@ -1,0 +1,142 @@
+"""The command line: what it prints, what it writes, and how it says no."""
+
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+from support.tiny import write_diffusers_folder
+from typer.testing import CliRunner
+
+from vqlearn.checkpoints.folder import load_vqvae
+from vqlearn.cli import commands as cli
+from vqlearn.pipeline.grid import make_grid
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_diffusers_folder(tmp_path_factory.mktemp("cli") / "model")
+
+
+def run(monkeypatch, capsys, *arguments):
+    """Exit code, standard output and standard error of `vqlearn ARGUMENTS`."""
+    monkeypatch.setattr(sys, "argv", ["vqlearn", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    captured = capsys.readouterr()
+    return stopped.value.code or 0, captured.out, captured.err
+
+
+def test_generate_writes_a_grid_and_prints_its_path_last(folder, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "new" / "grid.png"
+    code, stdout, _ = run(
+        monkeypatch, capsys, "generate", "a red circle", "--model", folder,
+        "--steps", 3, "--images", 3, "--out", out,
+    )  # fmt: skip
+    assert code == 0
+    assert stdout.splitlines()[-1] == str(out)
+    with Image.open(out) as grid:
+        assert grid.size == (2 * 256 + 8, 2 * 256 + 8)
+
+
+def test_a_film_shows_how_the_picture_appears(folder, tmp_path, monkeypatch, capsys):
+    film = tmp_path / "films" / "film.gif"
+    arguments = ["generate", "a red circle", "--model", folder, "--steps", 3, "--seed", 1]
+    out = ("--out", tmp_path / "picture.png")
+    assert run(monkeypatch, capsys, *arguments, *out, "--film", film)[0] == 0
+    with Image.open(film) as gif:
+        assert gif.n_frames == 4  # with this seed a token comes out in every step
+    code, _, error = run(monkeypatch, capsys, *arguments, *out, "--film", "film.mp4")
+    assert code == 1
+    assert "--film is 'film.mp4'; allowed: a GIF file such as film.gif" in error
+
+
+def test_the_seed_decides_and_picture_i_has_seed_plus_i(folder, tmp_path, monkeypatch, capsys):
+    def picture(name, *options):
+        out = tmp_path / name
+        code, _, _ = run(
+            monkeypatch, capsys, "generate", "a red circle", "--model", folder,
+            "--steps", 3, "--out", out, *options,
+        )  # fmt: skip
+        assert code == 0
+        with Image.open(out) as picture:
+            return picture.convert("RGB")
+
+    pair = picture("pair.png", "--images", 2, "--seed", 4)
+    second = picture("second.png", "--seed", 5)
+    assert pair.crop((264, 0, 520, 256)).tobytes() == second.tobytes()
+    assert pair.crop((0, 0, 256, 256)).tobytes() != second.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing command"),
+        (["generate"], "Missing argument 'prompt'"),
+        (["generate", "x", "--steps", "many"], "--steps"),
+        (["generate", "x", "--steps", "0"], "num_inference_steps is 0; allowed: 1 to 10"),
+        (["generate", "x", "--steps", "101"], "num_inference_steps is 101; allowed: 1 to 10"),
+        (["generate", "x", "--truncation", "0"], "truncation_rate is 0.0"),
+        (["generate", "x", "--guidance", "nan"], "guidance_scale is nan"),
+        (["generate", "x", "--images", "0"], "num_images_per_prompt is 0"),
+        (["generate", "x", "--out", "picture.nope"], "--out is 'picture.nope'"),
+        (["generate", "x", "--out", "picture.psd"], "--out is 'picture.psd'"),
+        (["generate", "x", "--model", "nowhere"], "there is no folder 'nowhere'"),
+        (["generate", "x", "--bogus"], "No such option: --bogus"),
+        (["train", "everything"], "everything"),
+        (["train", "--steps", "0"], "steps is 0"),
+        (["train", "text", "--batch-size", "-1"], "batch_size is -1"),
+        (["train", "tokens", "--quantizer", "odd"], "'odd' is not one of 'nearest', 'gumbel'"),
+    ],
+)
+def test_mistakes_end_with_one_line_and_no_traceback(
+    folder, tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    if arguments[:1] == ["generate"] and "--model" not in arguments:
+        arguments = [*arguments, "--model", folder]
+    code, stdout, stderr = run(monkeypatch, capsys, *arguments)
+    lines = [line for line in stderr.splitlines() if line.startswith("vqlearn: ")]
+    assert code != 0
+    assert message in lines[0]
+    assert len(lines) == 1
+    assert "Traceback" not in stdout + stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("quantizer", ["nearest", "gumbel"])
+def test_the_quantizer_is_the_one_that_was_asked_for(tmp_path, monkeypatch, capsys, quantizer):
+    size = ["--steps", 1, "--batch-size", 1, "--out", tmp_path]
+    option = [] if quantizer == "nearest" else ["--quantizer", quantizer]
+    assert run(monkeypatch, capsys, "train", "tokens", *option, *size)[0] == 0
+    assert load_vqvae(tmp_path).config.quantizer == quantizer
+
+
+def test_python_dash_m_runs_the_same_command():
+    command = [sys.executable, "-m", "vqlearn", "generate", "x", "--model", "nowhere"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert result.stderr.startswith("vqlearn: there is no folder 'nowhere'")
+
+
+def test_help_lists_the_commands():
+    result = CliRunner().invoke(cli.app, ["--help"])
+    assert result.exit_code == 0
+    assert "generate" in result.output
+    assert "train" in result.output
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, (256, 256)), (2, (520, 256)), (5, (784, 520))])
+def test_grids_are_filled_row_by_row(count, size):
+    shades = [Image.new("RGB", (32, 32), (40 * i, 0, 0)) for i in range(count)]
+    grid = make_grid(shades)
+    assert grid.size == size
+    columns = (size[0] + 8) // 264
+    for i in range(count):
+        assert grid.getpixel((i % columns * 264 + 9, i // columns * 264 + 9)) == (40 * i, 0, 0)
+    if count < columns * ((size[1] + 8) // 264):
+        assert grid.getpixel((size[0] - 1, size[1] - 1)) == (255, 255, 255)
+
+
+def test_large_pictures_are_not_enlarged():
+    assert make_grid([Image.new("RGB", (300, 200))]).size == (300, 200)

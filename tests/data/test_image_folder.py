@@ -1,0 +1,89 @@
+"""Your own images: read as one would expect, and bad ones are named and left out."""
+
+import json
+import logging
+
+import pytest
+import torch
+from PIL import Image
+
+from vqlearn.data.image_folder import ImageFolder, load_square
+from vqlearn.probability.random import random_stream
+
+
+@pytest.fixture
+def folder(tmp_path):
+    Image.new("RGB", (20, 10), (255, 0, 0)).save(tmp_path / "red.png")
+    Image.new("L", (16, 16), 128).save(tmp_path / "grey.jpg")
+    return tmp_path
+
+
+def write(folder, *lines):
+    text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
+    (folder / "metadata.jsonl").write_text(text, encoding="utf-8")
+
+
+RED = {"file_name": "red.png", "text": "röt"}
+
+
+def test_pictures_and_captions_stay_together_and_repeat(folder):
+    write(folder, RED, {"file_name": "grey.jpg", "text": "grey", "more": 1}, "")
+    source = ImageFolder(folder, 8)
+    batch = source.batch(20, generator=random_stream("a"))
+    assert batch.images.shape == (20, 3, 8, 8)
+    assert set(batch.captions) == {"röt", "grey"} == set(source.captions())
+    for image, caption in zip(batch.images, batch.captions, strict=True):
+        expected = [1.0, 0.0, 0.0] if caption == "röt" else [128 / 255] * 3
+        torch.testing.assert_close(image.mean((1, 2)), torch.tensor(expected), atol=0.01, rtol=0)
+    again = source.batch(20, generator=random_stream("a"))
+    assert torch.equal(again.images, batch.images)
+
+
+def test_the_middle_square_is_taken(tmp_path):
+    picture = Image.new("RGB", (30, 10), "red")
+    picture.paste("blue", (10, 0, 20, 10))
+    picture.save(tmp_path / "three.png")
+    square = load_square(tmp_path / "three.png", 4)
+    assert square[:, :, 1:3].mean((1, 2)).tolist() == pytest.approx([0, 0, 1], abs=0.02)
+
+
+def test_transparent_pixels_lie_on_white(tmp_path):
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert load_square(tmp_path / "clear.png", 4).min() == 1
+
+
+def test_a_camera_picture_stands_upright(tmp_path):
+    picture = Image.new("RGB", (8, 8), "black")
+    picture.paste("white", (0, 0, 8, 4))  # white above, stored so that it must be turned by 180
+    exif = picture.getexif()
+    exif[0x0112] = 3
+    picture.save(tmp_path / "turned.png", exif=exif)
+    square = load_square(tmp_path / "turned.png", 8)
+    assert square[:, :4].max() == 0
+    assert square[:, 4:].min() == 1
+
+
+def test_what_cannot_be_used_is_named_and_skipped(folder, caplog):
+    (folder / "text.png").write_text("no picture")
+    whole = (folder / "grey.jpg").read_bytes()
+    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    bad = ["text.png", "cut.jpg", "missing.png", "../outside.png"]
+    Image.new("RGB", (8, 8)).save(folder.parent / "outside.png")
+    lines = [{"file_name": name, "text": "x"} for name in bad]
+    write(folder, *lines, "{not json", {"file_name": "red.png"}, "[1]", RED)
+    with caplog.at_level(logging.WARNING, logger="vqlearn"):
+        source = ImageFolder(folder, 8)
+    assert source.captions() == ["röt"]
+    assert len(caplog.messages) == 7
+    for number, message in enumerate(caplog.messages, start=1):
+        assert f"metadata.jsonl line {number} is skipped: " in message
+    for name, message in zip(bad, caplog.messages, strict=False):
+        assert name in message or name == "cut.jpg"
+
+
+def test_a_folder_without_use_is_refused(folder):
+    with pytest.raises(FileNotFoundError, match=r"metadata\.jsonl"):
+        ImageFolder(folder, 8)
+    write(folder, {"file_name": "missing.png", "text": "x"})
+    with pytest.raises(ValueError, match="none of the 1 lines"):
+        ImageFolder(folder, 8)

@@ -1,0 +1,212 @@
+"""The pipeline's call: its arguments, its order, its seeds, and what it refuses."""
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from support.tiny import write_diffusers_folder
+
+from vqlearn import VQDiffusionPipeline
+from vqlearn.probability.filters import top_p
+
+MASK, STEPS = 11, 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_diffusers_folder(tmp_path_factory.mktemp("pipeline") / "model", text_length=77)
+
+
+@pytest.fixture(scope="module")
+def pipe(folder):
+    return VQDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float64)
+
+
+def seeded(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+def tokens_of(pipe, *args, **kwargs):
+    seen = []
+    pipe(*args, callback=lambda i, timestep, tokens: seen.append(tokens), **kwargs)
+    return seen[-1]
+
+
+def test_the_defaults_are_those_of_diffusers(pipe):
+    from inspect import signature
+
+    from diffusers.pipelines.deprecated.vq_diffusion.pipeline_vq_diffusion import (
+        VQDiffusionPipeline as Reference,
+    )
+
+    theirs = signature(Reference.__call__).parameters
+    ours = dict(signature(VQDiffusionPipeline.__call__).parameters)
+    assert ours.pop("noise").default == "exact"  # the one argument that diffusers does not have
+    for name, parameter in ours.items():
+        if name != "self":
+            assert parameter.default == theirs[name].default, name
+
+
+def test_images_are_prompt_major_and_pil_by_default(pipe):
+    prompts = ["a red circle", "a blue square"]
+    together = pipe(prompts, 5, num_images_per_prompt=2, generator=seeded(0, 1, 2, 3))
+    assert len(together.images) == 4
+    assert together.images[0].size == (8, 8)
+    assert together.images[0].mode == "RGB"
+    alone = pipe("a blue square", 5, num_images_per_prompt=2, generator=seeded(2, 3))
+    for left, right in zip(together.images[2:], alone.images, strict=True):
+        assert left.tobytes() == right.tobytes()
+
+
+def test_np_output_is_float32_in_zero_to_one_and_agrees_with_pil(pipe):
+    array = pipe("a red circle", 5, generator=seeded(0), output_type="np").images
+    assert array.shape == (1, 8, 8, 3)
+    assert array.dtype == np.float32
+    assert array.min() >= 0
+    assert array.max() <= 1
+    pil = np.asarray(pipe("a red circle", 5, generator=seeded(0)).images[0])
+    assert np.abs(array[0] * 255 - pil).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_every_dtype_runs_from_sentence_to_picture(folder, dtype):
+    pipe = VQDiffusionPipeline.from_pretrained(folder, torch_dtype=dtype)
+    images = pipe("a red circle", 5, truncation_rate=0.9, output_type="np").images
+    assert images.dtype == np.float32
+    assert np.isfinite(images).all()
+
+
+def test_a_list_of_generators_makes_pictures_independent_of_the_batch_split(pipe):
+    prompts = ["a red circle", "a blue square", "a green ring"]
+    whole = tokens_of(pipe, prompts, STEPS, generator=seeded(5, 6, 7))
+    parts = [
+        tokens_of(pipe, [prompt], STEPS, generator=seeded(seed))
+        for prompt, seed in zip(prompts, (5, 6, 7), strict=True)
+    ]
+    assert torch.equal(whole, torch.cat(parts))
+
+
+def test_the_same_seed_gives_the_same_picture_and_calls_share_no_state(pipe):
+    first = tokens_of(pipe, "a red circle", STEPS, generator=seeded(1))
+    pipe(["other", "prompts"], 2, truncation_rate=0.5, guidance_scale=1.0)
+    second = tokens_of(pipe, "a red circle", STEPS, generator=seeded(1))
+    assert torch.equal(first, second)
+    assert not torch.equal(first, tokens_of(pipe, "a red circle", STEPS, generator=seeded(2)))
+
+
+@pytest.mark.parametrize(
+    ("num_steps", "expected"), [(1, [9]), (3, [9, 8, 5]), (10, list(range(9, -1, -1)))]
+)
+def test_the_callback_sees_every_step_the_last_included(pipe, num_steps, expected):
+    seen = []
+    pipe(["a", "b"], num_steps, num_images_per_prompt=2, callback=lambda *args: seen.append(args))
+    assert [i for i, _, _ in seen] == list(range(num_steps))
+    assert [timestep for _, timestep, _ in seen] == expected
+    for _, _, tokens in seen:
+        assert tokens.dtype == torch.int64
+        assert tokens.shape == (4, 16)
+    assert (seen[-1][2] < MASK).all()
+    masked = [(tokens == MASK).sum().item() for _, _, tokens in seen]
+    assert masked == sorted(masked, reverse=True)
+
+
+def test_the_denoiser_is_told_the_true_level_and_starts_from_all_mask(pipe, monkeypatch):
+    asked = []
+    forward = pipe.denoiser.forward
+
+    def spy(x_t, t, text):
+        asked.append((t.unique().item(), (x_t == MASK).all().item()))
+        return forward(x_t, t, text)
+
+    monkeypatch.setattr(pipe.denoiser, "forward", spy)
+    pipe("a red circle", 4)
+    assert [level for level, _ in asked] == [10, 9, 8, 4]
+    assert asked[0][1]
+
+
+def test_the_progress_bar_can_be_switched_off(folder, capsys):
+    pipe = VQDiffusionPipeline.from_pretrained(folder)
+    pipe("a", num_inference_steps=2)
+    assert "0/2" in capsys.readouterr().err
+    pipe.set_progress_bar_config(disable=True)
+    pipe("a", num_inference_steps=2)
+    assert capsys.readouterr().err == ""
+
+
+def test_callback_steps_skips_calls(pipe):
+    seen = []
+    pipe("a", 10, callback=lambda i, timestep, tokens: seen.append(i), callback_steps=4)
+    assert seen == [0, 4, 8]
+
+
+def test_guidance_of_one_or_less_asks_the_denoiser_once_per_image(pipe, monkeypatch):
+    rows = []
+    forward = pipe.denoiser.forward
+    monkeypatch.setattr(
+        pipe.denoiser, "forward", lambda x, t, c: rows.append(len(x)) or forward(x, t, c)
+    )
+    for scale, expected in ((1.0, 1), (0.0, 1), (-3.0, 1), (1.5, 2), (5, 2)):
+        pipe("a red circle", 1, guidance_scale=scale)
+        assert rows.pop() == expected
+
+
+def test_one_guided_p_x0_by_hand(pipe):
+    """log u + s (log c - log u), renormalised, with the learned null states as u."""
+    text = pipe.text_encoder(["a red circle"])
+    x_t = torch.full((1, 16), MASK)
+    level = torch.tensor([10])
+    conditional = pipe.denoiser(x_t, level, text).log_softmax(-1)
+    unconditional = pipe.denoiser(x_t, level, pipe.null_text(1)).log_softmax(-1)
+    expected = (unconditional + 3 * (conditional - unconditional)).log_softmax(-1)
+    found = pipe.denoiser_for(text, 3.0, 1.0)(x_t, 10)
+    assert torch.allclose(found, expected, atol=1e-12, rtol=0)
+    cut = pipe.denoiser_for(text, 3.0, 0.5)(x_t, 10)
+    assert torch.equal(cut, top_p(found, 0.5))
+    assert cut.isneginf().any()
+
+
+@pytest.mark.parametrize("prompt", ["", "🎈🎉 a red circle", "word " * 500, "&lt;b&gt; ünïcode"])
+def test_odd_prompts_give_a_picture(pipe, prompt, caplog):
+    with caplog.at_level(logging.WARNING, logger="vqlearn"):
+        assert len(pipe(prompt, 1).images) == 1
+    assert bool(caplog.records) == (len(prompt) > 100)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"prompt": 5}, TypeError, "prompt is 5"),
+        ({"prompt": None}, TypeError, "prompt is None"),
+        ({"prompt": ["a", 5]}, TypeError, "prompt is"),
+        ({"prompt": []}, ValueError, "empty list"),
+        ({"num_inference_steps": 0}, ValueError, "num_inference_steps is 0; allowed: 1 to 10"),
+        ({"num_inference_steps": 11}, ValueError, "num_inference_steps is 11; allowed: 1 to 10"),
+        ({"num_inference_steps": 2.5}, TypeError, r"num_inference_steps is 2\.5"),
+        ({"truncation_rate": 0}, ValueError, "truncation_rate is 0"),
+        ({"truncation_rate": 1.5}, ValueError, r"truncation_rate is 1\.5"),
+        ({"truncation_rate": float("nan")}, ValueError, "truncation_rate is nan"),
+        ({"guidance_scale": float("nan")}, ValueError, "guidance_scale is nan"),
+        ({"guidance_scale": float("inf")}, ValueError, "guidance_scale is inf"),
+        ({"guidance_scale": 1e39}, ValueError, r"guidance_scale is 1e\+39; allowed: up to 1000"),
+        ({"guidance_scale": "5"}, TypeError, "guidance_scale is '5'"),
+        ({"num_images_per_prompt": 0}, ValueError, "num_images_per_prompt is 0"),
+        ({"callback_steps": 0}, ValueError, "callback_steps is 0"),
+        ({"output_type": "jpg"}, ValueError, "output_type is 'jpg'"),
+        ({"generator": 42}, TypeError, "generator is 42"),
+        ({"generator": [None]}, TypeError, r"generator is \[None\]"),
+        ({"generator": [torch.Generator()] * 2}, ValueError, "generators is 2; allowed: 1"),
+    ],
+)
+def test_bad_arguments_are_named(folder, arguments, error, message):
+    pipe = VQDiffusionPipeline.from_pretrained(folder)
+    with pytest.raises(error, match=message):
+        pipe(**{"prompt": "a red circle", "num_inference_steps": 1, **arguments})
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_cuda_gives_pictures_in_half_precision(folder):
+    pipe = VQDiffusionPipeline.from_pretrained(folder, torch_dtype=torch.float16).to("cuda")
+    generator = torch.Generator("cuda").manual_seed(0)
+    images = pipe("a red circle", 10, generator=generator, output_type="np").images
+    assert np.isfinite(images).all()

@@ -1,0 +1,114 @@
+"""Your own images: a folder with `metadata.jsonl`, as Hugging Face's `imagefolder` has it.
+
+    my_pictures/
+      metadata.jsonl      {"file_name": "cat.jpg", "text": "a cat on a sofa"}   one line an image
+      cat.jpg
+
+Everything is looked at once, at the start: lines and images that cannot be used are named in a
+warning of the logger "vqlearn" and left out.
+"""
+
+import json
+import logging
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from vqlearn.data.batches import Batch
+
+METADATA = "metadata.jsonl"
+ALLOWED_LINE = '{"file_name": "a picture in the folder", "text": "its caption"}'
+
+logger = logging.getLogger("vqlearn")
+
+
+class CaptionedFile(NamedTuple):
+    """An image that was opened once without trouble, and its caption."""
+
+    path: Path
+    text: str
+
+
+class ImageFolder:
+    """Random images of a folder, cut to squares of `image_size` pixels.
+
+    Raises `FileNotFoundError` if there is no `metadata.jsonl`, and `ValueError` if no line of it
+    leads to an image that can be used.
+    """
+
+    def __init__(self, folder: Path, image_size: int) -> None:
+        self.image_size = image_size
+        self.files = _usable_files(folder, image_size)
+
+    def batch(self, count: int, *, generator: torch.Generator) -> Batch:
+        """Each image is drawn at random, with no memory of the ones before."""
+        rows = torch.randint(len(self.files), (count,), generator=generator).tolist()
+        chosen = [self.files[row] for row in rows]
+        images = torch.stack([load_square(file.path, self.image_size) for file in chosen])
+        return Batch(images, [file.text for file in chosen])
+
+    def captions(self) -> list[str]:
+        """All of them, once for each image."""
+        return [file.text for file in self.files]
+
+    def with_hard_negatives(self) -> "ImageFolder":
+        """The same images: nobody knows which of them could be taken for one another."""
+        return self
+
+
+def load_square(path: Path, size: int) -> Float[Tensor, "3 size size"]:
+    """The middle square of an image, RGB in 0 to 1, upright, transparency on white.
+
+    Raises `OSError` or `ValueError` for a file that is no image, is cut off, or is too large.
+    """
+    with Image.open(path) as picture:
+        upright = ImageOps.exif_transpose(picture).convert("RGBA")
+    on_white = Image.new("RGBA", upright.size, "white")
+    on_white.alpha_composite(upright)
+    square = ImageOps.fit(on_white.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    return rearrange(torch.from_numpy(np.array(square)), "h w c -> c h w") / 255
+
+
+def _usable_files(folder: Path, image_size: int) -> list[CaptionedFile]:
+    metadata = folder / METADATA
+    if not metadata.is_file():
+        raise FileNotFoundError(
+            f"there is no file {str(metadata)!r}; allowed: one line a picture, {ALLOWED_LINE}"
+        )
+    usable = []
+    lines = metadata.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            file = _read_line(folder, line)
+            load_square(file.path, image_size)
+        except (OSError, ValueError, Image.DecompressionBombError) as error:
+            logger.warning("%s line %d is skipped: %s", metadata, number, error)
+        else:
+            usable.append(file)
+    if not usable:
+        raise ValueError(
+            f"none of the {len(lines)} lines of {metadata} can be used; "
+            f"allowed: one line a picture, {ALLOWED_LINE}"
+        )
+    return usable
+
+
+def _read_line(folder: Path, line: str) -> CaptionedFile:
+    entry = json.loads(line)
+    if not isinstance(entry, dict):
+        raise ValueError(f"it holds {line.strip()[:40]!r}; allowed: {ALLOWED_LINE}")
+    for key in ("file_name", "text"):
+        if not isinstance(entry.get(key), str) or not entry[key]:
+            raise ValueError(f"{key} is {entry.get(key)!r}; allowed: {ALLOWED_LINE}")
+    path = folder / entry["file_name"]
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"file_name is {entry['file_name']!r}; allowed: a file inside the folder")
+    return CaptionedFile(path, entry["text"])

@@ -1,0 +1,75 @@
+r"""At which levels does a batch learn? Where the loss is large, and known to be uneven.
+
+The bound is a sum over T levels, and one batch looks at a few. Drawing level t with probability
+$p_t$ and dividing by $T p_t$ gives the same mean whatever $p_t$ is; the variance is least for
+$p_t \propto \sqrt{E[L_t^2]}$. Source: Nichol and Dhariwal 2021, "Improved DDPM", section 3.3,
+which VQ-Diffusion's training follows.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+UNIFORM_SHARE = 0.1  # of all draws: no weight is above 10, and no level is ever forgotten
+HISTORY_DECAY = 0.9
+LEAST_SEEN = 10
+
+
+class SampledLevels(NamedTuple):
+    """Levels t of 1..T, and the weight $1 / (T p_t)$ that makes the weighted mean unbiased."""
+
+    t: Int[Tensor, " b"]
+    weight: Float[Tensor, " b"]
+
+
+class ImportanceSampler(nn.Module):
+    r"""The history of $L_t^2$, and the distribution of t that follows from it.
+
+    Every level keeps a running mean of its squared loss. Until each has been seen 10 times the
+    levels are drawn evenly. The history is a buffer: `state_dict()` holds it.
+
+    Raises `ValueError` for fewer than one level.
+    """
+
+    def __init__(self, num_timesteps: int):
+        super().__init__()
+        if num_timesteps < 1:
+            raise ValueError(f"num_timesteps is {num_timesteps}; allowed: 1, 2, …")
+        self.register_buffer("squares", torch.zeros(num_timesteps, dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(num_timesteps, dtype=torch.long))
+
+    def probabilities(self) -> Float[Tensor, " T"]:
+        """The distribution of t = 1..T, float64."""
+        count = len(self.squares)
+        even = torch.full_like(self.squares, 1 / count)
+        root = self.squares.sqrt()
+        if self.seen.min() < LEAST_SEEN or root.sum() == 0:
+            return even
+        return (1 - UNIFORM_SHARE) * root / root.sum() + UNIFORM_SHARE * even
+
+    def draw(self, count: int, *, generator: torch.Generator) -> SampledLevels:
+        """Draw `count` levels that are spread as evenly as the distribution allows.
+
+        One uniform number u serves the batch: sample i sits at $(u + i)/b$ of the cumulative
+        distribution. Every sample has the distribution p alone, and no batch has high levels only.
+        """
+        distribution = self.probabilities()
+        position = torch.arange(count, dtype=torch.float64)
+        position = (position + torch.rand((), dtype=torch.float64, generator=generator)) / count
+        index = torch.searchsorted(distribution.cumsum(0), position, right=True).clamp(
+            max=len(distribution) - 1
+        )
+        shuffled = index[torch.randperm(count, generator=generator)]
+        return SampledLevels(
+            shuffled + 1, (1 / (len(distribution) * distribution[shuffled])).float()
+        )
+
+    @torch.no_grad()
+    def update(self, t: Int[Tensor, " b"], loss: Float[Tensor, " b"]) -> None:
+        """Remember the losses of a batch, without their weights. Give every process the same."""
+        for level, square in zip((t - 1).tolist(), loss.double().square().tolist(), strict=True):
+            decay = HISTORY_DECAY if self.seen[level] else 0.0
+            self.squares[level] = decay * self.squares[level] + (1 - decay) * square
+            self.seen[level] += 1

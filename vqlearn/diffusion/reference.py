@@ -1,0 +1,120 @@
+r"""The images that other programs drew from a seed, token for token.
+
+The official code and diffusers draw with float32 Gumbel noise, and with a posterior in float32.
+Both are slightly off: the noise lies in [-4.24, 16.64], so that rare codes are too rare, and the
+posterior is right to about $10^{-6}$. Nobody should copy that; but a published seed stands for
+their rounding too, so here it is repeated, operation for operation. `sampler.py` has the exact
+distribution.
+
+The class axis is the second one here, (b, k, n), because a sum rounds as its axes lie.
+Tested against diffusers' own pipeline in tests/diffusion/test_reference.py.
+"""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vqlearn.diffusion.schedule import ScheduleConfig
+
+LEAST_LOG = -70.0
+TINY = 1e-30
+
+Logits = Float[Tensor, "b k n"]
+ReferenceDenoise = Callable[[Int[Tensor, "b n"], int], Logits]
+"""predicted distribution(x_t, t): the log-probabilities that the references hand to their
+posterior."""
+
+
+def reference_log_p_x0(
+    logits: Float[Tensor, "rows k n"], *, guidance_scale: float | None, truncation_rate: float
+) -> Logits:
+    """Guidance, truncation and a floor, in the references' order and rounding.
+
+    With a `guidance_scale` the first half of the batch is "no caption", the second the caption.
+    Unlike `filters.truncate` nothing is renormalised, and a rate of 1 still cuts what lies behind
+    a float32 sum of 1.
+    """
+    log_p_x0 = logits.double().log_softmax(dim=1).float()
+    if guidance_scale is not None:
+        unconditional, conditional = log_p_x0.chunk(2)
+        log_p_x0 = unconditional + guidance_scale * (conditional - unconditional)
+        log_p_x0 = log_p_x0 - log_p_x0.logsumexp(dim=1, keepdim=True)
+    ranked, order = log_p_x0.sort(dim=1, descending=True)
+    mass = ranked.exp().cumsum(dim=1)
+    kept = torch.cat([torch.zeros_like(mass[:, :1]), mass[:, :-1]], dim=1) < truncation_rate
+    kept = kept.gather(1, order.argsort(dim=1))
+    return log_p_x0.masked_fill(~kept, -torch.inf).clamp(LEAST_LOG)
+
+
+def replay(
+    config: ScheduleConfig,
+    p_x0: ReferenceDenoise,
+    x_t: Int[Tensor, "b n"],
+    *,
+    generator: torch.Generator | None,
+) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
+    """Walk from x_T to x_0, every level once; yields (s, x_s) as `sampler.sample` does."""
+    steps = _ReferenceSteps(config, x_t.device)
+    for t in range(config.num_train_timesteps, 0, -1):
+        log_p_x0 = p_x0(x_t, t)
+        log_p = log_p_x0 if t == 1 else steps.log_posterior(log_p_x0, x_t, t)
+        x_t = (_gumbel(log_p, generator) + log_p).argmax(dim=1)
+        yield t - 1, x_t
+
+
+def _gumbel(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    uniform = torch.rand(like.shape, device=like.device, generator=generator)
+    return -torch.log(-torch.log(uniform + TINY) + TINY)
+
+
+class _ReferenceSteps:
+    r"""Logarithms of one step's and of all steps' numbers, float64 in the making, float32 after.
+
+    Row t - 1 of each table belongs to level t. The numbers are those of `schedule.py`, with
+    the rounding of the references: $\beta$ is what is left of 1.
+    """
+
+    def __init__(self, config: ScheduleConfig, device: torch.device) -> None:
+        self.num_codes = config.num_vec_classes - 1
+        count = config.num_train_timesteps
+        ramp = torch.arange(count, dtype=torch.float64) / (count - 1)
+        alpha = ramp * (config.alpha_cum_end - config.alpha_cum_start) + config.alpha_cum_start
+        gamma = ramp * (config.gamma_cum_end - config.gamma_cum_start) + config.gamma_cum_start
+        alpha_before = torch.cat([torch.ones(1, dtype=torch.float64), alpha[:-1]])
+        open_before = 1 - torch.cat([torch.zeros(1, dtype=torch.float64), gamma[:-1]])
+        self.upto = self._logs(alpha, gamma, device)
+        self.one = self._logs(alpha / alpha_before, 1 - (1 - gamma) / open_before, device)
+
+    def _logs(self, alpha: Tensor, gamma: Tensor, device: torch.device) -> tuple[Tensor, ...]:
+        beta = (1 - alpha - gamma) / self.num_codes
+        return tuple(number.log().float().to(device) for number in (alpha, beta, gamma))
+
+    def log_posterior(self, log_p_x0: Logits, x_t: Int[Tensor, "b n"], t: int) -> Tensor:
+        r"""$\log \sum_{x_0} q(x_{t-1}|x_t,x_0)\,\tilde p(x_0)$ for all K + 1 classes.
+
+        Divide the predicted distribution by $q(x_t|x_0)$, normalise, go to level t - 1, multiply by
+        $q(x_t|x_{t-1})$, and undo the normalising.
+        """
+        hot = torch.nn.functional.one_hot(x_t, self.num_codes + 1).float()
+        log_hot = rearrange(hot.clamp(min=TINY).log(), "b n k -> b k n")
+        weighted = log_p_x0 - self._log_likelihood(self.upto, log_hot, x_t, t)
+        total = weighted.logsumexp(dim=1, keepdim=True)
+        alpha, beta, gamma = (table[t - 2] for table in self.upto)
+        moved = ((weighted - total) + alpha).logaddexp(beta)
+        from_mask = repeat(gamma, " -> b 1 n", b=len(x_t), n=x_t.shape[1])
+        from_any = torch.cat(
+            [self._log_likelihood(self.one, log_hot, x_t, t), log_hot[:, -1:]], dim=1
+        )
+        return torch.cat([moved, from_mask], dim=1) + from_any + total
+
+    def _log_likelihood(
+        self, tables: tuple[Tensor, ...], log_hot: Tensor, x_t: Int[Tensor, "b n"], t: int
+    ) -> Logits:
+        """log q(x_t | code) for every code, one step or all steps before."""
+        alpha, beta, gamma = (table[t - 1] for table in tables)
+        log_q = (log_hot[:, :-1] + alpha).logaddexp(beta)
+        masked = rearrange(x_t == self.num_codes, "b n -> b 1 n")
+        return torch.where(masked, gamma, log_q)

@@ -1,0 +1,272 @@
+"""How good is a model of scenes? Everything is measured here, and nowhere else.
+
+    vqlearn evaluate --steps 25 --prompts 300
+
+Sentences and seeds follow from one number, so a second run on the same kind of machine gives the
+same numbers (but for the seconds). Choose settings with `--seed 1`; seed 0 is for the figures that
+are reported.
+"""
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+from transformers import CLIPModel
+
+from vqlearn.data.scenes.sampling import Composition, SceneBatch, scene_batch
+from vqlearn.diffusion.objective import variational_bound
+from vqlearn.evaluation.scene_reader import Accuracy, prompt_accuracy
+from vqlearn.evaluation.text_probe import text_probe
+from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+from vqlearn.probability.estimates import wilson_interval
+from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.random import random_stream
+from vqlearn.transformer.denoiser import Denoiser
+
+COMPOSITIONS = ("seen", "held_out")
+PICTURES_AT_ONCE = 50
+BOUND_SCENES = 50
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are drawn while they are counted; the names are those of the pipeline.
+
+    Raises `ValueError` for fewer than one prompt.
+    """
+
+    num_inference_steps: int = 25
+    guidance_scale: float = 1.5
+    truncation_rate: float = 0.9
+    prompts: int = 300
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.prompts < 1:
+            raise ValueError(f"prompts is {self.prompts}; allowed: 1, 2, …")
+
+    def call_options(self) -> dict[str, float]:
+        """What of this the pipeline is told."""
+        names = ("num_inference_steps", "guidance_scale", "truncation_rate")
+        return {name: getattr(self, name) for name in names}
+
+
+def evaluate(
+    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, sampling: Sampling
+) -> dict[str, Any]:
+    """All figures of a model, ready for JSON.
+
+    For "seen" and "held_out" compositions: `model`, the images that it draws; `ceiling`, the
+    true scenes after a round trip through their tokens; `floor`, the same network untrained;
+    `bound_bits_per_token`, and `chance_bits_per_token` of the tokens themselves; `text`, what a
+    linear reader finds in the text states (`text_probe`). There is no `clip_score` without `clip`.
+    """
+    report = {"steps": sampling.num_inference_steps, "guidance": sampling.guidance_scale}
+    report |= {"truncation": sampling.truncation_rate, "prompts": sampling.prompts}
+    report |= {"seed": sampling.seed}
+    text = text_probe(pipeline.text_encoder)
+    for composition in COMPOSITIONS:
+        batch = evaluated_scenes(composition, sampling, pipeline.image_size)
+        report[composition] = {
+            "model": _drawn(pipeline, clip, batch, sampling),
+            "ceiling": score(pipeline, clip, round_trip(pipeline, batch.images), batch.captions),
+            "floor": _drawn(untrained(pipeline), clip, batch, sampling),
+            "bound_bits_per_token": bound_bits_per_token(pipeline, batch),
+            "chance_bits_per_token": token_bits_given_pixels(pipeline, batch.images),
+            "text": text[composition],
+        }
+    return report
+
+
+def evaluate_model(
+    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, sampling: Sampling
+) -> dict[str, Any]:
+    """The part "model" of `evaluate` alone, for both compositions."""
+    return {
+        composition: _drawn(
+            pipeline, clip, evaluated_scenes(composition, sampling, pipeline.image_size), sampling
+        )
+        for composition in COMPOSITIONS
+    }
+
+
+def evaluated_scenes(
+    composition: Composition, sampling: Sampling, image_size: int = 32
+) -> SceneBatch:
+    """The scenes whose captions are drawn: every model is asked for the same ones."""
+    return scene_batch(
+        sampling.prompts,
+        generator=random_stream("evaluated scenes", composition, sampling.seed),
+        composition=composition,
+        image_size=image_size,
+    )
+
+
+def draw(pipeline: VQDiffusionPipeline, captions: Sequence[str], sampling: Sampling) -> Tensor:
+    """One image a caption, RGB in 0 to 1, (b, 3, h, w), each with a random stream of its own."""
+    parts = []
+    for first in range(0, len(captions), PICTURES_AT_ONCE):
+        some = list(captions[first : first + PICTURES_AT_ONCE])
+        positions = range(first, first + len(some))
+        images = pipeline(
+            some,
+            **sampling.call_options(),
+            generator=[random_stream("evaluated picture", sampling.seed, i) for i in positions],
+            output_type="np",
+        ).images
+        parts.append(rearrange(torch.from_numpy(images), "b h w c -> b c h w"))
+    return torch.cat(parts)
+
+
+def score(
+    pipeline: VQDiffusionPipeline,
+    clip: CLIPModel | None,
+    images: Float[Tensor, "b 3 h w"],
+    captions: list[str],
+) -> dict[str, Any]:
+    """What the scene reader, and the small CLIP, say of images and their captions."""
+    accuracy = prompt_accuracy(images, captions)
+    report = describe_accuracy(accuracy)
+    if clip is not None:
+        report["clip_score"] = round(clip_score(pipeline, clip, images, captions), 2)
+    return report
+
+
+def describe_accuracy(accuracy: Accuracy) -> dict[str, Any]:
+    """Counts, shares and 95 % intervals, of whole captions and by attribute."""
+    by_attribute = {
+        name: _share(accuracy.correct.get(name, 0), named) for name, named in accuracy.named.items()
+    }
+    return {
+        **_share(accuracy.right, accuracy.total),
+        "unreadable": accuracy.unreadable,
+        "by_attribute": by_attribute,
+    }
+
+
+def _share(right: int, total: int) -> dict[str, Any]:
+    low, high = wilson_interval(right, total)
+    share, interval = round(right / total, 4), [round(low, 4), round(high, 4)]
+    return {"right": right, "total": total, "share": share, "interval_95": interval}
+
+
+@torch.no_grad()
+def clip_score(
+    pipeline: VQDiffusionPipeline,
+    clip: CLIPModel,
+    images: Float[Tensor, "b 3 h w"],
+    captions: list[str],
+) -> float:
+    """100 times the mean cosine of each image with its own caption, in the small CLIP.
+
+    It was trained on scenes alone, so its scores compare with each other and with no other CLIP.
+    """
+    side = clip.config.vision_config.image_size
+    pictures = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
+    ids = pipeline.text_encoder.tokenize(captions)
+    found = clip(input_ids=ids, pixel_values=2 * pictures - 1)
+    return 100 * F.cosine_similarity(found.image_embeds, found.text_embeds).mean().item()
+
+
+@torch.no_grad()
+def round_trip(pipeline: VQDiffusionPipeline, images: Float[Tensor, "b 3 h w"]) -> Tensor:
+    """The images after encoding into tokens and decoding: what a perfect model could draw."""
+    decoded = []
+    for part in images.split(PICTURES_AT_ONCE):
+        pictures = (2 * part - 1).to(pipeline.device, pipeline.dtype)
+        decoded.append(pipeline.vqvae.decode(pipeline.vqvae.encode(pictures)).float().cpu())
+    return (torch.cat(decoded) / 2 + 0.5).clamp(0, 1)
+
+
+def untrained(pipeline: VQDiffusionPipeline) -> VQDiffusionPipeline:
+    """The same pipeline with a fresh denoiser: the floor of every measurement."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        fresh = Denoiser(pipeline.denoiser.config)
+    floor = copy.copy(pipeline)
+    floor.denoiser = fresh.to(pipeline.device, pipeline.dtype).eval()
+    return floor
+
+
+@torch.no_grad()
+def bound_bits_per_token(pipeline: VQDiffusionPipeline, batch: SceneBatch) -> float:
+    """At most how many bits does the model need for one token of these scenes, given captions?
+
+    The variational bound with its prior, over the first 50 scenes, one x_t a level: T calls.
+    """
+    count = min(BOUND_SCENES, len(batch.captions))
+    pictures = (2 * batch.images[:count] - 1).to(pipeline.device, pipeline.dtype)
+    x_0 = pipeline.vqvae.encode(pictures)
+    text = pipeline.text_encoder(batch.captions[:count])
+
+    def denoise(x_t: Tensor, t: int) -> Tensor:
+        levels = torch.full((len(x_t),), t, device=x_t.device)
+        return log_normalise(pipeline.denoiser(x_t, levels, text))
+
+    generator = torch.Generator().manual_seed(0)
+    nats = variational_bound(pipeline.process, denoise, x_0, generator=generator)
+    return round((nats.mean() / x_0.shape[1] / math.log(2)).item(), 4)
+
+
+@torch.no_grad()
+def token_bits_given_pixels(
+    pipeline: VQDiffusionPipeline, images: Float[Tensor, "b 3 h w"]
+) -> float:
+    r"""How many bits of a token do the pixels of its own square leave open?
+
+    $H(\text{token} \mid \text{square})$, by counting: 0 if equal squares always get equal tokens.
+    What is above 0 depends on the rest of the image, and a denoiser must guess it.
+    """
+    size = pipeline.vqvae.config.downsampling_factor
+    tokens = torch.cat(
+        [
+            pipeline.vqvae.encode((2 * part - 1).to(pipeline.device, pipeline.dtype)).cpu()
+            for part in images.split(PICTURES_AT_ONCE)
+        ]
+    )
+    squares = rearrange(images, "b c (h p) (w q) -> (b h w) (c p q)", p=size, q=size)
+    square = (255 * squares).round().unique(dim=0, return_inverse=True)[1]
+    both = torch.stack([square, tokens.flatten()], dim=1)
+    return round(_entropy_bits(both) - _entropy_bits(square[:, None]), 4)
+
+
+def _entropy_bits(rows: Tensor) -> float:
+    counts = rows.unique(dim=0, return_counts=True)[1]
+    return torch.special.entr(counts.double() / len(rows)).sum().item() / math.log(2)
+
+
+def _drawn(
+    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, batch: SceneBatch, sampling: Sampling
+) -> dict[str, Any]:
+    calls = _CallCounter(pipeline.denoiser)
+    begin = time.perf_counter()
+    images = draw(pipeline, batch.captions, sampling)
+    seconds = time.perf_counter() - begin
+    return {
+        **score(pipeline, clip, images, batch.captions),
+        "calls_per_image": calls.stop() / len(images),
+        "seconds_per_image": round(seconds / len(images), 4),
+    }
+
+
+class _CallCounter:
+    """How many images went through a network, counted in images, until `stop`."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.count = 0
+        self.hook = network.register_forward_pre_hook(self._add)
+
+    def _add(self, network: torch.nn.Module, inputs: tuple) -> None:
+        self.count += len(inputs[0])
+
+    def stop(self) -> int:
+        self.hook.remove()
+        return self.count

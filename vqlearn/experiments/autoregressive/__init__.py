@@ -1,0 +1,1 @@
+"""Each autoregressive network learns once, small."""

@@ -1,0 +1,1 @@
+"""Every system with one budget on the same tokens; claims and their verdicts."""

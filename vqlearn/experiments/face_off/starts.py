@@ -1,0 +1,85 @@
+"""Half a row to go on from: what is given, what stands in place of the rest, what must stay."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vqlearn.autoregressive.model import NextTokenLogProbs
+from vqlearn.diffusion.process import Process
+from vqlearn.probability.log_probs import log_one_hot
+from vqlearn.probability.random import sample_categorical
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Rows at a level where half is lost: some tokens are given, in the position of others is
+    noise.
+
+    With `fixed` the given ones stay. Otherwise a system may draw them anew, if it can. A raster
+    network knows no levels: 0.
+    """
+
+    x: Int[Tensor, "b n"]
+    given: Bool[Tensor, "b n"]
+    fixed: bool
+    level: int = 0
+
+
+def obeying(distribution: NextTokenLogProbs, start: Start) -> NextTokenLogProbs:
+    """The same distribution, but a given token comes with certainty. What it does to others is not
+    undone.
+
+    The row is still written in its order: a token given further on changes nothing before it.
+    """
+
+    def next_token_log_probs(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
+        log_p, i = distribution(prefix), prefix.shape[1]
+        certain = log_one_hot(start.x[:, i], log_p.shape[-1], log_p.dtype)
+        return torch.where(start.given[:, i, None], certain, log_p)
+
+    return next_token_log_probs
+
+
+def noise(
+    process: Process,
+    shape: tuple[int, int],
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
+) -> Int[Tensor, "b n"]:
+    """Rows from the prior of a process."""
+    return sample_categorical(
+        process.log_prior().to(device).expand(*shape, -1), generator=generator
+    )
+
+
+def corrupted(process: Process, x: Int[Tensor, "b n"], generator: torch.Generator) -> Start:
+    """The rows where half is lost; given are the tokens that are still true."""
+    level = half_level(process, x)
+    x_t = process.corrupt(x, level, generator=generator)
+    return Start(x_t, x_t == x, fixed=False, level=level)
+
+
+def hidden(
+    process: Process,
+    x: Int[Tensor, "b n"],
+    given: Bool[Tensor, "b n"],
+    generator: torch.Generator,
+) -> Start:
+    """The rows with noise in the position of all that is not given."""
+    noisy = torch.where(given, x, noise(process, x.shape, generator, x.device))
+    return Start(noisy, given, fixed=True, level=half_level(process, x))
+
+
+def half_level(process: Process, x: Int[Tensor, "b n"]) -> int:
+    """At which level are nearest to half of these tokens still what they were? The first of equals.
+
+    Nearest, not half at most: level 1 of two scales keeps a little more than half, level 2 nothing.
+    """
+
+    def distance(t: int) -> float:
+        kept = process.log_marginal(x, t).gather(-1, x[..., None]).exp().mean()
+        return round(abs(kept.item() - 0.5), 6)
+
+    return min(range(1, process.num_timesteps + 1), key=distance)

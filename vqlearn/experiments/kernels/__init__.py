@@ -1,0 +1,1 @@
+"""Each diffusion kernel learns the same data once, small."""

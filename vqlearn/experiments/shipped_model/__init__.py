@@ -1,0 +1,1 @@
+"""What the shipped model can do: its samples, its accuracy, four samplers."""

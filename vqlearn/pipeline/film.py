@@ -1,0 +1,78 @@
+"""How does an image appear? One frame a step, hidden tokens drawn as a checkerboard.
+
+film = Film(pipeline)
+pipeline("a small red circle above a large blue square", 25, callback=film)
+film.save("film.gif")
+"""
+
+from pathlib import Path
+
+import torch
+from einops import repeat
+from jaxtyping import Float, Int
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from vqlearn.pipeline.grid import make_grid
+from vqlearn.pipeline.pipeline import VQDiffusionPipeline, as_pil
+
+LIGHT, DARK = 0.85, 0.7
+CHECKS_PER_TOKEN = 2
+FRAME_MILLISECONDS = 120
+LAST_FRAME_MILLISECONDS = 2000
+
+
+class Film:
+    """A pipeline's callback that remembers the tokens of every step.
+
+    `states` holds them, first the start, where all are MASK: (images, n) each. Give a film to
+    one call of the pipeline only.
+    """
+
+    def __init__(self, pipeline: VQDiffusionPipeline) -> None:
+        self.pipeline = pipeline
+        self.states: list[Int[Tensor, "b n"]] = []
+
+    def __call__(self, i: int, timestep: int, tokens: Int[Tensor, "b n"]) -> None:
+        if not self.states:
+            self.states.append(torch.full_like(tokens, self.pipeline.denoiser.config.num_codes))
+        self.states.append(tokens)
+
+    def frames(self) -> list[Image.Image]:
+        """One image a step; several images are laid out as `make_grid` does."""
+        return [make_grid(as_pil(paint(self.pipeline, tokens))) for tokens in self.states]
+
+    def save(self, file: str | Path) -> None:
+        """Write the frames as a GIF: see `save_gif`."""
+        save_gif(self.frames(), file)
+
+
+def save_gif(frames: list[Image.Image], file: str | Path) -> None:
+    """A GIF that repeats for ever and stays at the last frame for two seconds."""
+    times = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_FRAME_MILLISECONDS]
+    frames[0].save(file, save_all=True, append_images=frames[1:], duration=times, loop=0)
+
+
+@torch.no_grad()
+def paint(pipeline: VQDiffusionPipeline, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 H W"]:
+    """Decode a half finished image, RGB in 0 to 1; MASK is a light checkerboard.
+
+    MASK has no code vector: the decoder gets the image's most common token at its position, and the
+    square that it makes of it is covered. Pixels beside a hidden token can therefore still change.
+    """
+    vqvae, side = pipeline.vqvae, pipeline.denoiser.config.sample_size
+    mask = pipeline.denoiser.config.num_codes
+    hidden = tokens == mask
+    counts = functional.one_hot(tokens, mask + 1).sum(dim=1)[:, :mask]
+    decoded = vqvae.decode(torch.where(hidden, counts.argmax(dim=1, keepdim=True), tokens))
+    images = (decoded.float() / 2 + 0.5).clamp(0, 1).cpu()
+    size = vqvae.config.downsampling_factor
+    covered = repeat(hidden.cpu(), "b (h w) -> b 1 (h p) (w q)", h=side, p=size, q=size)
+    return torch.where(covered, _checkerboard(pipeline.image_size, size), images)
+
+
+def _checkerboard(side: int, token_size: int) -> Float[Tensor, "side side"]:
+    position = torch.arange(side) // max(1, token_size // CHECKS_PER_TOKEN)
+    odd = (position[:, None] + position[None, :]) % 2 == 1
+    return torch.where(odd, DARK, LIGHT)

@@ -1,0 +1,88 @@
+"""Bad input is refused in one style: `name is VALUE; allowed: …`.
+
+Values that lie on an accelerator are not looked at: the check would wait for the device.
+"""
+
+from collections.abc import Mapping
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+Level = int | Int[Tensor, " b"]
+"""A timestep: one for the whole batch, or one for each sequence of it."""
+
+
+def check_choice(name: str, value: object, allowed: tuple) -> None:
+    """Raise `ValueError` unless the value is one of these."""
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed)) or 'none'}")
+
+
+def check_integer(name: str, value: object, least: int | None = None) -> None:
+    """Raise `TypeError` unless it is a whole number, `ValueError` if it is below `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{name} is {value!r}; allowed: a whole number")
+    if least is not None and value < least:
+        raise ValueError(f"{name} is {value}; allowed: {least} or more")
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise `TypeError` unless it is a real number (a bool is none)."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} is {value!r}; allowed: a number")
+
+
+def check_sizes(sizes: Mapping[str, Any], **smallest: int) -> None:
+    """Each size must be a whole number of at least 1, or of what `smallest` says for its name.
+
+    Raises `ValueError` with the name and the value of the first that is not.
+    """
+    for name, value in sizes.items():
+        least = smallest.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} is {value!r}; allowed: whole numbers of {least} or more")
+
+
+def check_multiple(config: Any, name: str, of: str) -> None:
+    """Raise `ValueError` unless one size of a config is a multiple of another one."""
+    value, part = getattr(config, name), getattr(config, of)
+    if value % part:
+        raise ValueError(f"{name} is {value}; allowed: multiples of {of}, {part}")
+
+
+def check_range(name: str, values: Tensor, lowest: int, highest: int) -> None:
+    """Raise `ValueError` for a tensor on the CPU with a value outside lowest..highest."""
+    if values.device.type == "cpu" and torch.any((values < lowest) | (values > highest)):
+        raise ValueError(
+            f"{name} holds {values.min().item()} to {values.max().item()}; "
+            f"allowed: {lowest} to {highest}"
+        )
+
+
+def check_tokens(name: str, tokens: Int[Tensor, "*b"], num_classes: int) -> None:
+    """Raise `ValueError` for tokens outside 0..num_classes - 1."""
+    check_range(name, tokens, 0, num_classes - 1)
+
+
+def check_sequences(name: str, x: Int[Tensor, "b n"], num_positions: int, num_classes: int) -> None:
+    """Raise `ValueError` for sequences of another length, or tokens outside 0..num_classes - 1."""
+    if x.shape[1] != num_positions:
+        raise ValueError(f"{name} has {x.shape[1]} positions; allowed: {num_positions}")
+    check_tokens(name, x, num_classes)
+
+
+def check_level(t: Level, num_timesteps: int, *, lowest: int = 0) -> None:
+    """Raise `ValueError`, naming one, if a level lies outside lowest..num_timesteps."""
+    levels = torch.as_tensor(t, device="cpu").reshape(-1)
+    outside = levels[(levels < lowest) | (levels > num_timesteps)]
+    if len(outside) > 0:
+        raise ValueError(f"level t is {outside[0].item()}; allowed: {lowest} to {num_timesteps}")
+
+
+def check_stride(s: Level, t: Level) -> None:
+    """Raise `ValueError` unless every reverse step leads from t down to a lower level s."""
+    if (torch.as_tensor(s, device="cpu") >= torch.as_tensor(t, device="cpu")).any():
+        raise ValueError(f"the reverse step goes from t = {t} to s = {s}; allowed: s below t")

@@ -1,0 +1,92 @@
+r"""What may be done to a distribution before a token is drawn from it.
+
+    top_k(temperature(log_p, 0.7), 50)
+
+All take and return normalised log p over the K codes, class axis last, any shape before it. So they
+can follow each other in any order, and the order matters. What is sampled no longer has the
+distribution of the network: the exact distribution of a sampler with filters is found by
+enumeration (`diffusion.exact`, `autoregressive.model.exact_distribution`).
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vqlearn.probability.log_probs import IMPOSSIBLE, log_normalise
+
+Filter = Callable[[Float[Tensor, "*b k"]], Float[Tensor, "*b k"]]
+"""filter(log p): another distribution over the same codes."""
+
+
+def guide(
+    log_conditional: Float[Tensor, "*b k"], log_unconditional: Float[Tensor, "*b k"], scale: float
+) -> Float[Tensor, "*b k"]:
+    r"""Classifier-free guidance: take `scale` times as much of what the condition adds.
+
+    $\log u + s\,(\log c - \log u)$, renormalised. s = 1 is the conditional distribution c itself,
+    s = 0 the unconditional one u. A code that c excludes stays excluded.
+
+    Source: the update of Tang et al. 2022, "Improved Vector Quantized Diffusion Models".
+    """
+    # -inf becomes finite, small enough that scale * (c - u) cannot overflow.
+    lowest = torch.finfo(log_conditional.dtype).min / (4 * (1 + abs(scale)))
+    floor = log_unconditional.clamp(min=lowest)
+    guided = floor + scale * (log_conditional.clamp(min=lowest) - floor)
+    return log_normalise(guided.masked_fill(torch.isneginf(log_conditional), IMPOSSIBLE))
+
+
+def temperature(log_p: Float[Tensor, "*b k"], value: float) -> Float[Tensor, "*b k"]:
+    r"""$p_k^{1/\tau} / \sum_j p_j^{1/\tau}$ with the temperature $\tau$ = `value`.
+
+    $\tau = 1$ changes nothing, a smaller one sharpens, a larger one flattens. A code of
+    probability 0 stays at 0. Towards $\tau = 0$ only the likeliest code is left, which `top_k`
+    with k = 1 gives exactly.
+
+    Raises `ValueError` unless `value` is finite and above 0 in the dtype of `log_p`.
+    """
+    smallest = torch.finfo(log_p.dtype).tiny
+    if not smallest <= value < math.inf:
+        raise ValueError(f"temperature is {value}; allowed: finite numbers from {smallest:.1e} on")
+    below_top = log_p - log_p.amax(dim=-1, keepdim=True)  # so that 0 / value stays 0
+    return log_normalise(below_top / value)
+
+
+def top_k(log_p: Float[Tensor, "*b k"], count: int) -> Float[Tensor, "*b k"]:
+    """Keep the `count` likeliest codes and renormalise.
+
+    Exactly `count` codes are kept: where two are equally likely, the one with the lower number
+    goes first. Costs one sort, O(K log K) a token.
+
+    Source: Fan et al. 2018, "Hierarchical Neural Story Generation". Raises `ValueError` for a count
+    outside 1..K.
+    """
+    num_codes = log_p.shape[-1]
+    if not 1 <= count <= num_codes:
+        raise ValueError(f"top_k is {count}; allowed: 1 to {num_codes}, the number of codes")
+    order = log_p.argsort(dim=-1, descending=True, stable=True)
+    return log_normalise(log_p.scatter(-1, order[..., count:], IMPOSSIBLE))
+
+
+def top_p(log_p: Float[Tensor, "*b k"], mass: float) -> Float[Tensor, "*b k"]:
+    r"""Nucleus sampling: keep the smallest set of likeliest codes that reaches `mass`.
+
+    Gu et al. 2022 call it truncation, and the mass the truncation rate r. The code that crosses the
+    mass is kept, so the likeliest code always is; the rest is renormalised, and at a mass of 1
+    nothing is cut. A sharp distribution keeps few codes, a flat one many: this is what `top_k`
+    cannot do. Costs one sort, O(K log K) a token.
+
+    Source: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration". Raises
+    `ValueError` unless 0 < mass <= 1.
+    """
+    if not 0 < mass <= 1:
+        raise ValueError(f"top_p is {mass}; allowed: above 0, up to 1")
+    if mass == 1:
+        return log_p
+    ranked, order = log_p.sort(dim=-1, descending=True)
+    mass_before = ranked.exp().cumsum(dim=-1).roll(1, dims=-1)  # of all likelier codes
+    mass_before[..., 0] = 0
+    cut = torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, mass_before >= mass)
+    return log_normalise(log_p.masked_fill(cut, IMPOSSIBLE))

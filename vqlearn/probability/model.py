@@ -1,0 +1,159 @@
+r"""What every model of tokens can do, in one page.
+
+A **token model** is a distribution over sequences of n tokens of K codes. It can be trained, asked
+for its negative log-likelihood, and sampled, with some tokens given or none, with a condition or
+none. VQ-Diffusion, multinomial and D3PM diffusion (`diffusion.model.DiffusionModel`), the raster
+transformer and the pixel networks (`autoregressive`), and ImageBART are all token models.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vqlearn.probability.checks import check_integer, check_number, check_sequences
+from vqlearn.probability.random import Generators
+
+MAX_GUIDANCE = 1000
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a model is sampled; the names are those of the pipeline's call.
+
+    - `guidance_scale`: classifier-free guidance (`filters.guide`); up to 1: the condition alone.
+    - `truncation_rate`: nucleus (top-p) sampling (`filters.top_p`); at 1 nothing is cut.
+    - `num_inference_steps`: sampling steps of a diffusion model, 1..T; None: every level.
+      Autoregressive models take one step a token, whatever it says.
+
+    Raises `TypeError` or `ValueError` for numbers that mean nothing.
+    """
+
+    guidance_scale: float = 1.0
+    truncation_rate: float = 1.0
+    num_inference_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        check_number("guidance_scale", self.guidance_scale)
+        check_number("truncation_rate", self.truncation_rate)
+        if not abs(self.guidance_scale) <= MAX_GUIDANCE:
+            raise ValueError(
+                f"guidance_scale is {self.guidance_scale}; allowed: up to {MAX_GUIDANCE}"
+            )
+        if not 0 < self.truncation_rate <= 1:
+            raise ValueError(
+                f"truncation_rate is {self.truncation_rate}; allowed: above 0, up to 1"
+            )
+        if self.num_inference_steps is not None:
+            check_integer("num_inference_steps", self.num_inference_steps, 1)
+
+    @property
+    def is_guided(self) -> bool:
+        """Does guidance change anything?"""
+        return self.guidance_scale > 1
+
+
+PLAIN = Sampling()
+"""The model's own distribution: no guidance, nothing cut, every level."""
+
+
+@dataclass(frozen=True, eq=False)
+class Conditioning:
+    """What a model attends to: the text states of one caption for each sequence.
+
+    `null` are the states of the null embedding, once: guidance needs them.
+    """
+
+    text: Float[Tensor, "b l c"]
+    null: Float[Tensor, "1 l c"] | None = None
+
+    def __len__(self) -> int:
+        """The number of captions."""
+        return len(self.text)
+
+    def null_text(self) -> Float[Tensor, "b l c"]:
+        """The null embedding, once for each sequence. Raises `ValueError` if there is none."""
+        if self.null is None:
+            raise ValueError(
+                "null is None; allowed with guidance: the states of the null embedding"
+            )
+        return self.null.to(self.text.dtype).expand(len(self.text), -1, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """Tokens that stay as they are while the others are sampled: inpainting, completion.
+
+    `tokens` count only where `where` is true.
+    """
+
+    tokens: Int[Tensor, "b n"]
+    where: Bool[Tensor, "b n"]
+
+    def keep(self, x: Int[Tensor, "b n"]) -> Int[Tensor, "b n"]:
+        """The sequences x, with the given tokens in their positions."""
+        return torch.where(self.where, self.tokens, x)
+
+
+@runtime_checkable
+class TokenModel(Protocol):
+    """A distribution p(x | condition) over sequences of n tokens of K codes."""
+
+    num_codes: int
+    """K, the codes of one token."""
+    num_positions: int
+    """n, the tokens of one sequence."""
+    exact: bool
+    """Is `nll` -log p(x) itself? Otherwise it estimates an upper bound (the negative ELBO)."""
+
+    def loss(
+        self,
+        x: Int[Tensor, "b n"],
+        condition: Conditioning | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " b"]:
+        """What training lowers, nats per token, one number for each sequence."""
+
+    def nll(
+        self,
+        x: Int[Tensor, "b n"],
+        condition: Conditioning | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " b"]:
+        """-log p(x | condition), or an unbiased estimate of an upper bound: nats per sequence."""
+
+    def sample(
+        self,
+        count: int,
+        condition: Conditioning | None = None,
+        *,
+        given: Given | None = None,
+        sampling: Sampling = PLAIN,
+        generator: Generators = None,
+    ) -> Int[Tensor, "b n"]:
+        """Draw `count` sequences; the given tokens stay."""
+
+
+def check_request(
+    model: TokenModel, count: int, condition: Conditioning | None, given: Given | None
+) -> None:
+    """Refuse a call of `sample` that does not fit the model, or whose parts differ in number.
+
+    Raises `TypeError` or `ValueError` that names the value seen and the values allowed.
+    """
+    check_integer("count", count, 1)
+    if condition is not None and len(condition) != count:
+        raise ValueError(f"the number of captions is {len(condition)}; allowed: {count}, the count")
+    if given is not None:
+        if len(given.tokens) != count or given.where.shape != given.tokens.shape:
+            seen = tuple(given.tokens.shape), tuple(given.where.shape)
+            raise ValueError(f"given has the shapes {seen}; allowed: ({count}, n) twice")
+        check_sequences("given", given.keep(torch.zeros_like(given.tokens)), *_sizes(model))
+
+
+def _sizes(model: TokenModel) -> tuple[int, int]:
+    return model.num_positions, model.num_codes

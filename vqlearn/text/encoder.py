@@ -1,0 +1,88 @@
+"""From a caption to the states that the denoiser attends to.
+
+caption -> clean text -> token ids (l of them) -> CLIP's text model -> l unit vectors
+"""
+
+import logging
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from vqlearn.text.tokenizer import clean_caption
+
+logger = logging.getLogger("vqlearn")
+
+
+class TextEncoder(nn.Module):
+    """Which vectors describe a caption, position by position?
+
+    Holds a tokenizer and a CLIP text model. Every position of the last layer (after CLIP's final
+    norm) is scaled to unit length, padding included: the original attends to all of them, and no
+    padding mask is passed. CLIP is causal, so padding cannot change the words before it.
+    """
+
+    def __init__(self, tokenizer: CLIPTokenizer, model: CLIPTextModel):
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.model = model
+        self.frozen = False
+
+    @property
+    def length(self) -> int:
+        """l, the number of positions: a tokenizer without a limit is cut at the model's."""
+        limit = self.model.config.max_position_embeddings
+        return min(self.tokenizer.model_max_length, limit)
+
+    @property
+    def width(self) -> int:
+        """c, the number of channels of a text state."""
+        return self.model.config.hidden_size
+
+    def freeze(self) -> "TextEncoder":
+        """Stop training for good: no gradients, and evaluation mode even if a parent trains."""
+        self.frozen = True
+        self.requires_grad_(False)
+        return self.eval()
+
+    def train(self, mode: bool = True) -> "TextEncoder":
+        """Change to training mode, unless the encoder is frozen."""
+        return super().train(mode and not self.frozen)
+
+    def tokenize(self, captions: list[str]) -> Int[Tensor, "b l"]:
+        """Token ids: start, the words, end, then padding up to `length`.
+
+        A caption that is too long loses its last words but keeps its end token, and the words lost
+        are logged as a warning of the logger "vqlearn". The empty caption is allowed. Text is only
+        ever text: "<|endoftext|>" in a caption does not end it, and "!" is a word although released
+        tokenizers pad with it. Raises `TypeError` if `captions` is one string, or holds something
+        else than strings.
+        """
+        if isinstance(captions, str):
+            raise TypeError(f"captions is {captions!r}; allowed: a list of strings")
+        return torch.tensor([self._ids(clean_caption(caption)) for caption in captions])
+
+    def _ids(self, caption: str) -> list[int]:
+        words = self.tokenizer(
+            caption, add_special_tokens=False, split_special_tokens=True, verbose=False
+        ).input_ids
+        room = self.length - 2
+        if len(words) > room:
+            lost = self.tokenizer.decode(words[room:])
+            logger.warning("a caption has more than %d tokens; this is lost: %r", room, lost)
+        ids = [self.tokenizer.bos_token_id, *words[:room], self.tokenizer.eos_token_id]
+        return ids + [self.tokenizer.pad_token_id] * (self.length - len(ids))
+
+    def forward(self, captions: list[str]) -> Float[Tensor, "b l c"]:
+        r"""The text states $h_i / \lVert h_i \rVert_2$, one per position.
+
+        Lengths are computed in float32 at least, because a sum of squares overflows in float16;
+        the result has the model's type. Raises as `tokenize` does.
+        """
+        ids = self.tokenize(captions).to(self.model.device)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            states = self.model(ids).last_hidden_state  # (b, l) -> (b, l, c)
+            wide = states.to(torch.promote_types(states.dtype, torch.float32))
+            return F.normalize(wide, dim=-1).to(states.dtype)

@@ -1,0 +1,86 @@
+"""The null embedding: what stands for "no caption", which classifier-free guidance needs."""
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vqlearn.text.encoder import TextEncoder
+
+
+@dataclass(frozen=True)
+class NullTextConfig:
+    """Are the states of "no caption" learned? The names are the keys of the checkpoints' config.
+
+    A learned table has `length` rows of `hidden_size` numbers; without one both may be None. Raises
+    `ValueError` for a learned table of no size.
+    """
+
+    learnable: bool
+    hidden_size: int | None = None
+    length: int | None = None
+
+    def __post_init__(self):
+        if self.learnable and min(self.hidden_size or 0, self.length or 0) < 1:
+            raise ValueError(
+                f"hidden_size and length of a learned null embedding are {self.hidden_size} and "
+                f"{self.length}; allowed: 1 or more"
+            )
+
+
+class NullText(nn.Module):
+    r"""What does the denoiser attend to when there is no caption?
+
+    Improved VQ-Diffusion (Tang et al., 2022) learns these states together with the denoiser. They
+    are used as they are: unlike text states they are *not* scaled to unit length, they only start
+    with unit length on average. A checkpoint that does not learn them stores an empty tensor;
+    `null_states` serves both kinds.
+    """
+
+    def __init__(self, config: NullTextConfig):
+        super().__init__()
+        self.config = config
+        if config.learnable:
+            start = torch.randn(config.length, config.hidden_size) * config.hidden_size**-0.5
+        else:
+            start = torch.empty(0)
+        self.embeddings = nn.Parameter(start)
+
+    def forward(self, count: int) -> Float[Tensor, "count l c"]:
+        """The same learned states `count` times. Raises `ValueError` if there are none."""
+        if not self.config.learnable:
+            raise ValueError("learnable is False; allowed here: True (`null_states` serves both)")
+        return repeat(self.embeddings, "l c -> count l c", count=count)
+
+
+def null_states(null: NullText, encoder: TextEncoder, count: int) -> Float[Tensor, "count l c"]:
+    """Which states stand for "no caption" in this checkpoint, learned or not?
+
+    The learned ones, or else the states of the empty caption, encoded once.
+    """
+    if null.config.learnable:
+        return null(count)
+    return repeat(encoder([""]), "1 l c -> count l c", count=count)
+
+
+def drop_captions(
+    text: Float[Tensor, "b l c"],
+    null: Float[Tensor, "b l c"],
+    rate: float,
+    *,
+    generator: torch.Generator | None = None,
+) -> Float[Tensor, "b l c"]:
+    """How does one network learn to work with and without a caption?
+
+    In training, each caption of a batch is replaced as a whole by `null` with probability `rate`,
+    independently of the others. The draw is made on the generator's device (the CPU without one).
+    Raises `ValueError` for a rate outside 0..1.
+    """
+    if not 0 <= rate <= 1:
+        raise ValueError(f"rate is {rate}; allowed: 0 to 1")
+    device = generator.device if generator else "cpu"
+    dropped = torch.rand(len(text), generator=generator, device=device) < rate
+    dropped = rearrange(dropped, "b -> b 1 1").to(text.device)
+    return torch.where(dropped, null.to(text.dtype), text)

@@ -1,0 +1,146 @@
+"""What both ways of learning tokens share: the image must come back from its tokens."""
+
+from typing import Any, NamedTuple
+
+import torch
+from accelerate import Accelerator
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vqlearn.data.batches import Batch
+from vqlearn.tokens.discriminator import (
+    PatchDiscriminator,
+    adaptive_weight,
+    adversarial_loss,
+    discriminator_loss,
+)
+from vqlearn.tokens.gumbel import GumbelQuantized
+from vqlearn.tokens.quantizer import Quantized
+from vqlearn.tokens.vqvae import VQVAE
+from vqlearn.training.loop import Run
+
+OWN_SQUARE_WEIGHT = 10.0
+DISCRIMINATOR_FROM = 0.5  # of all steps: first the pixels
+
+
+class TokenStage(nn.Module):
+    """The network of the stage. Unlike `VQVAE` alone it also gives the encoder's vectors.
+
+    `draw` goes to the quantizer: what it takes besides vectors.
+    """
+
+    def __init__(self, vqvae: VQVAE) -> None:
+        super().__init__()
+        self.vqvae = vqvae
+
+    def forward(
+        self, pictures: Float[Tensor, "b 3 H W"], **draw: Any
+    ) -> tuple[Float[Tensor, "b 3 H W"], Quantized | GumbelQuantized, Float[Tensor, "b h w d"]]:
+        features = self.vqvae.encode_features(pictures)
+        quantized = self.vqvae.quantizer(features, **draw)
+        return self.vqvae.decode_vectors(quantized.vectors), quantized, features
+
+
+class Seen(NamedTuple):
+    """One batch: the images, in -1 to 1, what was decoded, and what lay between them."""
+
+    pictures: Float[Tensor, "b 3 H W"]
+    decoded: Float[Tensor, "b 3 H W"]
+    quantized: Quantized | GumbelQuantized
+    features: Float[Tensor, "b h w d"]
+
+
+class TokenTask:
+    """Pixel errors and own squares; a discriminator learns beside them.
+
+    **Own squares**: a code vector has as many numbers as the square of pixels that a token stands
+    for, and the encoder's vector is pulled towards those very pixels. A code then stands for a
+    small image. Without it an encoder that sees the whole image lets every token depend on
+    things far away, as if by chance: plain background alone gets dozens of codes, and whoever must
+    later generate tokens would have to guess which.
+
+    How codes are chosen, and what is added to the loss for them, each kind of quantizer says for
+    itself: `draw`, `code_losses`, and `after_step` for what learns without a gradient.
+    """
+
+    def __init__(self, run: Run, vqvae: VQVAE, *, discriminator: bool) -> None:
+        self.run = run
+        self.network = TokenStage(vqvae).to(run.accelerator.device)
+        self.vqvae = self.network.vqvae
+        self.opponent = Opponent(run.accelerator) if discriminator else None
+        self.matrices, self.extra_state = [], []
+        self.choices = {"discriminator": discriminator, "quantizer": vqvae.config.quantizer}
+
+    def draw(self, step: int) -> dict[str, Any]:
+        """What the quantizer is given besides vectors."""
+        return {}
+
+    def code_losses(self, seen: Seen, step: int) -> dict[str, tuple[float, Tensor]]:
+        """What is added to the pixel errors: under each name a weight and a loss."""
+        raise NotImplementedError
+
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+        pictures = (2 * batch.images - 1).to(self.run.accelerator.device)
+        decoded, quantized, features = network(pictures, **self.draw(step))
+        seen = Seen(pictures, decoded, quantized, features)
+        error = decoded - pictures
+        pixels = error.abs().mean() + error.square().mean()
+        losses = {"loss": pixels, "perplexity": quantized.perplexity}
+        added = {
+            **self.code_losses(seen, step),
+            "own_square": (OWN_SQUARE_WEIGHT, own_square_loss(features, pictures)),
+        }
+        for name, (weight, loss) in added.items():
+            losses["loss"] = losses["loss"] + weight * loss
+            losses[name] = loss
+        if self._judged(step):
+            losses["deception"] = adversarial_loss(self.opponent.judge(decoded))
+            last_layer = self.vqvae.decoder.output.weight
+            weight = adaptive_weight(pixels, losses["deception"], last_layer)
+            losses["loss"] = losses["loss"] + losses["deception"] * weight
+        self.seen = seen._replace(decoded=decoded.detach())
+        return losses
+
+    def after_step(self, step: int) -> None:
+        if self._judged(step):
+            self.opponent.learn(self.seen.pictures, self.seen.decoded)
+
+    def _judged(self, step: int) -> bool:
+        return self.opponent is not None and step >= DISCRIMINATOR_FROM * self.run.recipe.steps
+
+
+class Opponent:
+    """The discriminator and its optimizer."""
+
+    LEARNING_RATE = 1e-3
+
+    def __init__(self, accelerator: Accelerator) -> None:
+        self.accelerator = accelerator
+        network = PatchDiscriminator().to(accelerator.device)
+        optimizer = torch.optim.Adam(network.parameters(), self.LEARNING_RATE, betas=(0.5, 0.9))
+        self.network, self.optimizer = accelerator.prepare(network, optimizer)
+
+    def judge(self, decoded: Tensor) -> Tensor:
+        """Scores through which gradients reach the decoder, and not the discriminator."""
+        frozen = self.accelerator.unwrap_model(self.network).requires_grad_(False)
+        scores = frozen(decoded)
+        frozen.requires_grad_(True)
+        return scores
+
+    def learn(self, real: Tensor, decoded: Tensor) -> None:
+        """One step of telling them apart."""
+        scores = self.network(torch.cat([real, decoded]))
+        loss = discriminator_loss(*scores.chunk(2))
+        self.optimizer.zero_grad()
+        self.accelerator.backward(loss)
+        self.optimizer.step()
+
+
+def own_square_loss(
+    features: Float[Tensor, "b h w d"], pictures: Float[Tensor, "b c H W"]
+) -> Float[Tensor, ""]:
+    """The mean squared difference between each vector and the pixels of its own square."""
+    size = pictures.shape[2] // features.shape[1]
+    squares = rearrange(pictures, "b c (h p) (w q) -> b h w (c p q)", p=size, q=size)
+    return (features - squares).square().mean()

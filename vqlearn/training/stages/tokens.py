@@ -1,0 +1,61 @@
+"""Stage 1: learn to write images as tokens."""
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from vqlearn.checkpoints import folder as files
+from vqlearn.tokens.quantizer import CodebookEMA
+from vqlearn.tokens.vqvae import VQVAE
+from vqlearn.training.loop import Run, fit
+from vqlearn.training.recipes import vqvae_config
+from vqlearn.training.stages.gumbel import GumbelTask
+from vqlearn.training.stages.reconstruction import Seen, TokenTask
+
+COMMITMENT_WEIGHT = 0.25
+REVIVE_EVERY = 20
+REVIVE_UNTIL = 0.8  # of all steps: at the end every code gets time to settle
+APART = 0.06  # two codes stand for the same if their squares differ by less, root mean square
+
+
+class NearestTask(TokenTask):
+    """Nearest codes: commitment is added; the codebook follows by moving averages."""
+
+    def __init__(self, run: Run, vqvae: VQVAE, *, discriminator: bool) -> None:
+        super().__init__(run, vqvae, discriminator=discriminator)
+        self.codebook = CodebookEMA(
+            self.vqvae.quantizer, reduce=lambda x: run.accelerator.reduce(x, "sum")
+        )
+        self.extra_state = [self.codebook]
+
+    def code_losses(self, seen: Seen, step: int) -> dict[str, tuple[float, Tensor]]:
+        return {"commitment": (COMMITMENT_WEIGHT, seen.quantized.commitment_loss)}
+
+    def after_step(self, step: int) -> None:
+        quantizer, quantized = self.vqvae.quantizer, self.seen.quantized
+        self.codebook.update(quantizer, quantized)
+        if step % REVIVE_EVERY == REVIVE_EVERY - 1 and step < REVIVE_UNTIL * self.run.recipe.steps:
+            self.codebook.revive_dead_codes(
+                quantizer,
+                quantized,
+                apart=APART * self.vqvae.config.vq_embed_dim**0.5,
+                contribute=self.run.accelerator.is_main_process,
+                generator=self.run.noise(step),
+            )
+        super().after_step(step)
+
+
+def train_tokens(run: Run, *, discriminator: bool = False, quantizer: str = "nearest") -> None:
+    """Learn to write images as tokens; writes `vqvae/`.
+
+    With the quantizer "nearest" the codebook follows by moving averages; codes that are of no use
+    are moved in the first 80 % of the batches. With "gumbel" codes are drawn, as in DALL-E (see
+    `dvae`). With `discriminator` a patch discriminator joins for the second half. Give it images
+    of all kinds, held-out pairs too: a tokeniser is not a generator.
+    """
+    vqvae = VQVAE(replace(vqvae_config(), quantizer=quantizer))
+    kind = GumbelTask if quantizer == "gumbel" else NearestTask
+    trained = fit("tokens", kind(run, vqvae, discriminator=discriminator), run)
+    if run.accelerator.is_main_process:
+        files.save_vqvae(trained.vqvae, run.folder)
+    run.accelerator.wait_for_everyone()
