@@ -148,9 +148,7 @@ def raster_transformer(network: nn.Module, given: Numbers) -> Numbers:
     """The likelihood; tokens with and without a cache, and with text guided and cut to top-p."""
     x, text, null = (given.get(name) for name in ("x_0", "text", "null"))
 
-    def drawn(
-        distribution: raster.NextTokenLogProbs, filter: raster.Filter | None = None
-    ) -> Tensor:
+    def drawn(log_probs: raster.NextTokenLogProbs, filter: raster.Filter | None = None) -> Tensor:
         return raster.sample(log_probs, x[:, :0], x.shape[1], filter=filter, generator=seeded(3))
 
     def guided() -> raster.NextTokenLogProbs:

@@ -204,7 +204,10 @@ def a_notebook(*code):
     return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in code])
 
 
-SHOWS = "from vqlearn.lessons import show\nfrom vqlearn.probability import random\n\nshow(random.uniform)"
+SHOWS = """from vqlearn.lessons import show
+from vqlearn.probability import random
+
+show(random.uniform)"""
 
 
 def test_a_lesson_is_stale_until_it_is_run_and_when_something_changes(tmp_path, monkeypatch):

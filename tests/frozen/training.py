@@ -1,0 +1,210 @@
+"""How each trainer is run today, for a few steps: what a new API has to adapt.
+
+`TRAINERS` has one small function for each; it takes a seed and an empty folder. `trace` says what
+came out in a few numbers that depend neither on the names of the weights nor on their order. One
+random number more, less, or drawn at another time changes them all.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, GradientState
+from torch import Tensor, nn
+
+from vqlearn.autoregressive.imagebart import ImageBART
+from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
+from vqlearn.autoregressive.pixelcnn import GatedPixelCNN, PixelCNNConfig
+from vqlearn.autoregressive.transformer import RasterTransformer, RasterTransformerConfig
+from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.shipped import resolve
+from vqlearn.continuous import schedule as continuous
+from vqlearn.continuous.gaussian import GaussianProcess
+from vqlearn.continuous.unet import UNetConfig
+from vqlearn.data.batches import Scenes
+from vqlearn.diffusion import kernels, schedule
+from vqlearn.diffusion.process import MaskAndReplace, Process
+from vqlearn.training import stages
+from vqlearn.training.loop import Run
+from vqlearn.training.pixels import UNetRecipe, train_unet
+from vqlearn.training.raster import Size, train_imagebart, train_raster
+from vqlearn.training.recipes import Recipe
+from vqlearn.training.rows import Nats, autoregressive_nats, imagebart_nats, train_rows
+from vqlearn.training.sequences import train_sequences
+from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
+
+CODES, SIDE = 3, 3
+LEVELS = 2  # so few that each is soon seen ten times, and the levels are drawn by importance
+SHORT = Recipe(steps=3, batch_size=10, learning_rate=1e-2, ema_decay=0.9, warmup_steps=1)
+STAGE = replace(SHORT, batch_size=4, learning_rate=2e-3)
+PICTURE = 16  # pixels of a side
+PIXELCNN = PixelCNNConfig(SIDE, 1, CODES, width=6, num_layers=2, kernel_size=3)
+RASTER = RasterTransformerConfig(CODES, SIDE**2, None, 0, width=8, num_layers=2, num_heads=2)
+IMAGEBART = ImageBARTConfig(
+    CODES, SIDE**2, num_scales=2, width=8, num_layers=1, num_heads=2
+)
+SEQUENCE = SequenceConfig(
+    num_codes=CODES,
+    num_classes=CODES + 1,
+    num_positions=SIDE**2,
+    num_levels=LEVELS,
+    width=8,
+    num_layers=2,
+    num_heads=2,
+)
+UNET = UNetConfig(channels=1, widths=(8, 16), groups=4)
+SIZE = Size(width=16, num_layers=1, num_heads=2)
+
+
+class Trained(NamedTuple):
+    """The networks that a trainer kept, and the losses, if it tells."""
+
+    networks: list[nn.Module]
+    losses: list[float]
+
+
+def random_rows(count: int, *, generator: torch.Generator) -> Tensor:
+    """Rows whose tokens are often 0, so that there is something to learn."""
+    size = (count, SIDE**2)
+    both = (torch.randint(CODES, size, generator=generator) for _ in range(2))
+    return torch.minimum(*both)
+
+
+def fresh(kind: Callable[..., nn.Module], config: object) -> nn.Module:
+    """The same weights for every seed: only the draws of the training differ."""
+    torch.manual_seed(0)
+    return kind(config)
+
+
+def rows(
+    kind: Callable[..., nn.Module],
+    config: object,
+    nats: Nats,
+    held_back: int,
+    seed: int,
+    folder: Path,
+) -> Trained:
+    """The losses are the nats that were asked for: of every step, then of the rows held back."""
+    losses = []
+
+    def told(network: nn.Module, x: Tensor, chance: torch.Generator) -> Tensor:
+        found = nats(network, x, chance)
+        losses.append(found.mean().item())
+        return found
+
+    others = random_rows(held_back, generator=torch.Generator().manual_seed(1))
+    kept = train_rows(
+        fresh(kind, config),
+        told,
+        random_rows,
+        replace(SHORT, seed=seed),
+        held_back=others if held_back else None,
+    )
+    return Trained([kept.network], losses)
+
+
+def sequences(process: Callable[[], Process], seed: int, folder: Path) -> Trained:
+    """More steps than elsewhere: the last levels are drawn by importance."""
+    recipe = replace(SHORT, steps=5, seed=seed)
+    made = process()
+    network = fresh(SequenceDenoiser, replace(SEQUENCE, num_classes=made.num_classes))
+    return Trained([train_sequences(network, made, random_rows, recipe)], [])
+
+
+def mask_and_replace() -> Process:
+    return MaskAndReplace(schedule.build_schedule(schedule.paper(CODES, LEVELS)))
+
+
+def unet(seed: int, folder: Path) -> Trained:
+    chance = torch.Generator().manual_seed(0)
+    batches = [2 * torch.rand(4, 1, 4, 4, generator=chance) - 1 for _ in range(3)]
+    process = GaussianProcess(continuous.cosine(10))
+    trained = train_unet(batches, process, UNET, UNetRecipe(seed=seed))
+    return Trained([trained.network], trained.losses)
+
+
+def stage(
+    name: str,
+    results: list[Callable[[Path], nn.Module]],
+    seed: int,
+    folder: Path,
+    *,
+    steps: int = STAGE.steps,
+    **options: object,
+) -> Trained:
+    """One of the stages of a checkpoint, at full size, on small scenes; it draws fresh weights."""
+    if name == "diffusion":
+        stages.copy_frozen_parts(resolve("scenes"), folder)
+    settings = stages.Settings(folder, image_size=PICTURE)
+    stages.train(settings, {name: replace(STAGE, steps=steps, seed=seed)}, {name: options})
+    return Trained([result(folder) for result in results], [])
+
+
+def writer(
+    train: Callable[..., nn.Module], seed: int, folder: Path, **options: object
+) -> Trained:
+    """A network that writes the tokens of the shipped checkpoint."""
+    stages.copy_frozen_parts(resolve("scenes"), folder)
+    torch.manual_seed(0)
+    recipe = replace(STAGE, seed=seed)
+    run = Run(folder, Scenes(PICTURE, "seen"), "scenes", recipe, Accelerator(cpu=True))
+    return Trained([train(run, size=SIZE, **options)], [])
+
+
+tokens = partial(stage, "tokens", [files.load_vqvae])
+diffusion = partial(stage, "diffusion", [files.load_denoiser, files.load_null_text])
+
+TRAINERS: dict[str, Callable[[int, Path], Trained]] = {
+    "rows pixelcnn": partial(rows, GatedPixelCNN, PIXELCNN, autoregressive_nats, 0),
+    "rows pixelcnn held back": partial(rows, GatedPixelCNN, PIXELCNN, autoregressive_nats, 7),
+    "rows raster": partial(rows, RasterTransformer, RASTER, autoregressive_nats, 0),
+    "rows imagebart": partial(rows, ImageBART, IMAGEBART, imagebart_nats, 0),
+    "rows imagebart held back": partial(rows, ImageBART, IMAGEBART, imagebart_nats, 7),
+    "sequences mask and replace": partial(sequences, mask_and_replace),
+    "sequences dense": partial(sequences, partial(kernels.uniform, CODES, LEVELS)),
+    "unet": unet,
+    "tokens": tokens,
+    "tokens revived": partial(tokens, steps=26),  # useless codes are moved in step 19
+    "tokens discriminator": partial(tokens, steps=5, discriminator=True),  # from step 3 on
+    "tokens gumbel": partial(tokens, quantizer="gumbel"),
+    "text": partial(stage, "text", [files.load_clip]),
+    "diffusion": partial(diffusion, schedule="released"),
+    "raster": partial(writer, train_raster),
+    "imagebart": partial(writer, train_imagebart, num_scales=2),
+}
+
+
+class Trace(NamedTuple):
+    """Each loss; how many weights there are, and the sums of their powers 1, 2 and 4."""
+
+    losses: list[float]
+    weights: int
+    sums: dict[str, float]
+
+
+def trace(name: str, seed: int = 0) -> Trace:
+    """Train in an empty folder. Neither chance nor accelerate is left as it was used."""
+    with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
+        forget_accelerate()
+        try:
+            trained = TRAINERS[name](seed, Path(folder))
+        finally:
+            forget_accelerate()
+    weights = flat(weight for network in trained.networks for weight in network.parameters())
+    sums = {str(power): weights.pow(power).sum().item() for power in (1, 2, 4)}
+    return Trace(trained.losses, len(weights), sums)
+
+
+def flat(weights: Iterable[Tensor]) -> Tensor:
+    return torch.cat([weight.detach().double().flatten() for weight in weights])
+
+
+def forget_accelerate() -> None:
+    """accelerate keeps the settings of its first user: the next one is the first again."""
+    AcceleratorState._reset_state()
+    GradientState._reset_state()
