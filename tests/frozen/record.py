@@ -1,7 +1,7 @@
 """Write the records that `test_frozen.py` compares with. Only when behaviour is meant to change.
 
-    OMP_NUM_THREADS=1 .venv/bin/python tests/frozen/record.py            # all
-    OMP_NUM_THREADS=1 .venv/bin/python tests/frozen/record.py raster     # one kind, or scenes
+    PYTHONPATH=tests OMP_NUM_THREADS=1 .venv/bin/python -m frozen.record         # all
+    PYTHONPATH=tests OMP_NUM_THREADS=1 .venv/bin/python -m frozen.record raster  # one, or scenes
 
 A kind that has a record keeps its weights and inputs; to draw them anew, delete the file.
 """
