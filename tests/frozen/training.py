@@ -16,11 +16,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState, GradientState
 from torch import Tensor, nn
+from vqlearn.autoregressive.transformer import RasterTransformer, RasterTransformerConfig
+from vqlearn.training.raster import Size, train_imagebart, train_raster
 
 from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
 from vqlearn.autoregressive.pixelcnn import GatedPixelCNN, PixelCNNConfig
-from vqlearn.autoregressive.transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
 from vqlearn.continuous import schedule as continuous
@@ -32,7 +33,6 @@ from vqlearn.diffusion.process import MaskAndReplace, Process
 from vqlearn.training import stages
 from vqlearn.training.loop import Run
 from vqlearn.training.pixels import UNetRecipe, train_unet
-from vqlearn.training.raster import Size, train_imagebart, train_raster
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.rows import Nats, autoregressive_nats, imagebart_nats, train_rows
 from vqlearn.training.sequences import train_sequences
@@ -45,9 +45,7 @@ STAGE = replace(SHORT, batch_size=4, learning_rate=2e-3)
 PICTURE = 16  # pixels of a side
 PIXELCNN = PixelCNNConfig(SIDE, 1, CODES, width=6, num_layers=2, kernel_size=3)
 RASTER = RasterTransformerConfig(CODES, SIDE**2, None, 0, width=8, num_layers=2, num_heads=2)
-IMAGEBART = ImageBARTConfig(
-    CODES, SIDE**2, num_scales=2, width=8, num_layers=1, num_heads=2
-)
+IMAGEBART = ImageBARTConfig(CODES, SIDE**2, num_scales=2, width=8, num_layers=1, num_heads=2)
 SEQUENCE = SequenceConfig(
     num_codes=CODES,
     num_classes=CODES + 1,
@@ -145,9 +143,7 @@ def stage(
     return Trained([result(folder) for result in results], [])
 
 
-def writer(
-    train: Callable[..., nn.Module], seed: int, folder: Path, **options: object
-) -> Trained:
+def writer(train: Callable[..., nn.Module], seed: int, folder: Path, **options: object) -> Trained:
     """A network that writes the tokens of the shipped checkpoint."""
     stages.copy_frozen_parts(resolve("scenes"), folder)
     torch.manual_seed(0)

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     {
         "build_schedule": "schedule",
         "DenseProcess": "d3pm",
+        "DiffusionModel": "model",
         "ImportanceSampler": "level_sampling",
         "levels_to_visit": "sampler",
         "MaskAndReplace": "process",

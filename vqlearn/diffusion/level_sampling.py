@@ -55,7 +55,7 @@ class ImportanceSampler(nn.Module):
         One uniform number u serves the batch: sample i sits at $(u + i)/b$ of the cumulative
         distribution. Every sample has the distribution p alone, and no batch has high levels only.
         """
-        distribution = self.probabilities()
+        distribution = self.probabilities().cpu()
         position = torch.arange(count, dtype=torch.float64)
         position = (position + torch.rand((), dtype=torch.float64, generator=generator)) / count
         index = torch.searchsorted(distribution.cumsum(0), position, right=True).clamp(

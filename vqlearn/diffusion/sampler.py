@@ -1,8 +1,11 @@
-"""From noise to tokens: ask the denoiser, walk back exactly, repeat.
+"""From noise to tokens: ask the denoiser, take an exact reverse step, repeat.
 
 There is one loop, `sample`. Full ancestral sampling visits every level; fast sampling visits a
 few and takes the exact stride between them. Guidance and truncation sit inside the denoiser that
 is handed in, so the loop does not know of them.
+
+"Exact" means: the right posterior for every stride, token by token. The joint distribution of
+several tokens that are drawn in one step is a product.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +17,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.diffusion.process import Process
+from vqlearn.probability.checks import Level
+from vqlearn.probability.model import Given
 from vqlearn.probability.random import Generators, sample_categorical
 
-Denoise = Callable[[Int[Tensor, "b n"], int], Float[Tensor, "b n k"]]
+Denoise = Callable[[Int[Tensor, "b n"], Level], Float[Tensor, "b n k"]]
 """denoise(x_t, t): normalised log p(x_0 | x_t) over the K codes."""
 
 
@@ -24,17 +29,17 @@ SPACINGS: dict[str, Callable[[Fraction], Fraction]] = {
     "even": lambda share: 1 - share,
     "slow_start": lambda share: 1 - share**2,
 }
-"""Which part of T is left to go when this share of the calls is made?"""
+"""Which part of T is left to go when this share of the sampling steps is done?"""
 
 
 def levels_to_visit(num_timesteps: int, num_steps: int, spacing: str = "slow_start") -> list[int]:
-    r"""At which levels is the denoiser asked? T first, 0 last.
+    r"""The levels at which the denoiser is asked: T first, 0 last.
 
-    Call i of N ends at level $T\,(1 - i/N)$ if the spacing is "even", and at
+    Step i of N ends at level $T\,(1 - i/N)$ if the spacing is "even", and at
     $T\,(1 - (i/N)^2)$ with a "slow_start": rounded, and at least one level below its beginning.
-    Tokens of one stride are drawn without seeing each other. The first ones decide what lies where,
-    so few of them should come out together; the last ones only fill in. Every choice is exact for
-    each token alone, and N = T visits all levels.
+    Tokens of one stride are drawn independently of each other. The first ones decide what lies
+    where, so few of them should be revealed together; the last ones only fill in. Every choice is
+    exact for each token alone, and N = T visits all levels.
 
     10 levels in 4 steps: [10, 8, 5, 2, 0] evenly, [10, 9, 8, 4, 0] with a slow start.
     Raises `ValueError` unless 1 <= num_steps <= T, and for another spacing.
@@ -72,20 +77,37 @@ def sample(
     x_t: Int[Tensor, "b n"],
     levels: Sequence[int],
     *,
+    given: Given | None = None,
     generator: Generators = None,
 ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
     """Walk from x_t at levels[0] down to levels[-1]; yield (s, x_s) after every step.
 
-    Start from `all_masked` as the released models do, or from a draw of `process.log_prior()`.
-    The exact distribution of the result is `exact.world.sampler_distribution`.
+    Start from `all_masked` as the released models do, or from `draw_prior`. Given tokens are put
+    back into their positions before the first step and after every one
+    (`model.DiffusionModel.sample` says what that samples). Without them the exact distribution of
+    the result is `exact.world.sampler_distribution`.
     """
+    hold = given.keep if given is not None else lambda x: x
+    x_t = hold(x_t)
     for t, s in pairwise(levels):
-        x_t = step(process, denoise(x_t, t), x_t, (t, s), generator=generator)
+        x_t = hold(step(process, denoise(x_t, t), x_t, (t, s), generator=generator))
         yield s, x_t
+
+
+def draw_prior(
+    process: Process,
+    shape: tuple[int, int],
+    *,
+    device: torch.device | str = "cpu",
+    generator: Generators = None,
+) -> Int[Tensor, "b n"]:
+    """Draw x_T from the prior p(x_T), each token on its own."""
+    log_prior = process.log_prior().to(device)  # (classes,)
+    return sample_categorical(log_prior.expand(*shape, -1), generator=generator)
 
 
 def all_masked(
     process: Process, shape: tuple[int, int], *, device: torch.device | str = "cpu"
 ) -> Int[Tensor, "b n"]:
-    """The usual start: every token is MASK, the last class."""
+    """The start of the released models: every token is MASK, the last class."""
     return torch.full(shape, process.num_classes - 1, device=device)

@@ -9,8 +9,14 @@ from dataclasses import asdict, dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.probability.checks import check_range, check_sizes
-from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward, TokenEmbedding
+from vqlearn.probability.checks import Level, check_range, check_sizes
+from vqlearn.transformer.layers import (
+    AdaptiveLayerNorm,
+    Attention,
+    FeedForward,
+    TokenEmbedding,
+    one_level_each,
+)
 
 INITIAL_STD = 0.02
 
@@ -102,6 +108,8 @@ class Denoiser(nn.Module):
     biases are 0 and norms start as the identity, as in GPT-like models. There is no dropout.
     """
 
+    reads_text = True
+
     def __init__(self, config: DenoiserConfig):
         super().__init__()
         self.config = config
@@ -116,17 +124,19 @@ class Denoiser(nn.Module):
     def forward(
         self,
         x_t: Int[Tensor, "b n"],
-        t: Int[Tensor, " b"],
+        t: Level,
         text: Float[Tensor, "b l c"],
     ) -> Float[Tensor, "b n k"]:
         """Scores of the K real codes at each of the n positions, class axis last.
 
-        `x_t` holds tokens 0..K (K is MASK), `t` one level 1..T per sample, `text` the text states.
+        `x_t` holds tokens 0..K (K is MASK), `t` one level 1..T, or one per
+        sequence, `text` the text states.
 
         Raises `ValueError` for a wrong n, text width or batch size, and for tokens or levels
         outside their range. Ranges are checked on the CPU only: on an accelerator the check would
         wait for the device at every call.
         """
+        t = one_level_each(t, x_t)
         self._check_shapes(x_t, t, text)
         if x_t.device.type == "cpu":
             check_range("tokens", x_t, 0, self.config.num_codes)

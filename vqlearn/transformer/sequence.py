@@ -10,9 +10,15 @@ from dataclasses import asdict, dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.probability.checks import check_multiple, check_range, check_sequences, check_sizes
+from vqlearn.probability.checks import (
+    Level,
+    check_multiple,
+    check_range,
+    check_sequences,
+    check_sizes,
+)
 from vqlearn.transformer.denoiser import initialise
-from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward
+from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward, one_level_each
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,8 @@ class SequenceDenoiser(nn.Module):
     Cost: O(n² d + n d²) for each layer.
     """
 
+    reads_text = False
+
     def __init__(self, config: SequenceConfig):
         super().__init__()
         self.config = config
@@ -87,16 +95,16 @@ class SequenceDenoiser(nn.Module):
         self.to_logits = nn.Linear(config.width, config.num_codes)
         self.apply(initialise)
 
-    def forward(self, x_t: Int[Tensor, "b n"], t: Int[Tensor, " b"]) -> Float[Tensor, "b n k"]:
+    def forward(self, x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "b n k"]:
         """Scores of the K codes at each of the n positions, class axis last.
 
-        `x_t` holds tokens 0..num_classes - 1, `t` one level 1..T per row.
+        `x_t` holds tokens 0..num_classes - 1, `t` one level 1..T, or one per sequence.
 
         Raises `ValueError` for a wrong n or batch size, and for tokens or levels outside their
         range. Ranges are checked on the CPU only: on an accelerator the check would wait for the
         device at every call.
         """
-        config = self.config
+        config, t = self.config, one_level_each(t, x_t)
         check_sequences("x_t", x_t, config.num_positions, config.num_classes)
         if len(x_t) != len(t):
             raise ValueError(f"batch sizes differ: {len(x_t)} of x_t, {len(t)} of t")

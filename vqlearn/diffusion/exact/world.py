@@ -18,6 +18,7 @@ from torch.nn import functional
 from vqlearn.diffusion.objective import bound_term, prior_term
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise
+from vqlearn.probability.checks import Level
 
 MAX_STATES = 20_000
 CHUNK = 512
@@ -51,7 +52,7 @@ class ExactWorld:
         """
         one_hot = functional.one_hot(self.states, self.num_codes).double()  # (states, n, K)
 
-        def denoise(x_t: Tensor, t: int) -> Tensor:
+        def denoise(x_t: Tensor, t: Level) -> Tensor:
             log_seen = process.log_likelihood(x_t, t, dtype=torch.float64)  # (b, n, K)
             seen = einsum(one_hot, log_seen.exp(), "states n k, b n k -> b states n").prod(dim=-1)
             joint = seen * self.distribution

@@ -1,0 +1,191 @@
+r"""VQ-Diffusion and its relatives as token models: a process, and the network that reverses it.
+
+model = DiffusionModel(MaskAndReplace(build_schedule(paper(27))), SequenceDenoiser(config))
+model.loss(x, generator=generator).mean().backward()
+model.nll(x)                                   # the negative ELBO, nats a sequence
+model.sample(8, sampling=Sampling(num_inference_steps=25))
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vqlearn.diffusion.level_sampling import ImportanceSampler
+from vqlearn.diffusion.objective import training_loss, variational_bound
+from vqlearn.diffusion.process import Process
+from vqlearn.diffusion.sampler import Denoise, draw_prior, levels_to_visit, sample
+from vqlearn.probability.checks import Level, check_sequences
+from vqlearn.probability.filters import guide, top_p
+from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.model import PLAIN, Conditioning, Given, Sampling, check_request
+from vqlearn.probability.random import Generators
+
+Scores = Callable[[Int[Tensor, "b n"], Level], Float[Tensor, "rows n k"]]
+"""scores(x_t, t): what the network says, not normalised; with guidance for twice as many rows."""
+
+
+class DiffusionModel(nn.Module):
+    r"""The distribution of what the reverse process makes of noise; a `TokenModel`.
+
+    $p(x_0) = \sum_{x_1 \ldots x_T} p(x_T) \prod_t p(x_{t-1} \mid x_t)$ with the steps of
+    `process.log_reverse`. `network(x_t, t)`, or `network(x_t, t, text)`, gives scores of the K
+    codes: their log-softmax is $\log p_\theta(x_0 \mid x_t, y)$. $-\log p$ is a sum over all paths,
+    so `nll` is the negative ELBO (`exact` is False).
+
+    `num_positions` is that of the network's config unless it is given; `auxiliary_weight` is that
+    of `objective.training_loss`.
+    """
+
+    exact = False
+
+    def __init__(
+        self,
+        process: Process,
+        network: Callable[..., Tensor],
+        *,
+        num_positions: int | None = None,
+        auxiliary_weight: float = 5e-4,
+    ) -> None:
+        super().__init__()
+        self.process, self.network = process, network
+        self.num_codes = process.num_codes
+        self.num_positions = num_positions or network.config.num_positions
+        self.auxiliary_weight = auxiliary_weight
+        self.levels = ImportanceSampler(process.num_timesteps)
+
+    def denoiser(
+        self, condition: Conditioning | None = None, sampling: Sampling = PLAIN
+    ) -> Denoise:
+        r"""The function that the objective and the sampler ask: $\log p_\theta(x_0 \mid x_t, y)$.
+
+        Normalised, guided and truncated as `sampling` says. Raises `ValueError` for a guidance
+        scale above 1 without a condition, or without its null embedding, and for a condition that
+        the network does not read, or lacks.
+        """
+        scores = self.scores(condition, guided=sampling.is_guided)
+
+        def denoise(x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "b n k"]:
+            log_p_x0 = log_normalise(scores(x_t, t))
+            if sampling.is_guided:
+                log_unconditional, log_conditional = log_p_x0.chunk(2)  # (2b, n, k) -> (b, n, k)
+                log_p_x0 = guide(log_conditional, log_unconditional, sampling.guidance_scale)
+            return top_p(log_p_x0, sampling.truncation_rate)
+
+        return denoise
+
+    def scores(self, condition: Conditioning | None, *, guided: bool) -> Scores:
+        """The network with its text; if guided, the batch is there twice, first without caption."""
+        self._check_condition(condition, guided)
+        text = () if condition is None else (condition.text,)
+        if guided:
+            text = (torch.cat([condition.null_text(), condition.text]),)
+
+        def scores(x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "rows n k"]:
+            tokens = torch.cat([x_t, x_t]) if guided else x_t
+            if not isinstance(t, int):
+                t = (torch.cat([t, t]) if guided else t).to(x_t.device)
+            return self.network(tokens, t, *text)
+
+        return scores
+
+    def loss(
+        self,
+        x: Int[Tensor, "b n"],
+        condition: Conditioning | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " b"]:
+        r"""One term of the negative ELBO for each sequence, at a random level: nats per token.
+
+        The level t is drawn by importance and the loss weighted for it, so its mean is that of the
+        whole bound without the prior's term, plus the auxiliary loss (`objective.training_loss`).
+        In training mode the history of the levels learns from it. One call of the network.
+        """
+        check_sequences("x", x, self.num_positions, self.num_codes)
+        t, weight = self.levels.draw(len(x), generator=generator)
+        x_t = self.process.corrupt(x, t, generator=generator)
+        log_p_x0 = self.denoiser(condition)(x_t, t)
+        terms = training_loss(
+            self.process, log_p_x0, (x, x_t), t, auxiliary_weight=self.auxiliary_weight
+        )
+        if self.training:
+            self.levels.update(t, terms.bound.detach().cpu())
+        return weight.to(terms.total.device) * terms.total
+
+    @torch.no_grad()
+    def nll(
+        self,
+        x: Int[Tensor, "b n"],
+        condition: Conditioning | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " b"]:
+        """An unbiased estimate of the negative ELBO, prior included: nats per sequence.
+
+        Every level is visited once, with one random x_t: T calls of the network.
+        """
+        check_sequences("x", x, self.num_positions, self.num_codes)
+        return variational_bound(self.process, self.denoiser(condition), x, generator=generator)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        count: int,
+        condition: Conditioning | None = None,
+        *,
+        given: Given | None = None,
+        sampling: Sampling = PLAIN,
+        generator: Generators = None,
+    ) -> Int[Tensor, "b n"]:
+        r"""Draw sequences: x_T from the prior, then `num_inference_steps` reverse steps.
+
+        **Given tokens** are held: they stand in x_T and are put back after every step, while the
+        network predicts the others from them. With masks alone, the true $p(x_0 \mid x_t)$ and one
+        token revealed at a time this samples $p(x \mid \text{given})$; several tokens revealed in
+        one step are drawn independently of each other, as everywhere. Where tokens are replaced,
+        it is an approximation: a clean token in a noisy sequence is a state that the process does
+        not reach. Without MASK (multinomial, D3PM) the network cannot tell a given token from a
+        random one at high levels, so the given tokens hardly steer the first steps.
+
+        Raises `ValueError` for more steps than levels, and for captions or given tokens that do not
+        fit.
+        """
+        check_request(self, count, condition, given)
+        steps = sampling.num_inference_steps or self.process.num_timesteps
+        levels = levels_to_visit(self.process.num_timesteps, steps)
+        shape = (count, self.num_positions)
+        x_t = draw_prior(self.process, shape, device=self.device, generator=generator)
+        *_, (_, x_0) = self.steps(
+            x_t, levels, condition, given=given, sampling=sampling, generator=generator
+        )
+        return x_0
+
+    def steps(
+        self,
+        x_t: Int[Tensor, "b n"],
+        levels: Sequence[int],
+        condition: Conditioning | None = None,
+        *,
+        given: Given | None = None,
+        sampling: Sampling = PLAIN,
+        generator: Generators = None,
+    ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
+        """The reverse process from any x_t at levels[0]: yields (s, x_s) after every step."""
+        denoise = self.denoiser(condition, sampling)
+        return sample(self.process, denoise, x_t, levels, given=given, generator=generator)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network's weights are; a network without weights is on the CPU."""
+        weights = next(self.parameters(), None)
+        return torch.device("cpu") if weights is None else weights.device
+
+    def _check_condition(self, condition: Conditioning | None, guided: bool) -> None:
+        reads_text = getattr(self.network, "reads_text", condition is not None)
+        if reads_text != (condition is not None):
+            allowed = "a Conditioning" if reads_text else "None, the network reads no text"
+            raise ValueError(f"condition is {condition!r}; allowed: {allowed}")
+        if guided and condition is None:
+            raise ValueError("condition is None; allowed with a guidance scale above 1: a caption")
