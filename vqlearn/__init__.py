@@ -39,6 +39,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "MaskAndReplace": "diffusion.process",
         "ScheduleConfig": "diffusion.schedule",
         "TextEncoder": "text.encoder",
+        "TextToImagePipeline": "pipeline.text_to_image",
         "VQDiffusionPipeline": "pipeline.pipeline",
         "VQVAE": "tokens.vqvae",
         "VQVAEConfig": "tokens.vqvae",

@@ -13,6 +13,7 @@ from vqlearn import VQDiffusionPipeline
 from vqlearn.checkpoints.folder import CheckpointError
 from vqlearn.checkpoints.shipped import WEIGHTS
 from vqlearn.data.scenes.sampling import scene_batch
+from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.evaluation.prompts import token_bits_given_pixels
 from vqlearn.evaluation.scene_reader import prompt_accuracy, read
 from vqlearn.transformer.denoiser import Denoiser
@@ -100,7 +101,7 @@ def test_an_untrained_denoiser_draws_nothing_readable(pipe):
     """The same tokens, a fresh denoiser: at most 1 % of 200 images may be read as a scene."""
     untrained = VQDiffusionPipeline.from_pretrained("scenes")
     torch.manual_seed(0)
-    untrained.denoiser = Denoiser(untrained.denoiser.config)
+    untrained.model = DiffusionModel(untrained.process, Denoiser(untrained.denoiser.config))
     images = untrained("a red circle", 5, num_images_per_prompt=200, output_type="np").images
     scenes = read(torch.from_numpy(images).permute(0, 3, 1, 2))
     assert sum(scene is not None for scene in scenes) <= 2

@@ -12,14 +12,14 @@ from scipy.stats import binomtest
 from vqlearn import VQDiffusionPipeline
 from vqlearn.data.scenes.sampling import scene_batch
 from vqlearn.evaluation import prompts as evaluate
-from vqlearn.evaluation.prompts import Sampling
+from vqlearn.evaluation.prompts import Evaluation
 from vqlearn.evaluation.scene_reader import prompt_accuracy
 from vqlearn.probability.estimates import wilson_interval
 from vqlearn.text.clip import contrastive_loss
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.stages import order as stages
 
-QUICK = Sampling(num_inference_steps=2, prompts=6)
+QUICK = Evaluation(num_inference_steps=2, prompts=6)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_the_report_counts_what_it_says(pipeline):
         pipeline,
         None,
         scene_batch(3, generator=torch.Generator().manual_seed(1), composition="seen"),
-        Sampling(3, guidance_scale=1.0, prompts=3),
+        Evaluation(3, guidance_scale=1.0, prompts=3),
     )
     assert unguided["calls_per_image"] == 3
 

@@ -165,13 +165,13 @@ def evaluate(
 
     from vqlearn.checkpoints.folder import load_clip
     from vqlearn.checkpoints.shipped import resolve
-    from vqlearn.evaluation.prompts import Sampling
+    from vqlearn.evaluation.prompts import Evaluation
     from vqlearn.evaluation.prompts import evaluate as measure
     from vqlearn.pipeline.pipeline import VQDiffusionPipeline
 
-    sampling = Sampling(steps, guidance, truncation, prompts, seed)
+    evaluation = Evaluation(steps, guidance, truncation, prompts, seed)
     pipeline = VQDiffusionPipeline.from_pretrained(model).to(_best_device())
-    report = json.dumps(measure(pipeline, load_clip(resolve(model)), sampling), indent=2)
+    report = json.dumps(measure(pipeline, load_clip(resolve(model)), evaluation), indent=2)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(report + "\n", encoding="utf-8")

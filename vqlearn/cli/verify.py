@@ -28,7 +28,7 @@ from vqlearn.checkpoints.renames import DENOISER_RENAMES, VQVAE_RENAMES, Table, 
 from vqlearn.cli.doctor import PACKAGES, installed_version
 from vqlearn.diffusion.sampler import all_masked
 from vqlearn.pipeline.pipeline import VQDiffusionPipeline
-from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.model import Conditioning
 
 PROMPTS = (
     "A teddy bear playing in the pool.",
@@ -79,11 +79,11 @@ def agreement(pipeline: VQDiffusionPipeline) -> list[dict[str, float]] | str:
     if importlib.util.find_spec("diffusers") is None:
         return "not compared: diffusers is not installed"
     theirs = _DiffusersParts(pipeline)
-    text = pipeline.text_encoder([PROMPTS[0]]).to(pipeline.dtype)
+    condition = pipeline.conditioning([PROMPTS[0]], guided=False)
     tokens = _tokens_of_one_draw(pipeline)
     last = pipeline.process.num_timesteps
     levels = sorted({round(1 + (last - 1) * i / (VISITED - 1)) for i in range(VISITED)})
-    lines = [_compare_step(pipeline, theirs, text, tokens[t], t) for t in levels]
+    lines = [_compare_step(pipeline, theirs, condition, tokens[t], t) for t in levels]
     with torch.no_grad():
         decoded = pipeline.vqvae.decode(tokens[0]), theirs.decode(tokens[0])
     lines[0]["picture"] = _furthest(*decoded) / 2
@@ -139,11 +139,14 @@ def _options(values: dict[str, Any]) -> dict[str, Any]:
 
 @torch.no_grad()
 def _compare_step(
-    pipeline: VQDiffusionPipeline, theirs: _DiffusersParts, text: Tensor, x_t: Tensor, t: int
+    pipeline: VQDiffusionPipeline,
+    theirs: _DiffusersParts,
+    condition: Conditioning,
+    x_t: Tensor,
+    t: int,
 ) -> dict[str, float]:
-    levels = torch.full((1,), t, device=x_t.device)
-    ours = log_normalise(pipeline.denoiser(x_t, levels, text))
-    reference = theirs.log_p_x0(x_t, t, text)
+    ours = pipeline.model.denoiser(condition)(x_t, t)
+    reference = theirs.log_p_x0(x_t, t, condition.text)
     line = {"level": t, "clean_token": _furthest(ours.exp(), _class_last(reference).exp())}
     if t > 1:
         lower = pipeline.process.log_reverse(ours, x_t, t - 1, t)

@@ -22,12 +22,11 @@ from torch import Tensor
 from transformers import CLIPModel
 
 from vqlearn.data.scenes.sampling import Composition, SceneBatch, scene_batch
-from vqlearn.diffusion.objective import variational_bound
+from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.evaluation.scene_reader import Accuracy, prompt_accuracy
 from vqlearn.evaluation.text_probe import text_probe
 from vqlearn.pipeline.pipeline import VQDiffusionPipeline
 from vqlearn.probability.estimates import wilson_interval
-from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.random import random_stream
 from vqlearn.transformer.denoiser import Denoiser
 
@@ -37,8 +36,8 @@ BOUND_SCENES = 50
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How images are drawn while they are counted; the names are those of the pipeline.
+class Evaluation:
+    """How many prompts are counted, and how their images are sampled.
 
     Raises `ValueError` for fewer than one prompt.
     """
@@ -54,13 +53,13 @@ class Sampling:
             raise ValueError(f"prompts is {self.prompts}; allowed: 1, 2, …")
 
     def call_options(self) -> dict[str, float]:
-        """What of this the pipeline is told."""
+        """The keyword arguments of the pipeline's call."""
         names = ("num_inference_steps", "guidance_scale", "truncation_rate")
         return {name: getattr(self, name) for name in names}
 
 
 def evaluate(
-    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, sampling: Sampling
+    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, evaluation: Evaluation
 ) -> dict[str, Any]:
     """All figures of a model, ready for JSON.
 
@@ -69,16 +68,16 @@ def evaluate(
     `bound_bits_per_token`, and `chance_bits_per_token` of the tokens themselves; `text`, what a
     linear reader finds in the text states (`text_probe`). There is no `clip_score` without `clip`.
     """
-    report = {"steps": sampling.num_inference_steps, "guidance": sampling.guidance_scale}
-    report |= {"truncation": sampling.truncation_rate, "prompts": sampling.prompts}
-    report |= {"seed": sampling.seed}
+    report = {"steps": evaluation.num_inference_steps, "guidance": evaluation.guidance_scale}
+    report |= {"truncation": evaluation.truncation_rate, "prompts": evaluation.prompts}
+    report |= {"seed": evaluation.seed}
     text = text_probe(pipeline.text_encoder)
     for composition in COMPOSITIONS:
-        batch = evaluated_scenes(composition, sampling, pipeline.image_size)
+        batch = evaluated_scenes(composition, evaluation, pipeline.image_size)
         report[composition] = {
-            "model": _drawn(pipeline, clip, batch, sampling),
+            "model": _drawn(pipeline, clip, batch, evaluation),
             "ceiling": score(pipeline, clip, round_trip(pipeline, batch.images), batch.captions),
-            "floor": _drawn(untrained(pipeline), clip, batch, sampling),
+            "floor": _drawn(untrained(pipeline), clip, batch, evaluation),
             "bound_bits_per_token": bound_bits_per_token(pipeline, batch),
             "chance_bits_per_token": token_bits_given_pixels(pipeline, batch.images),
             "text": text[composition],
@@ -87,30 +86,33 @@ def evaluate(
 
 
 def evaluate_model(
-    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, sampling: Sampling
+    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, evaluation: Evaluation
 ) -> dict[str, Any]:
     """The part "model" of `evaluate` alone, for both compositions."""
     return {
         composition: _drawn(
-            pipeline, clip, evaluated_scenes(composition, sampling, pipeline.image_size), sampling
+            pipeline,
+            clip,
+            evaluated_scenes(composition, evaluation, pipeline.image_size),
+            evaluation,
         )
         for composition in COMPOSITIONS
     }
 
 
 def evaluated_scenes(
-    composition: Composition, sampling: Sampling, image_size: int = 32
+    composition: Composition, evaluation: Evaluation, image_size: int = 32
 ) -> SceneBatch:
     """The scenes whose captions are drawn: every model is asked for the same ones."""
     return scene_batch(
-        sampling.prompts,
-        generator=random_stream("evaluated scenes", composition, sampling.seed),
+        evaluation.prompts,
+        generator=random_stream("evaluated scenes", composition, evaluation.seed),
         composition=composition,
         image_size=image_size,
     )
 
 
-def draw(pipeline: VQDiffusionPipeline, captions: Sequence[str], sampling: Sampling) -> Tensor:
+def draw(pipeline: VQDiffusionPipeline, captions: Sequence[str], evaluation: Evaluation) -> Tensor:
     """One image a caption, RGB in 0 to 1, (b, 3, h, w), each with a random stream of its own."""
     parts = []
     for first in range(0, len(captions), PICTURES_AT_ONCE):
@@ -118,8 +120,8 @@ def draw(pipeline: VQDiffusionPipeline, captions: Sequence[str], sampling: Sampl
         positions = range(first, first + len(some))
         images = pipeline(
             some,
-            **sampling.call_options(),
-            generator=[random_stream("evaluated picture", sampling.seed, i) for i in positions],
+            **evaluation.call_options(),
+            generator=[random_stream("evaluated picture", evaluation.seed, i) for i in positions],
             output_type="np",
         ).images
         parts.append(rearrange(torch.from_numpy(images), "b h w c -> b c h w"))
@@ -192,28 +194,23 @@ def untrained(pipeline: VQDiffusionPipeline) -> VQDiffusionPipeline:
         torch.manual_seed(0)
         fresh = Denoiser(pipeline.denoiser.config)
     floor = copy.copy(pipeline)
-    floor.denoiser = fresh.to(pipeline.device, pipeline.dtype).eval()
+    fresh.to(pipeline.device, pipeline.dtype)
+    floor.model = DiffusionModel(pipeline.process, fresh).eval()
     return floor
 
 
 @torch.no_grad()
 def bound_bits_per_token(pipeline: VQDiffusionPipeline, batch: SceneBatch) -> float:
-    """At most how many bits does the model need for one token of these scenes, given captions?
+    """The negative ELBO of the first 50 scenes given their captions, in bits per token.
 
-    The variational bound with its prior, over the first 50 scenes, one x_t a level: T calls.
+    With its prior, one x_t a level: T calls of the denoiser.
     """
     count = min(BOUND_SCENES, len(batch.captions))
     pictures = (2 * batch.images[:count] - 1).to(pipeline.device, pipeline.dtype)
     x_0 = pipeline.vqvae.encode(pictures)
-    text = pipeline.text_encoder(batch.captions[:count])
-
-    def denoise(x_t: Tensor, t: int) -> Tensor:
-        levels = torch.full((len(x_t),), t, device=x_t.device)
-        return log_normalise(pipeline.denoiser(x_t, levels, text))
-
-    generator = torch.Generator().manual_seed(0)
-    nats = variational_bound(pipeline.process, denoise, x_0, generator=generator)
-    return round((nats.mean() / x_0.shape[1] / math.log(2)).item(), 4)
+    condition = pipeline.conditioning(batch.captions[:count], guided=False)
+    nll = pipeline.model.nll(x_0, condition, generator=torch.Generator().manual_seed(0))
+    return round((nll.mean() / x_0.shape[1] / math.log(2)).item(), 4)
 
 
 @torch.no_grad()
@@ -244,11 +241,11 @@ def _entropy_bits(rows: Tensor) -> float:
 
 
 def _drawn(
-    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, batch: SceneBatch, sampling: Sampling
+    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, batch: SceneBatch, evaluation: Evaluation
 ) -> dict[str, Any]:
     calls = _CallCounter(pipeline.denoiser)
     begin = time.perf_counter()
-    images = draw(pipeline, batch.captions, sampling)
+    images = draw(pipeline, batch.captions, evaluation)
     seconds = time.perf_counter() - begin
     return {
         **score(pipeline, clip, images, batch.captions),

@@ -1,16 +1,17 @@
-"""From a prompt to images."""
+"""From a prompt to images, with any token model."""
 
 from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "as_pil": "pipeline",
+        "as_pil": "text_to_image",
         "Film": "film",
         "make_grid": "grid",
         "Networks": "pipeline",
         "paint": "film",
-        "PipelineOutput": "pipeline",
+        "PipelineOutput": "text_to_image",
+        "TextToImagePipeline": "text_to_image",
         "VQDiffusionPipeline": "pipeline",
     },
 )

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from vqlearn.pipeline.grid import make_grid
-from vqlearn.pipeline.pipeline import VQDiffusionPipeline, as_pil
+from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+from vqlearn.pipeline.text_to_image import as_pil
 
 LIGHT, DARK = 0.85, 0.7
 CHECKS_PER_TOKEN = 2

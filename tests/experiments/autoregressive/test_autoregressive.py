@@ -16,7 +16,7 @@ from vqlearn.autoregressive import model as rows
 from vqlearn.data.rgb import to_images
 from vqlearn.evaluation.counting import grid_bits
 from vqlearn.evaluation.image_entropy import image_bits
-from vqlearn.evaluation.prompts import Sampling, evaluated_scenes
+from vqlearn.evaluation.prompts import Evaluation, evaluated_scenes
 from vqlearn.experiments.autoregressive import (
     data as raster_worlds,
 )
@@ -200,7 +200,7 @@ def test_sentences_are_heard_and_their_pictures_are_read(few_counted, guided):
     null = torch.zeros(1, *world.encoder(["a ring"]).shape[1:]) if guided else None
     images, writer.captions, writer.done = [], [], []
     for composition in ("seen", "held_out"):
-        asked = evaluated_scenes(composition, replace(Sampling(), prompts=8))
+        asked = evaluated_scenes(composition, replace(Evaluation(), prompts=8))
         images.append(asked.images)
         writer.captions += asked.captions
     with torch.no_grad():
@@ -215,7 +215,7 @@ def test_sentences_are_heard_and_their_pictures_are_read(few_counted, guided):
     if guided:
         assert all(text is null for text in writer.heard[1::2])
         assert all(isinstance(each, partial) for each in writer.filters)
-        assert writer.filters[0].keywords == {"mass": Sampling().truncation_rate}
+        assert writer.filters[0].keywords == {"mass": Evaluation().truncation_rate}
     else:
         assert writer.filters == [None, None]
 

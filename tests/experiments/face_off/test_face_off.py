@@ -29,7 +29,7 @@ from vqlearn.checkpoints.shipped import resolve
 from vqlearn.data.batches import Scenes
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import absorbing, build_schedule
-from vqlearn.evaluation.prompts import Sampling, evaluated_scenes
+from vqlearn.evaluation.prompts import Evaluation, evaluated_scenes
 from vqlearn.experiments.autoregressive.sequence_runs import count_weights
 from vqlearn.experiments.face_off import (
     data as world,
@@ -526,7 +526,7 @@ def tokens():
 def test_the_world_is_that_of_evaluate(tokens):
     """Tokens, captions and states belong together; most images survive their tokens."""
     for name, examples in tokens.examples.items():
-        scenes = evaluated_scenes(name, Sampling(prompts=6))
+        scenes = evaluated_scenes(name, Evaluation(prompts=6))
         assert examples.captions == scenes.captions
         assert_close(examples.text, tokens.encoder(scenes.captions))
         assert (tokens.decode(examples.x) - scenes.images).abs().mean() < 0.03

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from vqlearn.data.scenes.captions import parse
-from vqlearn.evaluation.prompts import Sampling
+from vqlearn.evaluation.prompts import Evaluation
 from vqlearn.experiments.shipped_model import __main__ as figures
 from vqlearn.experiments.shipped_model import accuracy, denoising, samplers
 from vqlearn.experiments.shipped_model import images as pictures
@@ -29,7 +29,7 @@ def test_every_figure_is_made(tmp_path, monkeypatch, capsys):
         with Image.open(file) as picture:
             assert min(picture.size) > 200
     with Image.open(tmp_path / "denoising.gif") as gif:
-        assert gif.n_frames == Sampling().num_inference_steps + 1
+        assert gif.n_frames == Evaluation().num_inference_steps + 1
     numbers = json.loads((tmp_path / "evaluation.json").read_text())
     assert json.loads(capsys.readouterr().out) == numbers
     assert numbers["evaluation"]["seen"]["model"]["total"] == 10
@@ -65,7 +65,7 @@ def test_the_numbers_of_the_pages_are_those_of_the_figures(page, composition):
 
 def test_the_report_is_of_the_settings_that_are_the_default():
     evaluation = json.loads(REPORT.read_text())["evaluation"]
-    usual = Sampling()
+    usual = Evaluation()
     assert evaluation["steps"] == usual.num_inference_steps
     assert evaluation["guidance"] == usual.guidance_scale
     assert evaluation["truncation"] == usual.truncation_rate

@@ -10,7 +10,7 @@ from support.tiny import WORDS, write_diffusers_folder
 
 from vqlearn import VQDiffusionPipeline
 from vqlearn.diffusion.schedule import build_schedule, released
-from vqlearn.evaluation.prompts import Sampling
+from vqlearn.evaluation.prompts import Evaluation
 from vqlearn.experiments.shipped_model import samplers
 from vqlearn.probability.random import random_stream
 
@@ -25,14 +25,14 @@ def pipe(tmp_path_factory):
 
 
 def tokens_of(pipe, plan):
-    return samplers.draw_tokens(pipe, WORDS, plan, Sampling(), first=3)
+    return samplers.draw_tokens(pipe, WORDS, plan, Evaluation(), first=3)
 
 
 def test_the_exact_sampler_draws_the_tokens_of_the_pipeline(pipe):
     seen = []
     pipe(
         WORDS,
-        **Sampling(num_inference_steps=CALLS).call_options(),
+        **Evaluation(num_inference_steps=CALLS).call_options(),
         generator=[random_stream("evaluated picture", 0, position) for position in (3, 4)],
         callback=lambda i, timestep, tokens: seen.append(tokens),
     )

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from vqlearn.checkpoints.folder import load_vqvae
 from vqlearn.checkpoints.shipped import resolve
 from vqlearn.data.rgb import to_images
-from vqlearn.evaluation.prompts import Sampling, evaluated_scenes
+from vqlearn.evaluation.prompts import Evaluation, evaluated_scenes
 from vqlearn.experiments.kernels.plots import bits_of, draw_rows, runs_of, shown_of, to_grey
 
 TITLES = {
@@ -65,7 +65,7 @@ def draw_scenes(report: dict[str, Any], file: Path) -> None:
     truncated."""
     runs = runs_of("tokens", report)
     (prompts,) = {run["settings"]["samples"] for run in runs.values()}
-    asked = evaluated_scenes("seen", replace(Sampling(), prompts=prompts))
+    asked = evaluated_scenes("seen", replace(Evaluation(), prompts=prompts))
     rows = [("the scene", rearrange(asked.images[:SENTENCES], "b c h w -> b h w c").numpy())]
     for name, run in runs.items():
         rows.append((name, to_scenes(run["samples"]["shown"])))

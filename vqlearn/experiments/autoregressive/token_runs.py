@@ -22,7 +22,7 @@ from vqlearn.autoregressive import model as raster
 from vqlearn.autoregressive.cache import CachedDecoder
 from vqlearn.autoregressive.model import NextTokenLogProbs
 from vqlearn.autoregressive.raster_transformer import conditionals
-from vqlearn.evaluation.prompts import COMPOSITIONS, Sampling, describe_accuracy, evaluated_scenes
+from vqlearn.evaluation.prompts import COMPOSITIONS, Evaluation, describe_accuracy, evaluated_scenes
 from vqlearn.evaluation.scene_reader import prompt_accuracy
 from vqlearn.experiments.autoregressive.data import Budget, CaptionedTokens
 from vqlearn.experiments.autoregressive.sequence_runs import count_weights, empty_rows, machine
@@ -44,7 +44,7 @@ from vqlearn.training.stages.order import copy_frozen_parts
 
 AT_ONCE = 100
 MIXED_PRECISION = "bf16"
-GUIDED = Sampling()
+GUIDED = Evaluation()
 
 Text = Float[Tensor, "_ l c"]
 Hear = Callable[[Callable[[Text], NextTokenLogProbs]], NextTokenLogProbs]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
-from vqlearn.evaluation.prompts import COMPOSITIONS, Sampling, describe_accuracy, evaluated_scenes
+from vqlearn.evaluation.prompts import COMPOSITIONS, Evaluation, describe_accuracy, evaluated_scenes
 from vqlearn.evaluation.scene_reader import agrees, prompt_accuracy, read
 
 AT_ONCE = 100
@@ -76,7 +76,7 @@ class TokenWorld:
 
     @torch.no_grad()
     def _examples(self, composition: str, count: int) -> Examples:
-        scenes = evaluated_scenes(composition, Sampling(prompts=count))
+        scenes = evaluated_scenes(composition, Evaluation(prompts=count))
         images = (2 * scenes.images - 1).to(self.device)
         parts = [self.vqvae.encode(part) for part in images.split(AT_ONCE)]
         return Examples(torch.cat(parts), scenes.captions, self.encoder(scenes.captions))

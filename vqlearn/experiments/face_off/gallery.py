@@ -13,7 +13,7 @@ from torch.nn.functional import pad
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
 from vqlearn.data.scenes.sampling import SceneBatch
-from vqlearn.evaluation.prompts import Sampling, evaluated_scenes
+from vqlearn.evaluation.prompts import Evaluation, evaluated_scenes
 from vqlearn.experiments.face_off.quality import SHOWN
 from vqlearn.experiments.face_off.results import (
     COMPOSITION_TITLES,
@@ -28,7 +28,7 @@ from vqlearn.experiments.face_off.runs import ROWS
 
 def shown_scenes(composition: str) -> SceneBatch:
     """All scenes that were drawn; the first `SHOWN` are in the image."""
-    return evaluated_scenes(composition, Sampling(prompts=ROWS))
+    return evaluated_scenes(composition, Evaluation(prompts=ROWS))
 
 
 def sentences() -> str:

@@ -6,7 +6,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 from transformers import CLIPModel
 
-from vqlearn.evaluation.prompts import COMPOSITIONS, Sampling, evaluate, evaluate_model
+from vqlearn.evaluation.prompts import COMPOSITIONS, Evaluation, evaluate, evaluate_model
 from vqlearn.pipeline.pipeline import VQDiffusionPipeline
 
 PROMPTS_OF_STEPS = {2: 100, 5: 100, 10: 300, 100: 100}
@@ -16,11 +16,11 @@ LABELS = {"seen": "pairs seen in training", "held_out": "with a pair never seen"
 
 def measure(pipeline: VQDiffusionPipeline, clip: CLIPModel | None) -> dict[str, Any]:
     """The whole evaluation at 25 steps, and of the model alone at other numbers of steps."""
-    whole = evaluate(pipeline, clip, Sampling(prompts=PROMPTS))
+    whole = evaluate(pipeline, clip, Evaluation(prompts=PROMPTS))
     by_steps = {whole["steps"]: {name: whole[name]["model"] for name in COMPOSITIONS}}
     for steps, prompts in PROMPTS_OF_STEPS.items():
-        sampling = Sampling(num_inference_steps=steps, prompts=prompts)
-        by_steps[steps] = evaluate_model(pipeline, clip, sampling)
+        evaluation = Evaluation(num_inference_steps=steps, prompts=prompts)
+        by_steps[steps] = evaluate_model(pipeline, clip, evaluation)
     keys = ("right", "total", "share", "interval_95", "calls_per_image", "seconds_per_image")
     short = {
         str(steps): {name: {key: by_steps[steps][name][key] for key in keys} for name in LABELS}

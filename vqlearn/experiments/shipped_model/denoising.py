@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqlearn.evaluation.prompts import Sampling
+from vqlearn.evaluation.prompts import Evaluation
 from vqlearn.experiments.shipped_model.images import show_row
 from vqlearn.pipeline.film import Film, paint, save_gif
 from vqlearn.pipeline.pipeline import VQDiffusionPipeline
@@ -27,7 +27,7 @@ def record(pipeline: VQDiffusionPipeline) -> list[Tensor]:
     film = Film(pipeline)
     pipeline(
         list(PROMPTS),
-        **Sampling().call_options(),
+        **Evaluation().call_options(),
         generator=[torch.Generator().manual_seed(seed) for seed in range(len(PROMPTS))],
         callback=film,
     )

@@ -10,7 +10,7 @@ from einops import rearrange
 
 from vqlearn.data.scenes.captions import parse
 from vqlearn.data.scenes.sampling import HELD_OUT_PAIRS, scene_batch
-from vqlearn.evaluation.prompts import Sampling, round_trip
+from vqlearn.evaluation.prompts import Evaluation, round_trip
 from vqlearn.evaluation.scene_reader import agrees, read
 from vqlearn.pipeline.pipeline import VQDiffusionPipeline
 
@@ -45,7 +45,7 @@ def draw_prompts(pipeline: VQDiffusionPipeline, file: Path) -> None:
     """Image i has seed i, none is picked; the mark is what the scene reader says of it."""
     images = pipeline(
         list(PROMPTS),
-        **Sampling().call_options(),
+        **Evaluation().call_options(),
         generator=[torch.Generator().manual_seed(seed) for seed in range(len(PROMPTS))],
         output_type="np",
     ).images

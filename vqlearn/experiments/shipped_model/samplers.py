@@ -23,10 +23,11 @@ from vqlearn.checkpoints.shipped import resolve
 from vqlearn.data.scenes.sampling import scene_batch
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise, all_masked, levels_to_visit, step
-from vqlearn.evaluation.prompts import PICTURES_AT_ONCE, Sampling, describe_accuracy
+from vqlearn.evaluation.prompts import PICTURES_AT_ONCE, Evaluation, describe_accuracy
 from vqlearn.evaluation.scene_reader import prompt_accuracy
 from vqlearn.pipeline.pipeline import VQDiffusionPipeline
 from vqlearn.probability.estimates import wilson_interval
+from vqlearn.probability.model import Sampling
 from vqlearn.probability.random import Generators, random_stream
 
 COMMAND = "python -m vqlearn.experiments.shipped_model.samplers"
@@ -90,31 +91,36 @@ def follow(
 
 @torch.no_grad()
 def draw_tokens(
-    pipeline: VQDiffusionPipeline, captions: list[str], plan: Plan, sampling: Sampling, first: int
+    pipeline: VQDiffusionPipeline,
+    captions: list[str],
+    plan: Plan,
+    evaluation: Evaluation,
+    first: int,
 ) -> list[Tensor]:
     """The tokens of one image a caption, at the start and after every call.
 
     `first` is the position of the first caption in the whole list; it decides the random numbers.
     """
-    denoise = pipeline.denoiser_for(
-        pipeline.text_encoder(captions), sampling.guidance_scale, sampling.truncation_rate
+    denoise = pipeline.model.denoiser(
+        pipeline.conditioning(captions),
+        Sampling(evaluation.guidance_scale, evaluation.truncation_rate),
     )
     shape = (len(captions), pipeline.denoiser.config.num_positions)
     start = all_masked(pipeline.process, shape, device=pipeline.device)
     positions = range(first, first + len(captions))
-    streams = [random_stream("evaluated picture", sampling.seed, i) for i in positions]
+    streams = [random_stream("evaluated picture", evaluation.seed, i) for i in positions]
     return [start, *follow(plan, pipeline.process, denoise, start, generator=streams)]
 
 
 @torch.no_grad()
 def measure_plan(
-    pipeline: VQDiffusionPipeline, captions: list[str], plan: Plan, sampling: Sampling
+    pipeline: VQDiffusionPipeline, captions: list[str], plan: Plan, evaluation: Evaluation
 ) -> dict[str, Any]:
     """How many images are right, and how many tokens were still hidden before the last call."""
     images, hidden, tokens = [], 0, 0
     for first in range(0, len(captions), PICTURES_AT_ONCE):
         some = captions[first : first + PICTURES_AT_ONCE]
-        *_, before, last = draw_tokens(pipeline, some, plan, sampling, first)
+        *_, before, last = draw_tokens(pipeline, some, plan, evaluation, first)
         images.append((pipeline.vqvae.decode(last).float().cpu() / 2 + 0.5).clamp(0, 1))
         hidden += int((before == pipeline.process.mask).sum())
         tokens += before.numel()
@@ -125,18 +131,18 @@ def measure_plan(
     return {**accuracy, "drawn_in_last_call": in_last_call}
 
 
-def measure(pipeline: VQDiffusionPipeline, sampling: Sampling) -> dict[str, Any]:
+def measure(pipeline: VQDiffusionPipeline, evaluation: Evaluation) -> dict[str, Any]:
     """Every plan at every number of calls, on the same captions with the same random numbers."""
     batch = scene_batch(
-        sampling.prompts,
-        generator=random_stream("evaluated scenes", COMPOSITION, sampling.seed),
+        evaluation.prompts,
+        generator=random_stream("evaluated scenes", COMPOSITION, evaluation.seed),
         composition=COMPOSITION,
         image_size=pipeline.image_size,
     )
     top = pipeline.process.num_timesteps
     return {
         name: {
-            str(calls): measure_plan(pipeline, batch.captions, plan(top, calls), sampling)
+            str(calls): measure_plan(pipeline, batch.captions, plan(top, calls), evaluation)
             for calls in CALLS
         }
         for name, plan in PLANS.items()
@@ -151,11 +157,11 @@ def weights_digest() -> str:
 
 def main(file: Path = FILE, prompts: int = PROMPTS) -> None:
     """Measure "scenes" and write the numbers."""
-    sampling = Sampling(prompts=prompts)
+    evaluation = Evaluation(prompts=prompts)
     report = {"command": COMMAND, "weights": WEIGHTS, "weights_sha256": weights_digest()}
-    report |= {"prompts": prompts, "composition": COMPOSITION, "seed": sampling.seed}
-    report |= {"guidance": sampling.guidance_scale, "truncation": sampling.truncation_rate}
-    report["results"] = measure(VQDiffusionPipeline.from_pretrained("scenes"), sampling)
+    report |= {"prompts": prompts, "composition": COMPOSITION, "seed": evaluation.seed}
+    report |= {"guidance": evaluation.guidance_scale, "truncation": evaluation.truncation_rate}
+    report["results"] = measure(VQDiffusionPipeline.from_pretrained("scenes"), evaluation)
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
