@@ -126,11 +126,11 @@ MUTANTS = {
         "dropped * alpha_s, dropped * beta_s, gamma_s / gamma_t",
         "dropped * beta_s, dropped * beta_s, gamma_s / gamma_t",
     ),
-    "05_sampling": ("diffusion/sampler.py", "threshold, right=True)", "threshold, right=False)"),
+    "05_sampling": ("probability/random.py", "threshold, right=True)", "threshold, right=False)"),
     "06_discrete_family": (
         "diffusion/parameterisations.py",
-        "log_p = log_seen + log_belief_at(self.process, finest, s)",
-        "log_p = log_belief_at(self.process, finest, s)",
+        "log_p = log_seen + log_marginal_under(self.process, finest, s)",
+        "log_p = log_marginal_under(self.process, finest, s)",
     ),
     "07_continuous_and_discrete": (
         "continuous/gaussian.py",
@@ -139,21 +139,21 @@ MUTANTS = {
     ),
     "08_autoregressive": (
         "autoregressive/pixelcnn.py",
-        "return (place < centre) | ((place == centre) & known)",
-        "return (place < centre - 1) | ((place == centre) & known)",
+        "return (position < centre) | ((position == centre) & known)",
+        "return (position < centre - 1) | ((position == centre) & known)",
     ),
     "09_imagebart": (
         "autoregressive/imagebart.py",
-        "log_p = conditionals(draw(log_q, generator=generator))",
+        "log_p = conditionals(sample_categorical(log_q, generator=generator))",
         "log_p = conditionals(x_0)",
     ),
     "10_face_off": (
-        "face_off/starts.py",
+        "experiments/face_off/starts.py",
         "log_one_hot(start.x[:, i], log_p",
         "log_one_hot(start.x[:, 0], log_p",
     ),
     "12_ithq": (
-        "diffusion/replay.py",
+        "diffusion/reference.py",
         "unconditional + guidance_scale * (conditional - unconditional)",
         "conditional + guidance_scale * (conditional - unconditional)",
     ),
