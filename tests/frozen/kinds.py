@@ -3,7 +3,7 @@
 `KINDS` has one small model of every kind. `ask(network, given)` computes, out of inputs that are
 stored (`given`), what the record holds: likelihoods or bounds in nats for each row, the training
 loss of each row, and drawn tokens. Nothing here knows the record, and no other file here but
-`scenes.py` knows the names of vqlearn.
+`scenes.py` and `training.py` knows the names of vqlearn.
 """
 
 from collections.abc import Callable

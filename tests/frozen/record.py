@@ -1,7 +1,9 @@
 """Write the records that `test_frozen.py` compares with. Only when behaviour is meant to change.
 
     PYTHONPATH=tests OMP_NUM_THREADS=1 .venv/bin/python -m frozen.record         # all
-    PYTHONPATH=tests OMP_NUM_THREADS=1 .venv/bin/python -m frozen.record raster  # one, or scenes
+    PYTHONPATH=tests OMP_NUM_THREADS=1 .venv/bin/python -m frozen.record raster  # or any other
+
+Others are the kinds, scenes, and training, which `test_training.py` compares with.
 
 A kind that has a record keeps its weights and inputs; to draw them anew, delete the file.
 """
@@ -13,7 +15,8 @@ import sys
 import torch
 from frozen.kinds import KINDS, TEXT_LENGTH, TEXT_WIDTH, Kind, Numbers, seeded
 from frozen.scenes import EVERYWHERE, HERE, processor, scene_tokens
-from frozen.store import RECORDS, RENAMES, SCENES, load_record, load_weights, save_record
+from frozen.store import RECORDS, RENAMES, SCENES, TRACES, load_record, load_weights, save_record
+from frozen.training import TRAINERS, trace
 from torch import nn
 
 ROWS = 20
@@ -61,11 +64,18 @@ def record_scenes() -> None:
     SCENES.write_text(json.dumps({"processor": processor(), "tokens": tokens}, indent=1) + "\n")
 
 
+def record_training() -> None:
+    traces = {name: trace(name)._asdict() for name in TRAINERS}
+    TRACES.write_text(json.dumps(traces, indent=1) + "\n")
+
+
 if __name__ == "__main__":
     RECORDS.mkdir(exist_ok=True)
-    for name in sys.argv[1:] or [*KINDS, "scenes"]:
+    for name in sys.argv[1:] or [*KINDS, "scenes", "training"]:
         print(name)
         if name == "scenes":
             record_scenes()
+        elif name == "training":
+            record_training()
         else:
             record_kind(name)

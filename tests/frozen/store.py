@@ -1,4 +1,7 @@
-"""Where the records lie: for each kind one file with its weights, inputs and frozen numbers."""
+"""Where the records lie: for each kind one file with its weights, inputs and frozen numbers.
+
+Beside them: the tokens of the shipped model, and what a few steps of training come to.
+"""
 
 import json
 from pathlib import Path
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 
 RECORDS = Path(__file__).parent / "records"
 SCENES = RECORDS / "scenes.json"
+TRACES = RECORDS / "training.json"
 PARTS = ("weights", "given", "frozen")
 
 RENAMES: dict[str, dict[str, str]] = {}
@@ -17,6 +21,11 @@ RENAMES: dict[str, dict[str, str]] = {}
 
 def load_scenes() -> dict[str, Any]:
     return json.loads(SCENES.read_text())
+
+
+def load_traces() -> dict[str, dict[str, Any]]:
+    """What came out of each trainer; as `training.Trace` says it."""
+    return json.loads(TRACES.read_text())
 
 
 def load_record(kind: str) -> tuple[dict[str, Tensor], ...]:

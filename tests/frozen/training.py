@@ -2,7 +2,10 @@
 
 `TRAINERS` has one small function for each; it takes a seed and an empty folder. `trace` says what
 came out in a few numbers that depend neither on the names of the weights nor on their order. One
-random number more, less, or drawn at another time changes them all.
+random number more, less, or drawn at another time changes them.
+
+Rows and sequences learn in float64. The stages learn in float32, and Muon rounds to half that: see
+`test_training.py` for what that means on other processors.
 """
 
 import tempfile
@@ -14,14 +17,13 @@ from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
+from support.accelerate_state import forget_accelerate
 from torch import Tensor, nn
-from vqlearn.autoregressive.transformer import RasterTransformer, RasterTransformerConfig
-from vqlearn.training.raster import Size, train_imagebart, train_raster
 
 from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
 from vqlearn.autoregressive.pixelcnn import GatedPixelCNN, PixelCNNConfig
+from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
 from vqlearn.continuous import schedule as continuous
@@ -30,18 +32,22 @@ from vqlearn.continuous.unet import UNetConfig
 from vqlearn.data.batches import Scenes
 from vqlearn.diffusion import kernels, schedule
 from vqlearn.diffusion.process import MaskAndReplace, Process
-from vqlearn.training import stages
 from vqlearn.training.loop import Run
 from vqlearn.training.pixels import UNetRecipe, train_unet
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.rows import Nats, autoregressive_nats, imagebart_nats, train_rows
 from vqlearn.training.sequences import train_sequences
+from vqlearn.training.stages import order
+from vqlearn.training.stages.autoregressive import Size, train_imagebart, train_raster
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 
 CODES, SIDE = 3, 3
 LEVELS = 2  # so few that each is soon seen ten times, and the levels are drawn by importance
 SHORT = Recipe(steps=3, batch_size=10, learning_rate=1e-2, ema_decay=0.9, warmup_steps=1)
 STAGE = replace(SHORT, batch_size=4, learning_rate=2e-3)
+JOINED = replace(STAGE, steps=5)  # the discriminator does so in step 3
+DRAWN = replace(STAGE, learning_rate=1e-2)  # the draws of codes shall be seen
+REVIVED = replace(STAGE, steps=26, learning_rate=1e-5)  # useless codes are, in step 19
 PICTURE = 16  # pixels of a side
 PIXELCNN = PixelCNNConfig(SIDE, 1, CODES, width=6, num_layers=2, kernel_size=3)
 RASTER = RasterTransformerConfig(CODES, SIDE**2, None, 0, width=8, num_layers=2, num_heads=2)
@@ -50,7 +56,7 @@ SEQUENCE = SequenceConfig(
     num_codes=CODES,
     num_classes=CODES + 1,
     num_positions=SIDE**2,
-    num_levels=LEVELS,
+    num_timesteps=LEVELS,
     width=8,
     num_layers=2,
     num_heads=2,
@@ -74,9 +80,9 @@ def random_rows(count: int, *, generator: torch.Generator) -> Tensor:
 
 
 def fresh(kind: Callable[..., nn.Module], config: object) -> nn.Module:
-    """The same weights for every seed: only the draws of the training differ."""
+    """The same weights for every seed, in float64: only the draws of the training differ."""
     torch.manual_seed(0)
-    return kind(config)
+    return kind(config).double()
 
 
 def rows(
@@ -90,8 +96,8 @@ def rows(
     """The losses are the nats that were asked for: of every step, then of the rows held back."""
     losses = []
 
-    def told(network: nn.Module, x: Tensor, chance: torch.Generator) -> Tensor:
-        found = nats(network, x, chance)
+    def told(network: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
+        found = nats(network, x, generator)
         losses.append(found.mean().item())
         return found
 
@@ -119,8 +125,8 @@ def mask_and_replace() -> Process:
 
 
 def unet(seed: int, folder: Path) -> Trained:
-    chance = torch.Generator().manual_seed(0)
-    batches = [2 * torch.rand(4, 1, 4, 4, generator=chance) - 1 for _ in range(3)]
+    generator = torch.Generator().manual_seed(0)
+    batches = [2 * torch.rand(4, 1, 4, 4, generator=generator) - 1 for _ in range(3)]
     process = GaussianProcess(continuous.cosine(10))
     trained = train_unet(batches, process, UNET, UNetRecipe(seed=seed))
     return Trained([trained.network], trained.losses)
@@ -132,20 +138,20 @@ def stage(
     seed: int,
     folder: Path,
     *,
-    steps: int = STAGE.steps,
+    recipe: Recipe = STAGE,
     **options: object,
 ) -> Trained:
     """One of the stages of a checkpoint, at full size, on small scenes; it draws fresh weights."""
     if name == "diffusion":
-        stages.copy_frozen_parts(resolve("scenes"), folder)
-    settings = stages.Settings(folder, image_size=PICTURE)
-    stages.train(settings, {name: replace(STAGE, steps=steps, seed=seed)}, {name: options})
+        order.copy_frozen_parts(resolve("scenes"), folder)
+    settings = order.Settings(folder, image_size=PICTURE)
+    order.train(settings, {name: replace(recipe, seed=seed)}, {name: options})
     return Trained([result(folder) for result in results], [])
 
 
 def writer(train: Callable[..., nn.Module], seed: int, folder: Path, **options: object) -> Trained:
     """A network that writes the tokens of the shipped checkpoint."""
-    stages.copy_frozen_parts(resolve("scenes"), folder)
+    order.copy_frozen_parts(resolve("scenes"), folder)
     torch.manual_seed(0)
     recipe = replace(STAGE, seed=seed)
     run = Run(folder, Scenes(PICTURE, "seen"), "scenes", recipe, Accelerator(cpu=True))
@@ -165,9 +171,9 @@ TRAINERS: dict[str, Callable[[int, Path], Trained]] = {
     "sequences dense": partial(sequences, partial(kernels.uniform, CODES, LEVELS)),
     "unet": unet,
     "tokens": tokens,
-    "tokens revived": partial(tokens, steps=26),  # useless codes are moved in step 19
-    "tokens discriminator": partial(tokens, steps=5, discriminator=True),  # from step 3 on
-    "tokens gumbel": partial(tokens, quantizer="gumbel"),
+    "tokens revived": partial(tokens, recipe=REVIVED),
+    "tokens discriminator": partial(tokens, recipe=JOINED, discriminator=True),
+    "tokens gumbel": partial(tokens, recipe=DRAWN, quantizer="gumbel"),
     "text": partial(stage, "text", [files.load_clip]),
     "diffusion": partial(diffusion, schedule="released"),
     "raster": partial(writer, train_raster),
@@ -184,7 +190,7 @@ class Trace(NamedTuple):
 
 
 def trace(name: str, seed: int = 0) -> Trace:
-    """Train in an empty folder. Neither chance nor accelerate is left as it was used."""
+    """Train in an empty folder. The global generator is left as it was, accelerate as new."""
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
         forget_accelerate()
         try:
@@ -198,9 +204,3 @@ def trace(name: str, seed: int = 0) -> Trace:
 
 def flat(weights: Iterable[Tensor]) -> Tensor:
     return torch.cat([weight.detach().double().flatten() for weight in weights])
-
-
-def forget_accelerate() -> None:
-    """accelerate keeps the settings of its first user: the next one is the first again."""
-    AcceleratorState._reset_state()
-    GradientState._reset_state()
