@@ -45,6 +45,7 @@ CODES, SIDE = 3, 3
 LEVELS = 2  # so few that each is soon seen ten times, and the levels are drawn by importance
 SHORT = Recipe(steps=3, batch_size=10, learning_rate=1e-2, ema_decay=0.9, warmup_steps=1)
 STAGE = replace(SHORT, batch_size=4, learning_rate=2e-3)
+LONG = replace(SHORT, steps=110, learning_rate=2e-2)  # held-back rows are asked after 100 steps
 JOINED = replace(STAGE, steps=5)  # the discriminator does so in step 3
 DRAWN = replace(STAGE, learning_rate=1e-2)  # the draws of codes shall be seen
 REVIVED = replace(STAGE, steps=26, learning_rate=1e-5)  # useless codes are, in step 19
@@ -79,6 +80,12 @@ def random_rows(count: int, *, generator: torch.Generator) -> Tensor:
     return torch.minimum(*both)
 
 
+def few_rows(count: int, *, generator: torch.Generator) -> Tensor:
+    """Six rows, again and again: a network overfits, and an earlier mean is the better one."""
+    six = random_rows(6, generator=torch.Generator().manual_seed(2))
+    return six[torch.randint(len(six), (count,), generator=generator)]
+
+
 def fresh(kind: Callable[..., nn.Module], config: object) -> nn.Module:
     """The same weights for every seed, in float64: only the draws of the training differ."""
     torch.manual_seed(0)
@@ -92,8 +99,11 @@ def rows(
     held_back: int,
     seed: int,
     folder: Path,
+    *,
+    source: Callable[..., Tensor] = random_rows,
+    recipe: Recipe = SHORT,
 ) -> Trained:
-    """The losses are the nats that were asked for: of every step, then of the rows held back."""
+    """The losses are the nats that were asked for: of every step, and of the rows held back."""
     losses = []
 
     def told(network: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -105,8 +115,8 @@ def rows(
     kept = train_rows(
         fresh(kind, config),
         told,
-        random_rows,
-        replace(SHORT, seed=seed),
+        source,
+        replace(recipe, seed=seed),
         held_back=others if held_back else None,
     )
     return Trained([kept.network], losses)
@@ -164,6 +174,15 @@ diffusion = partial(stage, "diffusion", [files.load_denoiser, files.load_null_te
 TRAINERS: dict[str, Callable[[int, Path], Trained]] = {
     "rows pixelcnn": partial(rows, GatedPixelCNN, PIXELCNN, autoregressive_nats, 0),
     "rows pixelcnn held back": partial(rows, GatedPixelCNN, PIXELCNN, autoregressive_nats, 7),
+    "rows pixelcnn overfit": partial(
+        rows,
+        GatedPixelCNN,
+        PIXELCNN,
+        autoregressive_nats,
+        30,
+        source=few_rows,
+        recipe=LONG,
+    ),
     "rows raster": partial(rows, RasterTransformer, RASTER, autoregressive_nats, 0),
     "rows imagebart": partial(rows, ImageBART, IMAGEBART, imagebart_nats, 0),
     "rows imagebart held back": partial(rows, ImageBART, IMAGEBART, imagebart_nats, 7),
