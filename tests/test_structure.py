@@ -37,7 +37,10 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
         *("autoregressive", "data", "checkpoints", "pipeline", "training", "evaluation"),
     },
     "lessons": set(),
-    "cli": {"probability", "diffusion", "checkpoints", "pipeline", "training", "evaluation"},
+    "cli": {
+        *("probability", "tokens", "diffusion", "checkpoints", "pipeline", "training"),
+        "evaluation",
+    },
     "__main__": {"cli"},
     "__init__": set(),
 }

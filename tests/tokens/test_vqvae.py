@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vqlearn.checkpoints.renames import VQVAE_RENAMES, rename_from_diffusers, rename_to_diffusers
-from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
+from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig, from_network_range, to_network_range
 
 SMALL = VQVAEConfig(
     block_out_channels=(8, 12),
@@ -79,16 +79,41 @@ def test_the_network_computes_what_diffusers_computes(seed):
     ours, theirs = make(config, seed), diffusers_network(config)
     theirs.load_state_dict(rename_to_diffusers(ours.state_dict(), VQVAE_RENAMES), strict=True)
     factor = config.downsampling_factor
-    images = torch.rand(2, 3, 4 * factor, 2 * factor, dtype=torch.float64) * 2 - 1
-    latents = theirs.encode(images).latents
+    images = torch.rand(2, 3, 4 * factor, 2 * factor, dtype=torch.float64)
+    latents = theirs.encode(2 * images - 1).latents
     _, _, (_, _, indices) = theirs.quantize(latents)
     features, tokens = ours.encode_features(images), ours.encode(images)
     torch.testing.assert_close(features.permute(0, 3, 1, 2), latents, rtol=0, atol=1e-9)
     assert tokens.shape == (2, 8)
     assert torch.equal(tokens, indices.view(2, 8))
-    decoded = ours.decode(tokens, grid=(4, 2))
-    torch.testing.assert_close(decoded, theirs.decode(latents).sample, rtol=0, atol=1e-9)
+    decoded = theirs.decode(latents).sample
     torch.testing.assert_close(ours(images)[0], decoded, rtol=0, atol=1e-9)
+    shown = (decoded / 2 + 0.5).clamp(0, 1)
+    torch.testing.assert_close(ours.decode(tokens, grid=(4, 2)), shown, rtol=0, atol=1e-9)
+
+
+def test_the_range_of_the_network():
+    images = torch.tensor([0.0, 0.25, 1.0])
+    assert to_network_range(images).tolist() == [-1.0, -0.5, 1.0]
+    assert torch.equal(from_network_range(to_network_range(images)), images)
+    decoded = torch.tensor([-1.5, 0.5, 3.0], dtype=torch.float16)
+    found = from_network_range(decoded)
+    assert found.dtype == torch.float32
+    assert found.tolist() == [0.0, 0.75, 1.0]
+    assert from_network_range(decoded.double()).dtype == torch.float64
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@torch.no_grad()
+def test_images_are_converted_after_they_are_moved_to_the_range(dtype):
+    """Images of any dtype go in; those that come out are float32 or better."""
+    network = make().to(dtype)
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    inputs = (2 * images - 1).to(dtype)
+    expected = network.to_code_space(network.encoder(inputs)).permute(0, 2, 3, 1)
+    assert torch.equal(network.encode_features(images), expected)
+    decoded = network.decode(network.encode(images))
+    assert decoded.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -136,7 +161,8 @@ def test_a_gumbel_network_says_the_likeliest_tokens():
     assert len(tokens.unique()) > 2
     decoded = network.decode(tokens, grid=(4, 3))
     assert not torch.equal(network(images)[0], decoded)
-    torch.testing.assert_close(network.eval()(images)[0], decoded, rtol=0, atol=1e-9)
+    without_noise = from_network_range(network.eval()(images)[0])
+    torch.testing.assert_close(without_noise, decoded, rtol=0, atol=1e-9)
     nearest = make()
     for name, weight in nearest.state_dict().items():
         network.state_dict()[name].copy_(weight)

@@ -224,9 +224,10 @@ def test_tokens_learn(small, tmp_path):
     tokens.train_tokens(run_of(tmp_path, recipe, "any"))
     vqvae = files.load_vqvae(tmp_path)
     generator = torch.Generator().manual_seed(99)
-    pictures = 2 * scene_batch(64, generator=generator, composition="any").images - 1
+    images = scene_batch(64, generator=generator, composition="any").images
+    pictures = 2 * images - 1
     with torch.no_grad():
-        error = (vqvae(pictures)[0] - pictures).square().mean()
+        error = (vqvae(images)[0] - pictures).square().mean()
     flat = (pictures.mean(dim=(0, 2, 3), keepdim=True) - pictures).square().mean()
     assert error < flat / 2
 
@@ -262,9 +263,7 @@ def test_the_own_square_of_a_token_is_where_the_decoder_draws_it():
 
 def test_vectors_are_pulled_towards_their_own_squares(small, tmp_path, monkeypatch):
     """After 120 batches of a tiny network: how far are they away, with the loss and without?"""
-    pictures = (
-        2 * Scenes(32, "any").batch(64, generator=torch.Generator().manual_seed(9)).images - 1
-    )
+    images = Scenes(32, "any").batch(64, generator=torch.Generator().manual_seed(9)).images
     away = {}
     for weight in (10.0, 0.0):
         monkeypatch.setattr(reconstruction, "OWN_SQUARE_WEIGHT", weight)
@@ -272,8 +271,8 @@ def test_vectors_are_pulled_towards_their_own_squares(small, tmp_path, monkeypat
         recipe = replace(small["tokens"], steps=120, batch_size=16, warmup_steps=5, ema_decay=0.9)
         tokens.train_tokens(run_of(folder, recipe, "any"))
         with torch.no_grad():
-            features = files.load_vqvae(folder).encode_features(pictures)
-        away[weight] = reconstruction.own_square_loss(features, pictures).item()
+            features = files.load_vqvae(folder).encode_features(images)
+        away[weight] = reconstruction.own_square_loss(features, 2 * images - 1).item()
     assert away[10.0] < away[0.0] / 2
 
 

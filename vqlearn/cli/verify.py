@@ -29,6 +29,7 @@ from vqlearn.cli.doctor import PACKAGES, installed_version
 from vqlearn.diffusion.sampler import all_masked
 from vqlearn.pipeline.pipeline import VQDiffusionPipeline
 from vqlearn.probability.model import Conditioning
+from vqlearn.tokens.vqvae import from_network_range
 
 PROMPTS = (
     "A teddy bear playing in the pool.",
@@ -86,7 +87,7 @@ def agreement(pipeline: VQDiffusionPipeline) -> list[dict[str, float]] | str:
     lines = [_compare_step(pipeline, theirs, condition, tokens[t], t) for t in levels]
     with torch.no_grad():
         decoded = pipeline.vqvae.decode(tokens[0]), theirs.decode(tokens[0])
-    lines[0]["picture"] = _furthest(*decoded) / 2
+    lines[0]["picture"] = _furthest(*decoded)
     return lines
 
 
@@ -118,11 +119,11 @@ class _DiffusersParts:
         return self.transformer(x_t, encoder_hidden_states=text, timestep=timestep).sample
 
     def decode(self, x_0: Tensor) -> Tensor:
-        """About -1 to 1, (b, 3, h, w)."""
+        """RGB in 0 to 1, (b, 3, h, w)."""
         side = math.isqrt(x_0.shape[1])
         shape = (len(x_0), side, side, self.vqvae.config.vq_embed_dim)
         entries = self.vqvae.quantize.get_codebook_entry(x_0, shape=shape)
-        return self.vqvae.decode(entries, force_not_quantize=True).sample
+        return from_network_range(self.vqvae.decode(entries, force_not_quantize=True).sample)
 
 
 def _around(network: nn.Module, renames: Table, build: Callable[[], nn.Module]) -> nn.Module:

@@ -28,6 +28,7 @@ from vqlearn.evaluation.text_probe import text_probe
 from vqlearn.pipeline.pipeline import VQDiffusionPipeline
 from vqlearn.probability.estimates import wilson_interval
 from vqlearn.probability.random import random_stream
+from vqlearn.text.clip import pixel_values
 from vqlearn.transformer.denoiser import Denoiser
 
 COMPOSITIONS = ("seen", "held_out")
@@ -172,9 +173,9 @@ def clip_score(
     It was trained on scenes alone, so its scores compare with each other and with no other CLIP.
     """
     side = clip.config.vision_config.image_size
-    pictures = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
+    resized = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
     ids = pipeline.text_encoder.tokenize(captions)
-    found = clip(input_ids=ids, pixel_values=2 * pictures - 1)
+    found = clip(input_ids=ids, pixel_values=pixel_values(resized))
     return 100 * F.cosine_similarity(found.image_embeds, found.text_embeds).mean().item()
 
 
@@ -183,9 +184,8 @@ def round_trip(pipeline: VQDiffusionPipeline, images: Float[Tensor, "b 3 h w"]) 
     """The images after encoding into tokens and decoding: what a perfect model could draw."""
     decoded = []
     for part in images.split(PICTURES_AT_ONCE):
-        pictures = (2 * part - 1).to(pipeline.device, pipeline.dtype)
-        decoded.append(pipeline.vqvae.decode(pipeline.vqvae.encode(pictures)).float().cpu())
-    return (torch.cat(decoded) / 2 + 0.5).clamp(0, 1)
+        decoded.append(pipeline.vqvae.decode(pipeline.vqvae.encode(part)).float().cpu())
+    return torch.cat(decoded)
 
 
 def untrained(pipeline: VQDiffusionPipeline) -> VQDiffusionPipeline:
@@ -206,8 +206,7 @@ def bound_bits_per_token(pipeline: VQDiffusionPipeline, batch: SceneBatch) -> fl
     With its prior, one x_t a level: T calls of the denoiser.
     """
     count = min(BOUND_SCENES, len(batch.captions))
-    pictures = (2 * batch.images[:count] - 1).to(pipeline.device, pipeline.dtype)
-    x_0 = pipeline.vqvae.encode(pictures)
+    x_0 = pipeline.vqvae.encode(batch.images[:count])
     condition = pipeline.conditioning(batch.captions[:count], guided=False)
     nll = pipeline.model.nll(x_0, condition, generator=torch.Generator().manual_seed(0))
     return round((nll.mean() / x_0.shape[1] / math.log(2)).item(), 4)
@@ -223,12 +222,8 @@ def token_bits_given_pixels(
     What is above 0 depends on the rest of the image, and a denoiser must guess it.
     """
     size = pipeline.vqvae.config.downsampling_factor
-    tokens = torch.cat(
-        [
-            pipeline.vqvae.encode((2 * part - 1).to(pipeline.device, pipeline.dtype)).cpu()
-            for part in images.split(PICTURES_AT_ONCE)
-        ]
-    )
+    parts = [pipeline.vqvae.encode(part).cpu() for part in images.split(PICTURES_AT_ONCE)]
+    tokens = torch.cat(parts)
     squares = rearrange(images, "b c (h p) (w q) -> (b h w) (c p q)", p=size, q=size)
     square = (255 * squares).round().unique(dim=0, return_inverse=True)[1]
     both = torch.stack([square, tokens.flatten()], dim=1)

@@ -66,8 +66,7 @@ def paint(pipeline: VQDiffusionPipeline, tokens: Int[Tensor, "b n"]) -> Float[Te
     mask = pipeline.denoiser.config.num_codes
     hidden = tokens == mask
     counts = functional.one_hot(tokens, mask + 1).sum(dim=1)[:, :mask]
-    decoded = vqvae.decode(torch.where(hidden, counts.argmax(dim=1, keepdim=True), tokens))
-    images = (decoded.float() / 2 + 0.5).clamp(0, 1).cpu()
+    images = vqvae.decode(torch.where(hidden, counts.argmax(dim=1, keepdim=True), tokens)).cpu()
     size = vqvae.config.downsampling_factor
     covered = repeat(hidden.cpu(), "b (h w) -> b 1 (h p) (w q)", h=side, p=size, q=size)
     return torch.where(covered, _checkerboard(pipeline.image_size, size), images)

@@ -190,7 +190,7 @@ class TextToImagePipeline:
 
     def decoded(self, tokens: Int[Tensor, "b n"], output_type: str = "pil") -> PipelineOutput:
         """The images that the tokens stand for, in the form that the caller asked for."""
-        images = (self.vqvae.decode(tokens).float() / 2 + 0.5).clamp(0, 1).cpu()
+        images = self.vqvae.decode(tokens).float().cpu()
         if output_type == "np":
             return PipelineOutput(rearrange(images, "b c h w -> b h w c").numpy())
         return PipelineOutput(as_pil(images))

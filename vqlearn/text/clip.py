@@ -57,6 +57,11 @@ def build_clip(text_model: CLIPTextModel, image_size: int) -> CLIPModel:
     return clip
 
 
+def pixel_values(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """RGB in 0 to 1 in the range that this CLIP is trained in, -1 to 1."""
+    return 2 * images - 1
+
+
 def contrastive_loss(similarity: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
     """Which of these captions belongs to which of these images?
 

@@ -11,5 +11,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "VectorQuantizer": "quantizer",
         "VQVAE": "vqvae",
         "VQVAEConfig": "vqvae",
+        "from_network_range": "vqvae",
+        "to_network_range": "vqvae",
     },
 )

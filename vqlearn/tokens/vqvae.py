@@ -16,6 +16,17 @@ from vqlearn.tokens.quantizer import Quantized, VectorQuantizer
 QUANTIZERS = ("nearest", "gumbel")
 
 
+def to_network_range(images: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """RGB in 0 to 1 in the network's own range, -1 to 1."""
+    return 2 * images - 1
+
+
+def from_network_range(decoded: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """What the decoder gives, about -1 to 1, as RGB in 0 to 1; float32 or better."""
+    dtype = torch.promote_types(decoded.dtype, torch.float32)
+    return (decoded.to(dtype) / 2 + 0.5).clamp(0, 1)
+
+
 @dataclass(frozen=True)
 class VQVAEConfig:
     """What fixes the network: eight sizes, under diffusers' names where it has one, and a choice.
@@ -154,7 +165,8 @@ class VQVAE(nn.Module):
     """How can an image be written as a short row of whole numbers, and read back?
 
     encoder -> 1x1 convolution -> quantizer -> 1x1 convolution -> decoder. Token (r, c) of the
-    grid has index r * width + c. Images are RGB in [-1, 1]; decoded ones are not clamped.
+    grid has index r * width + c. Images are RGB in 0 to 1. The layers work in -1 to 1: only
+    `decode_vectors` and `forward`, which training needs, show that range.
     """
 
     def __init__(self, config: VQVAEConfig):
@@ -175,7 +187,8 @@ class VQVAE(nn.Module):
         factor = self.config.downsampling_factor
         if height % factor or width % factor or not height or not width:
             raise ValueError(f"image size {height}x{width}: both must be multiples of {factor}")
-        features = self.to_code_space(self.encoder(images))
+        inputs = to_network_range(images).to(self.encoder.input.weight)  # device and dtype too
+        features = self.to_code_space(self.encoder(inputs))  # (b, d, h, w)
         return rearrange(features, "b d h w -> b h w d")
 
     @torch.no_grad()
@@ -187,13 +200,15 @@ class VQVAE(nn.Module):
         return rearrange(self.quantizer.choose(self.encode_features(images)), "b h w -> b (h w)")
 
     def decode_vectors(self, vectors: Float[Tensor, "b h w d"]) -> Float[Tensor, "b 3 H W"]:
-        """Which image belongs to this grid of code vectors?"""
+        """The decoder's output for a grid of code vectors: about -1 to 1, not clamped."""
         return self.decoder(self.from_code_space(rearrange(vectors, "b h w d -> b d h w")))
 
     def decode(
         self, tokens: Int[Tensor, "b n"], *, grid: tuple[int, int] | None = None
     ) -> Float[Tensor, "b 3 H W"]:
-        """Which image do these tokens spell? `grid` is (rows, columns), by default a square.
+        """The image of these tokens, RGB in 0 to 1, float32 or better.
+
+        `grid` is (rows, columns), by default a square.
 
         Raises `ValueError` when n tokens do not fill the grid, or a token is not in the codebook
         (MASK has no image).
@@ -203,12 +218,13 @@ class VQVAE(nn.Module):
         if rows * columns != count:
             raise ValueError(f"{count} tokens do not fill a grid of {rows}x{columns}: pass grid=")
         vectors = self.quantizer.lookup(tokens)  # (b, n, d)
-        return self.decode_vectors(rearrange(vectors, "b (h w) d -> b h w d", h=rows))
+        decoded = self.decode_vectors(rearrange(vectors, "b (h w) d -> b h w d", h=rows))
+        return from_network_range(decoded)
 
     def forward(
         self, images: Float[Tensor, "b 3 H W"]
     ) -> tuple[Float[Tensor, "b 3 H W"], Quantized | GumbelQuantized]:
-        """What does the image look like after the round trip, and what trains the codes?
+        """The image after the round trip, as `decode_vectors` gives it, and what trains the codes.
 
         In training mode a Gumbel quantizer mixes codes by chance, at temperature 1 and out of
         torch's own random stream; for others call the parts, as `training.reconstruction` does.

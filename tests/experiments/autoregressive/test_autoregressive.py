@@ -204,7 +204,7 @@ def test_sentences_are_heard_and_their_pictures_are_read(few_counted, guided):
         images.append(asked.images)
         writer.captions += asked.captions
     with torch.no_grad():
-        writer.tokens = world.vqvae.encode(2 * torch.cat(images) - 1)
+        writer.tokens = world.vqvae.encode(torch.cat(images))
     found = raster_tokens.write_for_sentences(writer, world, 8, null=null)
     assert found["seen"]["total"] == found["held_out"]["total"] == 8
     assert found["seen"]["right"] + found["held_out"]["right"] >= 14

@@ -98,7 +98,7 @@ def test_the_loss_is_the_bound_divided_by_all_numbers_of_a_picture(tmp_path, ste
     task, batch = make(tmp_path), a_batch()
     losses = task.losses(task.network, batch, step)
     pictures, vqvae = 2 * batch.images - 1, task.vqvae
-    features = vqvae.encode_features(pictures)
+    features = vqvae.encode_features(batch.images)
     drawn = vqvae.quantizer(
         features,
         temperature=dvae.temperature(step, 10),
@@ -207,7 +207,7 @@ def test_drawn_tokens_learn(small, tmp_path):
     tokens.train_tokens(run, quantizer="gumbel")
     vqvae = files.load_vqvae(tmp_path)
     generator = torch.Generator().manual_seed(99)
-    pictures = 2 * scene_batch(64, generator=generator, composition="any").images - 1
+    pictures = scene_batch(64, generator=generator, composition="any").images
     with torch.no_grad():
         error = (vqvae.decode(vqvae.encode(pictures)) - pictures).square().mean()
     flat = (pictures.mean(dim=(0, 2, 3), keepdim=True) - pictures).square().mean()

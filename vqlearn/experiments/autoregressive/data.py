@@ -147,11 +147,10 @@ class CaptionedTokens:
     def decode(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
         """The images that they spell, RGB in 0 to 1."""
         with torch.no_grad():
-            parts = [self.vqvae.decode(part) for part in tokens.split(AT_ONCE)]
-        return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+            return torch.cat([self.vqvae.decode(part) for part in tokens.split(AT_ONCE)])
 
     @torch.no_grad()
     def _tokens(self, name: str, count: int) -> tuple[Int[Tensor, "b n"], list[str]]:
         batch = self.source.batch(count, generator=random_stream("raster", "tokens", name))
-        parts = [self.vqvae.encode(2 * part - 1) for part in batch.images.split(AT_ONCE)]
+        parts = [self.vqvae.encode(part) for part in batch.images.split(AT_ONCE)]
         return torch.cat(parts), batch.captions

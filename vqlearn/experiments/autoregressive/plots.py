@@ -94,4 +94,4 @@ def to_scenes(shown: list[list[int]]) -> Float[np.ndarray, "b h w 3"]:
     """The images of the first rows of tokens."""
     with torch.no_grad():
         images = load_vqvae(resolve("scenes")).eval().decode(torch.tensor(shown[:SENTENCES]))
-    return rearrange((images / 2 + 0.5).clamp(0, 1), "b c h w -> b h w c").numpy()
+    return rearrange(images, "b c h w -> b h w c").numpy()

@@ -71,12 +71,10 @@ class TokenWorld:
     @torch.no_grad()
     def decode(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
         """The images that the tokens spell, RGB in 0 to 1."""
-        parts = [self.vqvae.decode(part) for part in x.split(AT_ONCE)]
-        return (torch.cat(parts) / 2 + 0.5).clamp(0, 1)
+        return torch.cat([self.vqvae.decode(part) for part in x.split(AT_ONCE)])
 
     @torch.no_grad()
     def _examples(self, composition: str, count: int) -> Examples:
         scenes = evaluated_scenes(composition, Evaluation(prompts=count))
-        images = (2 * scenes.images - 1).to(self.device)
-        parts = [self.vqvae.encode(part) for part in images.split(AT_ONCE)]
+        parts = [self.vqvae.encode(part) for part in scenes.images.split(AT_ONCE)]
         return Examples(torch.cat(parts), scenes.captions, self.encoder(scenes.captions))

@@ -53,7 +53,7 @@ def draw(report: Report, file: Path) -> None:
         for name, axes in zip(names, column[1:], strict=True):
             rows = parts(report, "quality", name, composition, "shown")[FIRST]
             x = torch.tensor([list(map(int, row.split())) for row in rows])
-            axes.imshow(strip((vqvae.decode(x) / 2 + 0.5).clamp(0, 1)))
+            axes.imshow(strip(vqvae.decode(x)))
     for name, axes in zip(("true scenes", *names), panels[:, 0], strict=True):
         label = LABELS.get(name, name)
         axes.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=8)

@@ -121,7 +121,7 @@ def measure_plan(
     for first in range(0, len(captions), PICTURES_AT_ONCE):
         some = captions[first : first + PICTURES_AT_ONCE]
         *_, before, last = draw_tokens(pipeline, some, plan, evaluation, first)
-        images.append((pipeline.vqvae.decode(last).float().cpu() / 2 + 0.5).clamp(0, 1))
+        images.append(pipeline.vqvae.decode(last).float().cpu())
         hidden += int((before == pipeline.process.mask).sum())
         tokens += before.numel()
     low, high = wilson_interval(hidden, tokens)

@@ -24,8 +24,7 @@ class Frozen:
 
     def read(self, batch: Batch) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b l c"]]:
         """The tokens of the images and the states of the captions."""
-        x_0 = self.vqvae.encode((2 * batch.images - 1).to(self.device))
-        return x_0, self.encoder(batch.captions)
+        return self.vqvae.encode(batch.images), self.encoder(batch.captions)
 
     def fresh_null_text(self) -> NullText:
         """States of "no caption" that still have to be learnt."""

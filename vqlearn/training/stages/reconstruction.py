@@ -17,7 +17,7 @@ from vqlearn.tokens.discriminator import (
 )
 from vqlearn.tokens.gumbel import GumbelQuantized
 from vqlearn.tokens.quantizer import Quantized
-from vqlearn.tokens.vqvae import VQVAE
+from vqlearn.tokens.vqvae import VQVAE, to_network_range
 from vqlearn.training.loop import Run
 
 OWN_SQUARE_WEIGHT = 10.0
@@ -35,17 +35,19 @@ class TokenStage(nn.Module):
         self.vqvae = vqvae
 
     def forward(
-        self, pictures: Float[Tensor, "b 3 H W"], **draw: Any
+        self, images: Float[Tensor, "b 3 H W"], **draw: Any
     ) -> tuple[Float[Tensor, "b 3 H W"], Quantized | GumbelQuantized, Float[Tensor, "b h w d"]]:
-        features = self.vqvae.encode_features(pictures)
+        features = self.vqvae.encode_features(images)
         quantized = self.vqvae.quantizer(features, **draw)
         return self.vqvae.decode_vectors(quantized.vectors), quantized, features
 
 
 class Seen(NamedTuple):
-    """One batch: the images, in -1 to 1, what was decoded, and what lay between them."""
+    """One batch: the images and what was decoded, both in the network's range -1 to 1, and what
+    lay between them.
+    """
 
-    pictures: Float[Tensor, "b 3 H W"]
+    target: Float[Tensor, "b 3 H W"]
     decoded: Float[Tensor, "b 3 H W"]
     quantized: Quantized | GumbelQuantized
     features: Float[Tensor, "b h w d"]
@@ -81,15 +83,16 @@ class TokenTask:
         raise NotImplementedError
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
-        pictures = (2 * batch.images - 1).to(self.run.accelerator.device)
-        decoded, quantized, features = network(pictures, **self.draw(step))
-        seen = Seen(pictures, decoded, quantized, features)
-        error = decoded - pictures
+        images = batch.images.to(self.run.accelerator.device)
+        decoded, quantized, features = network(images, **self.draw(step))
+        target = to_network_range(images)
+        seen = Seen(target, decoded, quantized, features)
+        error = decoded - target
         pixels = error.abs().mean() + error.square().mean()
         losses = {"loss": pixels, "perplexity": quantized.perplexity}
         added = {
             **self.code_losses(seen, step),
-            "own_square": (OWN_SQUARE_WEIGHT, own_square_loss(features, pictures)),
+            "own_square": (OWN_SQUARE_WEIGHT, own_square_loss(features, target)),
         }
         for name, (weight, loss) in added.items():
             losses["loss"] = losses["loss"] + weight * loss
@@ -104,7 +107,7 @@ class TokenTask:
 
     def after_step(self, step: int) -> None:
         if self._judged(step):
-            self.opponent.learn(self.seen.pictures, self.seen.decoded)
+            self.opponent.learn(self.seen.target, self.seen.decoded)
 
     def _judged(self, step: int) -> bool:
         return self.opponent is not None and step >= DISCRIMINATOR_FROM * self.run.recipe.steps
@@ -138,9 +141,12 @@ class Opponent:
 
 
 def own_square_loss(
-    features: Float[Tensor, "b h w d"], pictures: Float[Tensor, "b c H W"]
+    features: Float[Tensor, "b h w d"], target: Float[Tensor, "b c H W"]
 ) -> Float[Tensor, ""]:
-    """The mean squared difference between each vector and the pixels of its own square."""
-    size = pictures.shape[2] // features.shape[1]
-    squares = rearrange(pictures, "b c (h p) (w q) -> b h w (c p q)", p=size, q=size)
+    """The mean squared difference between each vector and the pixels of its own square.
+
+    `target` is an image in the network's range, -1 to 1.
+    """
+    size = target.shape[2] // features.shape[1]
+    squares = rearrange(target, "b c (h p) (w q) -> b h w (c p q)", p=size, q=size)
     return (features - squares).square().mean()

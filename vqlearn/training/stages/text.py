@@ -7,7 +7,7 @@ from transformers import CLIPModel
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.data.batches import Batch
-from vqlearn.text.clip import build_clip, build_text_model, contrastive_loss
+from vqlearn.text.clip import build_clip, build_text_model, contrastive_loss, pixel_values
 from vqlearn.text.encoder import TextEncoder
 from vqlearn.text.tokenizer import build_tokenizer
 from vqlearn.training.loop import Run, fit
@@ -33,10 +33,10 @@ class TextTask:
         self.choices, self.extra_state = {}, []
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
-        pictures = (2 * batch.images - 1).to(self.device)
+        pixels = pixel_values(batch.images).to(self.device)
         ids = self.encoder.tokenize(batch.captions).to(self.device)
         return {
-            "loss": contrastive_loss(network(input_ids=ids, pixel_values=pictures).logits_per_text)
+            "loss": contrastive_loss(network(input_ids=ids, pixel_values=pixels).logits_per_text)
         }
 
     def after_step(self, step: int) -> None:
