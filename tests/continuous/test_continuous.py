@@ -313,7 +313,7 @@ def true_x_0(process, mean=MEAN, deviation=DEVIATION):
     r"""$E[x_0|x_t]$ by the regression of one normal number on another."""
 
     def predict(x_t, t):
-        alpha_bar = process.alpha_bar[t][:, None]
+        alpha_bar = process.alpha_bar[t].reshape(-1, 1)
         slope = alpha_bar.sqrt() * deviation**2 / (alpha_bar * deviation**2 + 1 - alpha_bar)
         return mean + slope * (x_t - alpha_bar.sqrt() * mean)
 
@@ -324,7 +324,7 @@ def true_epsilon(process, mean=MEAN, deviation=DEVIATION):
     r"""$E[\epsilon|x_t]$, from the slope of $\log q(x_t)$."""
 
     def predict(x_t, t):
-        alpha_bar = process.alpha_bar[t][:, None]
+        alpha_bar = process.alpha_bar[t].reshape(-1, 1)
         variance = alpha_bar * deviation**2 + 1 - alpha_bar
         return (1 - alpha_bar).sqrt() * (x_t - alpha_bar.sqrt() * mean) / variance
 
@@ -659,14 +659,14 @@ def expected_terms(walk, restore, x_0, nodes=24):
         distribution = process.transition(x_0, 0, t)
         x_t = (distribution.mean + distribution.variance.sqrt() * z).reshape(-1, 1)
         clean = x_0.expand(-1, nodes).reshape(-1, 1)
-        guess = restore(x_t, torch.full((len(x_t),), t))
+        guess = restore(x_t, t)
         terms = bound_term(walk, guess, clean, x_t, t).reshape(-1, nodes)
         columns.append(terms @ weights)
     return torch.stack(columns, dim=1)
 
 
 def wrong_model(process):
-    return Model(lambda x, t: 0.6 * torch.sin(2 * x + t[:, None]), "x_0")
+    return Model(lambda x, t: 0.6 * torch.sin(2 * x + torch.as_tensor(t).reshape(-1, 1)), "x_0")
 
 
 @pytest.mark.parametrize("variance", VARIANCES)
@@ -714,7 +714,7 @@ def pixel_world():
 
     def denoiser(process):
         def predict(x_t, t):
-            alpha_bar = process.alpha_bar[t][:, None]
+            alpha_bar = process.alpha_bar[t].reshape(-1, 1)
             distance = (x_t - alpha_bar.sqrt() * greys) ** 2
             log_joint = distribution.log() - distance / (2 * (1 - alpha_bar))
             return log_joint.softmax(dim=1) @ greys[:, None]

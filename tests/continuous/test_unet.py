@@ -80,6 +80,11 @@ def test_a_batch_of_mixed_levels_equals_one_by_one(network):
         assert torch.allclose(together[i], alone[0], rtol=1e-9, atol=1e-12)
 
 
+def test_one_level_stands_for_all(network):
+    x_t, _ = random_input(3)
+    assert torch.equal(network(x_t, 7), network(x_t, torch.full((3,), 7)))
+
+
 def test_the_level_matters(network):
     x_t, _ = random_input(1)
     answers = [network(x_t, torch.tensor([t])) for t in (1, 2, 50, 100)]

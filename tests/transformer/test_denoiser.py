@@ -104,6 +104,13 @@ def test_mixed_levels_equal_one_by_one(denoiser):
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-10, atol=1e-10)
 
 
+def test_one_level_stands_for_all(denoiser):
+    x_t, _, text = random_inputs(SMALL, batch=3, length=5)
+    assert torch.equal(denoiser(x_t, 7, text), denoiser(x_t, torch.full((3,), 7), text))
+    with pytest.raises(ValueError, match="levels t holds 11 to 11; allowed: 1 to 10"):
+        denoiser(x_t, 11, text)
+
+
 def test_each_level_has_its_own_answer(denoiser):
     x_t, _, text = random_inputs(SMALL, batch=1, length=5)
     answers = [denoiser(x_t, torch.tensor([t]), text) for t in range(1, 11)]

@@ -93,6 +93,11 @@ def test_mixed_levels_equal_one_by_one(denoiser):
         torch.testing.assert_close(together[i : i + 1], alone, rtol=1e-10, atol=1e-10)
 
 
+def test_one_level_stands_for_all(denoiser):
+    x_t, _ = random_inputs(3)
+    assert torch.equal(denoiser(x_t, 7), denoiser(x_t, torch.full((3,), 7)))
+
+
 def test_each_level_has_its_own_answer(denoiser):
     x_t, _ = random_inputs(1)
     answers = [denoiser(x_t, torch.tensor([t])) for t in range(1, 11)]

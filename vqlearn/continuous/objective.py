@@ -139,8 +139,7 @@ def bound_terms(
     columns = [prior_term(walk.process, x_0)]
     for t in range(1, walk.process.num_timesteps + 1):
         x_t = walk.process.corrupt(x_0, t, generator=generator)
-        guess = restore(x_t, torch.full((len(x_t),), t, device=x_t.device))
-        columns.append(bound_term(walk, guess, x_0, x_t, t))
+        columns.append(bound_term(walk, restore(x_t, t), x_0, x_t, t))
     return torch.stack([reduce(nats, "b ... -> b", "mean") for nats in columns], dim=1)
 
 

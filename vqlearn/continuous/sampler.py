@@ -12,19 +12,20 @@ from itertools import pairwise
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from vqlearn.continuous.gaussian import Corruption, GaussianProcess, Variance
+from vqlearn.probability.checks import Level
 from vqlearn.probability.random import Generators
 
 Target = Literal["epsilon", "x_0"]
 DATA_RANGE = (-1.0, 1.0)
 
-Predict = Callable[[Float[Tensor, " b *dims"], Int[Tensor, " b"]], Float[Tensor, " b *dims"]]
-"""predict(x_t, t): what a network says about x_t; t has one level for each image."""
+Predict = Callable[[Float[Tensor, " b *dims"], Level], Float[Tensor, " b *dims"]]
+"""predict(x_t, t): what a network says about x_t."""
 
-Restore = Callable[[Float[Tensor, " b *dims"], Int[Tensor, " b"]], Float[Tensor, " b *dims"]]
+Restore = Callable[[Float[Tensor, " b *dims"], Level], Float[Tensor, " b *dims"]]
 """restore(x_t, t): a guess of x_0."""
 
 
@@ -43,7 +44,7 @@ class Model:
         if self.target not in get_args(Target):
             raise ValueError(f"target is {self.target!r}; allowed: {get_args(Target)}")
 
-    def truth(self, process: Corruption, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+    def truth(self, process: Corruption, x_0: Tensor, x_t: Tensor, t: Level) -> Tensor:
         """What should the network have said?"""
         return x_0 if self.target == "x_0" else _noisy(process).predict_epsilon(x_t, x_0, t)
 
@@ -59,7 +60,7 @@ class Model:
             _noisy(process)
         return partial(self._restore, process, clip)
 
-    def _restore(self, process: Corruption, clip: bool, x_t: Tensor, t: Tensor) -> Tensor:
+    def _restore(self, process: Corruption, clip: bool, x_t: Tensor, t: Level) -> Tensor:
         guess = self.predict(x_t, t)
         if self.target == "epsilon":
             guess = _noisy(process).predict_x_0(x_t, guess, t)
@@ -145,7 +146,6 @@ def sample(
     For noise start from `normal.standard_normal`. Costs one call of `restore` for each step.
     """
     for t, s in pairwise(levels):
-        level = torch.full((len(x_t),), t, device=x_t.device)
         with torch.no_grad():
-            x_t = walk.step(restore(x_t, level), x_t, (t, s), generator=generator)
+            x_t = walk.step(restore(x_t, t), x_t, (t, s), generator=generator)
         yield s, x_t

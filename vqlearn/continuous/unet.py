@@ -14,6 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqlearn.probability.checks import Level, one_level_each
+
 SLOWEST_WAVE = 10_000
 
 
@@ -147,12 +149,12 @@ class UNet(nn.Module):
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
-    def forward(
-        self, x_t: Float[Tensor, "b c h w"], t: Int[Tensor, " b"]
-    ) -> Float[Tensor, "b c h w"]:
-        """Raises `ValueError` for a wrong number of channels, or a side that cannot be halved."""
+    def forward(self, x_t: Float[Tensor, "b c h w"], t: Level) -> Float[Tensor, "b c h w"]:
+        """The prediction for every image; `t` is one level, or one for each of them.
+
+        Raises `ValueError` for a wrong number of channels, or a side that cannot be halved."""
         self._check(x_t)
-        level = self.level(t)
+        level = self.level(one_level_each(t, x_t))  # (b, 2 widths[0])
         x = self.enter(x_t)
         skips = []
         for block, smaller in zip(self.down, self.smaller, strict=True):

@@ -12,7 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 Level = int | Int[Tensor, " b"]
-"""A timestep: one for the whole batch, or one for each sequence of it."""
+"""A timestep: one for the whole batch, or one for each sequence or image of it."""
 
 
 def check_choice(name: str, value: object, allowed: tuple) -> None:
@@ -80,6 +80,11 @@ def check_level(t: Level, num_timesteps: int, *, lowest: int = 0) -> None:
     outside = levels[(levels < lowest) | (levels > num_timesteps)]
     if len(outside) > 0:
         raise ValueError(f"level t is {outside[0].item()}; allowed: {lowest} to {num_timesteps}")
+
+
+def one_level_each(t: Level, x_t: Tensor) -> Int[Tensor, " b"]:
+    """The levels as a tensor with one for each sequence of x_t, as networks embed them."""
+    return torch.full((len(x_t),), t, device=x_t.device) if isinstance(t, int) else t
 
 
 def check_stride(s: Level, t: Level) -> None:

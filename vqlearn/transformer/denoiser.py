@@ -9,13 +9,12 @@ from dataclasses import asdict, dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.probability.checks import Level, check_range, check_sizes
+from vqlearn.probability.checks import Level, check_range, check_sizes, one_level_each
 from vqlearn.transformer.layers import (
     AdaptiveLayerNorm,
     Attention,
     FeedForward,
     TokenEmbedding,
-    one_level_each,
 )
 
 INITIAL_STD = 0.02

@@ -15,14 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vqlearn.probability.checks import Level
-
 FEED_FORWARD_EXPANSION = 4
-
-
-def one_level_each(t: Level, x_t: Tensor) -> Int[Tensor, " b"]:
-    """A level for every sequence of a batch: one number stands for all of them."""
-    return torch.full((len(x_t),), t, device=x_t.device) if isinstance(t, int) else t
 
 
 class TokenEmbedding(nn.Module):

@@ -16,9 +16,10 @@ from vqlearn.probability.checks import (
     check_range,
     check_sequences,
     check_sizes,
+    one_level_each,
 )
 from vqlearn.transformer.denoiser import initialise
-from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward, one_level_each
+from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward
 
 
 @dataclass(frozen=True)
