@@ -459,7 +459,7 @@ def test_steps_that_are_no_transition_matrices_are_refused(step, message):
 @pytest.mark.parametrize(
     ("prior", "num_timesteps", "num_codes", "message"),
     [
-        (EVEN[0], 0, 2, "num_timesteps is 0; allowed: 1"),
+        (EVEN[0], 0, 2, "num_timesteps is 0; allowed: whole numbers of 1"),
         (EVEN[0], 1, 3, "num_codes is 3; allowed: 1 to 2"),
         (EVEN[0], 1, 0, "num_codes is 0; allowed: 1 to 2"),
         (EVEN[0] * 1.5, 1, 2, "the prior holds 0.75 and sums to 1 but for 0.5"),

@@ -382,8 +382,8 @@ def test_codes_in_two_groups_are_refused():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: kernels.uniform(1, 4), "num_codes is 1; allowed: 2"),
-        (lambda: kernels.absorbing(3, 0), "num_timesteps is 0; allowed: 1"),
+        (lambda: kernels.uniform(1, 4), "num_codes is 1; allowed: whole numbers of 2"),
+        (lambda: kernels.absorbing(3, 0), "num_timesteps is 0; allowed: whole numbers of 1"),
         (lambda: kernels.discretised_gaussian(3, 4, betas=(0.0, 1.0)), r"betas are \(0.0, 1.0\)"),
         (
             lambda: kernels.nearest_neighbour(torch.eye(3), 4),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vqlearn.diffusion.level_sampling import LEAST_SEEN, UNIFORM_SHARE, ImportanceSampler
+from vqlearn.diffusion.level_sampling import LEAST_COUNT, UNIFORM_SHARE, ImportanceSampler
 
 LOSSES = torch.tensor([1.0, 4.0, 0.5, 2.0], dtype=torch.float64)
 
@@ -12,7 +12,7 @@ def taught(losses=LOSSES):
     """A history that has seen each level ten times with the same loss."""
     levels = ImportanceSampler(len(losses))
     t = torch.arange(1, len(losses) + 1)
-    for _ in range(LEAST_SEEN):
+    for _ in range(LEAST_COUNT):
         levels.update(t, losses)
     return levels
 
@@ -20,7 +20,7 @@ def taught(losses=LOSSES):
 def test_levels_are_even_until_each_was_seen_ten_times():
     levels = ImportanceSampler(4)
     t = torch.arange(1, 5)
-    for _ in range(LEAST_SEEN - 1):
+    for _ in range(LEAST_COUNT - 1):
         levels.update(t, LOSSES)
     levels.update(t[:3], LOSSES[:3])
     assert levels.probabilities().tolist() == [0.25] * 4
@@ -37,7 +37,7 @@ def test_the_history_is_a_running_mean_of_squares():
     levels = ImportanceSampler(2)
     levels.update(torch.tensor([2, 2]), torch.tensor([3.0, 5.0]))
     assert levels.squares.tolist() == pytest.approx([0.0, 0.9 * 9 + 0.1 * 25])
-    assert levels.seen.tolist() == [0, 2]
+    assert levels.counts.tolist() == [0, 2]
 
 
 def test_weights_make_the_mean_unbiased():

@@ -227,11 +227,11 @@ def test_bad_input_is_refused():
     process = kernels.absorbing(2, 2)
     x_0 = torch.zeros(2, 17, dtype=torch.long)
     unmask = true_unmask(worlds.twins(), 2)
-    with pytest.raises(ValueError, match="draws is 0; allowed: 1"):
+    with pytest.raises(ValueError, match="draws is 0; allowed: whole numbers of 1"):
         bound_per_token(process, lambda x_t, t: unmask(x_t), x_0, draws=0)
-    with pytest.raises(ValueError, match="draws is -1; allowed: 1"):
+    with pytest.raises(ValueError, match="draws is -1; allowed: whole numbers of 1"):
         masked_bound(unmask, x_0, 2, draws=-1)
     with pytest.raises(ValueError, match="sequences is 1; allowed: 2"):
         bits_per_token(torch.zeros(1), 4)
-    with pytest.raises(ValueError, match="17 tokens; allowed: up to 16"):
+    with pytest.raises(ValueError, match="num_positions is 17; allowed: up to 16"):
         exact_masked_bound(unmask, x_0, 2)

@@ -12,8 +12,6 @@ from vqlearn.diffusion.objective import training_loss, variational_bound
 from vqlearn.diffusion.parameterisations import (
     DirectPrediction,
     PluggedIntoBayes,
-    log_marginal_under,
-    log_transition,
     plug_in_optimum,
     truncated_logistic,
 )
@@ -70,11 +68,11 @@ def reachable(truth, t):
 def test_transitions_are_columns_and_p_x0s_are_carried_on_by_rows(process, truth):
     classes = torch.arange(K + 1)[None]
     for s, t in STRIDES:
-        found = log_transition(process, classes, s, t)[0].exp()
+        found = process.log_transition(classes, s, t, dtype=torch.float64)[0].exp()
         assert (found - matrix(oracle.between(truth, s, t)).T).abs().max() < 1e-12
         for weights in P_X0S:
             p_x0 = tensor(weights) / sum(weights)
-            found = log_marginal_under(process, p_x0.log()[None, None], s)[0, 0].exp()
+            found = process.log_marginal_under(p_x0.log()[None, None], s)[0, 0].exp()
             assert (found - p_x0 @ matrix(oracle.between(truth, 0, s))[:K]).abs().max() < 1e-12
 
 
@@ -137,7 +135,7 @@ def test_float32_keeps_its_digits_where_likelihoods_are_tiny():
     x_t = torch.arange(11, 27)[None]
     logits = -40 * (torch.arange(64) - 10.0).abs().expand(1, 16, 64)
     for s, t in [(4, 8), (10, 20)]:
-        assert log_transition(process, x_t, s, t)[0, :, 10].min() < -100
+        assert process.log_transition(x_t, s, t)[0, :, 10].min() < -100
         single = view.log_reverse(log_normalise(logits), x_t, s, t).double()
         double = view.log_reverse(log_normalise(logits.double()), x_t, s, t)
         assert (single.exp() - double.exp()).abs().max() < 1e-7
@@ -203,6 +201,12 @@ def test_everything_but_the_step_back_is_that_of_the_process(process, view):
     assert torch.equal(x_t, process.corrupt(x_0, t, generator=torch.Generator().manual_seed(1)))
     for name, tokens in [("log_marginal", (x_0,)), ("log_likelihood", (x_t,))]:
         assert torch.equal(getattr(wrapped, name)(*tokens, t), getattr(process, name)(*tokens, t))
+    for s in (0, 1):
+        step = process.log_transition(x_t, s, 2)
+        assert torch.equal(wrapped.log_transition(x_t, s, 2), step)
+        even = log_normalise(torch.zeros(5, 7, K))
+        under = process.log_marginal_under(even, s)
+        assert torch.equal(wrapped.log_marginal_under(even, s), under)
     known = process.log_posterior(x_0, x_t, t - 1, t)
     assert torch.equal(wrapped.log_posterior(x_0, x_t, t - 1, t), known)
     assert torch.equal(wrapped.log_prior(), process.log_prior())
@@ -265,13 +269,6 @@ def test_bad_levels_and_tokens_are_refused(process, truth, view):
             wrapped.log_reverse(output, torch.tensor([[x_t]]), T - 1, T)
 
 
-def test_processes_of_another_kind_are_named():
-    with pytest.raises(TypeError, match="log_transition of PluggedIntoBayes; allowed: Mask"):
-        log_transition(PluggedIntoBayes(kernels.binomial(2)), torch.tensor([[0]]), 0, 1)
-    with pytest.raises(TypeError, match="log_belief_at of PluggedIntoBayes; allowed: Mask"):
-        log_marginal_under(PluggedIntoBayes(kernels.binomial(2)), torch.zeros(1, 1, 2), 1)
-
-
 # --- two numbers for ordered codes ---
 
 
@@ -322,5 +319,5 @@ def test_the_truncated_logistic_survives_extreme_numbers(dtype):
 
 
 def test_a_logistic_over_one_code_is_refused():
-    with pytest.raises(ValueError, match="num_codes is 1; allowed: 2"):
+    with pytest.raises(ValueError, match="num_codes is 1; allowed: whole numbers of 2"):
         truncated_logistic(torch.zeros(1, 1), torch.zeros(1, 1), 1)

@@ -1,11 +1,14 @@
 """The schedule arrays: exact fractions, rounded once."""
 
 from fractions import Fraction
+from itertools import combinations
 
 import pytest
 import torch
 
+from vqlearn.diffusion.exact import oracle
 from vqlearn.diffusion.schedule import (
+    Schedule,
     ScheduleConfig,
     absorbing,
     build_schedule,
@@ -98,3 +101,41 @@ def test_sixteen_digits_of_a_third_are_a_third(num_timesteps):
     schedule = build_schedule(config)
     assert (schedule.beta_bar >= 0).all()
     assert schedule.beta_bar.max() < 1e-15
+
+
+def test_a_stride_is_what_the_matrices_between_its_levels_multiply_to():
+    """Against single steps of exact fractions, multiplied one by one; also from level 0."""
+    num_codes, num_timesteps = 3, 6
+    alpha_bar = [Fraction(6 - t, 6) for t in range(7)]
+    gamma_bar = [Fraction(t, 8) for t in range(7)]
+    beta_bar = [(1 - a - g) / num_codes for a, g in zip(alpha_bar, gamma_bar, strict=True)]
+    bars = [[float(x) for x in bar] for bar in (alpha_bar, beta_bar, gamma_bar)]
+    schedule = Schedule(num_codes, *[torch.tensor(bar, dtype=torch.float64) for bar in bars])
+    steps = oracle.step_matrices(alpha_bar, gamma_bar, num_codes)
+    for s, t in combinations(range(num_timesteps + 1), 2):
+        row = oracle.between(steps, s, t)[0]
+        expected = float(row[0] - row[1]), float(row[1]), float(row[num_codes])
+        stride = schedule.stride(s, t)
+        assert [x.item() for x in stride] == pytest.approx(expected, abs=1e-15)
+        if s == 0:
+            assert stride == schedule.cumulative(t)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_strides_of_a_batch_are_those_of_its_images(preset):
+    schedule = build_schedule(preset(5, 8))
+    s, t = torch.tensor([0, 3, 6]), torch.tensor([1, 8, 7])
+    together = schedule.stride(s, t)
+    assert {(x.dtype, x.shape) for x in together} == {(torch.float64, (3, 1))}
+    for i in range(3):
+        alone = schedule.stride(int(s[i]), int(t[i]))
+        assert [x[i].item() for x in together] == [x.item() for x in alone]
+
+
+@pytest.mark.parametrize(("s", "t"), [(2, 2), (3, 2), (-1, 2), (0, 9), ([0, 4], [3, 4])])
+def test_strides_out_of_order_or_range_are_refused(s, t):
+    schedule = build_schedule(paper(5, 8))
+    if isinstance(s, list):
+        s, t = torch.tensor(s), torch.tensor(t)
+    with pytest.raises(ValueError, match="allowed"):
+        schedule.stride(s, t)

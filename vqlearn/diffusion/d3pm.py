@@ -4,11 +4,15 @@ A step is a matrix $Q_t$: row i holds the distribution of $x_t$ for a token that
 Products of steps give every distribution that a `Process` needs: $\bar Q_t = Q_1 \cdots Q_t$ leads
 from the data to level t, $Q_{t|s} = Q_{s+1} \cdots Q_t$ from level s to level t.
 
+"Exact" means: the right posterior for every stride, token by token. The joint distribution of
+several tokens that are drawn in one step is a product.
+
 Source: Austin et al. 2021, "Structured Denoising Diffusion Models in Discrete State-Spaces".
 """
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -16,25 +20,36 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from vqlearn.diffusion.transition_products import StepMatrix, TransitionProducts, check_distribution
-from vqlearn.probability.checks import Level, check_tokens
+from vqlearn.probability.checks import Level, check_level, check_sizes, check_stride, check_tokens
 from vqlearn.probability.log_probs import IMPOSSIBLE, at_least_float32, log_normalise, log_one_hot
 from vqlearn.probability.random import Generators, finest_float, sample_categorical
+
+
+class StrideMatrices(NamedTuple):
+    r"""What a reverse step from level t to level s is made of; K rows stand for the clean codes."""
+
+    to_s: Float[Tensor, "codes classes"]
+    r"""$\bar Q_s$: q(x_s | x_0)."""
+    to_t: Float[Tensor, "codes classes"]
+    r"""$\bar Q_t$: q(x_t | x_0)."""
+    step: Float[Tensor, "classes classes"]
+    r"""$Q_{t|s}$: q(x_t | x_s)."""
 
 
 class DenseProcess:
     r"""The `Process` of any transition matrices, with or without a class for MASK.
 
-    `step_matrix(t)` gives $Q_t$ for t = 1..T, `prior` is the distribution of $x_T$ that the bound
-    starts from. The first `num_codes` classes are the clean tokens. Ready-made ones: `kernels.py`.
+    `step_matrix(t)` gives $Q_t$ for t = 1..T, `prior` is the distribution of $x_T$ from which the
+    reverse process starts. The first `num_codes` classes are the clean tokens. Ready-made ones:
+    `kernels.py`.
 
     Memory: about $\sqrt T$ matrices, never T of them; under autograd also one for each different
-    level of the batch. Cost of the way back: one matrix product with $\bar Q_s$, $K^2$ for each
+    level of the batch. Cost of a reverse step: one matrix product with $\bar Q_s$, $K^2$ for each
     token, after the matrices of each different level in the batch were made (`TransitionProducts`).
 
     The arithmetic is float64 inside (float32 on MPS); `dtype` is that of the result. Raises
     `ValueError` for steps or a prior that are no distributions; every method also for levels
-    outside 0..T and, on the CPU, for tokens outside their range. Tested against sums over every
-    path in `tests/diffusion/test_d3pm.py` and `tests/diffusion/test_kernels.py`.
+    outside 0..T and, on the CPU, for tokens outside their range.
     """
 
     def __init__(
@@ -45,8 +60,7 @@ class DenseProcess:
         *,
         num_codes: int,
     ) -> None:
-        if num_timesteps < 1:
-            raise ValueError(f"num_timesteps is {num_timesteps}; allowed: 1, 2, …")
+        check_sizes({"num_timesteps": num_timesteps})
         if not 1 <= num_codes <= len(prior):
             raise ValueError(f"num_codes is {num_codes}; allowed: 1 to {len(prior)}")
         check_distribution("the prior", prior)
@@ -59,10 +73,9 @@ class DenseProcess:
     def corrupt(
         self, x_0: Int[Tensor, "b n"], t: Level, *, generator: Generators = None
     ) -> Int[Tensor, "b n"]:
-        """Draw x_t ~ q(x_t | x_0), one uniform number for each token. Its distribution:
-        `log_marginal`."""
-        distribution = self.log_marginal(x_0, t, dtype=finest_float(x_0.device))
-        return sample_categorical(distribution, generator=generator)
+        """Draw x_t ~ q(x_t | x_0), which is `log_marginal`: one uniform number for each token."""
+        log_q = self.log_marginal(x_0, t, dtype=finest_float(x_0.device))  # (b, n, classes)
+        return sample_categorical(log_q, generator=generator)
 
     def log_marginal(
         self, x_0: Int[Tensor, "b n"], t: Level, *, dtype: torch.dtype = torch.float32
@@ -81,13 +94,19 @@ class DenseProcess:
     def log_likelihood(
         self, x_t: Int[Tensor, "b n"], t: Level, *, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "b n codes"]:
-        r"""$q(x_t = i \mid x_0 = k) = [\bar Q_t]_{k i}$ for every clean code k: a column."""
+        r"""How likely is what we see, for every clean code k that could be behind it?
+
+        $q(x_t = i \mid x_0 = k) = [\bar Q_t]_{k i}$: a column.
+        """
         return self.log_transition(x_t, 0, t, dtype=dtype)[..., : self.num_codes]
 
     def log_transition(
         self, x_t: Int[Tensor, "b n"], s: Level, t: Level, *, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "b n classes"]:
-        r"""$q(x_t = i \mid x_s = j) = [Q_{t|s}]_{j i}$ for every class j of x_s; s may be t."""
+        r"""How likely is what we see, for every class j that the token could have had at level s?
+
+        $q(x_t = i \mid x_s = j) = [Q_{t|s}]_{j i}$: a column; s may be t.
+        """
         check_tokens("x_t", x_t, self.num_classes)
 
         def columns(s: int, t: int, x_t: Tensor) -> Tensor:
@@ -98,8 +117,10 @@ class DenseProcess:
     def log_marginal_under(
         self, log_p_x0: Float[Tensor, "b n codes"], s: Level
     ) -> Float[Tensor, "b n classes"]:
-        r"""A predicted distribution over x_0, carried on to level s: $\sum_k \tilde p(x_0 =
-        k)\,q(x_s \mid k)$."""
+        r"""How likely is each class at level s, if x_0 has the distribution p?
+
+        $\sum_k p_k\,q(x_s = j \mid x_0 = k)$: p times the matrix $\bar Q_s$.
+        """
 
         def spread(s: int, log_p_x0: Tensor) -> Tensor:
             return log_matmul(log_p_x0, self._between(0, s, log_p_x0.device)[: self.num_codes])
@@ -119,89 +140,95 @@ class DenseProcess:
         r"""Where was the token at level s, if we see x_t and KNOW the clean token x_0?
 
         $q(x_s \mid x_t, x_0) \propto [\bar Q_s]_{x_0 x_s} [Q_{t|s}]_{x_s x_t}$: a row times a
-        column. An x_0 that x_t cannot come from is treated as `log_reverse` does.
+        column. In place of an x_0 that x_t cannot come from stands the likeliest code, as in
+        `log_reverse`.
         """
         check_tokens("x_0", x_0, self.num_codes)
         check_tokens("x_t", x_t, self.num_classes)
 
         def known(s: int, t: int, x_0: Tensor, x_t: Tensor) -> Tensor:
-            to_s, to_t, log_step = self._way_back(s, t, x_t)
-            x_0 = torch.where(to_t[x_0, x_t] > 0, x_0, to_t.argmax(dim=0)[x_t])
-            return log_normalise(to_s[x_0].log() + log_step)
+            to_s, to_t, step = self._stride(s, t, x_t)
+            x_0 = torch.where(to_t[x_0, x_t] > 0, x_0, to_t.argmax(dim=0)[x_t])  # (b, n)
+            return log_normalise(to_s[x_0].log() + _log_columns(step, x_t))  # (b, n, classes)
 
         return self._by_level(known, [s, t], [x_0, x_t]).to(dtype)
 
     def log_reverse(
         self, log_p_x0: Float[Tensor, "b n codes"], x_t: Int[Tensor, "b n"], s: Level, t: Level
     ) -> Float[Tensor, "b n classes"]:
-        r"""Where was the token at level s, if we see x_t and only BELIEVE something about x_0?
+        r"""Where was the token at level s, if we see x_t and have a prediction of x_0?
 
         $p(x_s = j \mid x_t) = [Q_{t|s}]_{j x_t} \sum_k [\bar Q_s]_{k j}
         \frac{\tilde p(x_0 = k \mid x_t)}{[\bar Q_t]_{k x_t}}$: the posteriors of every possible
-        x_0, mixed by the predicted distribution; exact for every stride s < t.
+        x_0, mixed by $\tilde p$; exact for each token and every stride s < t.
 
-        Codes that x_t cannot come from are left out, whatever the predicted distribution says of
-        them. If the predicted distribution allows no other, the likeliest code takes their
-        position, so that an unmasked token of the absorbing kernel stays what it is. Gradients are
-        finite there too. Raises `ValueError` unless 0 <= s < t <= T, and for an x_t that no clean
-        token leads to.
+        Codes that x_t cannot come from are left out, whatever $\tilde p$ says of them. If it allows
+        no other, the code that leads to x_t most often stands in for them, so that an unmasked
+        token of the absorbing kernel stays what it is. Gradients are finite there too. Raises
+        `ValueError` unless 0 <= s < t <= T, and for an x_t that no clean token leads to.
         """
         check_tokens("x_t", x_t, self.num_classes)
 
         def back(s: int, t: int, log_p_x0: Tensor, x_t: Tensor) -> Tensor:
-            to_s, to_t, log_step = self._way_back(s, t, x_t)
-            log_seen = _log_columns(to_t, x_t)
-            log_weight = (log_p_x0 - log_seen).masked_fill(log_seen.isneginf(), IMPOSSIBLE)
-            nothing = log_weight.amax(dim=-1, keepdim=True).isneginf()
+            to_s, to_t, step = self._stride(s, t, x_t)
+            log_likelihood = _log_columns(to_t, x_t)  # (b, n, K)
+            # -inf - -inf is NaN: such a code is left out, whatever p says.
+            impossible = log_likelihood.isneginf()
+            log_weight = (log_p_x0 - log_likelihood).masked_fill(impossible, IMPOSSIBLE)
+            nothing = log_weight.amax(dim=-1, keepdim=True).isneginf()  # (b, n, 1)
             likeliest = log_one_hot(to_t.argmax(dim=0)[x_t], self.num_codes, log_weight.dtype)
             log_weight = torch.where(nothing, likeliest, log_weight)
-            return log_normalise(log_matmul(log_weight, to_s) + log_step)
+            # (b, n, K) times (K, classes), and the column of x_t: (b, n, classes)
+            return log_normalise(log_matmul(log_weight, to_s) + _log_columns(step, x_t))
 
         finest = log_p_x0.to(finest_float(log_p_x0.device))
         return self._by_level(back, [s, t], [finest, x_t]).to(at_least_float32(log_p_x0))
 
     def log_prior(self) -> Float64[Tensor, " classes"]:
-        """The distribution of x_T that the bound starts from."""
+        """log p(x_T), from which the reverse process starts."""
         return self.prior.log()
 
     def _between(self, s: int, t: int, device: torch.device) -> Tensor:
         return self.products.between(s, t).to(device, finest_float(device))
 
-    def _way_back(self, s: int, t: int, x_t: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        r"""$\bar Q_s$ and $\bar Q_t$ from the codes on, and $\log q(x_t \mid x_s)$ for all x_s."""
-        if s >= t:
-            raise ValueError(f"the way back goes from t = {t} to s = {s}; allowed: s below t")
+    def _stride(self, s: int, t: int, x_t: Tensor) -> StrideMatrices:
+        """The matrices of a reverse step; refuses an x_t that no clean token leads to."""
+        check_stride(s, t)
         to_s = self._between(0, s, x_t.device)[: self.num_codes]
         to_t = self.products.between(0, t)[: self.num_codes]
-        never = to_t.amax(dim=0) == 0
-        if never.any() and (unseen := never.to(x_t.device)[x_t]).any():
+        never = to_t.amax(dim=0) == 0  # (classes,)
+        if never.any() and (unreachable := never.to(x_t.device)[x_t]).any():
             raise ValueError(
-                f"x_t holds class {int(x_t[unseen][0])} at level t = {t}; "
+                f"x_t holds class {int(x_t[unreachable][0])} at level t = {t}; "
                 f"allowed: {(~never).nonzero()[:, 0].tolist()}"
             )
-        step = self._between(s, t, x_t.device)
-        return to_s, to_t.to(to_s), _log_columns(step, x_t)
+        return StrideMatrices(to_s, to_t.to(to_s), self._between(s, t, x_t.device))
 
     def _by_level(
         self, work: Callable[..., Tensor], levels: Sequence[Level], rows: Sequence[Tensor]
     ) -> Tensor:
-        """work(*levels, *rows), once for all rows of the batch that share the same levels."""
+        """work(*levels, *rows), once for all rows of the batch that share the same levels.
+
+        _by_level(work, [s, t], [x_t])  with s = [0, 3, 0], t = [1, 4, 1] makes two calls,
+        work(0, 1, x_t[[0, 2]]) and work(3, 4, x_t[[1]]),
+        and puts their rows back in the order of the batch.
+        """
+        for level in levels:
+            check_level(level, self.num_timesteps)
         count = len(rows[0])
         columns = [torch.as_tensor(level, device="cpu").reshape(-1) for level in levels]
-        table = torch.stack([column.expand(count) for column in columns], dim=-1)
-        outside = table[(table < 0) | (table > self.num_timesteps)]
-        if len(outside) > 0:
-            raise ValueError(f"level t is {outside[0]}; allowed: 0 to {self.num_timesteps}")
+        table = torch.stack([column.expand(count) for column in columns], dim=-1)  # (b, levels)
         distinct, which, counts = table.unique(dim=0, return_inverse=True, return_counts=True)
         if len(distinct) == 1:
             return work(*distinct[0].tolist(), *rows)
+        # Sorted by their levels, rows of the same levels lie side by side and can be split off.
         order = which.argsort().to(rows[0].device)
         sorted_rows = [row[order].split(counts.tolist()) for row in rows]
         parts = [
             work(*numbers, *members)
             for numbers, *members in zip(distinct.tolist(), *sorted_rows, strict=True)
         ]
-        return torch.cat(parts)[order.argsort()]
+        return torch.cat(parts)[order.argsort()]  # the inverse of the sorting
 
 
 def log_matmul(
@@ -214,8 +241,8 @@ def log_matmul(
     """
     limits = torch.finfo(log_weights.dtype)
     top = log_weights.detach().amax(dim=-1, keepdim=True) - 0.9 * math.log(limits.max)
-    sums = (log_weights - top).exp() @ matrix
-    lost = sums < limits.tiny / limits.eps
+    sums = (log_weights - top).exp() @ matrix  # (..., j)
+    lost = sums < limits.tiny / limits.eps  # denormal, or nearly: 1 / sum would overflow
     return torch.where(lost, sums.detach().log(), sums.masked_fill(lost, 1).log()) + top
 
 

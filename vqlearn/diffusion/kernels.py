@@ -5,8 +5,7 @@ differs is which classes a token visits on its way to noise: any (uniform), MASK
 similar grey values (Gaussian) or similar codes (nearest neighbour). Kernels without MASK have a
 doubly stochastic $Q_t$, so that noise is uniform, and `num_classes` is K.
 
-Source: Austin et al. 2021 (D3PM), appendix A.2, where no other is named. Every formula is tested
-against its own loop over classes in `tests/diffusion/test_kernels.py`.
+Source: Austin et al. 2021 (D3PM), appendix A.2, where no other is named.
 """
 
 import math
@@ -20,13 +19,14 @@ from torch import Tensor
 from vqlearn.diffusion.d3pm import DenseProcess
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import Schedule, build_schedule, multinomial
+from vqlearn.probability.checks import check_sizes
 
 AlphaBar = Callable[[int], Float64[Tensor, " levels"]]
 """alpha_bar(T): the cumulative share that is kept, at the levels 0..T; from 1 downwards."""
 
 TAYLOR_TERMS = 18  # 1/19! is below the rounding of float64
-INFORMATION_LEFT = 1e-4  # at level T, where no finite time would leave none
-TIMES = 200
+INFORMATION_LEFT = 1e-4  # at level T, for after no finite time nothing is left
+TIMES = 200  # rows of the table from which times are interpolated
 
 
 def linear(num_timesteps: int) -> Float64[Tensor, " levels"]:
@@ -58,14 +58,14 @@ def uniform(num_codes: int, num_timesteps: int, *, alpha_bar: AlphaBar = cosine)
 
     def step(t: int) -> Tensor:
         alpha = float(kept[t] / kept[t - 1])
-        anything = torch.full((num_codes, num_codes), (1 - alpha) / num_codes, dtype=torch.float64)
-        return anything + alpha * torch.eye(num_codes, dtype=torch.float64)
+        replaced = torch.full((num_codes, num_codes), (1 - alpha) / num_codes, dtype=torch.float64)
+        return replaced + alpha * torch.eye(num_codes, dtype=torch.float64)
 
     return _without_mask(step, num_codes, num_timesteps)
 
 
 def absorbing(num_codes: int, num_timesteps: int) -> DenseProcess:
-    r"""Keep the token, or mask it for ever, with probability $\beta_t = 1/(T-t+1)$.
+    r"""Mask the token for ever with probability $\beta_t = 1/(T-t+1)$, else keep it.
 
     MASK is the last class, K. `schedule.absorbing` is the same at O(K) for each token.
     """
@@ -82,16 +82,12 @@ def absorbing(num_codes: int, num_timesteps: int) -> DenseProcess:
 def mask_and_replace(schedule: Schedule) -> DenseProcess:
     r"""The process of VQ-Diffusion as matrices: the slow twin of `process.MaskAndReplace`.
 
-    The numbers of one step from the cumulative ones: `process.py`. Source: Gu et al. 2022.
+    Source: Gu et al. 2022.
     """
-    alpha_bar, beta_bar, gamma_bar = schedule.alpha_bar, schedule.beta_bar, schedule.gamma_bar
 
     def step(t: int) -> Tensor:
-        codes_left = 1 - gamma_bar[t - 1]
-        alpha = alpha_bar[t] / alpha_bar[t - 1]
-        beta = ((beta_bar[t] - alpha * beta_bar[t - 1]) / codes_left).clamp(min=0)
-        gamma = (gamma_bar[t] - gamma_bar[t - 1]) / codes_left
-        return _mask_and_replace_step(float(alpha), float(beta), float(gamma), schedule.num_codes)
+        alpha, beta, gamma = map(float, schedule.stride(t - 1, t))
+        return _mask_and_replace_step(alpha, beta, gamma, schedule.num_codes)
 
     prior = MaskAndReplace(schedule).log_prior().exp()
     return DenseProcess(step, schedule.num_timesteps, prior, num_codes=schedule.num_codes)
@@ -100,7 +96,7 @@ def mask_and_replace(schedule: Schedule) -> DenseProcess:
 def discretised_gaussian(
     num_codes: int, num_timesteps: int, *, betas: tuple[float, float] = (1e-4, 0.02)
 ) -> DenseProcess:
-    r"""Move to a near number rather than to a far one: for grey values and other ordered codes.
+    r"""Move to a near code rather than to a far one: for grey values and other ordered codes.
 
     $[Q_t]_{ij} = w_{i-j}$ off the diagonal, $w_d \propto e^{-4 d^2 / ((K-1)^2 \beta_t)}$ with a
     sum of 1 over $d = -(K-1) \ldots K-1$; the diagonal takes the rest. So $Q_t$ is symmetric and
@@ -109,20 +105,22 @@ def discretised_gaussian(
     $\beta_t$ is a straight line between `betas`, which are those of the paper and mean 1,000
     steps: both are multiplied by 1000 / T. On [-1, 1] a step has the variance $\beta_t / 2$ where
     that is wide against the distance of two codes; with few codes nothing would ever move, so
-    give larger ones. What is left of the data at T costs bits in `objective.prior_term`.
+    give larger ones. What x_T still tells of the data costs bits in `objective.prior_term`.
     """
     _check_counts(num_codes, num_timesteps)
     if not (betas[0] > 0 and betas[1] > 0):
         raise ValueError(f"betas are {betas}; allowed: numbers above 0")
     line = torch.linspace(*betas, num_timesteps, dtype=torch.float64) * 1000 / num_timesteps
     codes = torch.arange(num_codes)
-    distance = (codes[:, None] - codes).abs()
-    squares = torch.arange(1 - num_codes, num_codes, dtype=torch.float64).square()
+    distance = (codes[:, None] - codes).abs()  # (K, K): |i - j|
+    squares = torch.arange(1 - num_codes, num_codes, dtype=torch.float64).square()  # (2K - 1,)
     squares /= (num_codes - 1) ** 2
 
     def step(t: int) -> Tensor:
-        weights = (-4 * squares / line[t - 1]).softmax(dim=0)[num_codes - 1 :]
-        matrix = weights[distance]
+        # Normalised over all differences, the same for every row: that makes Q_t symmetric.
+        weights = (-4 * squares / line[t - 1]).softmax(dim=0)[num_codes - 1 :]  # of |d| = 0..K-1
+        matrix = weights[distance]  # (K, K)
+        # Near the edges some differences lead nowhere: their weight stays on the diagonal.
         return matrix + (1 - matrix.sum(dim=-1)).diag()
 
     return _without_mask(step, num_codes, num_timesteps)
@@ -133,14 +131,14 @@ def nearest_neighbour(
 ) -> DenseProcess:
     r"""Move to a code with a similar embedding: $Q_t = e^{\alpha_t R}$.
 
-    The embeddings are codebook vectors, or anything that says which codes are alike. With
+    The embeddings are codebook vectors, or any others that say which codes are alike. With
     $G_{ij} = 1$ for the k nearest neighbours j of i, $A = (G + G^T)/2k$ and R is A with a diagonal
     that makes its rows sum to 0. R is symmetric, so noise is uniform. The times
     $\bar\alpha_t = \alpha_1 + \ldots + \alpha_t$ are chosen so that level t still holds the share
-    1 - t/T of what a token tells of its origin, if all codes are as frequent (`information_times`).
+    1 - t/T of the information about x_0, if all codes are equally frequent (`information_times`).
 
-    Raises `ValueError` if the neighbours fall into groups with no way between them: then noise
-    would still know the group. Take more neighbours.
+    Raises `ValueError` if the neighbours fall into groups that no path connects: then x_T would
+    still tell the group. Take more neighbours.
     """
     _check_counts(len(embeddings), num_timesteps)
     rates = neighbour_rates(embeddings, num_neighbours)
@@ -154,11 +152,11 @@ def nearest_neighbour(
 
 
 def binomial(num_timesteps: int) -> MaskAndReplace:
-    r"""Flip bits: Sohl-Dickstein et al. 2015, "Deep Unsupervised Learning".
+    r"""Flip bits: $q(x_t = 1 \mid x_{t-1}) = x_{t-1}(1 - \beta_t) + \beta_t/2$.
 
-    $q(x_t = 1 \mid x_{t-1}) = x_{t-1}(1 - \beta_t) + \beta_t/2$ with $\beta_t = 1/(T-t+1)$. That
-    is keep with $1-\beta_t$, else draw one of two codes; and $\prod (1-\beta_u) = 1 - t/T$: the
-    multinomial corner with K = 2, and nothing new.
+    With $\beta_t = 1/(T-t+1)$ that is: keep with $1-\beta_t$, else draw one of two codes. As
+    $\prod_{u \le t} (1-\beta_u) = 1 - t/T$, it is the multinomial corner with K = 2.
+    Source: Sohl-Dickstein et al. 2015, "Deep Unsupervised Learning".
     """
     return MaskAndReplace(build_schedule(multinomial(2, num_timesteps)))
 
@@ -166,14 +164,19 @@ def binomial(num_timesteps: int) -> MaskAndReplace:
 def neighbour_rates(
     embeddings: Float[Tensor, "k d"], num_neighbours: int
 ) -> Float64[Tensor, "k k"]:
-    """R of `nearest_neighbour`: symmetric, rows sum to 0. Among equals the first are nearest."""
+    """R of `nearest_neighbour`: symmetric, rows sum to 0. Of equally near codes the first count.
+
+    Raises `ValueError` unless 1 <= num_neighbours < K.
+    """
     count = len(embeddings)
     if not 1 <= num_neighbours < count:
         raise ValueError(f"num_neighbours is {num_neighbours}; allowed: 1 to {count - 1}")
     points = embeddings.detach().to("cpu", torch.float64)
+    # By differences: the quick formula with a matrix product rounds equal distances apart.
     distance = torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist")
     order = distance.fill_diagonal_(torch.inf).argsort(dim=-1, stable=True)
     graph = torch.zeros_like(distance).scatter_(-1, order[:, :num_neighbours], 1.0)
+    # j may be near to i and not i to j: the mean of both is symmetric.
     near = (graph + graph.T) / (2 * num_neighbours)
     return near - near.sum(dim=-1).diag()
 
@@ -181,20 +184,23 @@ def neighbour_rates(
 def information_times(
     rates: Float64[Tensor, "k k"], num_timesteps: int
 ) -> Float64[Tensor, " levels"]:
-    r"""When is the share 1 - t/T of the information left? The times of the levels 0..T.
+    r"""The times a at which the share 1 - t/T of the information is left, for the levels 0..T.
 
     The information of $x_t$ about a uniform $x_0$ is $\log K$ less the mean entropy of the rows
-    of $e^{aR}$. No time leaves none: level T keeps $10^{-4}$ of it. Read off a table of 200 times.
+    of $e^{aR}$. It never quite vanishes: level T keeps $10^{-4}$ of it. Interpolated in a table of
+    200 times. Raises `ValueError` if the codes fall into groups.
     """
-    decay, modes = torch.linalg.eigh(rates)
-    still = int((decay > -1e-10).sum())
+    decay, modes = torch.linalg.eigh(rates)  # (K,), ascending, and (K, K)
+    still = int((decay > -1e-10).sum())  # one mode for each group that keeps its probability
     if still > 1:
         raise ValueError(f"the codes fall into {still} groups of neighbours; allowed: one")
+    # From next to nothing to ten times the life of the slowest mode but the constant one.
     first, last = 1e-4 / num_timesteps, float(-10 / decay[-2])
     times = torch.logspace(math.log10(first), math.log10(last), TIMES, dtype=torch.float64)
     most = math.log(len(rates))
     left = [1 + float(_mean_log(modes * (a * decay).exp() @ modes.T)) / most for a in times]
     wanted = (linear(num_timesteps)[1:]).clamp(min=INFORMATION_LEFT)
+    # np.interp wants rising numbers, and the information falls.
     found = np.interp(-wanted.numpy(), -np.array(left), times.log().numpy())
     return torch.cat([torch.zeros(1, dtype=torch.float64), torch.from_numpy(found).exp()])
 
@@ -209,7 +215,7 @@ def _mean_log(distributions: Tensor) -> Tensor:
 
 
 def _exponential(rates: Tensor) -> Callable[[float], Tensor]:
-    r"""$a \mapsto e^{aR}$ as a sum of numbers that are not negative.
+    r"""The function $a \mapsto e^{aR}$, as a sum of numbers that are not negative.
 
     $e^{aR} = \sum_m e^{-ac} \frac{(ac)^m}{m!} P^m$ with $P = 1 + R/c$: m jumps, Poisson many. A
     long time is halved until it holds one jump on average, and the matrix squared as often.
@@ -219,13 +225,13 @@ def _exponential(rates: Tensor) -> Callable[[float], Tensor]:
     powers = [torch.eye(len(rates), dtype=torch.float64)]
     for m in range(1, TAYLOR_TERMS + 1):
         powers.append(powers[-1] @ jump / m)
-    stacked = torch.stack(powers)
+    stacked = torch.stack(powers)  # (terms, K, K): P^m / m!
 
     def exponential(time: float) -> Tensor:
         halvings = max(0, math.ceil(math.log2(time * rate))) if time > 0 else 0
         jumps = torch.tensor(time * rate / 2**halvings, dtype=torch.float64)
-        weights = jumps ** torch.arange(TAYLOR_TERMS + 1) * (-jumps).exp()
-        matrix = torch.tensordot(weights, stacked, dims=1)
+        weights = jumps ** torch.arange(TAYLOR_TERMS + 1) * (-jumps).exp()  # (terms,)
+        matrix = torch.tensordot(weights, stacked, dims=1)  # (K, K)
         for _ in range(halvings):
             matrix = matrix @ matrix
         return matrix
@@ -234,6 +240,7 @@ def _exponential(rates: Tensor) -> Callable[[float], Tensor]:
 
 
 def _mask_and_replace_step(alpha: float, beta: float, gamma: float, num_codes: int) -> Tensor:
+    """The matrix of keep, replace, mask; the last row is MASK, which stays. (K + 1, K + 1)."""
     step = torch.eye(num_codes + 1, dtype=torch.float64)
     step[:num_codes] *= alpha
     step[:num_codes, :num_codes] += beta
@@ -244,12 +251,10 @@ def _mask_and_replace_step(alpha: float, beta: float, gamma: float, num_codes: i
 def _without_mask(
     step: Callable[[int], Tensor], num_codes: int, num_timesteps: int
 ) -> DenseProcess:
+    """The process of doubly stochastic steps: their noise is uniform."""
     prior = torch.full((num_codes,), 1 / num_codes, dtype=torch.float64)
     return DenseProcess(step, num_timesteps, prior, num_codes=num_codes)
 
 
 def _check_counts(num_codes: int, num_timesteps: int) -> None:
-    if num_codes < 2:
-        raise ValueError(f"num_codes is {num_codes}; allowed: 2 or more")
-    if num_timesteps < 1:
-        raise ValueError(f"num_timesteps is {num_timesteps}; allowed: 1, 2, …")
+    check_sizes({"num_codes": num_codes, "num_timesteps": num_timesteps}, num_codes=2)

@@ -1,9 +1,9 @@
-r"""At which levels does a batch learn? Where the loss is large, and known to be uneven.
+r"""The levels at which a batch is trained: drawn more often where the loss is large.
 
-The bound is a sum over T levels, and one batch looks at a few. Drawing level t with probability
-$p_t$ and dividing by $T p_t$ gives the same mean whatever $p_t$ is; the variance is least for
-$p_t \propto \sqrt{E[L_t^2]}$. Source: Nichol and Dhariwal 2021, "Improved DDPM", section 3.3,
-which VQ-Diffusion's training follows.
+The variational bound is a sum over T levels, and one batch looks at a few. Drawing level t with
+probability $p_t$ and dividing its loss $L_t$ by $T p_t$ gives the same mean whatever $p_t$ is; the
+variance is least for $p_t \propto \sqrt{E[L_t^2]}$. Source: Nichol and Dhariwal 2021, "Improved
+DDPM", section 3.3, which VQ-Diffusion's training follows.
 """
 
 from typing import NamedTuple
@@ -12,9 +12,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vqlearn.probability.checks import check_sizes
+
 UNIFORM_SHARE = 0.1  # of all draws: no weight is above 10, and no level is ever forgotten
 HISTORY_DECAY = 0.9
-LEAST_SEEN = 10
+LEAST_COUNT = 10  # losses of every level, before the levels are drawn by them
 
 
 class SampledLevels(NamedTuple):
@@ -27,27 +29,25 @@ class SampledLevels(NamedTuple):
 class ImportanceSampler(nn.Module):
     r"""The history of $L_t^2$, and the distribution of t that follows from it.
 
-    Every level keeps a running mean of its squared loss. Until each has been seen 10 times the
-    levels are drawn evenly. The history is a buffer: `state_dict()` holds it.
+    Every level keeps a running mean of its squared loss. Until each has had 10 losses the levels
+    are drawn uniformly. The history is a buffer: `state_dict()` holds it.
 
     Raises `ValueError` for fewer than one level.
     """
 
     def __init__(self, num_timesteps: int):
         super().__init__()
-        if num_timesteps < 1:
-            raise ValueError(f"num_timesteps is {num_timesteps}; allowed: 1, 2, …")
+        check_sizes({"num_timesteps": num_timesteps})
         self.register_buffer("squares", torch.zeros(num_timesteps, dtype=torch.float64))
-        self.register_buffer("seen", torch.zeros(num_timesteps, dtype=torch.long))
+        self.register_buffer("counts", torch.zeros(num_timesteps, dtype=torch.long))
 
     def probabilities(self) -> Float[Tensor, " T"]:
         """The distribution of t = 1..T, float64."""
-        count = len(self.squares)
-        even = torch.full_like(self.squares, 1 / count)
+        uniform = torch.full_like(self.squares, 1 / len(self.squares))  # (T,)
         root = self.squares.sqrt()
-        if self.seen.min() < LEAST_SEEN or root.sum() == 0:
-            return even
-        return (1 - UNIFORM_SHARE) * root / root.sum() + UNIFORM_SHARE * even
+        if self.counts.min() < LEAST_COUNT or root.sum() == 0:
+            return uniform
+        return (1 - UNIFORM_SHARE) * root / root.sum() + UNIFORM_SHARE * uniform
 
     def draw(self, count: int, *, generator: torch.Generator) -> SampledLevels:
         """Draw `count` levels that are spread as evenly as the distribution allows.
@@ -58,18 +58,20 @@ class ImportanceSampler(nn.Module):
         distribution = self.probabilities().cpu()
         position = torch.arange(count, dtype=torch.float64)
         position = (position + torch.rand((), dtype=torch.float64, generator=generator)) / count
-        index = torch.searchsorted(distribution.cumsum(0), position, right=True).clamp(
-            max=len(distribution) - 1
-        )
-        shuffled = index[torch.randperm(count, generator=generator)]
-        return SampledLevels(
-            shuffled + 1, (1 / (len(distribution) * distribution[shuffled])).float()
-        )
+        index = torch.searchsorted(distribution.cumsum(0), position, right=True)
+        index = index.clamp(max=len(distribution) - 1)  # the sum may be rounded to less than 1
+        # Positions rise along the batch; shuffled, no image is tied to the low levels.
+        index = index[torch.randperm(count, generator=generator)]  # (b,), of the levels 1..T
+        weight = 1 / (len(distribution) * distribution[index])
+        return SampledLevels(index + 1, weight.float())
 
     @torch.no_grad()
     def update(self, t: Int[Tensor, " b"], loss: Float[Tensor, " b"]) -> None:
-        """Remember the losses of a batch, without their weights. Give every process the same."""
+        """Put the losses of a batch, without their weights, into the history.
+
+        In a distributed training every process must be given the losses of all.
+        """
         for level, square in zip((t - 1).tolist(), loss.double().square().tolist(), strict=True):
-            decay = HISTORY_DECAY if self.seen[level] else 0.0
+            decay = HISTORY_DECAY if self.counts[level] else 0.0  # the first one counts whole
             self.squares[level] = decay * self.squares[level] + (1 - decay) * square
-            self.seen[level] += 1
+            self.counts[level] += 1

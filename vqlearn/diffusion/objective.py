@@ -1,10 +1,10 @@
-r"""What the denoiser is trained on: the variational bound, one level at a time.
+r"""What the denoiser is trained on: the negative ELBO (variational bound), one level at a time.
 
 $-\log p(x_0) \le \underbrace{KL(q(x_T|x_0)\,\|\,p(x_T))}_{\text{prior}} +
 \sum_{t=2}^{T} E\,KL(q(x_{t-1}|x_t,x_0)\,\|\,p(x_{t-1}|x_t)) - E\log p(x_0|x_1)$
 
-All results are in nats, and sums over the tokens of an image are left to the caller's unit:
-a function says whether it sums or averages.
+The right-hand side is the negative ELBO (evidence lower bound), called the bound below. All
+results are in nats; a function says whether it sums over the tokens of an image or averages.
 """
 
 from typing import NamedTuple
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise
+from vqlearn.probability.checks import Level
 from vqlearn.probability.log_probs import kl_divergence
 from vqlearn.probability.random import finest_float
 
 
 class TrainingLoss(NamedTuple):
-    """Nats per token, one number for each image: their weighted sum is `total`."""
+    """Nats per token, one number for each image; `total` is the weighted sum of the others."""
 
     total: Float[Tensor, " b"]
     bound: Float[Tensor, " b"]
@@ -32,26 +33,27 @@ def bound_term(
     log_p_x0: Float[Tensor, "b n k"],
     x_0: Int[Tensor, "b n"],
     x_t: Int[Tensor, "b n"],
-    t: int | Int[Tensor, " b"],
+    t: Level,
 ) -> Float[Tensor, "b n"]:
-    r"""The share of level t in the bound: nats for each token.
+    r"""The term of level t in the negative ELBO: nats for each token.
 
     $KL(q(x_{t-1}|x_t,x_0)\,\|\,p(x_{t-1}|x_t))$. At t = 1 the first distribution is all on x_0, and
     the same formula is the negative log-likelihood $-\log p(x_0|x_1)$.
     """
-    log_p = process.log_reverse(log_p_x0, x_t, t - 1, t)
+    log_p = process.log_reverse(log_p_x0, x_t, t - 1, t)  # (b, n, classes)
     log_q = process.log_posterior(x_0, x_t, t - 1, t, dtype=log_p.dtype)
-    return kl_divergence(log_q, log_p)
+    return kl_divergence(log_q, log_p)  # (b, n)
 
 
 def prior_term(process: Process, x_0: Int[Tensor, "b n"]) -> Float[Tensor, "b n"]:
-    r"""$KL(q(x_T|x_0)\,\|\,p(x_T))$, nats for each token: what the prior costs.
+    r"""The term of the prior in the negative ELBO, $KL(q(x_T|x_0)\,\|\,p(x_T))$: nats per token.
 
     No network can change it, so training leaves it out; a bound must not.
     """
     dtype = finest_float(x_0.device)
     log_q = process.log_marginal(x_0, process.num_timesteps, dtype=dtype)
-    return kl_divergence(log_q, process.log_prior().to(x_0.device, dtype))
+    log_p = process.log_prior().to(x_0.device, dtype)  # (classes,), the same for every token
+    return kl_divergence(log_q, log_p)
 
 
 def training_loss(
@@ -67,8 +69,8 @@ def training_loss(
     Levels are uniformly random, or each loss is weighted as `level_sampling.ImportanceSampler`
     says.
 
-    `bound` is T times the term of level t: an unbiased estimate of the whole bound without its
-    prior. `auxiliary` is the cross-entropy $-\log \tilde p(x_0|x_t)$. The total is
+    `bound` is T times the term of level t: an unbiased estimate of the negative ELBO without the
+    term of the prior. `auxiliary` is the cross-entropy $-\log \tilde p(x_0|x_t)$. The total is
     bound + T * `auxiliary_weight` * (2 - (t - 1)/T) * auxiliary: low levels, where little is left
     to guess, count up to twice.
 
@@ -77,6 +79,7 @@ def training_loss(
     """
     x_0, x_t = tokens
     num_timesteps = process.num_timesteps
+    # One level stands for all T of them; the mean over n tokens: (b, n) -> (b,).
     bound = num_timesteps * bound_term(process, log_p_x0, x_0, x_t, t).mean(dim=1)
     auxiliary = -log_p_x0.gather(-1, x_0[..., None])[..., 0].mean(dim=1)
     adaptive = 2 - (t - 1).to(bound) / num_timesteps
@@ -91,12 +94,12 @@ def variational_bound(
     *,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, " b"]:
-    """At most how surprising is each image to the model? Nats per image, prior included.
+    """An unbiased estimate of the negative ELBO: nats per image, prior included.
 
-    An unbiased estimate of the bound: every level is visited once, with one random x_t. Costs T
-    calls of the denoiser. The exact value in a tiny world is `exact.world.exact_bound`.
+    Every level is visited once, with one random x_t. Costs T calls of the denoiser. On average it
+    is not below -log p(x_0); the exact value in a tiny world is `exact.world.exact_bound`.
     """
-    nats = prior_term(process, x_0).sum(dim=1)
+    nats = prior_term(process, x_0).sum(dim=1)  # (b,), summed over the n tokens
     for t in range(1, process.num_timesteps + 1):
         x_t = process.corrupt(x_0, t, generator=generator)
         nats = nats + bound_term(process, denoise(x_t, t), x_0, x_t, t).sum(dim=1)

@@ -1,8 +1,8 @@
 r"""Products of transition matrices, made when they are asked for: never all of them at once.
 
 Products only add numbers that are not negative, so even an entry of $10^{-200}$ has all its
-digits. That matters, for the way back divides by such entries. (An eigen-decomposition would be
-quicker for some kernels, but it knows nothing below $10^{-16}$.)
+digits. That matters, for the reverse step divides by such entries. (An eigen-decomposition would
+be quicker for some kernels, but it knows nothing below $10^{-16}$.)
 """
 
 import math
@@ -23,7 +23,7 @@ ROUNDING = 1e-9
 
 
 class TransitionProducts:
-    r"""Products of steps, made when they are asked for.
+    r"""$\bar Q_t$ and $Q_{t|s}$ of a list of steps $Q_1 \ldots Q_T$.
 
     Only $\bar Q_t$ at every $\lfloor\sqrt T\rfloor$-th level is kept, and the last few products:
     about $\sqrt T$ matrices instead of T. From the checkpoint below, $\bar Q_t$ costs less than
@@ -35,7 +35,7 @@ class TransitionProducts:
     """
 
     def __init__(self, step_matrix: StepMatrix, num_timesteps: int, num_classes: int) -> None:
-        self.step_matrix = lru_cache(maxsize=2)(step_matrix)
+        self.step_matrix = lru_cache(maxsize=2)(step_matrix)  # one reverse step asks for it twice
         self.num_timesteps, self.spacing = num_timesteps, math.isqrt(num_timesteps)
         self.recent: dict[tuple[int, int], Tensor] = {}
         product = torch.eye(num_classes, dtype=torch.float64)
@@ -48,12 +48,12 @@ class TransitionProducts:
                 self.checkpoints.append(product)
 
     def keep_all(self, device: torch.device | str = "cpu") -> None:
-        r"""From now on every step and every $\bar Q_t$ is at hand on a device: 2T matrices."""
+        r"""Keep every step and every $\bar Q_t$ on a device from now on: 2T matrices."""
         steps = [self.step_matrix(t).to(device) for t in range(1, self.num_timesteps + 1)]
         self.step_matrix = lambda t: steps[t - 1]
         initial = self.checkpoints[0].to(device)
         self.checkpoints = list(accumulate(steps, matmul, initial=initial))
-        self.spacing = 1
+        self.spacing = 1  # a checkpoint at every level
 
     def between(self, s: int, t: int) -> Float64[Tensor, "classes classes"]:
         r"""$Q_{t|s}$, the transition matrix from level s to level t >= s."""
@@ -61,6 +61,7 @@ class TransitionProducts:
             raise ValueError(f"a product from level s = {s} to t = {t}; allowed: s not above t")
         if t == s + 1:
             return self.step_matrix(t)
+        # Taken out and put in again below, so that the oldest entry is always the first.
         product = self.recent.pop((s, t), None)
         if product is None:
             level, product = self._nearest(s, t)
@@ -73,8 +74,10 @@ class TransitionProducts:
 
     def _nearest(self, s: int, t: int) -> tuple[int, Tensor]:
         """The longest product at hand that leads from s to a level not above t."""
+        # Checkpoints begin at level 0. From any other level there is only the identity, number 0.
         number = t // self.spacing if s == 0 else 0
         checkpoint = max(s, number * self.spacing)
+        # A recent product that ends between the checkpoint and t saves more multiplications.
         ends = [level for start, level in self.recent if start == s and checkpoint < level < t]
         if ends:
             return max(ends), self.recent[s, max(ends)]

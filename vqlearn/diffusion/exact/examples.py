@@ -1,4 +1,4 @@
-"""Named tiny worlds, each with one property that a sampler can get wrong."""
+"""Named exact worlds, each with one property that a sampler can get wrong."""
 
 import torch
 from einops import einsum
@@ -12,7 +12,7 @@ def one_token() -> ExactWorld:
 
 
 def twins() -> ExactWorld:
-    """Two tokens that are always equal: drawn together, they are drawn apart."""
+    """Two tokens that are always equal: drawn in one step, each on its own, they may differ."""
     return ExactWorld(torch.eye(2, dtype=torch.float64) / 2)
 
 
@@ -25,9 +25,9 @@ def parity() -> ExactWorld:
 
 
 def chain(repeats: float = 0.8) -> ExactWorld:
-    """Four tokens of three codes in a row; each repeats its left neighbour with this probability.
+    """A Markov chain of four tokens of three codes; each repeats its left neighbour so often.
 
-    If it does not, both other codes are as likely.
+    If it does not, both other codes are equally likely.
     """
     other = (1 - repeats) / 2
     step = torch.full((3, 3), other, dtype=torch.float64)

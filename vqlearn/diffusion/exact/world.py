@@ -1,4 +1,4 @@
-"""Tiny worlds of tokens in which everything is known, by enumeration.
+"""Toy distributions of tokens that can be enumerated: exact worlds with their true denoiser.
 
 An `ExactWorld` is a joint distribution over n tokens of K codes, small enough to list: its TRUE
 denoiser p(x_0 | x_t) can be computed, and so can the exact distribution of what any sampler
@@ -47,29 +47,29 @@ class ExactWorld:
     def denoiser(self, process: Process) -> Denoise:
         r"""The true denoiser: $p(x_0^i = k \mid x_t)$ for each token i, by Bayes over all x_0.
 
-        An x_t that the process can never reach has no posterior; there the predicted distribution
-        is each token's own marginal.
+        An x_t that the process can never reach has no posterior: there each token has its own
+        marginal distribution.
         """
         one_hot = functional.one_hot(self.states, self.num_codes).double()  # (states, n, K)
 
         def denoise(x_t: Tensor, t: Level) -> Tensor:
-            log_seen = process.log_likelihood(x_t, t, dtype=torch.float64)  # (b, n, K)
-            seen = einsum(one_hot, log_seen.exp(), "states n k, b n k -> b states n").prod(dim=-1)
-            joint = seen * self.distribution
-            total = joint.sum(dim=-1, keepdim=True)
-            behind = torch.where(total > 0, joint / total, self.distribution)
-            return einsum(behind, one_hot, "b states, states n k -> b n k").log()
+            per_code = process.log_likelihood(x_t, t, dtype=torch.float64).exp()  # (b, n, K)
+            # Tokens are corrupted independently: the likelihood of x_0 is a product over them.
+            per_token = einsum(one_hot, per_code, "states n k, b n k -> b states n")
+            joint = per_token.prod(dim=-1) * self.distribution  # (b, states): p(x_t, x_0)
+            total = joint.sum(dim=-1, keepdim=True)  # (b, 1)
+            posterior = torch.where(total > 0, joint / total, self.distribution)
+            return einsum(posterior, one_hot, "b states, states n k -> b n k").log()
 
         return denoise
 
     def corrupted_distribution(self, process: Process, t: int) -> Float64[Tensor, " states"]:
-        """The true distribution of x_t, over all states in the order of `all_states(num_classes,
-        n)`."""
+        """The true distribution of x_t, over `all_states(num_classes, n)` in their order."""
         distribution = torch.zeros(process.num_classes**self.num_positions, dtype=torch.float64)
         for x_0, weight in zip(
             self.states.split(CHUNK), self.distribution.split(CHUNK), strict=True
         ):
-            one_token = process.log_marginal(x_0, t, dtype=torch.float64).exp()
+            one_token = process.log_marginal(x_0, t, dtype=torch.float64).exp()  # (chunk, n, k)
             distribution += weight @ _joint_distribution(one_token)
         return distribution
 
@@ -79,12 +79,12 @@ class ExactWorld:
 
 
 def all_states(num_classes: int, num_positions: int) -> Int[Tensor, "states n"]:
-    """Every row of n tokens, in counting order: the last token runs fastest."""
+    """Every sequence of n tokens, in counting order: the last token runs fastest."""
     return torch.tensor(list(product(range(num_classes), repeat=num_positions)))
 
 
 def point_distribution(process: Process, x_t: Int[Tensor, " n"]) -> Float64[Tensor, " states"]:
-    """The distribution that is all on one state, such as the all-MASK start."""
+    """The distribution that has all its mass on one state, such as the all-MASK start."""
     same = (all_states(process.num_classes, len(x_t)) == x_t).all(dim=-1)
     return same.double()
 
@@ -98,12 +98,12 @@ def prior_distribution(process: Process, num_positions: int) -> Float64[Tensor, 
 def sampler_distribution(
     process: Process, denoise: Denoise, start: Float64[Tensor, " states"], levels: Sequence[int]
 ) -> Float64[Tensor, " states"]:
-    """The exact distribution of what `sampler.sample` returns, if x_t at levels[0] has the
-    distribution `start`.
+    """The exact distribution of what `sampler.sample` returns, if its x_t is drawn from `start`.
 
-    The chain is propagated over all states: no randomness, no error but rounding. Costs
-    states^2 for each step. The steps are those of `sampler.sample`: the tokens of one step are
-    drawn independently of each other.
+    The chain is propagated over all states: no randomness, no error but rounding. It begins at
+    levels[0] and costs states^2 for each step. The steps are those of `sampler.sample`: given x_t,
+    the tokens of one step are drawn independently of each other, so their joint distribution is a
+    product. What that costs in long strides is included.
     """
     num_positions = round(math.log(len(start), process.num_classes))
     states = all_states(process.num_classes, num_positions)
@@ -114,33 +114,33 @@ def sampler_distribution(
         for x_t, weight in zip(
             states[reachable].split(CHUNK), distribution[reachable].split(CHUNK), strict=True
         ):
-            one_token = process.log_reverse(denoise(x_t, t), x_t, s, t).exp()
-            after += weight @ _joint_distribution(one_token)
+            one_token = process.log_reverse(denoise(x_t, t), x_t, s, t).exp()  # (chunk, n, k)
+            after += weight @ _joint_distribution(one_token)  # over all x_s
         distribution = after
     return distribution
 
 
 def total_variation(p: Float64[Tensor, " states"], q: Float64[Tensor, " states"]) -> float:
-    """Half the sum of absolute differences: 0 for equal distributions, 1 for distributions that
-    never meet."""
+    """Half the sum of absolute differences: 0 for equal, 1 for disjoint distributions."""
     return float((p - q).abs().sum() / 2)
 
 
 def exact_bound(
     process: Process, denoise: Denoise, x_0: Int[Tensor, "b n"]
 ) -> Float64[Tensor, " b"]:
-    """The bound of `objective.variational_bound`, with every expectation taken exactly.
+    """The negative ELBO of `objective.variational_bound`, with every expectation taken exactly.
 
-    Nats for each row of tokens, prior included. Costs T * states for each row.
+    Nats per sequence, prior included. Costs T * states for each sequence.
     """
     states = all_states(process.num_classes, x_0.shape[1])
     nats = prior_term(process, x_0).sum(dim=1)
     for t in range(1, process.num_timesteps + 1):
         one_token = process.log_marginal(x_0, t, dtype=torch.float64).exp()
         weights = _joint_distribution(one_token)  # (b, states)
+        # Asked once for every state, and used for every sequence: (states, n, K).
         log_p_x0 = torch.cat([denoise(x_t, t) for x_t in states.split(CHUNK)])
         for row, tokens in enumerate(x_0):
-            reachable = weights[row] > 0
+            reachable = weights[row] > 0  # elsewhere there is no posterior to compare with
             x_t = states[reachable]
             clean = repeat(tokens, "n -> states n", states=len(x_t))
             terms = bound_term(process, log_p_x0[reachable], clean, x_t, t).sum(dim=1)
@@ -149,9 +149,8 @@ def exact_bound(
 
 
 def _joint_distribution(one_token: Float64[Tensor, "b n k"]) -> Float64[Tensor, "b states"]:
-    """The distribution of n independent tokens over all their states, in the order of
-    `all_states`."""
-    joint = one_token[:, 0]
+    """The distribution of n independent tokens over `all_states`, in their order."""
+    joint = one_token[:, 0]  # (b, k), then (b, k^2), (b, k^3), …
     for position in range(1, one_token.shape[1]):
         outer = einsum(joint, one_token[:, position], "b states, b k -> b states k")
         joint = rearrange(outer, "b states k -> b (states k)")
