@@ -123,14 +123,14 @@ MUTANTS = {
     ),
     "03_posterior": (
         "diffusion/process.py",
-        "dropped * alpha_s, dropped * beta_s, gamma_s / gamma_t",
-        "dropped * beta_s, dropped * beta_s, gamma_s / gamma_t",
+        "Mixing(unmask * at_s.alpha_bar, unmask",
+        "Mixing(unmask * at_s.beta_bar, unmask",
     ),
     "05_sampling": ("probability/random.py", "threshold, right=True)", "threshold, right=False)"),
     "06_discrete_family": (
         "diffusion/parameterisations.py",
-        "log_p = log_seen + log_marginal_under(self.process, finest, s)",
-        "log_p = log_marginal_under(self.process, finest, s)",
+        "log_p = log_step + self.process.log_marginal_under(finest, s)",
+        "log_p = self.process.log_marginal_under(finest, s)",
     ),
     "07_continuous_and_discrete": (
         "continuous/gaussian.py",
