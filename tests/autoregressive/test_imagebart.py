@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from itertools import product
 
 import pytest
@@ -14,6 +15,7 @@ from support.imagebart_toys import (
     TOLD,
     TOYS,
     assert_follows,
+    captions,
     exact_p,
     seeded,
     sentences,
@@ -22,17 +24,15 @@ from support.imagebart_toys import (
     toy,
 )
 
+from vqlearn.autoregressive.decoding import exact_distribution, keep_given, without_cache
 from vqlearn.autoregressive.imagebart import ImageBART
-from vqlearn.autoregressive.model import (
-    exact_distribution,
-    guide_next,
-    log_likelihood,
-    without_cache,
-)
+from vqlearn.autoregressive.model import log_likelihood
 from vqlearn.diffusion import kernels
 from vqlearn.diffusion.exact import world as exact_world
 from vqlearn.diffusion.exact.world import ExactWorld, all_states
-from vqlearn.probability import filters
+from vqlearn.diffusion.objective import prior_term
+from vqlearn.probability.filters import guide, top_p
+from vqlearn.probability.model import PLAIN, Conditioning, Given, Sampling, TokenModel
 
 
 def forward_steps(config, alpha_bar=kernels.linear):
@@ -83,9 +83,8 @@ def test_the_bound_is_the_exact_one_on_average(config):
     states = all_states(config.num_codes, config.num_positions)
     exact = exact_bound(model)
     assert (exact > -exact_p(model).log()).all()
-    with torch.no_grad():
-        many, text = states.repeat(4000, 1), sentences(config)
-        draws = model.bound(many, text=text, generator=seeded(0)).view(4000, -1)
+    many, condition = states.repeat(4000, 1), captions(config)
+    draws = model.nll(many, condition, generator=seeded(0)).view(4000, -1)
     error = draws.std(dim=0) / 4000**0.5
     assert ((draws.mean(dim=0) - exact).abs() < 5 * error).all()
     assert (error < 0.02 * exact).all()
@@ -100,8 +99,11 @@ def test_a_process_that_leaves_something_of_the_data_pays_for_it():
     model = toy(THREE_CODES)
     model.process = kernels.uniform(3, 2, alpha_bar=some_left)
     states = all_states(3, 2)
-    with torch.no_grad():
-        draws = model.bound(states.repeat(4000, 1), generator=seeded(1)).view(4000, -1)
+    draws = model.nll(states.repeat(4000, 1), generator=seeded(1)).view(4000, -1)
+    losses = model.loss(states.repeat(4000, 1), generator=seeded(1)).view(4000, -1)
+    prior = prior_term(model.process, states).sum(dim=1)
+    assert (prior > 0.1).all()
+    torch.testing.assert_close(2 * losses + prior, draws)
     error = draws.std(dim=0) / 4000**0.5
     assert ((draws.mean(dim=0) - exact_bound(model, some_left)).abs() < 5 * error).all()
 
@@ -112,7 +114,7 @@ def test_the_terms_of_a_row_are_those_of_its_scale_alone():
     x_0 = torch.tensor([[0, 1, 1], [1, 0, 1]])
     found = [model.term(x_0, t, generator=seeded(2)) for t in (1, 2, 3)]
     x_1 = model.process.corrupt(x_0, 1, generator=seeded(2))
-    expected = -log_likelihood(model.conditionals(x_1, 1), x_0)
+    expected = -log_likelihood(model.log_probs(x_0, x_1, 1), x_0)
     torch.testing.assert_close(found[0], expected, rtol=1e-12, atol=1e-12)
     spread_weights(model.scales[2], seed=9)
     again = [model.term(x_0, t, generator=seeded(2)) for t in (1, 2, 3)]
@@ -125,9 +127,9 @@ def test_the_terms_of_a_row_are_those_of_its_scale_alone():
 def test_samples_follow_the_exact_distribution(config):
     """Counts of 8,000 rows within 5 sigma: fails once in 10⁵ runs or so."""
     model = toy(config)
-    shape, text = (8000, config.num_positions), sentences(config)
-    rows = model.sample(shape, text=text, generator=seeded(3))
-    assert rows.shape == shape
+    y = None if config.text_width is None else captions(config, 1).text.expand(8000, -1, -1)
+    rows = model.sample(8000, y if y is None else Conditioning(y), generator=seeded(3))
+    assert rows.shape == (8000, config.num_positions)
     distribution = exact_p(model)
     assert_follows(rows, distribution, config.num_codes)
     assert (distribution.max() / distribution.min()) > 2  # far from noise, which would pass too
@@ -138,7 +140,7 @@ def test_each_row_follows_the_distribution_of_its_own_sentence():
     so."""
     model = toy(TOLD)
     text = torch.cat([sentences(TOLD, 1, seed) for seed in (0, 1)]).repeat(8000, 1, 1)
-    rows = model.sample((16000, 3), text=text, generator=seeded(3))
+    rows = model.sample(16000, Conditioning(text), generator=seeded(3))
     distributions = [exact_p(model, seed) for seed in (0, 1)]
     for seed in (0, 1):
         assert_follows(rows[seed::2], distributions[seed], 2)
@@ -148,80 +150,91 @@ def test_each_row_follows_the_distribution_of_its_own_sentence():
 def test_samples_are_those_of_the_generator():
     model = toy(TINY)
     state = torch.get_rng_state()
-    first, second = (model.sample((6, 3), generator=seeded(4)) for _ in range(2))
+    first, second = (model.sample(6, generator=seeded(4)) for _ in range(2))
     assert torch.equal(first, second)
-    assert not torch.equal(first, model.sample((6, 3), generator=seeded(5)))
+    assert not torch.equal(first, model.sample(6, generator=seeded(5)))
     assert torch.equal(torch.get_rng_state(), state)
-    assert model.sample((0, 3)).shape == (0, 3)
 
 
-def test_sample_is_sample_by_with_its_own_distributions():
-    model, text = spread_weights(ImageBART(SPOKEN).double()), sentences(SPOKEN, 50)
-
-    def step_back(x_t, t):
-        return model.next_token_log_probs(x_t, t, text)
-
-    def two_best(log_p):
-        return filters.top_k(log_p, 2)
-
-    drawn = {}
-    for name, filter in (("all", None), ("two", two_best)):
-        drawn[name] = model.sample((50, 6), text=text, filter=filter, generator=seeded(1))
-        again = model.sample_by(step_back, (50, 6), filter=filter, generator=seeded(1))
-        assert torch.equal(drawn[name], again)
-    assert not torch.equal(drawn["all"], drawn["two"])
-
-
-def test_guidance_is_that_of_every_step_back():
-    """The distribution of a whole guided walk by enumeration; 8,000 rows, wrong once in 10⁵ runs or
-    so."""
-    model, states = toy(TOLD), all_states(2, 3)
-
-    def guided(distribution_of, x_t, t):
-        said, unsaid = (distribution_of(x_t, t, sentences(TOLD, 1, seed)) for seed in (0, 1))
-        return guide_next(said, unsaid, 3.0)
-
-    def slow(x_t, t, text):
-        return without_cache(model.conditionals(x_t, t, text), 3)
-
+def walk_distribution(model, condition, sampling, given=None):
+    """The distribution of `sample` over all sequences: a matrix for each scale."""
+    states = all_states(2, 3)
     distribution = torch.full((8,), 1 / 8, dtype=torch.float64)
+    if given is not None:
+        start = torch.zeros(8, dtype=torch.float64)
+        positions = (given.keep(states) * torch.tensor([4, 2, 1])).sum(dim=1)
+        distribution = start.index_add(0, positions, distribution)
     with torch.no_grad():
         for t in (3, 2, 1):
-            distribution = distribution @ torch.stack(
-                [exact_distribution(guided(slow, x_t[None], t), 2, 3) for x_t in states]
-            )
-    rows = model.sample_by(
-        lambda x_t, t: guided(model.next_token_log_probs, x_t, t), (8000, 3), generator=seeded(1)
-    )
+            steps = []
+            for x_t in states:
+                log_probs = partial(step_log_probs, model, x_t[None], t, condition, sampling)
+                decoder = without_cache(log_probs, 3)
+                decoder = decoder if given is None else keep_given(decoder, given)
+                steps.append(exact_distribution(decoder, 2, 3))
+            distribution = distribution @ torch.stack(steps)
+    return distribution
+
+
+def step_log_probs(model, x_t, t, condition, sampling, x):
+    log_p = model.log_probs(x, x_t, t, condition)
+    if sampling.is_guided:
+        null = model.log_probs(x, x_t, t, Conditioning(condition.null))
+        log_p = guide(log_p, null, sampling.guidance_scale)
+    return top_p(log_p, sampling.truncation_rate)
+
+
+def test_guidance_and_truncation_are_those_of_every_step_back():
+    """8,000 sequences, wrong once in 10⁵ runs or so."""
+    model, sampling = toy(TOLD), Sampling(1.5, 0.85)
+    one = Conditioning(sentences(TOLD, 1, 0), sentences(TOLD, 1, 1))
+    distribution = walk_distribution(model, one, sampling)
+    many = replace(one, text=one.text.expand(8000, -1, -1))
+    rows = model.sample(8000, many, sampling=sampling, generator=seeded(1))
     assert_follows(rows, distribution, 2)
     assert (distribution - exact_p(model)).abs().sum() > 0.1
 
 
-def test_one_sentence_serves_all_rows():
+@pytest.mark.parametrize("where", [[1, 0, 0], [0, 0, 1], [0, 1, 1], [1, 1, 1]])
+def test_given_tokens_stay_at_every_scale(where):
+    """What the docstring of `sample` says, by enumeration: 8,000 sequences."""
+    model = toy(TINY)
+    given = Given(torch.tensor([[1, 0, 1]]), torch.tensor([where]).bool())
+    distribution = walk_distribution(model, None, PLAIN, given)
+    many = Given(given.tokens.repeat(8000, 1), given.where.repeat(8000, 1))
+    rows = model.sample(8000, given=many, generator=seeded(1))
+    assert torch.equal(many.keep(rows), rows)
+    assert_follows(rows, distribution, 2)
+
+
+def test_one_sentence_serves_all_rows_of_a_likelihood():
     model = spread_weights(ImageBART(SPOKEN).double())
-    x, one = torch.randint(5, (3, 6), generator=seeded(0)), sentences(SPOKEN)
+    assert isinstance(model, TokenModel)
+    assert not model.exact
+    x, one, all_three = torch.randint(5, (3, 6), generator=seeded(0)), captions(SPOKEN), None
+    all_three = Conditioning(one.text.expand(3, -1, -1))
     for ask in (
-        lambda text: model.conditionals(x, 2, text)(x),
-        lambda text: model.term(x, 2, text=text, generator=seeded(1)),
-        lambda text: model.bound(x, text=text, generator=seeded(1)),
-        lambda text: model.sample((3, 6), text=text, generator=seeded(1)),
+        lambda y: model.log_probs(x, x, 2, y),
+        lambda y: model.term(x, 2, y, generator=seeded(1)),
+        lambda y: model.loss(x, y, generator=seeded(1)),
+        lambda y: model.nll(x, y, generator=seeded(1)),
     ):
-        torch.testing.assert_close(ask(one), ask(one.expand(3, -1, -1)), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(ask(one), ask(all_three), rtol=1e-12, atol=1e-12)
 
 
 @BOTH
 def test_every_scale_has_weights_of_its_own_and_all_are_reached(config):
     torch.manual_seed(0)
     model, text = ImageBART(config), sentences(config, 20)
-    text = None if text is None else text.float()
+    condition = None if text is None else Conditioning(text.float())
     assert len(model.scales) == 3
     x_0 = torch.randint(5, (20, 6))
-    model.bound(x_0, text=text).mean().backward()
+    model.loss(x_0, condition).mean().backward()
     for name, parameter in model.named_parameters():
         if not name.endswith("key.bias"):  # adds the same score to every key: softmax ignores it
             assert parameter.grad.abs().max() > 0, name
     model.zero_grad()
-    model.term(x_0, 2, text=text).mean().backward()
+    model.term(x_0, 2, condition).mean().backward()
     reached = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None}
     assert reached == {"1"}
 
@@ -232,7 +245,7 @@ def train(model, rows, steps):
     for _ in range(steps):
         x_0 = rows[torch.randint(len(rows), (64,), generator=generator)]
         optimizer.zero_grad()
-        model.bound(x_0, generator=generator).mean().backward()
+        (3 * model.loss(x_0, generator=generator)).mean().backward()
         optimizer.step()
     return model
 
@@ -248,8 +261,7 @@ def test_rows_are_learnt_almost_to_their_entropy():
     rows = torch.tensor([[0, 0, 0], [1, 1, 1]])
     model = train(ImageBART(config), rows, 120).double()
     bound = float(exact_bound(model)[[0, 7]].mean())
-    with torch.no_grad():
-        estimates = model.bound(rows.repeat(100, 1), generator=seeded(1))
+    estimates = model.nll(rows.repeat(100, 1), generator=seeded(1))
     table = torch.zeros(2, 2, 2)
     table[0, 0, 0] = table[1, 1, 1] = 0.5
     denoise = ExactWorld(table).denoiser(model.process)
@@ -267,7 +279,7 @@ def test_the_sentence_is_learnt():
     for _ in range(60):
         which = torch.randint(2, (64,), generator=generator)
         x_0, text = which[:, None].repeat(1, 3), torch.eye(2, 3)[which][:, None].repeat(1, 2, 1)
-        nats = model.bound(x_0, text=text, generator=generator).mean()
+        nats = 3 * model.loss(x_0, Conditioning(text), generator=generator).mean()
         optimizer.zero_grad()
         nats.backward()
         optimizer.step()
@@ -302,39 +314,41 @@ def test_config_is_validated():
 def test_bad_text_raises():
     x, plain, model = torch.zeros(2, 3, dtype=torch.long), toy(TINY), toy(TOLD)
 
-    def ways(model, text):
-        yield lambda: model.conditionals(x, 1, text)
-        yield lambda: model.next_token_log_probs(x, 1, text)
-        yield lambda: model.term(x, 1, text=text)
-        yield lambda: model.bound(x, text=text)
-        yield lambda: model.sample((2, 3), text=text)
-        yield lambda: model.scales[0](x, x, text)
+    def ways(model, condition):
+        yield lambda: model.log_probs(x, x, 1, condition)
+        yield lambda: model.decoder(x, 1, condition)
+        yield lambda: model.term(x, 1, condition)
+        yield lambda: model.loss(x, condition)
+        yield lambda: model.nll(x, condition)
+        yield lambda: model.sample(2, condition)
 
-    for ask in ways(plain, sentences(TOLD, 2)):
-        with pytest.raises(ValueError, match=r"text is \(2, 2, 3\); allowed: \(None,\)"):
+    for ask in ways(plain, captions(TOLD, 2)):
+        with pytest.raises(ValueError, match="condition is a Conditioning; allowed: None"):
             ask()
-    allowed, text = r"allowed: \(\(2, 2, 3\), \(1, 2, 3\)\)", sentences(TOLD, 3)
-    for wrong in (text, text[:2, :1], text[:2, :, :2]):
-        for ask in ways(model, wrong):
+    for ask in ways(model, None):
+        with pytest.raises(ValueError, match="condition is None; allowed: a Conditioning"):
+            ask()
+    allowed, text = r"allowed: \(\(2, 2, 3\), \(1, 2, 3\)\)", sentences(TOLD, 2)
+    for wrong in (text[:, :1], text[:, :, :2]):
+        for ask in ways(model, Conditioning(wrong)):
             with pytest.raises(ValueError, match=rf"text is .*{wrong.shape[1]}.*; {allowed}"):
                 ask()
-    for ask in ways(model, None):
-        with pytest.raises(ValueError, match=f"text is None; {allowed}"):
-            ask()
+    with pytest.raises(ValueError, match=f"text is None; {allowed}"):
+        model.scales[0](x, x)
 
 
 def test_bad_rows_raise():
     model = toy(TINY)
     with pytest.raises(ValueError, match="x has 4 positions; allowed: 3"):
-        model.bound(torch.zeros(2, 4, dtype=torch.long))
-    with pytest.raises(ValueError, match="x_0 holds 0 to 2; allowed: 0 to 1"):
-        model.bound(torch.tensor([[0, 1, 2]]))
+        model.nll(torch.zeros(2, 4, dtype=torch.long))
+    with pytest.raises(ValueError, match="holds 0 to 2; allowed: 0 to 1"):
+        model.loss(torch.tensor([[0, 1, 2]]))
     with pytest.raises(ValueError, match=r"holds 0 to 2; allowed: 0 to 1"):
-        model.conditionals(torch.tensor([[0, 1, 2]]), 1)
+        model.decoder(torch.tensor([[0, 1, 2]]), 1)
     with pytest.raises(ValueError, match=r"holds -1 to 0; allowed: 0 to 1"):
         model.scales[0].embed(torch.tensor([[0, -1, 0]]))
-    with pytest.raises(ValueError, match="x has 5 positions; allowed: 3"):
-        model.sample((2, 5))
+    with pytest.raises(ValueError, match="given has the shapes"):
+        model.sample(3, given=Given(torch.zeros(2, 3).long(), torch.ones(2, 3).bool()))
 
 
 @pytest.mark.parametrize("t", [0, 4])

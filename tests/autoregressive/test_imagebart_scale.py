@@ -5,17 +5,30 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.imagebart_toys import BOTH, SMALL, SPOKEN, TINY, seeded, sentences, spread_weights, toy
+from support.imagebart_toys import (
+    BOTH,
+    SMALL,
+    SPOKEN,
+    TINY,
+    captions,
+    seeded,
+    sentences,
+    spread_weights,
+    toy,
+)
 
 from vqlearn.autoregressive.cache import CachedDecoder
-from vqlearn.autoregressive.imagebart import ImageBART, Scale
-from vqlearn.autoregressive.model import (
-    guide_next,
-    log_likelihood,
+from vqlearn.autoregressive.decoding import (
+    keep_given,
+    sample,
     sequential_log_likelihood,
     without_cache,
 )
+from vqlearn.autoregressive.imagebart import ImageBART, Scale
+from vqlearn.autoregressive.model import log_likelihood
+from vqlearn.diffusion.sampler import draw_prior
 from vqlearn.probability import filters
+from vqlearn.probability.model import Conditioning, Given, Sampling
 
 
 def sees(output, inputs):
@@ -150,25 +163,27 @@ def test_fresh_weights_are_those_of_the_denoiser():
             assert parameter.std().item() == pytest.approx(0.02, rel=0.1), name
 
 
+def slow(model, x_t, t, condition):
+    return without_cache(lambda x: model.log_probs(x, x_t, t, condition), 6)
+
+
 @BOTH
 def test_the_whole_row_at_once_or_token_by_token_is_the_same(config):
     model = spread_weights(ImageBART(config).double())
     x, x_t = torch.randint(5, (2, 4, 6), generator=seeded(1))
-    text = sentences(config, 4)
+    text, condition = sentences(config, 4), captions(config, 4)
     for t in (1, 2, 3):
-        conditionals = model.conditionals(x_t, t, text)
+        found = model.log_probs(x, x_t, t, condition)
         expected = model.scales[t - 1](x, x_t, text).log_softmax(dim=-1)
-        torch.testing.assert_close(conditionals(x), expected, rtol=0, atol=1e-9)
-        at_once = log_likelihood(conditionals, x)
-        for next_token_log_probs in (
-            without_cache(conditionals, 6),
-            model.next_token_log_probs(x_t, t, text),
-        ):
-            one_by_one = sequential_log_likelihood(next_token_log_probs, x)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
+        at_once = log_likelihood(found, x)
+        for decoder in (slow(model, x_t, t, condition), model.decoder(x_t, t, condition)):
+            one_by_one = sequential_log_likelihood(decoder, x)
             torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=1e-9)
         for i in range(4):
-            alone = model.conditionals(x_t[i : i + 1], t, None if text is None else text[i : i + 1])
-            torch.testing.assert_close(log_likelihood(alone, x)[i], at_once[i], rtol=0, atol=1e-9)
+            one = None if text is None else Conditioning(text[i : i + 1])
+            alone = log_likelihood(model.log_probs(x, x_t[i : i + 1], t, one), x)
+            torch.testing.assert_close(alone[i], at_once[i], rtol=0, atol=1e-9)
 
 
 @BOTH
@@ -178,39 +193,44 @@ def test_the_reader_knows_the_same_distributions(config):
     model = spread_weights(ImageBART(config).double())
     x, x_t = torch.randint(5, (2, 4, 6), generator=seeded(1))
     for count in (1, 4):
-        text = sentences(config, count)
+        condition = captions(config, count)
         for t in (1, 2, 3):
-            distributions = model.conditionals(x_t[:count], t, text)(x)
-            reader = model.next_token_log_probs(x_t[:count], t, text)
+            distributions = model.log_probs(x, x_t[:count], t, condition)
+            reader = model.decoder(x_t[:count], t, condition)
             for i in range(6):
                 torch.testing.assert_close(reader(x[:, :i]), distributions[:, i], rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("scale", [None, 2.5])
+@pytest.mark.parametrize("guidance_scale", [1.0, 2.5])
 @BOTH
-def test_the_cache_draws_the_same_tokens(config, scale):
-    """With text, guidance, a temperature and top-k, by the same chance."""
+def test_the_cache_draws_the_same_tokens(config, guidance_scale):
+    """With given tokens; with text, guidance and truncation too."""
     model = spread_weights(ImageBART(config).double())
-    said, unsaid = sentences(config, 50), sentences(config, 1, 5)
+    if config.text_width is None and guidance_scale > 1:
+        return
+    condition, sampling = captions(config, 50), Sampling(guidance_scale, 0.9)
+    given = Given(
+        torch.zeros(50, 6, dtype=torch.long), torch.rand(50, 6, generator=seeded(1)) > 0.7
+    )
+    found = model.sample(50, condition, given=given, sampling=sampling, generator=seeded(3))
+    assert torch.equal(given.keep(found), found)
+    assert len(found.unique(dim=0)) > 10
 
-    def slow(x_t, t, text):
-        return without_cache(model.conditionals(x_t, t, text), 6)
+    def next_token_log_probs(x_t, t):
+        def distribution(prefix):
+            log_p = slow(model, x_t, t, condition)(prefix)
+            if guidance_scale > 1:
+                null = slow(model, x_t, t, Conditioning(condition.null))(prefix)
+                log_p = filters.guide(log_p, null, guidance_scale)
+            return filters.top_p(log_p, 0.9)
 
-    def step_back(distribution_of, x_t, t):
-        distributions = [distribution_of(x_t, t, text) for text in (said, unsaid)]
-        return distributions[0] if scale is None else guide_next(*distributions, scale)
+        return keep_given(distribution, given)
 
-    def draw(distribution_of):
-        return model.sample_by(
-            lambda x_t, t: step_back(distribution_of, x_t, t),
-            (50, 6),
-            filter=lambda log_p: filters.top_k(filters.temperature(log_p, 2.0), 4),
-            generator=seeded(3),
-        )
-
-    rows = draw(model.next_token_log_probs)
-    assert torch.equal(rows, draw(slow))
-    assert len(rows.unique(dim=0)) > 10
+    generator = seeded(3)
+    x = given.keep(draw_prior(model.process, (50, 6), generator=generator))
+    for t in (3, 2, 1):
+        x = sample(next_token_log_probs(x, t), x[:, :0], 6, generator=generator)
+    assert torch.equal(found, x)
 
 
 def test_each_input_is_read_once():
@@ -223,14 +243,14 @@ def test_each_input_is_read_once():
     note("encoder", model.scales[1].encoder[1])
     note("keys", model.scales[1].decoder[1].cross_attention.key)
     note("decoder", model.scales[1].decoder[1])
-    model.sample((2, 6), text=text)
+    model.sample(2, Conditioning(text))
     assert seen == [("encoder", 10), ("keys", 10)] + 6 * [("decoder", 1)]
 
 
 def test_the_reader_wants_its_turn():
     """What is checked is checked as for a raster transformer: turn, batch and tokens."""
     reader, x = (
-        toy(TINY).next_token_log_probs(torch.tensor([[0, 1, 1]]), 1),
+        toy(TINY).decoder(torch.tensor([[0, 1, 1]]), 1),
         torch.tensor([[1, 0, 1]]),
     )
     with pytest.raises(ValueError, match="a prefix of 2 tokens; allowed: 0, as in its turn"):

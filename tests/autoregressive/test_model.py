@@ -1,163 +1,123 @@
-"""One token after the other: likelihoods, the sampling loop, its exact distribution, and the
-filters.
+"""What all autoregressive networks can do: one of them with a cache and text, one without."""
 
-The distributions are tables: every conditional of a random joint table, by division. Counts are
-checked at 5 sigma: a right sampler fails once in 1.7 million comparisons, and this file makes about
-200.
-"""
-
-import math
+from dataclasses import replace
 
 import pytest
 import torch
+from support.imagebart_toys import seeded, spread_weights
 
-from vqlearn.autoregressive import model as raster
-from vqlearn.autoregressive.model import guide_next
-from vqlearn.probability.filters import temperature, top_k, top_p
+from vqlearn.autoregressive.decoding import exact_distribution, without_cache
+from vqlearn.autoregressive.model import dependence
+from vqlearn.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
+from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
+from vqlearn.diffusion.exact.world import all_states
+from vqlearn.probability.model import Conditioning, Given, Sampling, TokenModel
 
-K, N = 3, 3
-ROWS = torch.cartesian_prod(*N * [torch.arange(K)])  # the last token fastest
-
-
-def random_joint(seed=0):
-    """27 probabilities, far from equal: each is -log of a uniform number, over their sum."""
-    generator = torch.Generator().manual_seed(seed)
-    weights = -torch.rand(K, K, K, generator=generator, dtype=torch.float64).log()
-    return weights / weights.sum()
-
-
-JOINT = random_joint()
+PIXELS = PixelCNNConfig(side=2, channels=1, num_codes=2, width=4, num_layers=2, kernel_size=3)
+TEXT = RasterTransformerConfig(
+    num_codes=2, num_positions=4, text_width=3, text_length=2, width=8, num_layers=1, num_heads=2
+)
 
 
-def next_token_log_probs(prefix, joint=JOINT):
-    """log p(x_{i+1} | prefix) by division: the mass of each longer prefix, over that of this."""
-    count, length = prefix.shape
-    left = joint[tuple(prefix.T)] if length else joint.expand(count, K, K, K)
-    mass = left.reshape(count, K, -1).sum(dim=2)
-    return (mass / mass.sum(dim=1, keepdim=True)).log()
+def pixels():
+    return spread_weights(PixelCNN(PIXELS).double())
 
 
-def conditionals(x):
-    return torch.stack([next_token_log_probs(x[:, :i]) for i in range(N)], dim=1)
+def after_text(count=1):
+    """A network, and one caption for each sequence, with a null embedding."""
+    text = torch.randn(1, 2, 3, generator=seeded(0)).double()
+    null = torch.randn(1, 2, 3, generator=seeded(1)).double()
+    network = spread_weights(RasterTransformer(TEXT).double())
+    return network, Conditioning(text.expand(count, -1, -1), null)
 
 
-def test_the_likelihood_is_the_joint_distribution():
-    found = raster.log_likelihood(conditionals, ROWS)
-    torch.testing.assert_close(found.exp(), JOINT.flatten(), rtol=1e-12, atol=0)
-    assert found.shape == (27,)
+def both(count=1):
+    return [(pixels(), None), after_text(count)]
 
 
-def test_token_by_token_it_is_the_same():
-    expected = raster.log_likelihood(conditionals, ROWS)
-    for distribution in (next_token_log_probs, raster.without_cache(conditionals, N)):
-        found = raster.sequential_log_likelihood(distribution, ROWS)
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+def test_loss_and_nll_are_the_exact_negative_log_likelihood():
+    for model, condition in both(16):
+        assert isinstance(model, TokenModel)
+        assert model.exact
+        x = all_states(2, 4)
+        nll, loss = model.nll(x, condition), model.loss(x, condition)
+        one = None if condition is None else replace(condition, text=condition.text[:1])
+        p = exact_distribution(
+            without_cache(lambda x, model=model, one=one: model.log_probs(x, one), 4), 2, 4
+        )
+        torch.testing.assert_close((-nll).exp(), p)
+        torch.testing.assert_close(4 * loss, nll)
+        assert loss.requires_grad
+        assert not nll.requires_grad
+        assert p.max() > 2 * p.min()
 
 
-def test_reread_asks_for_the_position_after_the_prefix():
-    """Position i of this network says i, and nothing after the prefix is ever read but zeros."""
-    rows = []
-
-    def asked(x):
-        rows.append(x)
-        return torch.arange(5.0).expand(len(x), 5)[..., None]
-
-    distribution = raster.without_cache(asked, 5)
-    for i in range(5):
-        assert distribution(torch.full((2, i), 7)).tolist() == [[i], [i]]
-        assert rows[-1].tolist() == 2 * [i * [7] + (5 - i) * [0]]
-
-
-def test_the_exact_distribution_of_the_sampler_is_the_joint_distribution():
-    distribution = raster.exact_distribution(next_token_log_probs, K, N)
-    torch.testing.assert_close(distribution, JOINT.flatten(), rtol=1e-12, atol=0)
-
-
-def counts(x):
-    return torch.bincount((x * torch.tensor([9, 3, 1])).sum(dim=1), minlength=27)
+@pytest.mark.parametrize("length", [0, 1, 3, 4])
+def test_a_given_prefix_yields_the_conditional_distribution(length):
+    """8,000 sequences with each of two prefixes in turn, within 5 sigma (and 3)."""
+    count, states = 8000, all_states(2, 4)
+    tokens = torch.tensor([[1, 0, 0, 1], [0, 0, 1, 0]]).repeat(count, 1)
+    where = torch.zeros_like(tokens, dtype=torch.bool)
+    where[:, :length] = True
+    for model, condition in both(2 * count):
+        x = model.sample(2 * count, condition, given=Given(tokens, where), generator=seeded(0))
+        assert torch.equal(x[:, :length], tokens[:, :length])
+        one = None if condition is None else replace(condition, text=condition.text[:16])
+        p = (-model.nll(states, one)).exp()
+        for first in (0, 1):
+            fits = (states[:, :length] == tokens[first, :length]).all(dim=1)
+            expected = count * (p * fits) / (p * fits).sum()
+            index = (x[first::2] * torch.tensor([8, 4, 2, 1])).sum(dim=1)
+            found = torch.bincount(index, minlength=16)
+            assert ((found - expected).abs() <= 5 * expected.sqrt() + 3).all()
 
 
-def draw_rows(count, filter=None, prefix=None):
-    prefix = torch.zeros(count, 0, dtype=torch.long) if prefix is None else prefix
-    generator = torch.Generator().manual_seed(4)
-    return raster.sample(next_token_log_probs, prefix, N, filter=filter, generator=generator)
+def test_a_token_given_further_on_changes_nothing_before_it():
+    for model, condition in both(50):
+        where = torch.tensor([[False, False, True, False]]).expand(50, -1)
+        plain = model.sample(50, condition, generator=seeded(2))
+        given = Given(1 - plain, where)
+        x = model.sample(50, condition, given=given, generator=seeded(2))
+        assert torch.equal(x[:, :2], plain[:, :2])
+        assert torch.equal(x[:, 2], 1 - plain[:, 2])
 
 
-FILTERS = {
-    "none": None,
-    "temperature": lambda log_p: temperature(log_p, 0.5),
-    "hot": lambda log_p: temperature(log_p, 3.0),
-    "top_k": lambda log_p: top_k(log_p, 2),
-    "top_p": lambda log_p: top_p(log_p, 0.5),
-    "all": lambda log_p: top_p(top_k(temperature(log_p, 0.7), 2), 0.6),
-}
+def test_guidance_and_truncation_are_those_of_every_token():
+    """At every position; only codes that are left are ever drawn."""
+    model, condition = after_text(200)
+    sampling = Sampling(guidance_scale=3.0, truncation_rate=0.9)
+    x = model.sample(200, condition, sampling=sampling, generator=seeded(1))
+    guided = model.decoder(condition, sampling)
+    for i in range(4):
+        log_c, log_u = (
+            model.log_probs(x, Conditioning(text))[:, i]
+            for text in (condition.text, condition.null)
+        )
+        p = (3 * log_c - 2 * log_u).softmax(dim=-1)  # K = 2: the likelier code, and perhaps both
+        p = torch.where((p.amax(dim=-1) >= 0.9)[:, None], (p > 0.5).double(), p)
+        found = guided(x[:, :i]).exp()
+        torch.testing.assert_close(found, p)
+        assert (found.gather(1, x[:, i : i + 1]) > 0).all()
+    other = model.sample(200, condition, generator=seeded(1))
+    assert not torch.equal(x, other)
 
 
-@pytest.mark.parametrize("name", FILTERS)
-def test_samples_follow_the_exact_distribution(name):
-    """20,000 rows; a row of probability 0 never comes. All six distributions differ."""
-    count, filter = 20_000, FILTERS[name]
-    distribution = raster.exact_distribution(next_token_log_probs, K, N, filter=filter)
-    assert distribution.sum().item() == pytest.approx(1, abs=1e-9)
-    found = counts(draw_rows(count, filter))
-    assert (
-        (found - count * distribution).abs()
-        <= 5 * (count * distribution * (1 - distribution)).sqrt()
-    ).all()
-    others = [
-        raster.exact_distribution(next_token_log_probs, K, N, filter=f) for f in FILTERS.values()
-    ]
-    assert sum(torch.equal(distribution, other) for other in others) == 1
-
-
-def test_a_prefix_stays_and_the_rest_follows_from_it():
-    """Half of the rows begin with (2, 0), half with (1, 1): the last token has the distribution of
-    each."""
-    prefix = torch.tensor([[2, 0], [1, 1]]).repeat(5000, 1)
-    x = draw_rows(10_000, prefix=prefix)
-    assert torch.equal(x[:, :2], prefix)
-    for begin in ([2, 0], [1, 1]):
-        own = x[(x[:, :2] == torch.tensor(begin)).all(dim=1), 2]
-        distribution = next_token_log_probs(torch.tensor([begin]))[0].exp()
-        sigma = (5000 * distribution * (1 - distribution)).sqrt()
-        assert ((own.bincount(minlength=K) - 5000 * distribution).abs() <= 5 * sigma).all()
-
-
-def test_a_network_with_a_memory_sees_every_prefix_in_turn():
-    """Also those that are given; only tokens that are drawn are sharpened."""
-    asked, filtered = [], []
-
-    def distribution(prefix):
-        asked.append(prefix.shape[1])
-        return next_token_log_probs(prefix)
-
-    def filter(log_p):
-        filtered.append(log_p.shape)
-        return log_p
-
-    given = torch.tensor([[2]])
-    assert raster.sample(distribution, given, N, filter=filter).shape == (1, 3)
-    assert asked == [0, 1, 2]
-    assert filtered == [(1, K)] * 2
-    whole = torch.tensor([[2, 0, 1]])
-    assert torch.equal(raster.sample(distribution, whole, N), whole)
-
-
-def test_a_prefix_longer_than_the_row_raises():
-    with pytest.raises(ValueError, match="a prefix of 4 tokens; allowed: 0 to 3"):
-        raster.sample(next_token_log_probs, torch.zeros(2, 4, dtype=torch.long), N)
-
-
-def test_the_same_generator_draws_the_same_rows():
-    """A list of generators makes every row independent of the others."""
-    assert torch.equal(draw_rows(100), draw_rows(100))
-    empty = torch.zeros(3, 0, dtype=torch.long)
-
-    def alone(seeds):
-        own = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return raster.sample(next_token_log_probs, empty[: len(seeds)], N, generator=own)
-
-    assert torch.equal(alone([1, 2, 3])[2:], alone([3]))
+def test_what_does_not_fit_is_refused():
+    model, condition = after_text(2)
+    x = torch.zeros(2, 4, dtype=torch.long)
+    for ask in (
+        lambda model, y: model.loss(x, y),
+        lambda model, y: model.nll(x, y),
+        lambda model, y: model.sample(2, y),
+    ):
+        with pytest.raises(ValueError, match="condition is a Conditioning; allowed: None"):
+            ask(pixels(), condition)
+        with pytest.raises(ValueError, match="condition is None; allowed: a Conditioning"):
+            ask(model, None)
+    with pytest.raises(ValueError, match="null is None; allowed with guidance"):
+        model.sample(2, Conditioning(condition.text), sampling=Sampling(2.0))
+    with pytest.raises(ValueError, match="the number of captions is 2; allowed: 3, the count"):
+        model.sample(3, condition)
 
 
 def test_dependence_finds_leaks_and_blind_spots():
@@ -171,114 +131,4 @@ def test_dependence_finds_leaks_and_blind_spots():
 
     inputs = torch.randn(3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     expected = torch.tensor([[0, 0, 0], [1, 0, 0], [0, 1, 1]]).bool()
-    assert torch.equal(raster.dependence(output, inputs), expected)
-
-
-DISTRIBUTION = torch.tensor([0.125, 0.5, 0.125, 0.25], dtype=torch.float64)
-BY_HAND = {"temperature": (temperature, 0.5), "top_k": (top_k, 2), "top_p": (top_p, 0.75)}
-
-
-@pytest.mark.parametrize(
-    ("function", "value", "expected"),
-    [
-        (temperature, 1.0, DISTRIBUTION),
-        (temperature, 0.5, torch.tensor([1, 16, 1, 4]) / 22),
-        (temperature, 1e6, torch.full((4,), 0.25)),
-        (temperature, 1e-300, torch.tensor([0, 1, 0, 0])),
-        (top_k, 1, torch.tensor([0, 1, 0, 0])),
-        (top_k, 2, torch.tensor([0, 2, 0, 1]) / 3),
-        (top_k, 3, torch.tensor([1, 4, 0, 2]) / 7),
-        (top_k, 4, DISTRIBUTION),
-        (top_p, 0.01, torch.tensor([0, 1, 0, 0])),
-        (top_p, 0.5, torch.tensor([0, 1, 0, 0])),
-        (top_p, 0.51, torch.tensor([0, 2, 0, 1]) / 3),
-        (top_p, 0.75, torch.tensor([0, 2, 0, 1]) / 3),
-        (top_p, 1.0, DISTRIBUTION),
-    ],
-)
-def test_filters_by_hand(function, value, expected):
-    found = function(DISTRIBUTION.log(), value)
-    torch.testing.assert_close(found.exp(), expected.double(), rtol=1e-6, atol=1e-6)
-    assert (found.exp() == 0).tolist() == (expected == 0).tolist()
-
-
-def test_of_equal_codes_the_lower_number_is_kept():
-    """Also among many, where a sort that is not stable mixes them."""
-    even = torch.full((5000,), 1 / 5000).log()
-    for count in (1, 2, 17, 2500, 4999, 5000):
-        kept = top_k(even, count).isfinite()
-        assert kept[:count].all()
-        assert kept.sum() == count
-
-
-@pytest.mark.parametrize("name", BY_HAND)
-def test_filters_take_any_shape_and_every_distribution_on_its_own(name):
-    function, value = BY_HAND[name]
-    generator = torch.Generator().manual_seed(0)
-    log_p = torch.randn(2, 3, 5, K, generator=generator, dtype=torch.float64).log_softmax(dim=-1)
-    together = function(log_p, value)
-    assert together.shape == log_p.shape
-    torch.testing.assert_close(together.exp().sum(-1), torch.ones(2, 3, 5, dtype=torch.float64))
-    for index in ((0, 0, 0), (1, 2, 4), (0, 2, 3)):
-        alone = function(log_p[index], value)
-        assert alone.shape == (K,)
-        torch.testing.assert_close(together[index], alone, rtol=1e-12, atol=1e-12)
-    assert function(log_p.float(), value).dtype == torch.float32
-    assert function(log_p[:0], value).shape == (0, 3, 5, K)
-
-
-@pytest.mark.parametrize("name", BY_HAND)
-def test_impossible_codes_stay_impossible(name):
-    function, value = BY_HAND[name]
-    log_p = torch.tensor([0.5, 0.0, 0.0, 0.5]).log()
-    found = function(log_p, value)
-    torch.testing.assert_close(found.exp(), log_p.exp())
-    assert torch.isneginf(found).tolist() == [False, True, True, False]
-
-
-def test_the_order_of_filters_matters():
-    """Cold first, the likeliest code alone has 16/22 > 0.7; cut first, two codes are left."""
-    cold_first = top_p(temperature(DISTRIBUTION.log(), 0.5), 0.7)
-    cut_first = temperature(top_p(DISTRIBUTION.log(), 0.7), 0.5)
-    torch.testing.assert_close(cold_first.exp(), torch.tensor([0, 1, 0, 0]).double())
-    torch.testing.assert_close(cut_first.exp(), torch.tensor([0, 4, 0, 1]).double() / 5)
-
-
-@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan, 1e-50])
-def test_a_bad_temperature_raises(value):
-    """1e-50 is 0 in float32."""
-    with pytest.raises(ValueError, match=rf"temperature is {value}; allowed: finite numbers from"):
-        temperature(DISTRIBUTION.log().float(), value)
-
-
-@pytest.mark.parametrize("value", [0, -1, 5])
-def test_a_bad_top_k_raises(value):
-    with pytest.raises(ValueError, match=f"top_k is {value}; allowed: 1 to 4, the number of codes"):
-        top_k(DISTRIBUTION.log(), value)
-
-
-@pytest.mark.parametrize("value", [0.0, -0.1, 1.1, math.nan])
-def test_a_bad_top_p_raises(value):
-    with pytest.raises(ValueError, match=f"top_p is {value}; allowed: above 0, up to 1"):
-        top_p(DISTRIBUTION.log(), value)
-
-
-@pytest.mark.parametrize("scale", [0.0, 1.0, 4.0])
-def test_guided_rows_follow_the_guided_distributions_of_their_tokens(scale):
-    """At 0 and 1 the rows have one of the two distributions; above, not the guided distribution of
-    rows."""
-    other = random_joint(1)
-    distribution = guide_next(
-        next_token_log_probs, lambda prefix: next_token_log_probs(prefix, other), scale
-    )
-    found = raster.exact_distribution(distribution, K, N)
-    rows = other * (JOINT / other) ** scale
-    distance = (found - (rows / rows.sum()).flatten()).abs().sum().item() / 2
-    assert (distance < 1e-9) == (scale <= 1)
-    for row in ([], [1], [0, 2]):
-        prefix = torch.tensor([row], dtype=torch.long)
-        p, u = next_token_log_probs(prefix).exp(), next_token_log_probs(prefix, other).exp()
-        product = u * (p / u) ** scale
-        torch.testing.assert_close(
-            distribution(prefix).exp(), product / product.sum(), rtol=1e-9, atol=0
-        )
+    assert torch.equal(dependence(output, inputs), expected)

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
+from vqlearn.autoregressive import decoding
 from vqlearn.autoregressive import model as raster
 from vqlearn.autoregressive.pixelcnnpp import (
     GatedResidual,
@@ -169,15 +170,15 @@ def test_nothing_is_blind_up_to_the_claimed_side(blocks):
 @PAIR
 def test_one_look_and_one_by_one_agree(config):
     model, x = fresh(config), random_rows(config, 4)
-    whole = raster.log_likelihood(model, x)
-    steps = raster.sequential_log_likelihood(raster.without_cache(model, config.num_positions), x)
+    whole = raster.log_likelihood(model.log_probs(x), x)
+    steps = decoding.sequential_log_likelihood(model.decoder(), x)
     torch.testing.assert_close(whole, steps, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("config", [GREY, RGB, replace(RGB, num_codes=256)])
 def test_pixels_and_colours_agree(config):
     model, x = fresh(config), random_rows(config, 5)
-    by_pixels, by_colours = model.log_likelihood(x), raster.log_likelihood(model, x)
+    by_pixels, by_colours = model.log_likelihood(x), raster.log_likelihood(model.log_probs(x), x)
     torch.testing.assert_close(by_pixels, by_colours, rtol=0, atol=1e-9)
     assert by_pixels.std() > 0.1
 
@@ -200,9 +201,8 @@ TOYS = [
 @pytest.mark.parametrize("config", TOYS, ids=["grey", "one-rgb-pixel", "rgb"])
 def test_all_rows_have_a_mass_of_one(config):
     """81, 64 and 4,096 rows."""
-    next_token_log_probs = raster.without_cache(fresh(config), config.num_positions)
-    distribution = raster.exact_distribution(
-        next_token_log_probs, config.num_codes, config.num_positions
+    distribution = decoding.exact_distribution(
+        fresh(config).decoder(), config.num_codes, config.num_positions
     )
     assert distribution.sum().item() == pytest.approx(1, abs=1e-9)
     assert distribution.max() > 2 / len(distribution)
@@ -213,10 +213,9 @@ def test_samples_follow_the_exact_distribution(config):
     """At most 81 counts, each within 5 sigma (and 3 for the rare ones): fails for about one seed
     in 20,000, and the seed is fixed."""
     n, count = config.num_positions, 5_000
-    next_token_log_probs = raster.without_cache(fresh(config), n)
-    distribution = raster.exact_distribution(next_token_log_probs, config.num_codes, n)
-    generator = torch.Generator().manual_seed(0)
-    rows = raster.sample(next_token_log_probs, torch.zeros(count, 0).long(), n, generator=generator)
+    model = fresh(config)
+    distribution = decoding.exact_distribution(model.decoder(), config.num_codes, n)
+    rows = model.sample(count, generator=torch.Generator().manual_seed(0))
     position = config.num_codes ** torch.arange(n - 1, -1, -1)
     counts = torch.bincount((rows * position).sum(dim=1), minlength=len(distribution))
     sigma = (count * distribution * (1 - distribution)).sqrt()

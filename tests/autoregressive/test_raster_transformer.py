@@ -10,16 +10,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from vqlearn.autoregressive import decoding
 from vqlearn.autoregressive import model as raster
 from vqlearn.autoregressive.cache import CachedDecoder
-from vqlearn.autoregressive.model import guide_next
-from vqlearn.autoregressive.raster_transformer import (
-    RasterTransformer,
-    RasterTransformerConfig,
-    conditionals,
-)
+from vqlearn.autoregressive.decoding import guide_next, without_cache
+from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.probability.filters import temperature, top_k
-from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.model import Conditioning
 from vqlearn.training.optimizers import build_optimizers, hidden_matrices
 from vqlearn.training.recipes import Recipe
 
@@ -60,6 +57,14 @@ def random_text(config, count, seed=0):
     return torch.randn(size, generator=generator, dtype=torch.float64)
 
 
+def captions(text):
+    return None if text is None else Conditioning(text)
+
+
+def slow_decoder(network, text):
+    return without_cache(lambda x: network.log_probs(x, captions(text)), network.num_positions)
+
+
 @BOTH
 @pytest.mark.parametrize("num_positions", [9, 7])
 def test_a_position_sees_all_earlier_tokens_and_no_other(config, num_positions):
@@ -86,7 +91,7 @@ def test_every_position_sees_all_of_the_text():
 
 def test_another_text_changes_every_position():
     network, x = fresh(SPOKEN), random_rows(SPOKEN, 1)
-    one, other = (conditionals(network, random_text(SPOKEN, 1, seed))(x) for seed in (0, 1))
+    one, other = (network(x, random_text(SPOKEN, 1, seed)) for seed in (0, 1))
     assert ((one - other).abs().amax(dim=-1) > 1e-3).all()
 
 
@@ -169,12 +174,13 @@ def test_the_scores_are_those_of_the_formula():
 def test_the_reader_knows_the_same_distributions(config):
     """Every distribution of every turn, and the likelihood that they add up to, within 1e-9."""
     network, x, text = fresh(config), random_rows(config, 4), random_text(config, 4)
-    distributions, reader = conditionals(network, text), CachedDecoder(network, text)
+    condition, decoder = captions(text), CachedDecoder(network, text)
+    distributions = network.log_probs(x, condition)
     for i in range(9):
-        torch.testing.assert_close(reader(x[:, :i]), distributions(x)[:, i], rtol=1e-9, atol=1e-9)
-    at_once = raster.log_likelihood(distributions, x)
-    for slow in (raster.without_cache(distributions, 9), CachedDecoder(network, text)):
-        one_by_one = raster.sequential_log_likelihood(slow, x)
+        torch.testing.assert_close(decoder(x[:, :i]), distributions[:, i], rtol=1e-9, atol=1e-9)
+    at_once = network.log_likelihood(x, condition)
+    for slow in (slow_decoder(network, text), network.decoder(condition)):
+        one_by_one = decoding.sequential_log_likelihood(slow, x)
         torch.testing.assert_close(one_by_one, at_once, rtol=1e-9, atol=1e-9)
 
 
@@ -187,7 +193,7 @@ def test_the_reader_draws_the_same_tokens(given):
     def draw(distribution_of):
         distribution = guide_next(distribution_of(text), distribution_of(null), 2.5)
         generator = torch.Generator().manual_seed(3)
-        return raster.sample(
+        return decoding.sample(
             distribution,
             prefix,
             9,
@@ -196,7 +202,7 @@ def test_the_reader_draws_the_same_tokens(given):
         )
 
     cached = draw(lambda y: CachedDecoder(network, y))
-    slow = draw(lambda y: raster.without_cache(conditionals(network, y), 9))
+    slow = draw(lambda y: slow_decoder(network, y))
     assert torch.equal(cached, slow)
     assert torch.equal(cached[:, :given], prefix)
     assert given == 9 or len(cached.unique(dim=0)) > 3
@@ -206,7 +212,7 @@ def test_each_input_is_read_once():
     """Text, start, then token after token: 4 + 9 inputs in all, the last token is never read."""
     network, text, seen = fresh(SPOKEN), random_text(SPOKEN, 2), []
     network.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
-    raster.sample(CachedDecoder(network, text), random_rows(SPOKEN, 2)[:, :0], 9)
+    decoding.sample(CachedDecoder(network, text), random_rows(SPOKEN, 2)[:, :0], 9)
     assert seen == [4] + 9 * [1]
 
 
@@ -227,7 +233,7 @@ def test_the_reader_wants_its_turn():
         reader((x[:, :2] + 1) % 3)
     with pytest.raises(ValueError, match=r"holds 0 to 3; allowed: 0 to 2"):
         reader(torch.cat([x[:, :1], torch.tensor([[0], [3]])], dim=1))
-    distributions = conditionals(network)(x)
+    distributions = network.log_probs(x)
     for i, distribution in enumerate((first, second)):
         torch.testing.assert_close(distribution, distributions[:, i], rtol=1e-9, atol=1e-9)
     for i in range(2, 9):  # no error above has spoiled the cache
@@ -247,14 +253,10 @@ def toy_network(seed=0):
 def test_all_rows_add_up_to_one_and_samples_follow_their_distribution():
     """2^4 rows, 5,000 drawn by the reader: 16 comparisons at 5 sigma, wrong once in 10^5 runs."""
     network, text = toy_network(), random_text(TOY, 1)
-    distribution = raster.exact_distribution(
-        raster.without_cache(conditionals(network, text), 4), 2, 4
-    )
+    distribution = decoding.exact_distribution(slow_decoder(network, text), 2, 4)
     assert distribution.sum().item() == pytest.approx(1, abs=1e-9)
-    count, empty = 5000, torch.zeros(5000, 0, dtype=torch.long)
-    x = raster.sample(
-        CachedDecoder(network, text), empty, 4, generator=torch.Generator().manual_seed(1)
-    )
+    count, generator = 5000, torch.Generator().manual_seed(1)
+    x = network.sample(count, captions(text.expand(count, -1, -1)), generator=generator)
     found = torch.bincount((x * torch.tensor([8, 4, 2, 1])).sum(dim=1), minlength=16)
     sigma = (count * distribution * (1 - distribution)).sqrt()
     assert ((found - count * distribution).abs() <= 5 * sigma + 1).all()
@@ -263,22 +265,18 @@ def test_all_rows_add_up_to_one_and_samples_follow_their_distribution():
 
 def test_the_exact_distribution_counts_rows_with_the_last_token_fastest():
     network, text = toy_network(), random_text(TOY, 1)
-    distribution = raster.exact_distribution(
-        raster.without_cache(conditionals(network, text), 4), 2, 4
-    )
+    distribution = decoding.exact_distribution(slow_decoder(network, text), 2, 4)
     rows = torch.cartesian_prod(*4 * [torch.arange(2)])
-    expected = raster.log_likelihood(conditionals(network, text), rows).exp()
+    expected = network.log_likelihood(rows, captions(text)).exp()
     torch.testing.assert_close(distribution, expected, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
 def test_guided_distributions_are_those_of_the_formula(scale):
     network, x = fresh(SPOKEN), random_rows(SPOKEN, 2)
-    said, unsaid = (conditionals(network, random_text(SPOKEN, 1, seed)) for seed in (0, 1))
-    distribution = guide_next(
-        raster.without_cache(said, 9), raster.without_cache(unsaid, 9), scale
-    )(x[:, :5])
-    p, u = said(x)[:, 5].exp(), unsaid(x)[:, 5].exp()
+    both = [random_text(SPOKEN, 1, seed) for seed in (0, 1)]
+    distribution = guide_next(*(slow_decoder(network, text) for text in both), scale)(x[:, :5])
+    p, u = (network.log_probs(x, captions(text))[:, 5].exp() for text in both)
     product = u * (p / u) ** scale
     expected = product / product.sum(dim=-1, keepdim=True)
     torch.testing.assert_close(distribution.exp(), expected, rtol=1e-9, atol=1e-12)
@@ -305,13 +303,13 @@ def test_it_learns_rows_and_their_text():
     optimizers = build_optimizers(network.parameters(), matrices, recipe)
     for _ in range(recipe.steps):
         x, text = toy_pictures(32, generator)
-        nats = -raster.log_likelihood(conditionals(network, text), x).mean()
+        nats = -network.log_likelihood(x, captions(text)).mean()
         network.zero_grad()
         nats.backward()
         for each in optimizers:
             each.step()
     x, text = toy_pictures(256, generator)
-    nats = -raster.log_likelihood(conditionals(network, text), x).mean().item()
+    nats = network.nll(x, captions(text)).mean().item()
     assert math.log(2) - 0.15 < nats < math.log(2) + 0.15
 
 
@@ -320,7 +318,7 @@ def test_gradients_reach_every_parameter(config):
     torch.manual_seed(0)
     network, text = RasterTransformer(config), random_text(config, 8)
     text = None if text is None else text.float()
-    log_normalise(network(random_rows(config, 8), text))[..., 0].mean().backward()
+    network.log_probs(random_rows(config, 8), captions(text))[..., 0].mean().backward()
     for name, parameter in network.named_parameters():
         if name.endswith("key.bias"):  # adds the same score to every key: softmax ignores it
             assert parameter.grad.abs().max() < 1e-6

@@ -13,29 +13,25 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from vqlearn.autoregressive import model as raster
-from vqlearn.autoregressive.cache import CachedDecoder
+from vqlearn.autoregressive.decoding import sample as sample_tokens
+from vqlearn.autoregressive.decoding import sequential_log_likelihood, without_cache
 from vqlearn.autoregressive.image_transformer import ImageTransformer, ImageTransformerConfig
 from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
+from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNConfig
 from vqlearn.autoregressive.pixelcnnpp import PixelCNNPlusPlus, PixelCNNPlusPlusConfig
 from vqlearn.autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
-from vqlearn.autoregressive.raster_transformer import (
-    RasterTransformer,
-    RasterTransformerConfig,
-    conditionals,
-)
+from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.diffusion import kernels, schedule
 from vqlearn.diffusion.likelihood import masked_bound
 from vqlearn.diffusion.objective import training_loss, variational_bound
 from vqlearn.diffusion.parameterisations import DirectPrediction, PluggedIntoBayes
 from vqlearn.diffusion.process import MaskAndReplace, Process
 from vqlearn.diffusion.sampler import levels_to_visit, sample
-from vqlearn.probability import filters
 from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.model import Conditioning, Sampling
 from vqlearn.probability.random import sample_categorical
-from vqlearn.training.rows import autoregressive_nats
 from vqlearn.training.sequences import OrdinalDenoiser
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
@@ -144,56 +140,51 @@ bound_alone = partial(diffusion, auxiliary_weight=0.0)
 one_level_at_a_time = partial(bound_alone, calls=(LEVELS,))
 
 
-def raster_transformer(network: nn.Module, given: Numbers) -> Numbers:
+GUIDED = Sampling(GUIDANCE)
+GUIDED_TOP_P = Sampling(GUIDANCE, TOP_P)
+
+
+def condition(given: Numbers) -> Conditioning | None:
+    return Conditioning(given["text"], given["null"]) if "text" in given else None
+
+
+def raster_transformer(network: RasterTransformer, given: Numbers) -> Numbers:
     """The likelihood; tokens with and without a cache, and with text guided and cut to top-p."""
-    x, text, null = (given.get(name) for name in ("x_0", "text", "null"))
-
-    def drawn(log_probs: raster.NextTokenLogProbs, filter: raster.Filter | None = None) -> Tensor:
-        return raster.sample(log_probs, x[:, :0], x.shape[1], filter=filter, generator=seeded(3))
-
-    def guided() -> raster.NextTokenLogProbs:
-        readers = (CachedDecoder(network, states) for states in (text, null))
-        return raster.guide_next(*readers, GUIDANCE)
-
+    x, y = given["x_0"], condition(given)
+    count, n = x.shape
+    slow = without_cache(lambda x: network.log_probs(x, y), n)
     found = {
-        "nats": -raster.log_likelihood(conditionals(network, text), x),
-        "tokens with a cache": drawn(CachedDecoder(network, text)),
-        "tokens without a cache": drawn(
-            raster.without_cache(conditionals(network, text), x.shape[1])
-        ),
+        "nats": network.nll(x, y),
+        "tokens with a cache": network.sample(count, y, generator=seeded(3)),
+        "tokens without a cache": sample_tokens(slow, x[:, :0], n, generator=seeded(3)),
     }
-    if text is not None:
-        found["nats guided"] = -raster.sequential_log_likelihood(guided(), x)
-        found["tokens guided"] = drawn(guided(), partial(filters.top_p, mass=TOP_P))
+    if y is not None:
+        found["nats guided"] = -sequential_log_likelihood(network.decoder(y, GUIDED), x)
+        found["tokens guided"] = network.sample(
+            count, y, sampling=GUIDED_TOP_P, generator=seeded(3)
+        )
     return found
 
 
 def imagebart(network: ImageBART, given: Numbers) -> Numbers:
     """The bound, and tokens; with text also guided (the last step after x itself) and top-p."""
-    x, text, null = (given.get(name) for name in ("x_0", "text", "null"))
-
-    def guided(x_t: Tensor, t: int) -> raster.NextTokenLogProbs:
-        distributions = (network.next_token_log_probs(x_t, t, states) for states in (text, null))
-        return raster.guide_next(*distributions, GUIDANCE)
-
+    x, y = given["x_0"], condition(given)
     found = {
-        "bound": network.bound(x, text=text, generator=seeded(1)),
-        "tokens": network.sample(x.shape, text=text, generator=seeded(3)),
+        "bound": network.nll(x, y, generator=seeded(1)),
+        "tokens": network.sample(len(x), y, generator=seeded(3)),
     }
-    if text is not None:
-        top_p = partial(filters.top_p, mass=TOP_P)
-        found["nats guided"] = -raster.sequential_log_likelihood(guided(x, 1), x)
-        tokens = network.sample_by(guided, x.shape, filter=top_p, generator=seeded(3))
-        found["tokens guided"] = tokens
+    if y is not None:
+        found["nats guided"] = -sequential_log_likelihood(network.decoder(x, 1, y, GUIDED), x)
+        found["tokens guided"] = network.sample(
+            len(x), y, sampling=GUIDED_TOP_P, generator=seeded(3)
+        )
     return found
 
 
-def pixels(network: nn.Module, given: Numbers) -> Numbers:
+def pixels(network: AutoregressiveModel, given: Numbers) -> Numbers:
     """The likelihood, and tokens."""
     x = given["x_0"]
-    distribution = raster.without_cache(lambda x: log_normalise(network(x)), x.shape[1])
-    tokens = raster.sample(distribution, x[:, :0], x.shape[1], generator=seeded(3))
-    return {"nats": autoregressive_nats(network, x), "tokens": tokens}
+    return {"nats": network.nll(x), "tokens": network.sample(len(x), generator=seeded(3))}
 
 
 @dataclass(frozen=True)

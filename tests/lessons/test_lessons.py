@@ -144,13 +144,13 @@ MUTANTS = {
     ),
     "09_imagebart": (
         "autoregressive/imagebart.py",
-        "log_p = conditionals(sample_categorical(log_q, generator=generator))",
-        "log_p = conditionals(x_0)",
+        "x = sample_categorical(log_q, generator=generator)",
+        "x = x_0",
     ),
     "10_face_off": (
-        "experiments/face_off/starts.py",
-        "log_one_hot(start.x[:, i], log_p",
-        "log_one_hot(start.x[:, 0], log_p",
+        "autoregressive/decoding.py",
+        "log_one_hot(given.tokens[:, i], log_p",
+        "log_one_hot(given.tokens[:, 0], log_p",
     ),
     "12_ithq": (
         "diffusion/reference.py",

@@ -1,9 +1,11 @@
-"""Guidance and truncation, against definitions written out by hand."""
+"""Guidance, temperature, top-k and top-p, against definitions written out by hand."""
+
+import math
 
 import pytest
 import torch
 
-from vqlearn.probability.filters import guide, top_p
+from vqlearn.probability.filters import guide, temperature, top_k, top_p
 from vqlearn.probability.log_probs import log_normalise
 
 
@@ -72,3 +74,92 @@ def test_a_rate_of_one_cuts_nothing_and_a_tiny_rate_keeps_the_best_code():
 def test_rates_out_of_range_are_refused(rate):
     with pytest.raises(ValueError, match="top_p is"):
         top_p(p_x0s([0.5, 0.5]), rate)
+
+
+DISTRIBUTION = torch.tensor([0.125, 0.5, 0.125, 0.25], dtype=torch.float64)
+BY_HAND = {"temperature": (temperature, 0.5), "top_k": (top_k, 2), "top_p": (top_p, 0.75)}
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "expected"),
+    [
+        (temperature, 1.0, DISTRIBUTION),
+        (temperature, 0.5, torch.tensor([1, 16, 1, 4]) / 22),
+        (temperature, 1e6, torch.full((4,), 0.25)),
+        (temperature, 1e-300, torch.tensor([0, 1, 0, 0])),
+        (top_k, 1, torch.tensor([0, 1, 0, 0])),
+        (top_k, 2, torch.tensor([0, 2, 0, 1]) / 3),
+        (top_k, 3, torch.tensor([1, 4, 0, 2]) / 7),
+        (top_k, 4, DISTRIBUTION),
+        (top_p, 0.01, torch.tensor([0, 1, 0, 0])),
+        (top_p, 0.5, torch.tensor([0, 1, 0, 0])),
+        (top_p, 0.51, torch.tensor([0, 2, 0, 1]) / 3),
+        (top_p, 0.75, torch.tensor([0, 2, 0, 1]) / 3),
+        (top_p, 1.0, DISTRIBUTION),
+    ],
+)
+def test_filters_by_hand(function, value, expected):
+    found = function(DISTRIBUTION.log(), value)
+    torch.testing.assert_close(found.exp(), expected.double(), rtol=1e-6, atol=1e-6)
+    assert (found.exp() == 0).tolist() == (expected == 0).tolist()
+
+
+def test_of_equal_codes_the_lower_number_is_kept():
+    """Also among many, where a sort that is not stable mixes them."""
+    even = torch.full((5000,), 1 / 5000).log()
+    for count in (1, 2, 17, 2500, 4999, 5000):
+        kept = top_k(even, count).isfinite()
+        assert kept[:count].all()
+        assert kept.sum() == count
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_filters_take_any_shape_and_every_distribution_on_its_own(name):
+    function, value = BY_HAND[name]
+    generator = torch.Generator().manual_seed(0)
+    log_p = torch.randn(2, 3, 5, 3, generator=generator, dtype=torch.float64).log_softmax(dim=-1)
+    together = function(log_p, value)
+    assert together.shape == log_p.shape
+    torch.testing.assert_close(together.exp().sum(-1), torch.ones(2, 3, 5, dtype=torch.float64))
+    for index in ((0, 0, 0), (1, 2, 4), (0, 2, 3)):
+        alone = function(log_p[index], value)
+        assert alone.shape == (3,)
+        torch.testing.assert_close(together[index], alone, rtol=1e-12, atol=1e-12)
+    assert function(log_p.float(), value).dtype == torch.float32
+    assert function(log_p[:0], value).shape == (0, 3, 5, 3)
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_impossible_codes_stay_impossible(name):
+    function, value = BY_HAND[name]
+    log_p = torch.tensor([0.5, 0.0, 0.0, 0.5]).log()
+    found = function(log_p, value)
+    torch.testing.assert_close(found.exp(), log_p.exp())
+    assert torch.isneginf(found).tolist() == [False, True, True, False]
+
+
+def test_the_order_of_filters_matters():
+    """Cold first, the likeliest code alone has 16/22 > 0.7; cut first, two codes are left."""
+    cold_first = top_p(temperature(DISTRIBUTION.log(), 0.5), 0.7)
+    cut_first = temperature(top_p(DISTRIBUTION.log(), 0.7), 0.5)
+    torch.testing.assert_close(cold_first.exp(), torch.tensor([0, 1, 0, 0]).double())
+    torch.testing.assert_close(cut_first.exp(), torch.tensor([0, 4, 0, 1]).double() / 5)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan, 1e-50])
+def test_a_bad_temperature_raises(value):
+    """1e-50 is 0 in float32."""
+    with pytest.raises(ValueError, match=rf"temperature is {value}; allowed: finite numbers from"):
+        temperature(DISTRIBUTION.log().float(), value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 5])
+def test_a_bad_top_k_raises(value):
+    with pytest.raises(ValueError, match=f"top_k is {value}; allowed: 1 to 4, the number of codes"):
+        top_k(DISTRIBUTION.log(), value)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.1, 1.1, math.nan])
+def test_a_bad_top_p_raises(value):
+    with pytest.raises(ValueError, match=f"top_p is {value}; allowed: above 0, up to 1"):
+        top_p(DISTRIBUTION.log(), value)

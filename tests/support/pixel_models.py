@@ -8,8 +8,8 @@ import torch
 from einops import rearrange
 from scipy.stats import binom
 
+from vqlearn.autoregressive import decoding
 from vqlearn.autoregressive import model as raster
-from vqlearn.probability.log_probs import log_normalise
 
 
 def fresh(kind, config, seed=0):
@@ -28,10 +28,6 @@ def random_rows(config, count, seed=0):
     return torch.randint(config.num_codes, (count, config.num_positions), generator=generator)
 
 
-def conditionals_of(model):
-    return lambda x: log_normalise(model(x))
-
-
 def seen_by(models, width):
     """Entry (i, j): position i depends on token j, in one or more of these networks."""
     seen = False
@@ -43,11 +39,11 @@ def seen_by(models, width):
 
 
 def one_call_agrees_with_token_by_token(model):
-    conditionals, config = conditionals_of(model), model.config
-    x = random_rows(config, 3)
-    at_once = raster.log_likelihood(conditionals, x)
-    next_token_log_probs = raster.without_cache(conditionals, config.num_positions)
-    one_by_one = raster.sequential_log_likelihood(next_token_log_probs, x)
+    x = random_rows(model.config, 3)
+    at_once, one_by_one = (
+        model.log_likelihood(x),
+        decoding.sequential_log_likelihood(model.decoder(), x),
+    )
     torch.testing.assert_close(at_once, one_by_one, rtol=0, atol=1e-9)
 
 
@@ -56,12 +52,10 @@ def all_rows_have_probability_one_and_are_drawn_as_often(model):
     sigma in a normal distribution, 3e-7 on either side. By chance less than one seed in 3,000
     fails; it is fixed."""
     n, count = model.config.num_positions, 5_000
-    next_token_log_probs = raster.without_cache(conditionals_of(model), n)
-    distribution = raster.exact_distribution(next_token_log_probs, 2, n)
+    distribution = decoding.exact_distribution(model.decoder(), 2, n)
     assert abs(distribution.sum().item() - 1) < 1e-9
     assert distribution.max() > 4 * distribution.mean()
-    prefix, generator = torch.zeros(count, 0, dtype=torch.long), torch.Generator().manual_seed(0)
-    drawn = raster.sample(next_token_log_probs, prefix, n, generator=generator)
+    drawn = model.sample(count, generator=torch.Generator().manual_seed(0))
     index = (drawn * 2 ** torch.arange(n - 1, -1, -1)).sum(dim=1)
     counts = torch.bincount(index, minlength=2**n)
     too_many = binom.sf(counts - 1, count, distribution)  # the chance of as many or more
@@ -82,18 +76,15 @@ def paint(config, generator):
 def it_learns_what_hangs_together(model):
     """Of images with 3 levels independent positions need n log 3 nats, 9.9 with 9 positions; no
     network is below log 6, 1.8 nats."""
-    generator = torch.Generator().manual_seed(0)
+    generator, n = torch.Generator().manual_seed(0), model.num_positions
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for _ in range(150):
         x = paint(model.config, generator)
-        loss = -raster.log_likelihood(conditionals_of(model), x).mean()
+        loss = n * model.loss(x).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    with torch.no_grad():
-        x = paint(model.config, generator)
-        nats = -raster.log_likelihood(conditionals_of(model), x).mean()
-    assert nats < math.log(6) + 0.6
+    assert model.nll(paint(model.config, generator)).mean() < math.log(6) + 0.6
 
 
 def wrong_rows_raise(kind, config):

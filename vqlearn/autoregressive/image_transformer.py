@@ -2,7 +2,7 @@ r"""The distribution of each token by attention to the nearest tokens before it:
 Transformer.
 
     config = ImageTransformerConfig(8, 1, 17, 64, 3, num_heads=4, block_length=8, memory_length=16)
-    log_normalise(ImageTransformer(config)(x))  # log p(x_i | x_1..x_{i-1}), (b, 64, 17)
+    ImageTransformer(config).log_probs(x)  # log p(x_i | x_1..x_{i-1}), (b, 64, 17)
 
 Attention of n positions to n positions costs O(n²). Here the row is cut into **query blocks** of B
 = `block_length` positions. All positions of a block look at the same **memory block**: the block
@@ -35,6 +35,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.autoregressive.pixel_config import PixelConfig
 from vqlearn.probability.checks import check_multiple, check_sequences
 from vqlearn.transformer.denoiser import initialise
@@ -138,7 +139,7 @@ class LocalBlock(nn.Module):
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
-class ImageTransformer(nn.Module):
+class ImageTransformer(AutoregressiveModel):
     r"""Which token comes next, judged by the tokens shortly before it?
 
     $$ h_i = \text{value}[\text{colour}_{i-1},\, x_{i-1}] + \text{row}[r_i] + \text{column}[c_i]

@@ -10,84 +10,117 @@ $$ p_t(x_{t-1} \mid x_t) = \prod_i p_t(x_{t-1}^i \mid x_{t-1}^{<i}, x_t) $$
 With text, every scale reads the caption before the noisy row.
 
     model = ImageBART(ImageBARTConfig(num_codes=384, num_positions=64, num_scales=3, ...))
-    model.bound(x_0, text=text)                # at most how surprising: nats for each row
-    model.sample((8, 64), text=text)           # each token is read once: `cache.py`
+    model.nll(x_0, condition)        # the negative ELBO: nats for each sequence
+    model.sample(8, condition)       # each token is read once: KV cache
 
 Source: Esser et al. 2021, "ImageBART: Bidirectional Context with Multinomial Diffusion for
 Autoregressive Image Synthesis". There the image is $x_0$ and its tokens are $x_1$; here $x_0$
 is the row of tokens, as everywhere in this package.
 """
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.autoregressive import model as raster
 from vqlearn.autoregressive.cache import CachedDecoder
+from vqlearn.autoregressive.decoding import (
+    NextTokenLogProbs,
+    decoder_for,
+    keep_given,
+    sample,
+)
 from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig, Scale
-from vqlearn.autoregressive.writer import Text
 from vqlearn.diffusion.objective import prior_term
 from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.sampler import draw_prior
 from vqlearn.diffusion.schedule import build_schedule, multinomial
+from vqlearn.probability.checks import check_level
 from vqlearn.probability.log_probs import kl_divergence, log_normalise
+from vqlearn.probability.model import (
+    PLAIN,
+    Conditioning,
+    Given,
+    Sampling,
+    check_condition,
+    check_request,
+)
 from vqlearn.probability.random import Generators, finest_float, sample_categorical
-
-StepBack = Callable[[Int[Tensor, "b n"], int], raster.NextTokenLogProbs]
-"""step_back(x_t, t): the distribution of $x_{t-1}$, one token after the other."""
 
 
 class ImageBART(nn.Module):
-    r"""How likely is a row that 2 to 5 autoregressive models make out of noise, one by one?
+    r"""The distribution of what 2 to 5 autoregressive models make of noise, one by one: a
+    `TokenModel`.
 
     $$ p(x_0) = \sum_{x_1 \ldots x_T} p(x_T) \prod_{t=1}^{T} p_t(x_{t-1} \mid x_t) $$
 
     `process` is `schedule.multinomial`: at level t the share t/T of all tokens is drawn anew.
-    With text every $p_t$ reads the same caption: `text` holds one for each row, or one for all.
+    With text every $p_t$ attends to the same caption. $-\log p$ is a sum over all paths, so `nll`
+    is the negative ELBO (`exact` is False).
     """
+
+    exact = False
 
     def __init__(self, config: ImageBARTConfig):
         super().__init__()
         self.config = config
+        self.num_codes, self.num_positions = config.num_codes, config.num_positions
+        self.reads_text = config.text_width is not None
         schedule = build_schedule(multinomial(config.num_codes, config.num_scales))
         self.process = MaskAndReplace(schedule)
         self.scales = nn.ModuleList(Scale(config) for _ in range(config.num_scales))
 
-    def conditionals(
-        self, x_t: Int[Tensor, "b n"], t: int, text: Text = None
-    ) -> raster.Conditionals:
-        r"""$\log p_t(x_{t-1}^i \mid x_{t-1}^{<i}, x_t)$, as the functions of `raster` ask for it.
+    def log_probs(
+        self,
+        x: Int[Tensor, "b n"],
+        x_t: Int[Tensor, "_ n"],
+        t: int,
+        condition: Conditioning | None = None,
+    ) -> Float[Tensor, "b n k"]:
+        r"""$\log p_t(x^i \mid x^{<i}, x_t, y)$ of all K codes at every position; x is $x_{t-1}$.
 
-        The encoder runs once. Raises `ValueError` for a level outside 1..T, and for text of another
-        size, missing, or not wanted.
+        One $x_t$ and one caption for each sequence, or one for all. Raises `ValueError` for a level
+        outside 1..T, and for a condition that does not fit.
         """
-        scale, encoded = self._encode(x_t, t, text)
-        return lambda x: log_normalise(scale.from_embedding(scale.embed(x), encoded))
+        check_condition(condition, reads_text=self.reads_text)
+        scale, encoded = self._encode(x_t, t, None if condition is None else condition.text)
+        return log_normalise(scale.from_embedding(scale.embed(x), encoded))
 
-    def next_token_log_probs(
-        self, x_t: Int[Tensor, "b n"], t: int, text: Text = None
-    ) -> raster.NextTokenLogProbs:
-        """The same distributions, one token after the other: a `CachedDecoder`, for one drawing.
+    def decoder(
+        self,
+        x_t: Int[Tensor, "_ n"],
+        t: int,
+        condition: Conditioning | None = None,
+        sampling: Sampling = PLAIN,
+    ) -> NextTokenLogProbs:
+        r"""The same distributions, one token after the other, guided and truncated.
 
-        Raises as `conditionals` does.
+        It serves one sampling run. Raises as `log_probs` does.
         """
-        return CachedDecoder(*self._encode(x_t, t, text))
+        check_condition(condition, reads_text=self.reads_text, guided=sampling.is_guided)
+
+        def plain_decoder(text: Float[Tensor, "_ l c"] | None) -> NextTokenLogProbs:
+            return CachedDecoder(*self._encode(x_t, t, text))
+
+        return decoder_for(plain_decoder, condition, sampling)
 
     def _encode(self, x_t: Tensor, t: int, text: Tensor | None) -> tuple[Scale, Tensor]:
-        if not 1 <= t <= self.config.num_scales:
-            raise ValueError(f"level t is {t}; allowed: 1 to {self.config.num_scales}")
+        check_level(t, self.config.num_scales, lowest=1)
         scale = self.scales[t - 1]
         return scale, scale.encode(scale.embed(x_t), text)
 
     def term(
-        self, x_0: Int[Tensor, "b n"], t: int, *, text: Text = None, generator: Generators = None
+        self,
+        x_0: Int[Tensor, "b n"],
+        t: int,
+        condition: Conditioning | None = None,
+        *,
+        generator: torch.Generator | None = None,
     ) -> Float[Tensor, " b"]:
-        r"""The share of scale t in the bound: nats for each row, an unbiased estimate.
+        r"""The share of scale t in the negative ELBO: nats per sequence, an unbiased estimate.
 
         It is $E_{x_t} KL(q \,\|\, p)$ with $q(x) = q(x_{t-1} = x \mid x_t, x_0)$ and
         $p(x) = p_t(x_{t-1} = x \mid x_t)$. The positions of q are independent,
-        $q(x) = \prod_i q_i(x^i)$, and p is a product along the row, so
+        $q(x) = \prod_i q_i(x^i)$, and p is a product along the sequence, so
 
         $$ KL(q \,\|\, p) = E_{x \sim q} \sum_i \log \frac{q_i(x^i)}{p_i(x^i \mid x^{<i})}
            = \sum_i E_{x^{<i} \sim q} \sum_k q_i(k) \log \frac{q_i(k)}{p_i(k \mid x^{<i})}, $$
@@ -100,66 +133,106 @@ class ImageBART(nn.Module):
         One call of scale t, so each can be trained alone. Raises `ValueError` for a t outside
         1..T.
         """
+        check_level(t, self.config.num_scales, lowest=1)
         x_t = self.process.corrupt(x_0, t, generator=generator)
-        conditionals = self.conditionals(x_t, t, text)
         log_q = self.process.log_posterior(x_0, x_t, t - 1, t, dtype=finest_float(x_0.device))
-        log_p = conditionals(sample_categorical(log_q, generator=generator))
-        log_q = log_q[..., : self.config.num_codes].to(log_p.dtype)  # MASK cannot be
+        x = sample_categorical(log_q, generator=generator)
+        log_p = self.log_probs(x, x_t, t, condition)
+        log_q = log_q[..., : self.num_codes].to(log_p.dtype)  # MASK cannot be
         return kl_divergence(log_q, log_p).sum(dim=1)
 
-    def bound(
-        self, x_0: Int[Tensor, "b n"], *, text: Text = None, generator: Generators = None
-    ) -> Float[Tensor, " b"]:
-        r"""At most how surprising is each row? Nats for each row, prior included.
-
-        One estimate can be below $-\log p(x_0)$, their mean never is. The lowest mean over all the
-        data is the entropy of the data, whatever T is: the true step back is a distribution over
-        whole rows, and a product along the row can be any distribution. Independent tokens cannot.
-        One call of each scale.
-        """
-        nats = prior_term(self.process, x_0).sum(dim=1)
-        for t in range(1, self.config.num_scales + 1):
-            nats = nats + self.term(x_0, t, text=text, generator=generator)
-        return nats
-
-    def sample(
+    def loss(
         self,
-        shape: tuple[int, int],
+        x: Int[Tensor, "b n"],
+        condition: Conditioning | None = None,
         *,
-        text: Text = None,
-        filter: raster.Filter | None = None,
-        generator: Generators = None,
-    ) -> Int[Tensor, "b n"]:
-        """Draw b rows of n tokens: noise first, then each scale from T to 1, token by token.
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " b"]:
+        """The terms of all scales, without that of the prior, which has no weights: nats per token.
 
-        Costs T calls of an encoder and T n of a decoder, each of one token only. `filter` changes
-        the distribution of every token of every scale, see `filters.py`. Raises `ValueError` for
-        another n than that of the config, and for text as `conditionals` does.
+        An unbiased estimate, with one draw at every scale; one call of each.
         """
-
-        def step_back(x_t: Int[Tensor, "b n"], t: int) -> raster.NextTokenLogProbs:
-            return self.next_token_log_probs(x_t, t, text)
-
-        return self.sample_by(step_back, shape, filter=filter, generator=generator)
+        return self._terms(x, condition, generator) / self.num_positions
 
     @torch.no_grad()
-    def sample_by(
+    def nll(
         self,
-        step_back: StepBack,
-        shape: tuple[int, int],
+        x: Int[Tensor, "b n"],
+        condition: Conditioning | None = None,
         *,
-        filter: raster.Filter | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " b"]:
+        r"""An unbiased estimate of the negative ELBO, prior included: nats per sequence.
+
+        One estimate can be below $-\log p(x)$, their mean never is. The lowest mean over all the
+        data is the entropy of the data, whatever T is: the true reverse step is a distribution over
+        whole sequences, and a product along the sequence can be any distribution. Independent
+        tokens cannot. One call of each scale.
+        """
+        prior = prior_term(self.process, x).sum(dim=1)
+        return prior + self._terms(x, condition, generator)
+
+    def _terms(
+        self, x: Tensor, condition: Conditioning | None, generator: torch.Generator | None
+    ) -> Tensor:
+        levels = range(1, self.config.num_scales + 1)
+        return sum(self.term(x, t, condition, generator=generator) for t in levels)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        count: int,
+        condition: Conditioning | None = None,
+        *,
+        given: Given | None = None,
+        sampling: Sampling = PLAIN,
         generator: Generators = None,
     ) -> Int[Tensor, "b n"]:
-        """The same with distributions of your own, such as guided ones:
+        r"""Draw sequences: $x_T$ from the prior, then each scale from T to 1, token by token.
 
-        def step_back(x_t, t):
-            said, unsaid = (model.next_token_log_probs(x_t, t, y) for y in (text, null))
-            return guide_next(said, unsaid, 2.5)
+        Guidance and truncation change the distribution of every token of every scale. Costs T calls
+        of an encoder and T n of a decoder, each of one token only.
+
+        **Given tokens** stand in $x_T$ and come with certainty, when it is their turn, at every
+        scale. This is an approximation of $p(x_0 \mid \text{given})$, for a prefix too: a clean
+        token in a noisy $x_t$ is a state that the process does not reach, and a scale cannot tell
+        it from noise. Within a scale a token given further on changes nothing before it; the next
+        scale reads it from both sides.
+
+        Raises `ValueError` for captions or given tokens that do not fit.
         """
-        x = sample_categorical(self.process.log_prior().expand(*shape, -1), generator=generator)
-        x = x.to(self.scales[0].to_logits.weight.device)
-        for t in range(self.config.num_scales, 0, -1):
-            distribution = step_back(x, t)
-            x = raster.sample(distribution, x[:, :0], shape[1], filter=filter, generator=generator)
-        return x
+        check_request(self, count, condition, given)
+        shape = (count, self.num_positions)
+        x_t = draw_prior(self.process, shape, device=self.device, generator=generator)
+        x_t = x_t if given is None else given.keep(x_t)
+        return self.sample_from(
+            x_t,
+            self.config.num_scales,
+            condition,
+            given=given,
+            sampling=sampling,
+            generator=generator,
+        )
+
+    @torch.no_grad()
+    def sample_from(
+        self,
+        x_t: Int[Tensor, "b n"],
+        t: int,
+        condition: Conditioning | None = None,
+        *,
+        given: Given | None = None,
+        sampling: Sampling = PLAIN,
+        generator: Generators = None,
+    ) -> Int[Tensor, "b n"]:
+        r"""The scales from t to 1, from any $x_t$; given tokens as in `sample`."""
+        for level in range(t, 0, -1):
+            decoder = self.decoder(x_t, level, condition, sampling)
+            decoder = decoder if given is None else keep_given(decoder, given)
+            x_t = sample(decoder, x_t[:, :0], self.num_positions, generator=generator)
+        return x_t
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.scales[0].to_logits.weight.device

@@ -1,108 +1,156 @@
-r"""One token after the other: the exact likelihood, and the one sampling loop.
+r"""One token after the other: the exact likelihood, and what every such network can do.
 
 $p(x) = \prod_i p(x_i \mid x_1 \ldots x_{i-1})$. The order is that of reading: row by row from the
 top left, and inside a pixel red, green, blue. No bound is needed: the product is the likelihood.
 
-A network meets this file as one of two functions. `Conditionals` looks at a whole row at once and
-gives all n distributions: for training and for likelihoods. `NextTokenLogProbs` gives the
-distribution of the next token alone: for sampling. `without_cache` makes the second of the first; a
-network that remembers what it has read (a KV cache) can do better.
+Two functions say all of it. One looks at a whole sequence at once and gives all n conditional
+distributions (`AutoregressiveModel.log_probs`): for training and for likelihoods. The other gives
+the distribution of the next token alone (`AutoregressiveModel.decoder`): for sampling.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from vqlearn.probability.filters import Filter, guide
-from vqlearn.probability.random import Generators, sample_categorical
-
-Conditionals = Callable[[Int[Tensor, "b n"]], Float[Tensor, "b n k"]]
-"""conditionals(x): normalised log p(x_i | x_1..x_{i-1}); position i must not depend on x_i..x_n."""
-
-NextTokenLogProbs = Callable[[Int[Tensor, "b i"]], Float[Tensor, "b k"]]
-"""next_token_log_probs(prefix): normalised log p(x_{i+1} | x_1..x_i), asked for i = 0, 1, … n - 1
-in turn."""
-
-
-def log_likelihood(conditionals: Conditionals, x: Int[Tensor, "b n"]) -> Float[Tensor, " b"]:
-    """log p(x) of each row in nats, exactly: one call for all positions."""
-    return conditionals(x).gather(-1, x[..., None])[..., 0].sum(dim=1)
-
-
-def sequential_log_likelihood(
-    next_token_log_probs: NextTokenLogProbs, x: Int[Tensor, "b n"]
-) -> Float[Tensor, " b"]:
-    """The same number, token by token, as the sampler would have seen it: n calls."""
-    nats = 0.0
-    for i in range(x.shape[1]):
-        nats = nats + next_token_log_probs(x[:, :i]).gather(-1, x[:, i : i + 1])[:, 0]
-    return nats
+from vqlearn.autoregressive.decoding import (
+    NextTokenLogProbs,
+    decoder_for,
+    keep_given,
+    sample,
+    without_cache,
+)
+from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.model import (
+    PLAIN,
+    Conditioning,
+    Given,
+    Sampling,
+    check_condition,
+    check_request,
+)
+from vqlearn.probability.random import Generators
 
 
-def without_cache(conditionals: Conditionals, num_positions: int) -> NextTokenLogProbs:
-    """The next distribution of a network that remembers nothing: it reads the whole row again.
+def log_likelihood(log_probs: Float[Tensor, "b n k"], x: Int[Tensor, "b n"]) -> Float[Tensor, " b"]:
+    """log p(x) of each sequence in nats: the sum of what each token has under its distribution."""
+    return log_probs.gather(-1, x[..., None])[..., 0].sum(dim=1)
 
-    What stands after the prefix is 0, and must not matter.
+
+class AutoregressiveModel(nn.Module):
+    r"""A network whose output at position i depends on earlier tokens alone; a `TokenModel`.
+
+    A subclass has a `config` with `num_codes` and `num_positions`, and `forward(x)`, or
+    `forward(x, text)`: unnormalised scores of the K codes at every position. With
+    `from_embedding(embed(x))` it does the same in two parts: `embed` gives the vectors of the
+    tokens, so that `dependence` can differentiate with respect to them.
     """
 
-    def next_token_log_probs(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
-        row = prefix.new_zeros(len(prefix), num_positions)
-        row[:, : prefix.shape[1]] = prefix
-        return conditionals(row)[:, prefix.shape[1]]
+    config: Any
+    exact = True
 
-    return next_token_log_probs
+    @property
+    def num_codes(self) -> int:
+        return self.config.num_codes
 
+    @property
+    def num_positions(self) -> int:
+        return self.config.num_positions
 
-@torch.no_grad()
-def sample(
-    next_token_log_probs: NextTokenLogProbs,
-    prefix: Int[Tensor, "b i"],
-    num_positions: int,
-    *,
-    filter: Filter | None = None,
-    generator: Generators = None,
-) -> Int[Tensor, "b n"]:
-    """Draw the rest of each row, one token at a time; an empty prefix draws all of it.
+    @property
+    def reads_text(self) -> bool:
+        """Does the network need a condition?"""
+        return False
 
-    Costs one call for each token, the ones of the prefix included, since a network with a cache
-    has to read them. The distribution of the result is `exact_distribution`. Raises `ValueError`
-    for a prefix that is longer than the row.
-    """
-    if prefix.shape[1] > num_positions:
-        raise ValueError(f"a prefix of {prefix.shape[1]} tokens; allowed: 0 to {num_positions}")
-    x = prefix
-    for i in range(num_positions):
-        log_p = next_token_log_probs(x[:, :i])
-        if i >= prefix.shape[1]:
-            log_p = log_p if filter is None else filter(log_p)
-            x = torch.cat([x, sample_categorical(log_p[:, None], generator=generator)], dim=1)
-    return x
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
 
+    def log_probs(
+        self, x: Int[Tensor, "b n"], condition: Conditioning | None = None
+    ) -> Float[Tensor, "b n k"]:
+        r"""$\log p(x_i \mid x_1 \ldots x_{i-1}, y)$ of all K codes at every position: one call.
 
-@torch.no_grad()
-def exact_distribution(
-    next_token_log_probs: NextTokenLogProbs,
-    num_codes: int,
-    num_positions: int,
-    *,
-    filter: Filter | None = None,
-) -> Float[Tensor, " states"]:
-    """How likely is each row to be drawn by `sample`? All K^n rows, the last token fastest.
+        Raises `ValueError` for sequences and conditions that the network does not read.
+        """
+        check_condition(condition, reads_text=self.reads_text)
+        return log_normalise(self(x) if condition is None else self(x, condition.text))
 
-    The distribution is asked for all prefixes of one length at once, so it must remember nothing:
-    `without_cache`.
-    """
-    rows, log_p = torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, dtype=torch.float64)
-    codes = torch.arange(num_codes)
-    for _ in range(num_positions):
-        distribution = next_token_log_probs(rows)
-        distribution = distribution if filter is None else filter(distribution)
-        log_p = (log_p[:, None] + distribution.double()).flatten()
-        ends = codes.repeat(len(rows))[:, None]
-        rows = torch.cat([rows.repeat_interleave(num_codes, dim=0), ends], dim=1)
-    return log_p.exp()
+    def log_likelihood(
+        self, x: Int[Tensor, "b n"], condition: Conditioning | None = None
+    ) -> Float[Tensor, " b"]:
+        """log p(x | condition) of each sequence in nats, exactly; differentiable."""
+        return log_likelihood(self.log_probs(x, condition), x)
+
+    def loss(
+        self,
+        x: Int[Tensor, "b n"],
+        condition: Conditioning | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " b"]:
+        """-log p(x | condition) / n, nats per token; nothing is random.
+
+        Every token is asked for after the true tokens before it, whatever the network would have
+        written there ("teacher forcing"): one call gives the loss of all n positions.
+        """
+        return -self.log_likelihood(x, condition) / self.num_positions
+
+    @torch.no_grad()
+    def nll(
+        self,
+        x: Int[Tensor, "b n"],
+        condition: Conditioning | None = None,
+        *,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, " b"]:
+        """-log p(x | condition) itself, nats per sequence; nothing is random."""
+        return -self.log_likelihood(x, condition)
+
+    def plain_decoder(self, text: Float[Tensor, "_ l c"] | None) -> NextTokenLogProbs:
+        """The next distribution for one sampling run, as it is; without a KV cache."""
+        condition = None if text is None else Conditioning(text)
+        return without_cache(lambda x: self.log_probs(x, condition), self.num_positions)
+
+    def decoder(
+        self, condition: Conditioning | None = None, sampling: Sampling = PLAIN
+    ) -> NextTokenLogProbs:
+        """What `sample` draws from: the next distribution, guided and truncated.
+
+        It serves one sampling run. Raises `ValueError` for a condition that the network does not
+        read, or lacks.
+        """
+        check_condition(condition, reads_text=self.reads_text, guided=sampling.is_guided)
+        return decoder_for(self.plain_decoder, condition, sampling)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        count: int,
+        condition: Conditioning | None = None,
+        *,
+        given: Given | None = None,
+        sampling: Sampling = PLAIN,
+        generator: Generators = None,
+    ) -> Int[Tensor, "b n"]:
+        r"""Draw sequences token by token, in raster order; `num_inference_steps` says nothing here.
+
+        **Given tokens** come with certainty when it is their turn. A given *prefix* yields the
+        conditional distribution $p(x \mid \text{prefix})$. A token that is given further on
+        changes nothing before it, so the result is not $p(x \mid \text{given})$: the earlier tokens
+        are drawn as if it were unknown.
+
+        Raises `ValueError` for captions or given tokens that do not fit.
+        """
+        check_request(self, count, condition, given)
+        distribution = self.decoder(condition, sampling)
+        if given is not None:
+            distribution = keep_given(distribution, given)
+        nothing = torch.zeros(count, 0, dtype=torch.long, device=self.device)
+        return sample(distribution, nothing, self.num_positions, generator=generator)
 
 
 def dependence(
@@ -116,23 +164,3 @@ def dependence(
     """
     jacobian = torch.autograd.functional.jacobian(output, inputs)  # (n, k, n, d)
     return (jacobian != 0).any(dim=3).any(dim=1)
-
-
-def guide_next(
-    conditional: NextTokenLogProbs, unconditional: NextTokenLogProbs, scale: float
-) -> NextTokenLogProbs:
-    r"""The next distribution with `scale` times as much of what the caption adds: see
-    `filters.guide`.
-
-    $\log u + s\,(\log c - \log u)$, renormalised for each token alone: so the distribution of the
-    whole row is not the guided distribution of rows. Costs two networks, or one that is asked
-    twice.
-    """
-
-    def next_token_log_probs(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
-        distributions = (
-            distribution(prefix)[:, None] for distribution in (conditional, unconditional)
-        )  # (b, 1, K)
-        return guide(*distributions, scale)[:, 0]
-
-    return next_token_log_probs

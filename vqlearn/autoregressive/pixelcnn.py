@@ -2,7 +2,7 @@ r"""The distribution of each pixel by convolutions that see only what was read b
 PixelCNNs.
 
     network = GatedPixelCNN(PixelCNNConfig(8, 1, 17, width=32, num_layers=5, kernel_size=3))
-    log_normalise(network(x))  # log p(x_i | x_1..x_{i-1}) for all 64 positions, (b, 64, 17)
+    network.log_probs(x)  # log p(x_i | x_1..x_{i-1}) for all 64 positions, (b, 64, 17)
 
 A row x becomes an image again, `b (h w c) -> b c h w`, and its convolutions have a **mask**: the
 weights that would look at a later pixel are 0. Inside a pixel the order is red, green, blue. So
@@ -34,6 +34,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.autoregressive.pixel_config import PixelConfig
 from vqlearn.probability.checks import check_multiple, check_sequences
 
@@ -110,7 +111,7 @@ def pointwise(out: int, inputs: int, channels: int) -> MaskedConv:
     return MaskedConv(raster_mask((out, inputs, 1, 1), channels, see_own=True))
 
 
-class PixelNetwork(nn.Module):
+class PixelNetwork(AutoregressiveModel):
     """What PixelCNNs and PixelRNN share: from a row to numbers, and from features to scores.
 
     A subclass makes `stream` features of each pixel. The K scores of a token are unnormalised.

@@ -1,8 +1,8 @@
 r"""PixelCNN++: whole pixels at a time, few numbers for each, at three sizes of the image.
 
     network = PixelCNNPlusPlus(PixelCNNPlusPlusConfig(8, 3, 256, 32, num_blocks=2, num_mixtures=5))
-    -network.log_likelihood(x).mean()  # the loss, in nats for each image
-    network(x)  # log p(x_i | x_1..x_{i-1}), (b, 192, 256), normalised
+    network.loss(x)  # nats per token
+    network.log_probs(x)  # log p(x_i | x_1..x_{i-1}), (b, 192, 256), normalised
 
 Three things differ from `pixelcnn.py`. The distribution of a pixel is a mixture of logistic
 distributions that also connects its colours (`logistic_mixture.py`). No weight is masked: a
@@ -37,8 +37,10 @@ from torch import Tensor, nn
 
 from vqlearn.autoregressive import logistic_mixture
 from vqlearn.autoregressive.logistic_mixture import LogisticMixture
+from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.autoregressive.pixel_config import PixelConfig
 from vqlearn.probability.checks import check_sequences
+from vqlearn.probability.model import Conditioning, check_condition
 
 NUM_SIZES = 3  # full, half, quarter
 
@@ -160,7 +162,7 @@ class Resize(nn.Module):
         return Streams(self.above(streams.above), self.before(streams.before))
 
 
-class PixelCNNPlusPlus(nn.Module):
+class PixelCNNPlusPlus(AutoregressiveModel):
     """The distribution of each pixel, all its colours at once, from all pixels before it.
 
     Way down: blocks, halve, blocks, halve, blocks. Way up: blocks, double, blocks, double, blocks.
@@ -228,6 +230,16 @@ class PixelCNNPlusPlus(nn.Module):
     def forward(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n k"]:
         return self.from_embedding(self.embed(x))
 
-    def log_likelihood(self, x: Int[Tensor, "b n"]) -> Float[Tensor, " b"]:
-        """As in `raster`, in nats, but by whole pixels: the K levels are never listed."""
+    def log_probs(
+        self, x: Int[Tensor, "b n"], condition: Conditioning | None = None
+    ) -> Float[Tensor, "b n k"]:
+        """The output itself, which is normalised."""
+        check_condition(condition, reads_text=False)
+        return self(x)
+
+    def log_likelihood(
+        self, x: Int[Tensor, "b n"], condition: Conditioning | None = None
+    ) -> Float[Tensor, " b"]:
+        """log p(x) in nats by whole pixels: the same number, but the K levels are never listed."""
+        check_condition(condition, reads_text=False)
         return logistic_mixture.log_joint(*self.mixture(self.embed(x))).sum(dim=1)

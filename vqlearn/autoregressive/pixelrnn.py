@@ -2,7 +2,7 @@ r"""The distribution of each pixel by an LSTM that walks over the image along it
 PixelRNN.
 
     network = PixelRNN(PixelRNNConfig(8, 1, 17, width=32, num_layers=2))
-    log_normalise(network(x))  # log p(x_i | x_1..x_{i-1}) for all 64 positions, (b, 64, 17)
+    network.log_probs(x)  # log p(x_i | x_1..x_{i-1}) for all 64 positions, (b, 64, 17)
 
 The paper has two LSTM layers to choose from. Its Row LSTM sees a triangle above each pixel and
 misses what lies beside the triangle. Its **Diagonal BiLSTM** can see every pixel that was read

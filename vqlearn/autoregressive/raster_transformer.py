@@ -1,8 +1,8 @@
 r"""A transformer that reads tokens in raster order, after a caption: DALL-E at any size.
 
     network = RasterTransformer(RasterTransformerConfig(num_codes=384, num_positions=64, ...))
-    log_likelihood(conditionals(network, text), x)      # all positions at once
-    sample(CachedDecoder(network, text), x[:, :0], 64)   # one token after the other
+    network.log_probs(x, Conditioning(text))     # all positions at once
+    network.sample(8, Conditioning(text))        # one token after the other, with a KV cache
 
 It reads the l text states, a start vector, then the tokens. After each it gives the next
 distribution:
@@ -22,10 +22,14 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vqlearn.autoregressive.cache import CachedAttention, KVCache, looking_back
-from vqlearn.autoregressive.model import Conditionals
+from vqlearn.autoregressive.cache import (
+    CachedAttention,
+    CachedDecoder,
+    KVCache,
+    looking_back,
+)
+from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.autoregressive.writer import Scores, Text, TokenWriter, check_config
-from vqlearn.probability.log_probs import log_normalise
 from vqlearn.transformer.denoiser import initialise
 from vqlearn.transformer.layers import FeedForward
 
@@ -80,7 +84,7 @@ class RasterBlock(nn.Module):
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
-class RasterTransformer(TokenWriter):
+class RasterTransformer(TokenWriter, AutoregressiveModel):
     r"""Which token comes next, after a caption and all tokens before?
 
     $$ h = \text{blocks}(\text{token}[x_{i-1}] + \text{row}[r_i] + \text{column}[c_i]), \qquad
@@ -118,6 +122,13 @@ class RasterTransformer(TokenWriter):
         """
         return self.from_embedding(self.embed(x), text)
 
+    @property
+    def reads_text(self) -> bool:
+        return self.config.text_width is not None
+
+    def plain_decoder(self, text: Text) -> CachedDecoder:
+        return CachedDecoder(self, text)
+
     def begin(self, count: int, given: Text) -> list[KVCache]:
         """Read the text for `count` rows. Raises as `embed_text` does."""
         x, pasts = self.embed_text(count, given), [[] for _ in self.blocks]
@@ -138,8 +149,3 @@ class RasterTransformer(TokenWriter):
         for block, past in zip(self.blocks, pasts, strict=True):
             x = block(x, past, visible)
         return x
-
-
-def conditionals(network: RasterTransformer, text: Text = None) -> Conditionals:
-    """log p(x_i | text, x_1..x_{i-1}), normalised: what `raster.log_likelihood` asks for."""
-    return lambda x: log_normalise(network(x, text))

@@ -19,7 +19,14 @@ from vqlearn.diffusion.sampler import Denoise, draw_prior, levels_to_visit, samp
 from vqlearn.probability.checks import Level, check_sequences
 from vqlearn.probability.filters import guide, top_p
 from vqlearn.probability.log_probs import log_normalise
-from vqlearn.probability.model import PLAIN, Conditioning, Given, Sampling, check_request
+from vqlearn.probability.model import (
+    PLAIN,
+    Conditioning,
+    Given,
+    Sampling,
+    check_condition,
+    check_request,
+)
 from vqlearn.probability.random import Generators
 
 Scores = Callable[[Int[Tensor, "b n"], Level], Float[Tensor, "rows n k"]]
@@ -77,7 +84,8 @@ class DiffusionModel(nn.Module):
 
     def scores(self, condition: Conditioning | None, *, guided: bool) -> Scores:
         """The network with its text; if guided, the batch is there twice, first without caption."""
-        self._check_condition(condition, guided)
+        reads_text = getattr(self.network, "reads_text", condition is not None)
+        check_condition(condition, reads_text=reads_text, guided=guided)
         text = () if condition is None else (condition.text,)
         if guided:
             text = (torch.cat([condition.null_text(), condition.text]),)
@@ -181,11 +189,3 @@ class DiffusionModel(nn.Module):
         """Where the network's weights are; a network without weights is on the CPU."""
         weights = next(self.parameters(), None)
         return torch.device("cpu") if weights is None else weights.device
-
-    def _check_condition(self, condition: Conditioning | None, guided: bool) -> None:
-        reads_text = getattr(self.network, "reads_text", condition is not None)
-        if reads_text != (condition is not None):
-            allowed = "a Conditioning" if reads_text else "None, the network reads no text"
-            raise ValueError(f"condition is {condition!r}; allowed: {allowed}")
-        if guided and condition is None:
-            raise ValueError("condition is None; allowed with a guidance scale above 1: a caption")

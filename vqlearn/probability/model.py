@@ -17,6 +17,7 @@ from vqlearn.probability.checks import check_integer, check_number, check_sequen
 from vqlearn.probability.random import Generators
 
 MAX_GUIDANCE = 1000
+NO_NULL = "null is None; allowed with guidance: the states of the null embedding"
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,7 @@ class Conditioning:
     def null_text(self) -> Float[Tensor, "b l c"]:
         """The null embedding, once for each sequence. Raises `ValueError` if there is none."""
         if self.null is None:
-            raise ValueError(
-                "null is None; allowed with guidance: the states of the null embedding"
-            )
+            raise ValueError(NO_NULL)
         return self.null.to(self.text.dtype).expand(len(self.text), -1, -1)
 
 
@@ -157,3 +156,20 @@ def check_request(
 
 def _sizes(model: TokenModel) -> tuple[int, int]:
     return model.num_positions, model.num_codes
+
+
+def check_condition(
+    condition: Conditioning | None, *, reads_text: bool, guided: bool = False
+) -> None:
+    """Refuse a condition that a model does not read, or lacks.
+
+    Raises `ValueError`; with guidance also where the null embedding is missing.
+    """
+    if reads_text and condition is None:
+        raise ValueError("condition is None; allowed: a Conditioning, since the network reads text")
+    if condition is not None and not reads_text:
+        raise ValueError("condition is a Conditioning; allowed: None, the network reads no text")
+    if guided and condition is None:
+        raise ValueError("condition is None; allowed with a guidance scale above 1: a Conditioning")
+    if guided and condition.null is None:
+        raise ValueError(NO_NULL)

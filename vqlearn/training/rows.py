@@ -14,9 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vqlearn.autoregressive.imagebart import ImageBART
-from vqlearn.autoregressive.model import log_likelihood
-from vqlearn.autoregressive.pixelcnnpp import PixelCNNPlusPlus
-from vqlearn.probability.log_probs import log_normalise
+from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.probability.random import random_stream
 from vqlearn.training.optimizers import Trained, minimise
 from vqlearn.training.recipes import Recipe
@@ -35,22 +33,17 @@ Nats = Callable[[nn.Module, Int[Tensor, "b n"], torch.Generator], Float[Tensor, 
 
 
 def autoregressive_nats(
-    network: nn.Module, x: Int[Tensor, "b n"], generator: torch.Generator | None = None
+    network: AutoregressiveModel, x: Int[Tensor, "b n"], generator: torch.Generator | None = None
 ) -> Float[Tensor, " b"]:
-    r"""$-\log p(x)$ of each row, exactly, in one call: nothing is left to chance.
-
-    A PixelCNN++ computes it by whole pixels, which is the same number without K levels for each.
-    """
-    if isinstance(network, PixelCNNPlusPlus):
-        return -network.log_likelihood(x)
-    return -log_likelihood(lambda x: log_normalise(network(x)), x)
+    r"""$-\log p(x)$ of each row, exactly, in one call: nothing is left to chance."""
+    return -network.log_likelihood(x)
 
 
 def imagebart_nats(
     network: ImageBART, x: Int[Tensor, "b n"], generator: torch.Generator
 ) -> Float[Tensor, " b"]:
     """The bound of an ImageBART, estimated with one draw at every scale."""
-    return network.bound(x, generator=generator)
+    return x.shape[1] * network.loss(x, generator=generator)
 
 
 def train_rows(

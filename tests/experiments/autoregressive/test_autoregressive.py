@@ -4,7 +4,6 @@ import json
 import math
 import runpy
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ import torch
 from PIL import Image
 from support.accelerate_state import forget_accelerate
 
-from vqlearn.autoregressive import model as rows
+from vqlearn.autoregressive import decoding
 from vqlearn.data.rgb import to_images
 from vqlearn.evaluation.counting import grid_bits
 from vqlearn.evaluation.image_entropy import image_bits
@@ -36,6 +35,7 @@ from vqlearn.experiments.autoregressive.data import Budget
 from vqlearn.experiments.autoregressive.runs import RUNS, WORLDS
 from vqlearn.experiments.runner import world_of
 from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.model import PLAIN, Sampling
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.rows import autoregressive_nats
 
@@ -153,71 +153,56 @@ def test_a_run_measured_again_is_the_same(report):
 
 
 def test_rows_are_drawn_from_the_distributions_of_the_network():
-    """All three ways to draw follow the exact distribution of a small network: 5 sigma of 2,000
+    """They follow the exact distribution of a small network: 5 sigma of 2,000
     rows."""
     config = raster.RasterTransformerConfig(2, 3, None, 0, 8, 1, 2)
     torch.manual_seed(0)
     network = raster.RasterTransformer(config)
     torch.nn.init.normal_(network.to_logits.weight)
-    distribution = rows.exact_distribution(
-        rows.without_cache(lambda x: log_normalise(network(x)), 3), 2, 3
-    )
+    distribution = decoding.exact_distribution(decoding.without_cache(network.log_probs, 3), 2, 3)
     assert distribution.max() > 2 * distribution.min()
-    for draw in (raster_rows.by_rereading, raster_rows.by_cache):
-        drawn = draw(network, 2000, torch.Generator().manual_seed(0))
-        counts = (drawn * torch.tensor([4, 2, 1])).sum(dim=1).bincount(minlength=8) / 2000
-        assert (
-            (counts - distribution).abs() < 5 * (distribution * (1 - distribution) / 2000).sqrt()
-        ).all()
+    drawn = raster_rows.drawn(network, 2000, torch.Generator().manual_seed(0))
+    counts = (drawn * torch.tensor([4, 2, 1])).sum(dim=1).bincount(minlength=8) / 2000
+    sigma = (distribution * (1 - distribution) / 2000).sqrt()
+    assert ((counts - distribution).abs() < 5 * sigma).all()
 
 
 class Scripted:
-    """A writer whose guided rows tell which texts and which filter were used."""
+    """A model that notes which captions it got and how it was sampled."""
 
-    def __init__(self, world):
-        self.world, self.heard, self.filters = world, [], []
+    def __init__(self):
+        self.conditions, self.ways, self.done = [], [], 0
 
-    def write(self, hear, shape, filter, generator):
-        log_p = torch.full((shape[0], 384), -math.log(384))
-
-        def distribution_of(text):
-            self.heard.append(text)
-            return lambda prefix: log_p
-
-        distribution = hear(distribution_of)
-        assert torch.allclose(distribution(torch.zeros(shape[0], 0, dtype=torch.long)), log_p)
-        self.filters.append(filter)
-        captions = [caption for caption in self.captions if caption not in self.done][: shape[0]]
-        self.done += captions
-        return self.tokens[[self.captions.index(caption) for caption in captions]]
+    def sample(self, count, condition, *, sampling, generator):
+        self.conditions.append(condition)
+        self.ways.append(sampling)
+        self.done += count
+        return self.tokens[self.done - count : self.done]
 
 
 @pytest.mark.parametrize("guided", [False, True])
 def test_sentences_are_heard_and_their_pictures_are_read(few_counted, guided):
     """A writer that knows the scenes gets nearly all captions right: what the tokens can hold."""
     world = WORLDS["tokens"](TINY)
-    writer = Scripted(world)
+    writer = Scripted()
     null = torch.zeros(1, *world.encoder(["a ring"]).shape[1:]) if guided else None
-    images, writer.captions, writer.done = [], [], []
+    images, captions = [], []
     for composition in ("seen", "held_out"):
         asked = evaluated_scenes(composition, replace(Evaluation(), prompts=8))
         images.append(asked.images)
-        writer.captions += asked.captions
+        captions += asked.captions
     with torch.no_grad():
         writer.tokens = world.vqvae.encode(torch.cat(images))
     found = raster_tokens.write_for_sentences(writer, world, 8, null=null)
     assert found["seen"]["total"] == found["held_out"]["total"] == 8
     assert found["seen"]["right"] + found["held_out"]["right"] >= 14
     assert found["shown"] == writer.tokens[:8].tolist()
-    expected = [world.encoder(writer.captions[:8]), world.encoder(writer.captions[8:])]
-    said = writer.heard[::2] if guided else writer.heard
-    assert all(torch.equal(a, b) for a, b in zip(said, expected, strict=True))
-    if guided:
-        assert all(text is null for text in writer.heard[1::2])
-        assert all(isinstance(each, partial) for each in writer.filters)
-        assert writer.filters[0].keywords == {"mass": Evaluation().truncation_rate}
-    else:
-        assert writer.filters == [None, None]
+    expected = [world.encoder(captions[:8]), world.encoder(captions[8:])]
+    for condition, text in zip(writer.conditions, expected, strict=True):
+        assert torch.equal(condition.text, text)
+        assert condition.null is null
+    how = Sampling(Evaluation().guidance_scale, Evaluation().truncation_rate)
+    assert writer.ways == 2 * [how if guided else PLAIN]
 
 
 def test_the_test_rows_are_heard_with_their_own_captions(few_counted, monkeypatch):
@@ -226,8 +211,8 @@ def test_the_test_rows_are_heard_with_their_own_captions(few_counted, monkeypatc
     world = WORLDS["tokens"](TINY)
 
     class Sums:
-        def nats(self, x, text, generator):
-            return x.sum(dim=1) + text.sum(dim=(1, 2))
+        def nll(self, x, condition, *, generator):
+            return x.sum(dim=1) + condition.text.sum(dim=(1, 2))
 
     found = raster_tokens.nats_of_tests(Sums(), world, torch.Generator())
     text = world.encoder(world.captions)

@@ -6,8 +6,7 @@ import time
 import pytest
 import torch
 
-from vqlearn.autoregressive.model import without_cache
-from vqlearn.autoregressive.raster_transformer import conditionals
+from vqlearn.autoregressive.decoding import without_cache
 from vqlearn.experiments.autoregressive import sequence_runs as raster_rows
 from vqlearn.experiments.face_off import costs
 from vqlearn.experiments.face_off import runs as measures
@@ -15,6 +14,7 @@ from vqlearn.experiments.face_off.costs import COSTS, Cost, measure_cost, operat
 from vqlearn.experiments.face_off.players import Drawing
 from vqlearn.experiments.face_off.runs import Setting
 from vqlearn.experiments.face_off.systems import IMAGEBART_SIZE, RASTER_SIZE
+from vqlearn.probability.model import Conditioning
 from vqlearn.training.stages.autoregressive import Size
 
 L, C, K = 32, 128, 384  # text states, their width, codes
@@ -120,7 +120,8 @@ def test_prefixes_of_all_lengths_or_of_some_that_stand_for_them(n, part):
 def test_a_prefix_alone_gives_the_distribution_of_the_whole_row():
     network = costs.raster_network(16, "cpu")
     text = torch.randn(2, L, C, generator=torch.Generator().manual_seed(0))
-    alone, whole = costs.read_prefix(network, text), without_cache(conditionals(network, text), 16)
+    alone = costs.read_prefix(network, text)
+    whole = without_cache(lambda x: network.log_probs(x, Conditioning(text)), 16)
     rows = torch.randint(K, (2, 16), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         for length in (0, 1, 9, 15):

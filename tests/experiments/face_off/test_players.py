@@ -28,9 +28,10 @@ from vqlearn.experiments.face_off.players import (
     RasterPlayer,
     player_of,
 )
-from vqlearn.experiments.face_off.starts import Start, half_level, hidden, noise, obeying
+from vqlearn.experiments.face_off.starts import Start, half_level, hidden, noise
 from vqlearn.probability.filters import guide, top_p
 from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.model import Conditioning, Sampling
 from vqlearn.text.null_text import NullText, NullTextConfig
 from vqlearn.training.stages.autoregressive import (
     ConditionalImageBART,
@@ -145,7 +146,7 @@ def imagebart_step(player, sentence, way, t, start=None):
     x_t, x = states.repeat_interleave(count, dim=0), states.repeat(count, 1)
 
     def distributions_of(x):
-        both = (player.network.conditionals(x_t, t, SAID[[i]])(x) for i in (sentence, 2))
+        both = (player.network.log_probs(x, x_t, t, Conditioning(SAID[[i]])) for i in (sentence, 2))
         distributions = filtered(*both, way)
         return distributions if start is None else certain(distributions, start)
 
@@ -285,7 +286,7 @@ def test_the_surprise_of_the_others_is_their_bound():
     x = torch.randint(K, (6, N), generator=seeded(1))
     text = heard(6).text
     player = imagebart()
-    expected = player.network.bound(x, text=text, generator=seeded(2))
+    expected = player.network.nll(x, Conditioning(text), generator=seeded(2))
     assert torch.equal(player.nats(x, text, seeded(2)), expected)
     for kind in PROCESSES:
         player = diffusion(kind)
@@ -395,15 +396,6 @@ def test_a_raster_network_hides_nothing():
     assert torch.equal(start.x, TRUE.repeat(3, 1))
     assert torch.equal(start.given, flags("mixed").repeat(3, 1))
     assert (start.fixed, start.level) == (True, 0)
-
-
-def test_obeying_is_the_distribution_itself_where_nothing_is_given():
-    distribution = torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]]).log()
-    start = Start(torch.tensor([[1, 2], [0, 2]]), torch.tensor([[0, 1], [1, 0]]).bool(), True)
-    obeyed = obeying(lambda prefix: distribution, start)
-    first, second = (obeyed(torch.zeros(2, i, dtype=torch.long)).exp() for i in (0, 1))
-    torch.testing.assert_close(first, torch.tensor([[0.2, 0.3, 0.5], [1, 0, 0]]))
-    torch.testing.assert_close(second, torch.tensor([[0, 0, 1], [0.6, 0.3, 0.1]]))
 
 
 def positions_of(states, classes):
@@ -685,10 +677,7 @@ def test_every_player_is_asked_without_gradients():
 
 
 def test_a_drawing_is_written_as_the_pipeline_would():
-    assert Drawing().filter is None
-    filter = Drawing(truncation=0.6).filter
-    distribution = torch.tensor([[0.5, 0.3, 0.2]]).log()
-    torch.testing.assert_close(filter(distribution).exp(), torch.tensor([[0.625, 0.375, 0.0]]))
+    assert Drawing(2.0, 0.6, 7).sampling == Sampling(2.0, 0.6, 7)
     with pytest.raises(ValueError, match="num_inference_steps is 7; allowed: 1 to 6"):
         diffusion("mask").draw(heard(2), N, Drawing(calls=7), seeded(0))
 

@@ -10,10 +10,9 @@ from accelerate import Accelerator
 from support.accelerate_state import forget_accelerate
 from support.tiny import write_diffusers_folder
 
-from vqlearn.autoregressive import model as rows
-from vqlearn.autoregressive.raster_transformer import conditionals
 from vqlearn.checkpoints import folder as files
 from vqlearn.data.batches import Batch, Scenes
+from vqlearn.probability.model import Conditioning
 from vqlearn.text.null_text import drop_captions
 from vqlearn.training import loop
 from vqlearn.training.recipes import Recipe, denoiser_config
@@ -138,12 +137,12 @@ def test_the_loss_is_the_mean_surprise_of_a_token(base, monkeypatch, stage):
         monkeypatch.setattr(raster, "CAPTION_DROPOUT", rate)
         loss = task.losses(task.network, batch, 5)["loss"]
         if stage == "raster":
-            nats = -rows.log_likelihood(conditionals(network, said), x)
+            nats = network.nll(x, Conditioning(said))
         else:
             noise = task.run.noise(5)
             torch.rand(4, generator=noise)  # which captions are dropped
-            nats = network.bound(x, text=said, generator=noise)
-        torch.testing.assert_close(loss, nats.sum() / (4 * 64))
+            nats = network.nll(x, Conditioning(said), generator=noise)
+        torch.testing.assert_close(loss.double(), nats.sum().double() / (4 * 64))
         assert torch.equal(seen[-1], batch.images)
 
 
@@ -240,9 +239,9 @@ def test_it_learns_what_the_caption_says(base, stage):
 
     def nats(text):
         if stage == "raster":
-            return -rows.log_likelihood(conditionals(trained.transformer, text), x).mean().item()
+            return trained.transformer.nll(x, Conditioning(text)).mean().item()
         generator = torch.Generator().manual_seed(2)
-        return trained.imagebart.bound(x, text=text, generator=generator).mean().item()
+        return trained.imagebart.nll(x, Conditioning(text), generator=generator).mean().item()
 
     with torch.no_grad():
         said, unsaid = nats(said), nats(trained.null_text(1))

@@ -12,14 +12,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.autoregressive import model as raster
-from vqlearn.autoregressive.cache import CachedDecoder
-from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.pixel_config import PixelConfig
-from vqlearn.autoregressive.raster_transformer import RasterTransformer
 from vqlearn.experiments.autoregressive.data import Budget
 from vqlearn.experiments.identity import Named
-from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.model import TokenModel
 from vqlearn.probability.random import random_stream
 from vqlearn.training.rows import Nats, Rows, autoregressive_nats, train_rows
 
@@ -45,34 +41,17 @@ class PixelWorld(Protocol):
     def samples(self, rows: Int[Tensor, "b n"]) -> dict[str, Any]: ...
 
 
-def by_rereading(network: nn.Module, count: int, generator: torch.Generator) -> Int[Tensor, "b n"]:
-    """The network reads the whole row again for every token."""
-    n = network.config.num_positions
-    distribution = raster.without_cache(lambda x: log_normalise(network(x)), n)
-    return raster.sample(distribution, empty_rows(count), n, generator=generator)
+def drawn(network: TokenModel, count: int, generator: torch.Generator) -> Int[Tensor, "b n"]:
+    """The network's own way: with a KV cache where it has one."""
+    return network.sample(count, generator=generator)
 
 
-def by_cache(
-    network: RasterTransformer, count: int, generator: torch.Generator
-) -> Int[Tensor, "b n"]:
-    """The network reads every token once."""
-    n = network.config.num_positions
-    return raster.sample(CachedDecoder(network), empty_rows(count), n, generator=generator)
-
-
-def from_noise(network: ImageBART, count: int, generator: torch.Generator) -> Int[Tensor, "b n"]:
-    """Scale by scale, each with a cache."""
-    return network.sample((count, network.config.num_positions), generator=generator)
+by_cache = from_noise = drawn
 
 
 def machine() -> str:
     """On what were the seconds counted?"""
     return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} in use"
-
-
-def empty_rows(count: int) -> Int[Tensor, "b 0"]:
-    """So many rows of which nothing is known."""
-    return torch.zeros(count, 0, dtype=torch.long)
 
 
 def count_weights(network: nn.Module) -> int:
@@ -92,7 +71,7 @@ class RowRun:
     config: type
     options: dict[str, Any] = field(default_factory=dict)
     nats: Nats = autoregressive_nats
-    draw: Draw = by_rereading
+    draw: Draw = drawn
     learning_rate: float | None = None
 
     def settings(self, budget: Budget) -> dict[str, Any]:

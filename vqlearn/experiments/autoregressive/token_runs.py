@@ -8,9 +8,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
+from operator import attrgetter
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -18,24 +18,17 @@ from accelerate.utils import set_seed
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vqlearn.autoregressive import model as raster
-from vqlearn.autoregressive.cache import CachedDecoder
-from vqlearn.autoregressive.model import NextTokenLogProbs
-from vqlearn.autoregressive.raster_transformer import conditionals
 from vqlearn.evaluation.prompts import COMPOSITIONS, Evaluation, describe_accuracy, evaluated_scenes
 from vqlearn.evaluation.scene_reader import prompt_accuracy
 from vqlearn.experiments.autoregressive.data import Budget, CaptionedTokens
-from vqlearn.experiments.autoregressive.sequence_runs import count_weights, empty_rows, machine
+from vqlearn.experiments.autoregressive.sequence_runs import count_weights, machine
 from vqlearn.experiments.identity import Named, size_settings
 from vqlearn.experiments.kernels.data import SHOWN
-from vqlearn.probability import filters
-from vqlearn.probability.filters import Filter
+from vqlearn.probability.model import PLAIN, Conditioning, Sampling, TokenModel
 from vqlearn.probability.random import random_stream
 from vqlearn.training.loop import Run
 from vqlearn.training.stages.autoregressive import (
     Conditional,
-    ConditionalImageBART,
-    ConditionalRaster,
     Size,
     train_imagebart,
     train_raster,
@@ -47,69 +40,15 @@ MIXED_PRECISION = "bf16"
 GUIDED = Evaluation()
 
 Text = Float[Tensor, "_ l c"]
-Hear = Callable[[Callable[[Text], NextTokenLogProbs]], NextTokenLogProbs]
-"""hear(law_of): the distribution to draw from, made of the distributions after one text or two."""
-
-
-class Writer(Protocol):
-    """What a trained network can do with tokens."""
-
-    def nats(
-        self, x: Int[Tensor, "b n"], text: Text, generator: torch.Generator
-    ) -> Float[Tensor, " b"]:
-        """How surprising is each row after its caption?"""
-
-    def write(
-        self, hear: Hear, shape: tuple[int, int], filter: Filter, generator: torch.Generator
-    ) -> Int[Tensor, "b n"]:
-        """Draw rows."""
-
-
-class RasterWriter:
-    """A raster transformer: its bits are exact."""
-
-    def __init__(self, trained: ConditionalRaster) -> None:
-        self.network = trained.transformer
-
-    def nats(
-        self, x: Int[Tensor, "b n"], text: Text, generator: torch.Generator
-    ) -> Float[Tensor, " b"]:
-        return -raster.log_likelihood(conditionals(self.network, text), x)
-
-    def write(
-        self, hear: Hear, shape: tuple[int, int], filter: Filter, generator: torch.Generator
-    ) -> Int[Tensor, "b n"]:
-        distribution, (count, n) = hear(lambda text: CachedDecoder(self.network, text)), shape
-        return raster.sample(distribution, empty_rows(count), n, filter=filter, generator=generator)
-
-
-class ImageBARTWriter:
-    """An ImageBART: its bits are a bound."""
-
-    def __init__(self, trained: ConditionalImageBART) -> None:
-        self.network = trained.imagebart
-
-    def nats(
-        self, x: Int[Tensor, "b n"], text: Text, generator: torch.Generator
-    ) -> Float[Tensor, " b"]:
-        return self.network.bound(x, text=text, generator=generator)
-
-    def write(
-        self, hear: Hear, shape: tuple[int, int], filter: Filter, generator: torch.Generator
-    ) -> Int[Tensor, "b n"]:
-        def step_back(x_t: Int[Tensor, "b n"], t: int) -> NextTokenLogProbs:
-            return hear(lambda text: self.network.next_token_log_probs(x_t, t, text))
-
-        return self.network.sample_by(step_back, shape, filter=filter, generator=generator)
 
 
 @dataclass(frozen=True)
 class TokenRun:
-    """A training stage with its options and the size of its network, and what reads the result."""
+    """A training stage with its options and the size of its network; the model in its result."""
 
     train: Named
     size: Size
-    writer: Callable[[Conditional], Writer]
+    model_of: Callable[[Conditional], TokenModel]
     options: dict[str, Any] = field(default_factory=dict)
 
     def settings(self, budget: Budget) -> dict[str, Any]:
@@ -123,16 +62,16 @@ class TokenRun:
         begin = time.process_time()
         trained = self._trained(world, budget)
         training = time.process_time() - begin
-        writer = self.writer(trained)
-        plain = write_for_sentences(writer, world, budget.samples, null=None)
+        model = self.model_of(trained)
+        plain = write_for_sentences(model, world, budget.samples, null=None)
         return {
             "settings": self.settings(budget),
             "weights": count_weights(trained),
-            **world.bits(nats_of_tests(writer, world, random_stream("raster", "bits", name))),
+            **world.bits(nats_of_tests(model, world, random_stream("raster", "bits", name))),
             "seconds": {"training": round(training), "drawing": plain.pop("seconds")},
             "machine": machine(),
             "samples": plain,
-            "guided": write_for_sentences(writer, world, budget.samples, null=trained.null_text(1)),
+            "guided": write_for_sentences(model, world, budget.samples, null=trained.null_text(1)),
         }
 
     def _trained(self, world: CaptionedTokens, budget: Budget) -> Conditional:
@@ -145,16 +84,18 @@ class TokenRun:
 
 
 def nats_of_tests(
-    writer: Writer, world: CaptionedTokens, generator: torch.Generator
+    model: TokenModel, world: CaptionedTokens, generator: torch.Generator
 ) -> Float[Tensor, " b"]:
     """How surprising are the tokens of each test image after its caption?"""
     rows, captions = world.test.split(AT_ONCE), batched(world.captions, AT_ONCE)
     parts = zip(rows, captions, strict=True)
-    return torch.cat([writer.nats(x, world.encoder(part), generator) for x, part in parts])
+    return torch.cat(
+        [model.nll(x, Conditioning(world.encoder(part)), generator=generator) for x, part in parts]
+    )
 
 
 def write_for_sentences(
-    writer: Writer, world: CaptionedTokens, count: int, *, null: Text | None
+    model: TokenModel, world: CaptionedTokens, count: int, *, null: Text | None
 ) -> dict[str, Any]:
     """How many captions of both compositions come out right? With `null`: guided and truncated.
 
@@ -163,32 +104,23 @@ def write_for_sentences(
     begin, report = time.process_time(), {}
     for composition in COMPOSITIONS:
         captions = evaluated_scenes(composition, replace(GUIDED, prompts=count)).captions
-        tokens = write(writer, world, captions, null=null)
+        tokens = write(model, world, captions, null=null)
         report[composition] = describe_accuracy(prompt_accuracy(world.decode(tokens), captions))
         report.setdefault("shown", tokens[:SHOWN].tolist())
     return {**report, "seconds": round(time.process_time() - begin, 1)}
 
 
 def write(
-    writer: Writer, world: CaptionedTokens, captions: list[str], *, null: Text | None
+    model: TokenModel, world: CaptionedTokens, captions: list[str], *, null: Text | None
 ) -> Int[Tensor, "b n"]:
     """One row of tokens for each caption."""
-    filter = None if null is None else partial(filters.top_p, mass=GUIDED.truncation_rate)
-    generator, parts = random_stream("raster", "rows", len(captions)), []
+    how, generator = PLAIN, random_stream("raster", "rows", len(captions))
+    if null is not None:
+        how = Sampling(GUIDED.guidance_scale, GUIDED.truncation_rate)
+    parts = []
     for some in batched(captions, AT_ONCE):
-        text = world.encoder(some)
-
-        def hear(
-            distribution_of: Callable[[Text], NextTokenLogProbs], text: Text = text
-        ) -> NextTokenLogProbs:
-            if null is None:
-                return distribution_of(text)
-            return raster.guide_next(
-                distribution_of(text), distribution_of(null), GUIDED.guidance_scale
-            )
-
-        shape = (len(some), world.test.shape[1])
-        parts.append(writer.write(hear, shape, filter, generator))
+        condition = Conditioning(world.encoder(some), null)
+        parts.append(model.sample(len(some), condition, sampling=how, generator=generator))
     return torch.cat(parts)
 
 
@@ -200,8 +132,8 @@ def batched(captions: list[str], count: int) -> list[list[str]]:
 RASTER_STAGE = Named("train_raster", train_raster)
 IMAGEBART_STAGE = Named("train_imagebart", train_imagebart)
 TOKEN_RUNS = {
-    "tokens/raster-transformer": TokenRun(RASTER_STAGE, Size(128, 6, 4), RasterWriter),
+    "tokens/raster-transformer": TokenRun(RASTER_STAGE, Size(128, 6, 4), attrgetter("transformer")),
     "tokens/imagebart-3": TokenRun(
-        IMAGEBART_STAGE, Size(64, 3, 4), ImageBARTWriter, {"num_scales": 3}
+        IMAGEBART_STAGE, Size(64, 3, 4), attrgetter("imagebart"), {"num_scales": 3}
     ),
 }

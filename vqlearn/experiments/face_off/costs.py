@@ -30,14 +30,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vqlearn.autoregressive import model as raster
+from vqlearn.autoregressive.decoding import NextTokenLogProbs, sample, without_cache
 from vqlearn.autoregressive.imagebart import ImageBART, ImageBARTConfig
-from vqlearn.autoregressive.model import NextTokenLogProbs
-from vqlearn.autoregressive.raster_transformer import (
-    RasterTransformer,
-    RasterTransformerConfig,
-    conditionals,
-)
+from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import build_schedule, released
 from vqlearn.experiments.face_off.players import (
@@ -57,6 +52,7 @@ from vqlearn.experiments.face_off.systems import (
 )
 from vqlearn.experiments.identity import size_settings
 from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.model import Conditioning
 from vqlearn.probability.random import sample_categorical
 from vqlearn.training.recipes import NUM_TIMESTEPS
 from vqlearn.transformer.denoiser import Denoiser
@@ -123,9 +119,10 @@ def draw(
 def draw_without_cache(n: int, count: int, device: str = "cpu") -> Tensor:
     """The first tokens of each row (`part_of_row`); the whole row is read again for each."""
     network, tokens = raster_network(n, device), round(n * part_of_row(n))
-    distribution = raster.without_cache(conditionals(network, heard(count, device).text), n)
+    condition = Conditioning(heard(count, device).text)
+    distribution = without_cache(lambda x: network.log_probs(x, condition), n)
     nothing = torch.zeros(count, 0, dtype=torch.long, device=device)
-    return raster.sample(distribution, nothing, tokens, generator=torch.Generator().manual_seed(0))
+    return sample(distribution, nothing, tokens, generator=torch.Generator().manual_seed(0))
 
 
 def draw_from_prefixes(n: int, count: int, device: str = "cpu") -> Tensor:

@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vqlearn.autoregressive.raster_transformer import conditionals
 from vqlearn.experiments.face_off.data import AT_ONCE, Examples, TokenWorld, by_row
 from vqlearn.experiments.face_off.players import Drawing, Player, RasterPlayer
 from vqlearn.experiments.face_off.quality import draw_all, nats
 from vqlearn.experiments.kernels.data import rounded
 from vqlearn.probability.estimates import bits_per_token
+from vqlearn.probability.model import Conditioning
 from vqlearn.probability.random import random_stream
 
 OWN = Drawing(calls=100)
@@ -79,7 +79,7 @@ def bits_by_row(judge: RasterPlayer, rows: Examples) -> list[float]:
 
 @torch.no_grad()
 def _bits(judge: RasterPlayer, x: Tensor, text: Tensor) -> Float[Tensor, "b n"]:
-    log_p = conditionals(judge.network, text)(x).gather(-1, x[..., None])[..., 0]
+    log_p = judge.network.log_probs(x, Conditioning(text)).gather(-1, x[..., None])[..., 0]
     return -log_p / math.log(2)
 
 

@@ -3,9 +3,7 @@
 All take the same `Drawing` and the same `Heard`, and none knows which measurement asks.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
@@ -14,18 +12,15 @@ from einops import repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vqlearn.autoregressive import model as raster
-from vqlearn.autoregressive.cache import CachedDecoder
 from vqlearn.autoregressive.imagebart import ImageBART
-from vqlearn.autoregressive.model import NextTokenLogProbs
-from vqlearn.autoregressive.raster_transformer import RasterTransformer, conditionals
+from vqlearn.autoregressive.raster_transformer import RasterTransformer
 from vqlearn.diffusion.objective import variational_bound
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise, levels_to_visit, step
-from vqlearn.experiments.face_off.starts import Start, corrupted, hidden, noise, obeying
-from vqlearn.probability import filters
-from vqlearn.probability.filters import Filter, guide, top_p
+from vqlearn.experiments.face_off.starts import Start, corrupted, hidden, noise
+from vqlearn.probability.filters import guide, top_p
 from vqlearn.probability.log_probs import log_normalise
+from vqlearn.probability.model import Conditioning, Given, Sampling
 from vqlearn.training.loop import Task
 from vqlearn.training.stages.autoregressive import RasterTask
 from vqlearn.training.stages.diffusion import DenoiserTask
@@ -46,9 +41,9 @@ class Drawing:
     calls: int = 25
 
     @property
-    def filter(self) -> Filter | None:
-        """The truncation as a filter of next distributions."""
-        return None if self.truncation == 1 else partial(filters.top_p, mass=self.truncation)
+    def sampling(self) -> Sampling:
+        """The same for a `TokenModel`."""
+        return Sampling(self.guidance, self.truncation, self.calls)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +53,10 @@ class Heard:
     text: Text
     null: Text
 
-    def next_token_log_probs(
-        self, distribution_of: Callable[[Text], NextTokenLogProbs], guidance: float
-    ) -> NextTokenLogProbs:
-        """The distribution after the captions, guided if `guidance` is above 1."""
-        said = distribution_of(self.text)
-        return (
-            raster.guide_next(said, distribution_of(self.null), guidance) if guidance > 1 else said
-        )
+    @property
+    def condition(self) -> Conditioning:
+        """The same for a `TokenModel`."""
+        return Conditioning(self.text, self.null)
 
 
 @runtime_checkable
@@ -100,12 +91,12 @@ class RasterPlayer:
 
     @torch.no_grad()
     def nats(self, x: Int[Tensor, "b n"], text: Text, generator: torch.Generator) -> Tensor:
-        return -raster.log_likelihood(conditionals(self.network, text), x)
+        return self.network.nll(x, Conditioning(text))
 
     def draw(self, heard: Heard, n: int, drawing: Drawing, generator: torch.Generator) -> Tensor:
-        nothing = heard.text.new_zeros(len(heard.text), 0, dtype=torch.long)
-        distribution = self._distribution(heard, drawing)
-        return raster.sample(distribution, nothing, n, filter=drawing.filter, generator=generator)
+        return self.network.sample(
+            len(heard.text), heard.condition, sampling=drawing.sampling, generator=generator
+        )
 
     def lose_half(self, x: Int[Tensor, "b n"], generator: torch.Generator) -> Start:
         """The lower half."""
@@ -122,18 +113,12 @@ class RasterPlayer:
     def go_on(
         self, start: Start, heard: Heard, drawing: Drawing, generator: torch.Generator
     ) -> Int[Tensor, "b n"]:
-        distribution = obeying(self._distribution(heard, drawing), start)
-        return raster.sample(
-            distribution,
-            start.x[:, :0],
-            start.x.shape[1],
-            filter=drawing.filter,
+        return self.network.sample(
+            len(start.x),
+            heard.condition,
+            given=Given(start.x, start.given),
+            sampling=drawing.sampling,
             generator=generator,
-        )
-
-    def _distribution(self, heard: Heard, drawing: Drawing) -> NextTokenLogProbs:
-        return heard.next_token_log_probs(
-            lambda text: CachedDecoder(self.network, text), drawing.guidance
         )
 
 
@@ -145,14 +130,12 @@ class ImageBARTPlayer:
 
     @torch.no_grad()
     def nats(self, x: Int[Tensor, "b n"], text: Text, generator: torch.Generator) -> Tensor:
-        return self.network.bound(x, text=text, generator=generator)
+        return self.network.nll(x, Conditioning(text), generator=generator)
 
     def draw(self, heard: Heard, n: int, drawing: Drawing, generator: torch.Generator) -> Tensor:
-        def step_back(x_t: Int[Tensor, "b n"], t: int) -> NextTokenLogProbs:
-            return self._distribution(heard, drawing, x_t, t)
-
-        shape = (len(heard.text), n)
-        return self.network.sample_by(step_back, shape, filter=drawing.filter, generator=generator)
+        return self.network.sample(
+            len(heard.text), heard.condition, sampling=drawing.sampling, generator=generator
+        )
 
     def lose_half(self, x: Int[Tensor, "b n"], generator: torch.Generator) -> Start:
         """Any half."""
@@ -167,20 +150,13 @@ class ImageBARTPlayer:
     def go_on(
         self, start: Start, heard: Heard, drawing: Drawing, generator: torch.Generator
     ) -> Int[Tensor, "b n"]:
-        x = start.x
-        for t in range(start.level, 0, -1):
-            distribution = self._distribution(heard, drawing, x, t)
-            distribution = obeying(distribution, start) if start.fixed else distribution
-            x = raster.sample(
-                distribution, x[:, :0], x.shape[1], filter=drawing.filter, generator=generator
-            )
-        return x
-
-    def _distribution(
-        self, heard: Heard, drawing: Drawing, x_t: Int[Tensor, "b n"], t: int
-    ) -> NextTokenLogProbs:
-        return heard.next_token_log_probs(
-            lambda text: self.network.next_token_log_probs(x_t, t, text), drawing.guidance
+        return self.network.sample_from(
+            start.x,
+            start.level,
+            heard.condition,
+            given=Given(start.x, start.given) if start.fixed else None,
+            sampling=drawing.sampling,
+            generator=generator,
         )
 
 

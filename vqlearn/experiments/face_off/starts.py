@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vqlearn.autoregressive.model import NextTokenLogProbs
 from vqlearn.diffusion.process import Process
-from vqlearn.probability.log_probs import log_one_hot
 from vqlearn.probability.random import sample_categorical
 
 
@@ -25,21 +23,6 @@ class Start:
     given: Bool[Tensor, "b n"]
     fixed: bool
     level: int = 0
-
-
-def obeying(distribution: NextTokenLogProbs, start: Start) -> NextTokenLogProbs:
-    """The same distribution, but a given token comes with certainty. What it does to others is not
-    undone.
-
-    The row is still written in its order: a token given further on changes nothing before it.
-    """
-
-    def next_token_log_probs(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
-        log_p, i = distribution(prefix), prefix.shape[1]
-        certain = log_one_hot(start.x[:, i], log_p.shape[-1], log_p.dtype)
-        return torch.where(start.given[:, i, None], certain, log_p)
-
-    return next_token_log_probs
 
 
 def noise(

@@ -1,10 +1,11 @@
 r"""Two more stages: learn to write the tokens of an image one by one, given a caption.
 
     trained = train_raster(run)
-    reader = CachedDecoder(trained.transformer, encoder(["a small red circle"]))
+    condition = Conditioning(encoder(["a small red circle"]), trained.null_text(1))
+    tokens = trained.transformer.sample(1, condition, sampling=Sampling(guidance_scale=1.5))
 
     trained = train_imagebart(run, num_scales=3)
-    tokens = trained.imagebart.sample((1, 64), text=encoder(["a small red circle"]))
+    tokens = trained.imagebart.sample(1, condition)
 
 They learn from the same tokens and the same text states as the denoiser of `diffusion.py`, in the
 same loop, so that the three can be compared.
@@ -18,13 +19,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vqlearn.autoregressive.imagebart import ImageBART, ImageBARTConfig
-from vqlearn.autoregressive.model import log_likelihood
-from vqlearn.autoregressive.raster_transformer import (
-    RasterTransformer,
-    RasterTransformerConfig,
-    conditionals,
-)
+from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.data.batches import Batch
+from vqlearn.probability.model import Conditioning
 from vqlearn.text.encoder import TextEncoder
 from vqlearn.text.null_text import NullText, drop_captions
 from vqlearn.training.loop import Run, fit
@@ -111,8 +108,8 @@ class ConditionalRaster(Conditional):
     def forward(
         self, x: Int[Tensor, "b n"], text: Float[Tensor, "b l c"], generator: torch.Generator
     ) -> Float[Tensor, " b"]:
-        text = self.heard(text, generator)
-        return -log_likelihood(conditionals(self.transformer, text), x)
+        condition = Conditioning(self.heard(text, generator))
+        return -self.transformer.log_likelihood(x, condition)
 
 
 class ConditionalImageBART(Conditional):
@@ -137,8 +134,8 @@ class ConditionalImageBART(Conditional):
     def forward(
         self, x: Int[Tensor, "b n"], text: Float[Tensor, "b l c"], generator: torch.Generator
     ) -> Float[Tensor, " b"]:
-        text = self.heard(text, generator)
-        return self.imagebart.bound(x, text=text, generator=generator)
+        condition = Conditioning(self.heard(text, generator))
+        return x.shape[1] * self.imagebart.loss(x, condition, generator=generator)
 
 
 class AutoregressiveTask:

@@ -1,0 +1,152 @@
+r"""One token after the other: the sampling loop, and what may be done to the next distribution.
+
+Everything here works on one function, `next_token_log_probs(prefix)`. A network's own is
+`AutoregressiveModel.decoder`; `without_cache` makes one of any network that gives all conditional
+distributions at once.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vqlearn.probability.filters import Filter, guide, top_p
+from vqlearn.probability.log_probs import log_one_hot
+from vqlearn.probability.model import Conditioning, Given, Sampling
+from vqlearn.probability.random import Generators, sample_categorical
+
+Conditionals = Callable[[Int[Tensor, "b n"]], Float[Tensor, "b n k"]]
+"""conditionals(x): normalised log p(x_i | x_1..x_{i-1}); position i must not depend on x_i..x_n."""
+
+NextTokenLogProbs = Callable[[Int[Tensor, "b i"]], Float[Tensor, "b k"]]
+"""next_token_log_probs(prefix): normalised log p(x_{i+1} | x_1..x_i), asked for i = 0, 1, … n - 1
+in turn."""
+
+
+def without_cache(conditionals: Conditionals, num_positions: int) -> NextTokenLogProbs:
+    """The next distribution of a network without a KV cache: it reads the whole sequence again.
+
+    What stands after the prefix is 0, and must not matter.
+    """
+
+    def next_token_log_probs(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
+        x = prefix.new_zeros(len(prefix), num_positions)
+        x[:, : prefix.shape[1]] = prefix
+        return conditionals(x)[:, prefix.shape[1]]
+
+    return next_token_log_probs
+
+
+@torch.no_grad()
+def sample(
+    next_token_log_probs: NextTokenLogProbs,
+    prefix: Int[Tensor, "b i"],
+    num_positions: int,
+    *,
+    filter: Filter | None = None,
+    generator: Generators = None,
+) -> Int[Tensor, "b n"]:
+    """Draw the rest of each sequence, one token at a time; an empty prefix draws all of it.
+
+    Costs one call for each token, the ones of the prefix included, since a network with a cache
+    has to read them. The distribution of the result is `exact_distribution`. Raises `ValueError`
+    for a prefix that is longer than the sequence.
+    """
+    if prefix.shape[1] > num_positions:
+        raise ValueError(f"a prefix of {prefix.shape[1]} tokens; allowed: 0 to {num_positions}")
+    x = prefix
+    for i in range(num_positions):
+        log_p = next_token_log_probs(x[:, :i])  # (b, K)
+        if i >= prefix.shape[1]:
+            log_p = log_p if filter is None else filter(log_p)
+            x = torch.cat([x, sample_categorical(log_p[:, None], generator=generator)], dim=1)
+    return x
+
+
+@torch.no_grad()
+def exact_distribution(
+    next_token_log_probs: NextTokenLogProbs,
+    num_codes: int,
+    num_positions: int,
+    *,
+    filter: Filter | None = None,
+) -> Float[Tensor, " states"]:
+    """How likely is each sequence to be drawn by `sample`? All K^n, the last token fastest.
+
+    The distribution is asked for all prefixes of one length at once, so it must not hold a KV
+    cache: `without_cache`.
+    """
+    x, log_p = torch.zeros(1, 0, dtype=torch.long), torch.zeros(1, dtype=torch.float64)
+    codes = torch.arange(num_codes)
+    for _ in range(num_positions):
+        distribution = next_token_log_probs(x)  # (K^i, K)
+        distribution = distribution if filter is None else filter(distribution)
+        log_p = (log_p[:, None] + distribution.double()).flatten()
+        ends = codes.repeat(len(x))[:, None]
+        x = torch.cat([x.repeat_interleave(num_codes, dim=0), ends], dim=1)  # (K^(i+1), i + 1)
+    return log_p.exp()
+
+
+def sequential_log_likelihood(
+    next_token_log_probs: NextTokenLogProbs, x: Int[Tensor, "b n"]
+) -> Float[Tensor, " b"]:
+    """log p(x) of each sequence in nats, token by token, as the sampler would see it: n calls."""
+    total = 0.0
+    for i in range(x.shape[1]):
+        total = total + next_token_log_probs(x[:, :i]).gather(-1, x[:, i : i + 1])[:, 0]
+    return total
+
+
+def decoder_for(
+    plain_decoder: Callable[[Float[Tensor, "_ l c"] | None], NextTokenLogProbs],
+    condition: Conditioning | None,
+    sampling: Sampling,
+) -> NextTokenLogProbs:
+    """The next distribution guided and truncated as `sampling` says.
+
+    `plain_decoder(text)` is the network's own after the captions `text`. It is asked twice for
+    guidance: with the condition, and with the null embedding (once for all sequences).
+    """
+    if condition is None:
+        return truncate_next(plain_decoder(None), sampling.truncation_rate)
+    decoder = plain_decoder(condition.text)
+    if sampling.is_guided:
+        decoder = guide_next(decoder, plain_decoder(condition.null), sampling.guidance_scale)
+    return truncate_next(decoder, sampling.truncation_rate)
+
+
+def guide_next(
+    conditional: NextTokenLogProbs, unconditional: NextTokenLogProbs, scale: float
+) -> NextTokenLogProbs:
+    r"""Classifier-free guidance of the next distribution: see `filters.guide`.
+
+    $\log u + s\,(\log c - \log u)$, renormalised for each token alone: so the distribution of the
+    whole sequence is not the guided distribution of sequences. Costs two networks, or one that is
+    asked twice.
+    """
+
+    def next_token_log_probs(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
+        log_c, log_u = conditional(prefix), unconditional(prefix)
+        return guide(log_c[:, None], log_u[:, None], scale)[:, 0]
+
+    return next_token_log_probs
+
+
+def truncate_next(next_token_log_probs: NextTokenLogProbs, mass: float) -> NextTokenLogProbs:
+    """The next distribution cut to its likeliest codes: see `filters.top_p`."""
+    return lambda prefix: top_p(next_token_log_probs(prefix), mass)
+
+
+def keep_given(next_token_log_probs: NextTokenLogProbs, given: Given) -> NextTokenLogProbs:
+    """The same next distribution, but a given token comes with certainty when it is its turn.
+
+    Tokens are still drawn in raster order: a token given further on changes nothing before it.
+    """
+
+    def kept(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
+        log_p, i = next_token_log_probs(prefix), prefix.shape[1]
+        certain = log_one_hot(given.tokens[:, i], log_p.shape[-1], log_p.dtype)
+        return torch.where(given.where[:, i, None], certain, log_p)
+
+    return kept
