@@ -43,7 +43,7 @@ def training_step(folder: Path, device: str):
     run = Run(folder, source, "scenes", recipe, accelerator)
     task = DiffusionTask(run)
     batch = source.batch(recipe.batch_size, generator=random_stream("bench"))
-    return lambda: task.losses(task.network, batch, 0)["loss"].backward()
+    return lambda: task.losses(task.network, batch, 0)[0]["loss"].backward()
 
 
 def posterior_beside_diffusers(num_codes: int = 4096, level: int = 50) -> None:

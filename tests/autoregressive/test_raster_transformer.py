@@ -17,7 +17,7 @@ from vqlearn.autoregressive.decoding import guide_next, without_cache
 from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.probability.filters import temperature, top_k
 from vqlearn.probability.model import Conditioning
-from vqlearn.training.optimizers import build_optimizers, hidden_matrices
+from vqlearn.training.optimizers import build_optimizers, muon_weights
 from vqlearn.training.recipes import Recipe
 
 PLAIN = RasterTransformerConfig(
@@ -297,10 +297,10 @@ def test_it_learns_rows_and_their_text():
         torch.manual_seed(0)
         network = RasterTransformer(replace(TOY, width=16))
     recipe = Recipe(steps=120, batch_size=32, learning_rate=1e-2, ema_decay=0.9)
-    matrices = hidden_matrices(network)
+    matrices = muon_weights(network)
     assert len(matrices) == 2 * (4 + 2)
     generator = torch.Generator().manual_seed(0)
-    optimizers = build_optimizers(network.parameters(), matrices, recipe)
+    optimizers = build_optimizers(network, matrices, recipe)
     for _ in range(recipe.steps):
         x, text = toy_pictures(32, generator)
         nats = -network.log_likelihood(x, captions(text)).mean()

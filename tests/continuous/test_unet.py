@@ -11,7 +11,7 @@ from vqlearn.continuous.sampler import DDIM, Model, sample
 from vqlearn.continuous.schedule import cosine
 from vqlearn.continuous.unet import Attention, LevelEmbedding, Residual, UNet, UNetConfig
 from vqlearn.diffusion.sampler import levels_to_visit
-from vqlearn.training.pixels import UNetRecipe, train_unet
+from vqlearn.training.unet import train_unet
 
 SMALL = UNetConfig(channels=2, widths=(8, 12, 16), groups=4)
 
@@ -176,13 +176,22 @@ def batches(count, images=FOUR, repeat=4):
     return [images.repeat(repeat, 1, 1, 1)] * count
 
 
+def model(config, target="epsilon", seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Model(UNet(config), target)
+
+
+def weights(trained):
+    return trained.model.predict.leave.weight
+
+
 def test_training_on_four_images_drops_the_loss_and_samples_come_near_them():
     process = GaussianProcess(cosine(50))
-    recipe = UNetRecipe(learning_rate=1e-2, ema_decay=0.95)
-    trained = train_unet(batches(150), process, FEW, recipe)
+    trained = train_unet(model(FEW), batches(150), process, learning_rate=1e-2, ema_decay=0.95)
     assert trained.losses[0] == pytest.approx(1, abs=0.1)  # the square of the noise
     assert sum(trained.losses[-10:]) / 10 < 0.15
-    restore = Model(trained.network, "epsilon").restorer(process, clip=True)
+    restore = trained.model.restorer(process, clip=True)
     x_T = standard_normal((16, 2, 8, 8), generator=torch.Generator().manual_seed(0))
     *_, (_, x_0) = sample(DDIM(process), restore, x_T, levels_to_visit(50, 10))
     away = (x_0[:, None] - FOUR).square().mean(dim=(2, 3, 4)).min(dim=1).values
@@ -194,32 +203,28 @@ def test_training_undoes_blur_without_any_noise():
     stripes = torch.ones(2, 2, 8, 8)
     stripes[0, :, ::2] = -1
     stripes[1, :, :, ::2] = -1
-    recipe = UNetRecipe(target="x_0", learning_rate=5e-3)
-    trained = train_unet(batches(60, stripes, 8), blur, FEW, recipe)
+    trained = train_unet(model(FEW, "x_0"), batches(60, stripes, 8), blur, learning_rate=5e-3)
     assert trained.losses[0] > 0.9
     assert trained.losses[-1] < 0.2
     with pytest.raises(ValueError, match="allowed: 'x_0', since Blur adds no noise"):
-        train_unet(batches(1), blur, FEW, UNetRecipe(target="epsilon"))
+        train_unet(model(FEW), batches(1), blur)
 
 
 def test_the_same_seed_gives_the_same_weights_and_touches_no_other_generator():
     process = GaussianProcess(cosine(10))
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
-    first = train_unet(batches(3), process, FEW, UNetRecipe(seed=1))
+    first = train_unet(model(FEW), batches(3), process, seed=1)
     assert torch.equal(torch.random.get_rng_state(), before)
     torch.manual_seed(6)
-    second = train_unet(batches(3), process, FEW, UNetRecipe(seed=1))
-    other = train_unet(batches(3), process, FEW, UNetRecipe(seed=2))
+    second = train_unet(model(FEW), batches(3), process, seed=1)
+    other = train_unet(model(FEW), batches(3), process, seed=2)
     assert first.losses == second.losses != other.losses
-    for one, two in zip(first.network.parameters(), second.network.parameters(), strict=True):
-        assert torch.equal(one, two)
-    untrained = [train_unet([], process, FEW, UNetRecipe(seed=seed)).network for seed in (1, 1, 2)]
-    start, same, different = (network.enter.weight for network in untrained)
-    assert torch.equal(start, same)
-    assert not torch.equal(start, different)
-    assert not first.network.training
-    assert not any(weight.requires_grad for weight in first.network.parameters())
+    one, two = (each.model.predict for each in (first, second))
+    assert all(map(torch.equal, one.parameters(), two.parameters()))
+    assert not one.training
+    assert not any(weight.requires_grad for weight in one.parameters())
+    assert first.model.target == "epsilon"
 
 
 def test_levels_of_training_run_from_1_to_T(monkeypatch):
@@ -229,7 +234,7 @@ def test_levels_of_training_run_from_1_to_T(monkeypatch):
     monkeypatch.setattr(
         process, "corrupt", lambda x_0, t, **options: seen.append(t) or corrupt(x_0, t, **options)
     )
-    train_unet(batches(4), process, FEW, UNetRecipe())
+    train_unet(model(FEW), batches(4), process)
     assert torch.cat(seen).unique().tolist() == [1, 2, 3]
 
 
@@ -237,12 +242,11 @@ def test_the_weights_that_are_kept_are_a_running_mean():
     """With a decay of 0 they are the last ones; else between the first and the last."""
     process = GaussianProcess(cosine(10))
     last, mean = (
-        train_unet(batches(6), process, FEW, UNetRecipe(ema_decay=decay)).network.leave.weight
+        weights(train_unet(model(FEW), batches(6), process, ema_decay=decay))
         for decay in (0.0, 0.9999)
     )
     steps = [
-        train_unet(batches(n), process, FEW, UNetRecipe(ema_decay=0.0)).network.leave.weight
-        for n in range(1, 7)
+        weights(train_unet(model(FEW), batches(n), process, ema_decay=0.0)) for n in range(1, 7)
     ]
     assert torch.equal(steps[-1], last)
     expected = steps[0]

@@ -28,17 +28,18 @@ from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
 from vqlearn.continuous import schedule as continuous
 from vqlearn.continuous.gaussian import GaussianProcess
-from vqlearn.continuous.unet import UNetConfig
+from vqlearn.continuous.sampler import Model
+from vqlearn.continuous.unet import UNet, UNetConfig
 from vqlearn.data.batches import Scenes
 from vqlearn.diffusion import kernels, schedule
 from vqlearn.diffusion.process import MaskAndReplace, Process
 from vqlearn.training.loop import Run
-from vqlearn.training.pixels import UNetRecipe, train_unet
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.rows import Nats, autoregressive_nats, imagebart_nats, train_rows
 from vqlearn.training.sequences import train_sequences
 from vqlearn.training.stages import order
 from vqlearn.training.stages.autoregressive import Size, train_imagebart, train_raster
+from vqlearn.training.unet import train_unet
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 
 CODES, SIDE = 3, 3
@@ -138,8 +139,9 @@ def unet(seed: int, folder: Path) -> Trained:
     generator = torch.Generator().manual_seed(0)
     batches = [2 * torch.rand(4, 1, 4, 4, generator=generator) - 1 for _ in range(3)]
     process = GaussianProcess(continuous.cosine(10))
-    trained = train_unet(batches, process, UNET, UNetRecipe(seed=seed))
-    return Trained([trained.network], trained.losses)
+    torch.manual_seed(seed)
+    trained = train_unet(Model(UNet(UNET), "epsilon"), batches, process, seed=seed)
+    return Trained([trained.model.predict], trained.losses)
 
 
 def stage(

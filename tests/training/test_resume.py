@@ -17,7 +17,7 @@ from vqlearn.training.state import TrainingState
 
 COMMAND = [sys.executable, "-m", "vqlearn", "train", "--discriminator"]
 SIZE = ["--steps", "30", "--batch-size", "2", "--save-every", "1"]
-CHOICES = {"steps": 30, "data": "scenes", "schedule": None}
+CONFIG = {"steps": 30, "data": "scenes", "schedule": None}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -63,7 +63,7 @@ def stopped(tmp_path):
     weight = torch.nn.Linear(1, 1)
     accelerator.register_for_checkpointing(weight)
     state = TrainingState(tmp_path, "tokens", accelerator)
-    state.save(7, CHOICES)
+    state.save(7, CONFIG)
     return state, weight
 
 
@@ -72,36 +72,36 @@ def test_a_state_comes_back(stopped):
     before = weight.weight.detach().clone()
     with torch.no_grad():
         weight.weight.zero_()
-    assert state.resume(CHOICES) == 7
+    assert state.resume(CONFIG) == 7
     assert torch.equal(weight.weight, before)
 
 
 def test_an_unfinished_state_is_not_loaded_and_older_ones_go(stopped):
     state, _ = stopped
     (state.folder / "9.part").mkdir()
-    assert state.resume(CHOICES) == 7
-    state.save(9, CHOICES)
+    assert state.resume(CONFIG) == 7
+    state.save(9, CONFIG)
     assert [path.name for path in state.folder.iterdir()] == ["9"]
     state.forget()
     assert not state.folder.exists()
 
 
-def test_other_choices_are_refused(stopped):
+def test_other_settings_are_refused(stopped):
     state, _ = stopped
     with pytest.raises(ValueError, match=r"steps 7 is not allowed: steps 30"):
-        state.resume({**CHOICES, "steps": 7})
+        state.resume({**CONFIG, "steps": 7})
     with pytest.raises(ValueError, match=r"schedule 'paper' is not allowed: schedule None"):
-        state.resume({**CHOICES, "schedule": "paper"})
-    assert state.resume(CHOICES) == 7
+        state.resume({**CONFIG, "schedule": "paper"})
+    assert state.resume(CONFIG) == 7
 
 
-def test_how_often_a_state_is_saved_is_no_choice_that_matters(tmp_path):
+def test_how_often_a_state_is_saved_is_no_setting_that_matters(tmp_path):
     accelerator = Accelerator(cpu=True)
     runs = [
         Run(tmp_path, None, "scenes", replace(RECIPES["text"], save_every=every), accelerator)
         for every in (1, 1000)
     ]
-    assert runs[0].choices() == runs[1].choices()
+    assert runs[0].config() == runs[1].config()
     assert {"steps", "batch_size", "learning_rate", "seed", "data", "start_from"} <= set(
-        runs[0].choices()
+        runs[0].config()
     )

@@ -13,7 +13,7 @@ from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
 from vqlearn.autoregressive.pixelcnn import GatedPixelCNN, PixelCNNConfig
 from vqlearn.autoregressive.pixelcnnpp import PixelCNNPlusPlus, PixelCNNPlusPlusConfig
-from vqlearn.training import optimizers as optimizers
+from vqlearn.training import learner, simple
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.rows import autoregressive_nats, imagebart_nats, train_rows
 
@@ -94,12 +94,12 @@ def test_training_again_gives_the_same_weights_bit_for_bit():
 def test_local_attention_learns_by_muon_and_embeddings_do_not(monkeypatch):
     seen = []
 
-    def spy(weights, matrices, recipe):
-        seen.extend(matrices)
-        return build_optimizers(weights, matrices, recipe)
+    def spy(network, muon, recipe):
+        seen.extend(muon)
+        return build_optimizers(network, muon, recipe)
 
-    build_optimizers = optimizers.build_optimizers
-    monkeypatch.setattr(optimizers, "build_optimizers", spy)
+    build_optimizers = learner.build_optimizers
+    monkeypatch.setattr(learner, "build_optimizers", spy)
     network = small()
     train_rows(network, autoregressive_nats, twin_rows, replace(SHORT, steps=1))
     names = {id(weight): name for name, weight in network.named_parameters()}
@@ -118,8 +118,8 @@ def test_a_loss_that_is_no_number_stops_the_training():
 
 
 def test_the_mean_that_costs_held_back_rows_least_is_kept(monkeypatch):
-    """Judged after steps 2, 4, 6, 7. The second judgement is the best: its weights come back."""
-    monkeypatch.setattr(optimizers, "JUDGE_EVERY", 2)
+    """Validated after steps 2, 4, 6, 7. The second time is the best: its weights come back."""
+    monkeypatch.setattr(simple, "VALIDATE_EVERY", 2)
     costs, seen = iter([3.0, 1.0, 2.0, 1.5]), []
 
     def nats(network, x, generator):

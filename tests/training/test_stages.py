@@ -21,8 +21,7 @@ from vqlearn.data.batches import Scenes
 from vqlearn.data.scenes.captions import parse
 from vqlearn.data.scenes.sampling import HELD_OUT_PAIRS, scene_batch
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
-from vqlearn.training import loop, recipes
-from vqlearn.training import optimizers as optimizers
+from vqlearn.training import loop, optimizers, recipes
 from vqlearn.training.stages import diffusion, reconstruction, text, tokens
 from vqlearn.training.stages import order as stages
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
@@ -240,11 +239,11 @@ def test_the_discriminator_joins_in_the_second_half(small, tmp_path):
     before = [weight.detach().clone() for weight in opponent.parameters()]
     batch = task.run.source.batch(4, generator=torch.Generator().manual_seed(0))
     for step in range(6):
-        losses = task.losses(task.network, batch, step)
+        losses, seen = task.losses(task.network, batch, step)
         assert ("deception" in losses) == (step >= 3)
         losses["loss"].backward()
         assert all(weight.grad is None for weight in opponent.parameters())
-        task.after_step(step)
+        task.after_step(step, seen)
         same = all(map(torch.equal, before, opponent.parameters()))
         assert same == (step < 3)
         task.opponent.optimizer.zero_grad()
@@ -297,14 +296,16 @@ def test_the_weights_that_are_kept_are_the_running_mean(tmp_path, monkeypatch):
     seen, network = [], Counting()
     task = SimpleNamespace(
         network=network,
-        matrices=[],
-        choices={},
+        muon_weights=[],
+        config={},
         extra_state=[],
-        losses=lambda net, batch, step: {"loss": -net.weight},
-        after_step=lambda step: seen.append(network.weight.item()),
+        losses=lambda net, batch, step: ({"loss": -net.weight}, step),
+        after_step=lambda step, given: seen.append((network.weight.item(), given - step)),
     )
     recipe = recipes.Recipe(60, 1, learning_rate=0.1, ema_decay=0.8, warmup_steps=1)
     kept = loop.fit("counting", task, run_of(tmp_path, recipe))
+    assert {given for _, given in seen} == {0}
+    seen = [weight for weight, _ in seen]
     expected = seen[0]
     for count, weight in enumerate(seen[1:], start=1):
         decay = min(0.8, (1 + count) / (10 + count))
@@ -314,7 +315,7 @@ def test_the_weights_that_are_kept_are_the_running_mean(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("by_muon", [True, False])
-def test_the_matrices_of_a_stage_learn_by_muon(tmp_path, by_muon):
+def test_the_listed_weights_of_a_stage_learn_by_muon(tmp_path, by_muon):
     """Muon moves in all directions equally, however uneven the gradient is; Adam does not."""
     network = nn.Linear(16, 16)
     before = {name: weight.detach().clone() for name, weight in network.named_parameters()}
@@ -323,11 +324,14 @@ def test_the_matrices_of_a_stage_learn_by_muon(tmp_path, by_muon):
     gradient = left @ torch.logspace(0, -1, 16).diag() @ right.T
     task = SimpleNamespace(
         network=network,
-        matrices=[network.weight] if by_muon else [],
-        choices={},
+        muon_weights=[network.weight] if by_muon else [],
+        config={},
         extra_state=[],
-        losses=lambda net, batch, step: {"loss": (net.weight * gradient).sum() + net.bias.sum()},
-        after_step=lambda step: None,
+        losses=lambda net, batch, step: (
+            {"loss": (net.weight * gradient).sum() + net.bias.sum()},
+            None,
+        ),
+        after_step=lambda step, seen: None,
     )
     recipe = recipes.Recipe(1, 1, learning_rate=0.1, ema_decay=0.9, warmup_steps=1)
     loop.fit("one step", task, run_of(tmp_path, recipe))
@@ -341,7 +345,7 @@ def test_the_matrices_of_a_stage_learn_by_muon(tmp_path, by_muon):
 def test_muon_gets_attention_and_feed_forward_and_nothing_else():
     denoiser = Denoiser(recipes.denoiser_config(num_codes=5, grid_size=2, text_width=4))
     names = {id(weight): name for name, weight in denoiser.named_parameters()}
-    chosen = [names[id(weight)] for weight in optimizers.hidden_matrices(denoiser)]
+    chosen = [names[id(weight)] for weight in optimizers.muon_weights(denoiser)]
     assert len(chosen) == len(set(chosen)) == 6 * (4 + 4 + 2)
     assert all(".weight" in name and name.startswith("blocks.") for name in chosen)
     assert not any(word in name for name in chosen for word in ("norm", "embedding", "scale"))
@@ -350,7 +354,7 @@ def test_muon_gets_attention_and_feed_forward_and_nothing_else():
 def test_muon_gets_the_hidden_maps_of_both_towers_of_the_clip(tmp_path):
     task = text.TextTask(run_of(tmp_path, recipes.RECIPES["text"]))
     names = {id(weight): name for name, weight in task.network.named_parameters()}
-    chosen = [names[id(weight)] for weight in task.matrices]
+    chosen = [names[id(weight)] for weight in task.muon_weights]
     assert len(chosen) == len(set(chosen)) == (2 + 3) * (4 + 2)
     assert all("encoder.layers." in name and name.endswith(".weight") for name in chosen)
 
@@ -376,10 +380,10 @@ def test_two_processes_train_one_checkpoint(tmp_path, launcher):
         "from vqlearn.training import loop\n"
         "from vqlearn.cli.commands import app\n"
         "fit = loop.fit\n"
-        "def checked(name, trainee, run):\n"
-        "    kept = fit(name, trainee, run)\n"
+        "def checked(name, task, run):\n"
+        "    kept = fit(name, task, run)\n"
         "    assert run.accelerator.num_processes == 2\n"
-        "    learned = torch.cat([p.detach().flatten() for p in trainee.network.parameters()])\n"
+        "    learned = torch.cat([p.detach().flatten() for p in task.network.parameters()])\n"
         "    mean = torch.cat([p.detach().flatten() for p in kept.parameters()])\n"
         "    both = run.accelerator.gather(torch.stack([learned, mean])[None])\n"
         "    assert torch.equal(both[0], both[1]), name\n"

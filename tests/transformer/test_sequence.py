@@ -13,8 +13,7 @@ from vqlearn.diffusion.exact.world import exact_bound
 from vqlearn.diffusion.objective import bound_term
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import build_schedule
-from vqlearn.training import optimizers as optimizers
-from vqlearn.training import sequences
+from vqlearn.training import learner, sequences
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.sequences import InBfloat16, OrdinalDenoiser, denoise_with, train_sequences
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
@@ -321,12 +320,12 @@ def test_the_maps_inside_attention_and_feed_forward_learn_by_muon(monkeypatch):
     """Adam's first step moves every weight by the same amount, Muon's does not."""
     seen = []
 
-    def spy(weights, matrices, recipe):
-        seen.extend(matrices)
-        return build_optimizers(weights, matrices, recipe)
+    def spy(network, muon, recipe):
+        seen.extend(muon)
+        return build_optimizers(network, muon, recipe)
 
-    build_optimizers = optimizers.build_optimizers
-    monkeypatch.setattr(optimizers, "build_optimizers", spy)
+    build_optimizers = learner.build_optimizers
+    monkeypatch.setattr(learner, "build_optimizers", spy)
     network = fresh()
     before = copy.deepcopy(network)
     recipe = replace(SHORT, steps=1)

@@ -94,6 +94,8 @@ class LocalAttention(nn.Module):
     mixed by a linear map. Cost: O(n (B + M) d + n d²), where full attention costs O(n² d + n d²).
     """
 
+    muon = True  # see `training.optimizers.muon_weights`
+
     def __init__(self, config: ImageTransformerConfig):
         super().__init__()
         d, self.num_heads = config.width, config.num_heads

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.probability.random import random_stream
-from vqlearn.training.optimizers import Trained, minimise
 from vqlearn.training.recipes import Recipe
+from vqlearn.training.simple import Trained, minimise
 
 
 @runtime_checkable
@@ -70,7 +70,7 @@ def train_rows(
         return nats(network, x, generator).mean() / x.shape[1]
 
     @torch.no_grad()
-    def judge(mean: nn.Module) -> float:
+    def validate(mean: nn.Module) -> float:
         return nats(mean, held_back, random_stream("held back", recipe.seed)).mean().item()
 
-    return minimise(network, loss, recipe, None if held_back is None else judge)
+    return minimise(network, loss, recipe, None if held_back is None else validate)

@@ -20,9 +20,9 @@ from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise
 from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.random import random_stream
-from vqlearn.training.optimizers import minimise
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.rows import Rows
+from vqlearn.training.simple import minimise
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 
 

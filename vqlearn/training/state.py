@@ -1,8 +1,8 @@
 """How does a training survive being killed? Its state is written often, and always whole.
 
 The state of step i lies in `<folder>/.training/<stage>/<i>/`. It is written beside that name and
-renamed, so a folder with this name is complete; then older ones are deleted. What is drawn by
-chance depends on the number of the step alone (`data.batches.random_stream`), so weights,
+renamed, so a folder with this name is complete; then older ones are deleted. Random numbers
+depend on the number of the step alone (`probability.random.random_stream`), so weights,
 optimizer and counters are the whole state. On a CPU the run goes on bit for bit.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from accelerate import Accelerator
 
 FOLDER = ".training"
-CHOICES_FILE = "choices.json"
+CONFIG_FILE = "config.json"
 
 
 class TrainingState:
@@ -27,18 +27,18 @@ class TrainingState:
         self.folder = folder / FOLDER / stage
         self.accelerator = accelerator
 
-    def resume(self, choices: dict[str, Any]) -> int:
+    def resume(self, config: dict[str, Any]) -> int:
         """Load the latest state, if there is one, and return the number of steps done.
 
-        `choices` is all that decides what comes out: recipe, data and so on, ready for JSON.
+        `config` is all that decides what comes out: recipe, data and so on, ready for JSON.
         Raises `ValueError` if the state was made with others, or by another number of processes:
         going on would be neither the old run nor a new one.
         """
-        made_by = self._made_by(choices)
+        made_by = self._made_by(config)
         latest = max(self._steps(), default=0)
         if latest:
             folder = self.folder / str(latest)
-            before = json.loads((folder / CHOICES_FILE).read_text(encoding="utf-8"))
+            before = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
             changed = [key for key in made_by if before.get(key) != made_by[key]]
             if changed:
                 seen = ", ".join(f"{key} {made_by[key]!r}" for key in changed)
@@ -51,7 +51,7 @@ class TrainingState:
             self.accelerator.load_state(str(folder))
         return latest
 
-    def save(self, step: int, choices: dict[str, Any]) -> None:
+    def save(self, step: int, config: dict[str, Any]) -> None:
         """Write the state after `step` steps. Every process must call it."""
         whole, part = self.folder / str(step), self.folder / f"{step}.part"
         if self.accelerator.is_main_process:
@@ -61,8 +61,8 @@ class TrainingState:
         self.accelerator.save_state(str(part))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            text = json.dumps(self._made_by(choices))
-            (part / CHOICES_FILE).write_text(text, encoding="utf-8")
+            text = json.dumps(self._made_by(config))
+            (part / CONFIG_FILE).write_text(text, encoding="utf-8")
             older = self._steps()
             part.rename(whole)
             for old in older:
@@ -73,8 +73,8 @@ class TrainingState:
         if self.accelerator.is_main_process:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _made_by(self, choices: dict[str, Any]) -> dict[str, Any]:
-        return {**choices, "processes": self.accelerator.num_processes}
+    def _made_by(self, config: dict[str, Any]) -> dict[str, Any]:
+        return {**config, "processes": self.accelerator.num_processes}
 
     def _steps(self) -> list[int]:
         return [int(path.name) for path in self.folder.glob("*") if path.name.isdigit()]

@@ -98,6 +98,8 @@ class Attention(nn.Module):
     output map always has a bias. Cost: O(n l d) for n positions that look at l positions.
     """
 
+    muon = True  # see `training.optimizers.muon_weights`
+
     def __init__(self, num_heads: int, head_dim: int, source_width: int, *, bias: bool):
         super().__init__()
         width = num_heads * head_dim
@@ -128,6 +130,8 @@ class FeedForward(nn.Module):
     with a hidden layer four times as wide. $\phi$ is a close approximation of the GELU. Configs of
     released checkpoints call it "geglu-approximate", although nothing is gated.
     """
+
+    muon = True
 
     def __init__(self, width: int):
         super().__init__()

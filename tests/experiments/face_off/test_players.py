@@ -631,7 +631,7 @@ def test_noise_is_that_of_the_prior(kind):
 def task(kind, network, **others):
     """As far as a player looks at it: nothing is trained."""
     made = kind.__new__(kind)
-    vars(made).update(network=network, matrices=[], choices={}, extra_state=[], **others)
+    vars(made).update(network=network, muon_weights=[], config={}, extra_state=[], **others)
     return made
 
 

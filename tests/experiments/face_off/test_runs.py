@@ -201,8 +201,8 @@ def test_a_stopped_training_goes_on(small, tmp_path, monkeypatch):
     stopped, steps = Training("vq-diffusion", 0, recipe, tmp_path / "stopped"), []
     original = DenoiserTask.after_step
 
-    def stop(self, step):
-        original(self, step)
+    def stop(self, step, seen):
+        original(self, step, seen)
         steps.append(step)
         if steps == [0, 1, 2]:
             raise KeyboardInterrupt

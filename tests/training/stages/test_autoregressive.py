@@ -103,7 +103,7 @@ def test_a_scale_has_seven_thirds_of_the_weights_of_a_transformer(base):
     """Matrices inside the blocks: 12 d² for each, and 12 d² + 16 d² for each of T scales."""
     size = raster.Size(width=32, num_layers=2, num_heads=4)
     found = [
-        sum(matrix.numel() for matrix in task_of(stage, run_of(base), size).matrices)
+        sum(matrix.numel() for matrix in task_of(stage, run_of(base), size).muon_weights)
         for stage in ("raster", "imagebart")
     ]
     assert found == [2 * 12 * 32**2, 2 * 2 * 28 * 32**2]
@@ -135,14 +135,14 @@ def test_the_loss_is_the_mean_surprise_of_a_token(base, monkeypatch, stage):
     batch, x, texts, seen = example(task, monkeypatch)
     for rate, said in zip((0.0, 1.0), texts, strict=True):
         monkeypatch.setattr(raster, "CAPTION_DROPOUT", rate)
-        loss = task.losses(task.network, batch, 5)["loss"]
+        losses, _ = task.losses(task.network, batch, 5)
         if stage == "raster":
             nats = network.nll(x, Conditioning(said))
         else:
             noise = task.run.noise(5)
             torch.rand(4, generator=noise)  # which captions are dropped
             nats = network.nll(x, Conditioning(said), generator=noise)
-        torch.testing.assert_close(loss.double(), nats.sum().double() / (4 * 64))
+        torch.testing.assert_close(losses["loss"].double(), nats.sum().double() / (4 * 64))
         assert torch.equal(seen[-1], batch.images)
 
 
@@ -152,7 +152,8 @@ def test_every_weight_learns_in_every_step(base, monkeypatch, stage):
     monkeypatch.setattr(raster, "CAPTION_DROPOUT", 0.5)
     task = task_of(stage, run_of(base))
     batch, *_ = example(task, monkeypatch)
-    task.losses(task.network, batch, 0)["loss"].backward()
+    losses, _ = task.losses(task.network, batch, 0)
+    losses["loss"].backward()
     for name, parameter in task.network.named_parameters():
         if not name.endswith("key.bias"):  # adds the same score to every key: softmax ignores it
             assert parameter.grad.abs().max() > 0, name
@@ -202,7 +203,7 @@ def test_frozen_networks_get_no_gradient_and_the_null_states_learn(base, stage):
 def test_muon_gets_attention_and_feed_forward_and_nothing_else(base, stage):
     task = task_of(stage, run_of(base))
     names = {id(weight): name for name, weight in task.network.named_parameters()}
-    chosen = [names[id(weight)] for weight in task.matrices]
+    chosen = [names[id(weight)] for weight in task.muon_weights]
     parts = ["transformer.blocks.0."]
     if stage == "imagebart":
         halves = ("encoder", "decoder")
@@ -259,7 +260,7 @@ def test_a_training_that_was_stopped_goes_on_bit_for_bit(base, tmp_path, monkeyp
     class Stop(Exception):
         pass
 
-    def stop(self, step):
+    def stop(self, step, seen):
         if step == 4:
             raise Stop
 

@@ -96,7 +96,7 @@ def test_the_loss_is_the_bound_divided_by_all_numbers_of_a_picture(tmp_path, ste
     The temperature, the weight and the draws of the step are put in by hand. Own squares are added.
     """
     task, batch = make(tmp_path), a_batch()
-    losses = task.losses(task.network, batch, step)
+    losses, _ = task.losses(task.network, batch, step)
     pictures, vqvae = 2 * batch.images - 1, task.vqvae
     features = vqvae.encode_features(batch.images)
     drawn = vqvae.quantizer(
@@ -119,8 +119,8 @@ def test_the_decoder_sees_mixtures_that_sharpen(tmp_path):
     task, batch = make(tmp_path), a_batch()
     largest = []
     for step in (0, 9):
-        task.losses(task.network, batch, step)
-        weights = task.seen.quantized.weights
+        _, seen = task.losses(task.network, batch, step)
+        weights = seen.quantized.weights
         assert ((weights > 1e-3) & (weights < 1 - 1e-3)).any(dim=-1).float().mean() > 0.1
         largest.append(weights.amax(dim=-1).mean())
     assert largest[0] < 0.75
@@ -132,20 +132,21 @@ def test_the_draws_of_a_step_belong_to_it_and_to_nothing_else(tmp_path):
     for seed, step in ((0, 3), (1, 3), (0, 4)):
         task = make(tmp_path, seed)
         state = torch.get_rng_state()
-        task.losses(task.network, batch, step)
+        _, seen = task.losses(task.network, batch, step)
         assert torch.equal(torch.get_rng_state(), state)
-        draws.append(task.seen.quantized)
+        draws.append(seen.quantized)
     assert torch.equal(draws[0].weights, draws[1].weights)
     assert draws[0].indices.ne(draws[2].indices).float().mean() > 0.2
 
 
 def test_every_weight_learns_by_gradient_and_nothing_beside_it(tmp_path):
     task = make(tmp_path)
-    task.losses(task.network, a_batch(), 5)["loss"].backward()
+    losses, seen = task.losses(task.network, a_batch(), 5)
+    losses["loss"].backward()
     silent = [name for name, weight in task.network.named_parameters() if weight.grad is None]
     assert silent == []
     before = [weight.detach().clone() for weight in task.network.parameters()]
-    task.after_step(19)  # a step after which dead codes of the other kind move
+    task.after_step(19, seen)  # a step after which dead codes of the other kind move
     assert all(map(torch.equal, before, task.network.parameters()))
     assert task.extra_state == []
 

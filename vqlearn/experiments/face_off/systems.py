@@ -113,7 +113,7 @@ class Diffusion:
             self.process(frozen.vqvae),
             auxiliary_weight=self.auxiliary_weight,
         )
-        task.choices = self.settings()
+        task.config = self.settings()
         return task
 
     def settings(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from vqlearn.probability.model import Conditioning
 from vqlearn.text.encoder import TextEncoder
 from vqlearn.text.null_text import NullText, drop_captions
 from vqlearn.training.loop import Run, fit
-from vqlearn.training.optimizers import hidden_matrices
+from vqlearn.training.optimizers import muon_weights
 from vqlearn.training.stages.diffusion import CAPTION_DROPOUT
 from vqlearn.training.stages.frozen import Frozen
 
@@ -141,12 +141,12 @@ class ConditionalImageBART(Conditional):
 class AutoregressiveTask:
     """The mean negative log-likelihood of a token in nats. Tokens and text are frozen.
 
-    A subclass makes `network` from `sizes`, and its choices. Raises `ValueError` for a
+    A subclass makes `network` from `sizes`, and its config. Raises `ValueError` for a
     `run.start_from`: these networks always begin fresh.
     """
 
     network: Conditional
-    choices: dict[str, Any]
+    config: dict[str, Any]
 
     def __init__(self, run: Run) -> None:
         if run.start_from is not None:
@@ -160,18 +160,18 @@ class AutoregressiveTask:
         self.null_text = self.frozen.fresh_null_text()
         self.extra_state = []
 
-    def begin(self, network: Conditional, size: Size, **choices: Any) -> None:
+    def begin(self, network: Conditional, size: Size, **config: Any) -> None:
         """What the loop asks for, from a fresh network."""
         self.network = network.to(self.frozen.device)
-        self.matrices = hidden_matrices(self.network)
-        self.choices = {"size": asdict(size), **choices}
+        self.muon_weights = muon_weights(self.network)
+        self.config = {"size": asdict(size), **config}
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> tuple[dict[str, Tensor], None]:
         x, text = self.frozen.read(batch)
         nats = network(x, text, self.run.noise(step))
-        return {"loss": nats.mean() / x.shape[1]}
+        return {"loss": nats.mean() / x.shape[1]}, None
 
-    def after_step(self, step: int) -> None:
+    def after_step(self, step: int, seen: None) -> None:
         """Nothing learns without the gradient."""
 
 

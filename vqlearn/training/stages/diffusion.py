@@ -15,7 +15,7 @@ from vqlearn.diffusion.schedule import SCHEDULES, ScheduleConfig, build_schedule
 from vqlearn.probability.log_probs import log_normalise
 from vqlearn.text.null_text import NullText, drop_captions
 from vqlearn.training.loop import Run, fit
-from vqlearn.training.optimizers import hidden_matrices
+from vqlearn.training.optimizers import muon_weights
 from vqlearn.training.recipes import NUM_TIMESTEPS, denoiser_config
 from vqlearn.training.stages.frozen import Frozen
 from vqlearn.transformer.denoiser import Denoiser
@@ -46,10 +46,10 @@ class ConditionalDenoiser(nn.Module):
 class DenoiserTask:
     """The loss of VQ-Diffusion at levels drawn by their importance, for any process and denoiser.
 
-    A subclass sets its `choices`.
+    A subclass sets its `config`.
     """
 
-    choices: dict[str, Any]
+    config: dict[str, Any]
 
     def __init__(
         self,
@@ -64,10 +64,12 @@ class DenoiserTask:
         self.network = network.to(frozen.device)
         self.auxiliary_weight = auxiliary_weight
         self.levels = ImportanceSampler(process.num_timesteps)
-        self.matrices = hidden_matrices(self.network.denoiser)
+        self.muon_weights = muon_weights(self.network.denoiser)
         self.extra_state = [self.levels]
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+    def losses(
+        self, network: nn.Module, batch: Batch, step: int
+    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
         noise = self.run.noise(step)
         x_0, text = self.frozen.read(batch)
         t, weight = self.levels.draw(len(x_0), generator=noise)
@@ -76,16 +78,16 @@ class DenoiserTask:
         loss = training_loss(
             self.process, log_p_x0, (x_0, x_t), t, auxiliary_weight=self.auxiliary_weight
         )
-        self.seen = (t.to(x_t.device), loss.bound.detach())
         weight = weight.to(x_t.device)
-        return {
+        shown = {
             "loss": (weight * loss.total).mean(),
             "bound": (weight * loss.bound).mean(),
             "auxiliary": (weight * loss.auxiliary).mean(),
         }
+        return shown, (t.to(x_t.device), loss.bound.detach())
 
-    def after_step(self, step: int) -> None:
-        t, bound = self.run.accelerator.gather(self.seen)
+    def after_step(self, step: int, seen: tuple[Tensor, Tensor]) -> None:
+        t, bound = self.run.accelerator.gather(seen)
         self.levels.update(t.cpu(), bound.cpu())
 
 
@@ -100,7 +102,7 @@ class DiffusionTask(DenoiserTask):
         else:
             network, self.schedule = _trained_before(run, frozen, schedule)
         super().__init__(run, frozen, network, MaskAndReplace(build_schedule(self.schedule)))
-        self.choices = {"schedule": schedule}
+        self.config = {"schedule": schedule}
 
 
 def _fresh(frozen: Frozen, schedule: str) -> tuple[ConditionalDenoiser, ScheduleConfig]:

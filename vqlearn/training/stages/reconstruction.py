@@ -71,8 +71,8 @@ class TokenTask:
         self.network = TokenStage(vqvae).to(run.accelerator.device)
         self.vqvae = self.network.vqvae
         self.opponent = Opponent(run.accelerator) if discriminator else None
-        self.matrices, self.extra_state = [], []
-        self.choices = {"discriminator": discriminator, "quantizer": vqvae.config.quantizer}
+        self.muon_weights, self.extra_state = [], []
+        self.config = {"discriminator": discriminator, "quantizer": vqvae.config.quantizer}
 
     def draw(self, step: int) -> dict[str, Any]:
         """What the quantizer is given besides vectors."""
@@ -82,7 +82,7 @@ class TokenTask:
         """What is added to the pixel errors: under each name a weight and a loss."""
         raise NotImplementedError
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> tuple[dict[str, Tensor], Seen]:
         images = batch.images.to(self.run.accelerator.device)
         decoded, quantized, features = network(images, **self.draw(step))
         target = to_network_range(images)
@@ -97,19 +97,18 @@ class TokenTask:
         for name, (weight, loss) in added.items():
             losses["loss"] = losses["loss"] + weight * loss
             losses[name] = loss
-        if self._judged(step):
+        if self._discriminator_joins(step):
             losses["deception"] = adversarial_loss(self.opponent.judge(decoded))
             last_layer = self.vqvae.decoder.output.weight
             weight = adaptive_weight(pixels, losses["deception"], last_layer)
             losses["loss"] = losses["loss"] + losses["deception"] * weight
-        self.seen = seen._replace(decoded=decoded.detach())
-        return losses
+        return losses, seen._replace(decoded=decoded.detach())
 
-    def after_step(self, step: int) -> None:
-        if self._judged(step):
-            self.opponent.learn(self.seen.target, self.seen.decoded)
+    def after_step(self, step: int, seen: Seen) -> None:
+        if self._discriminator_joins(step):
+            self.opponent.learn(seen.target, seen.decoded)
 
-    def _judged(self, step: int) -> bool:
+    def _discriminator_joins(self, step: int) -> bool:
         return self.opponent is not None and step >= DISCRIMINATOR_FROM * self.run.recipe.steps
 
 

@@ -29,18 +29,17 @@ class TextTask:
         image_size = run.source.image_size
         self.network = build_clip(text_model, image_size).to(self.device)
         self.encoder = TextEncoder(tokenizer, text_model)
-        self.matrices = linear_weights([self.network], except_for=projections(self.network))
-        self.choices, self.extra_state = {}, []
+        self.muon_weights = linear_weights([self.network], except_for=projections(self.network))
+        self.config, self.extra_state = {}, []
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> dict[str, Tensor]:
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> tuple[dict[str, Tensor], None]:
         pixels = pixel_values(batch.images).to(self.device)
         ids = self.encoder.tokenize(batch.captions).to(self.device)
-        return {
-            "loss": contrastive_loss(network(input_ids=ids, pixel_values=pixels).logits_per_text)
-        }
+        scores = network(input_ids=ids, pixel_values=pixels).logits_per_text
+        return {"loss": contrastive_loss(scores)}, None
 
-    def after_step(self, step: int) -> None:
-        pass
+    def after_step(self, step: int, seen: None) -> None:
+        """Nothing learns without the gradient."""
 
 
 def projections(clip: CLIPModel) -> list[nn.Module]:

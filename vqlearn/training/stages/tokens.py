@@ -31,8 +31,8 @@ class NearestTask(TokenTask):
     def code_losses(self, seen: Seen, step: int) -> dict[str, tuple[float, Tensor]]:
         return {"commitment": (COMMITMENT_WEIGHT, seen.quantized.commitment_loss)}
 
-    def after_step(self, step: int) -> None:
-        quantizer, quantized = self.vqvae.quantizer, self.seen.quantized
+    def after_step(self, step: int, seen: Seen) -> None:
+        quantizer, quantized = self.vqvae.quantizer, seen.quantized
         self.codebook.update(quantizer, quantized)
         if step % REVIVE_EVERY == REVIVE_EVERY - 1 and step < REVIVE_UNTIL * self.run.recipe.steps:
             self.codebook.revive_dead_codes(
@@ -42,7 +42,7 @@ class NearestTask(TokenTask):
                 contribute=self.run.accelerator.is_main_process,
                 generator=self.run.noise(step),
             )
-        super().after_step(step)
+        super().after_step(step, seen)
 
 
 def train_tokens(run: Run, *, discriminator: bool = False, quantizer: str = "nearest") -> None:

@@ -1,0 +1,72 @@
+"""One step of learning, the same in every training: a gradient, optimizers, a running mean."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+
+from vqlearn.training.optimizers import build_optimizers, warm_up_and_cosine
+from vqlearn.training.recipes import Recipe
+
+CLIP_NORM = 1.0
+
+
+class Learner:
+    """A network, the optimizers that move its weights, and the running mean of these weights.
+
+    `rate(i)` is the factor of the learning rate in step i = 0, 1, … The gradient is clipped to the
+    norm `clip_norm`; `math.inf` leaves it as it is.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        optimizers: Sequence[torch.optim.Optimizer],
+        rate: Callable[[int], float],
+        *,
+        ema_decay: float,
+        clip_norm: float = CLIP_NORM,
+    ) -> None:
+        self.network, self.optimizers, self.clip_norm = network, optimizers, clip_norm
+        self.rates = [LambdaLR(each, rate) for each in optimizers]
+        self.average = AveragedModel(network, multi_avg_fn=running_mean(ema_decay))
+        self.backward, self.clip = Tensor.backward, nn.utils.clip_grad_norm_
+
+    @classmethod
+    def from_recipe(
+        cls, network: nn.Module, muon: Sequence[nn.Parameter], recipe: Recipe
+    ) -> "Learner":
+        """Adam, and Muon for the weights in `muon`, with warm-up and cosine."""
+        optimizers = build_optimizers(network, muon, recipe)
+        rate = partial(warm_up_and_cosine, recipe=recipe)
+        return cls(network, optimizers, rate, ema_decay=recipe.ema_decay)
+
+    def use(self, accelerator: Accelerator) -> nn.Module:
+        """Learn on its device, with its processes and precision; returns the network to call."""
+        prepared, *self.optimizers = accelerator.prepare(self.network, *self.optimizers)
+        self.backward, self.clip = accelerator.backward, accelerator.clip_grad_norm_
+        return prepared
+
+    def step(self, loss: Tensor, after: Callable[[], None] = lambda: None) -> None:
+        """Lower the loss by one step; then `after()`, which may move weights; then the mean."""
+        self.backward(loss)
+        self.clip(list(self.network.parameters()), self.clip_norm)
+        for each in (*self.optimizers, *self.rates):
+            each.step()
+        self.network.zero_grad()
+        after()
+        self.average.update_parameters(self.network)
+
+
+def running_mean(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:
+    """A mean over the last 1 / (1 - decay) steps, for `AveragedModel`; at first over fewer."""
+
+    def update(means: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
+        steps = float(count)  # a GPU has to wait for it: once, not for every weight
+        torch._foreach_lerp_(means, weights, 1 - min(decay, (1 + steps) / (10 + steps)))
+
+    return update
