@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 from contracts import contract
-from contracts.cases import CASES, K
+from contracts.cases import CASES
 
 from vqlearn.autoregressive import model as autoregressive
 from vqlearn.autoregressive.model import AutoregressiveModel
@@ -77,9 +77,9 @@ IN_A_RASTER_TRANSFORMER = [
         contract.no_position_depends_on_itself_or_a_later_one,
     ),
     Planted(
-        RasterTransformer,
-        "embed",
-        lambda right: lambda model, x: right(model, x.clamp(0, K - 1)),
+        autoregressive,
+        "check_request",
+        lambda _: lambda *args: None,
         contract.wrong_input_is_refused,
     ),
     Planted(
