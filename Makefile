@@ -18,7 +18,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
-demo: setup ## generate a picture from a sentence, on the CPU, offline
+demo: setup ## generate an image from a prompt, on the CPU, offline
 	@$(BIN)/vqlearn generate "a small red circle above a large blue square" \
 		--steps 25 --seed 0 --images 4 --out demo/picture.png
 
@@ -46,7 +46,7 @@ badges: setup ## REPO=owner/name: a Colab badge in every lesson (REPO= takes it 
 	$(BIN)/python -m vqlearn.lessons.badges "$(REPO)" $(LESSONS)
 	$(MAKE) notebooks
 
-figures: setup ## make every picture in figures/ again
+figures: setup ## make every figure of the shipped model again
 	$(BIN)/python -m vqlearn.experiments.shipped_model
 
 samplers: setup ## measure four samplers again, two of them wrong: figures/samplers.json
@@ -61,7 +61,7 @@ raster: setup ## train every raster network once, small: figures/raster.json
 face-off: setup ## one budget for every system, then its claims: figures/face_off.json (14 hours)
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments.face_off
 
-bench: setup ## how many pictures a second, here
+bench: setup ## how many images a second, here
 	TQDM_DISABLE=1 $(BIN)/python tests/bench.py
 
 weights: setup ## train the checkpoint from nothing in runs/scenes (2 hours), and measure it
