@@ -148,6 +148,6 @@ def test_a_planted_violation_is_caught(case, planted, monkeypatch):
     monkeypatch.setattr(planted.where, planted.name, planted.wrong(right))
     caught = (AssertionError, pytest.fail.Exception)
     if planted.promise is contract.wrong_input_is_refused:
-        caught = (*caught, RuntimeError)  # without a refusal torch fails, somewhere else
+        caught = Exception  # without a refusal something else fails, somewhere else
     with pytest.raises(caught):
         planted.promise(CASES[case], model)
