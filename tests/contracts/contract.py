@@ -3,8 +3,8 @@
 import pytest
 import torch
 from contracts.cases import STATES, Case, K, N
-from vqlearn.autoregressive.decoding import sequential_log_likelihood
 
+from vqlearn.autoregressive.decoding import sequential_log_likelihood
 from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.model import AutoregressiveModel, dependence
 from vqlearn.probability.model import PLAIN, Conditioning, Given, Sampling, TokenModel
