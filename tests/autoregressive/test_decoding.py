@@ -143,7 +143,7 @@ def test_a_network_with_a_cache_reads_every_prefix_in_turn():
 
 
 def test_a_prefix_longer_than_the_row_raises():
-    with pytest.raises(ValueError, match="a prefix of 4 tokens; allowed: 0 to 3"):
+    with pytest.raises(ValueError, match="the prefix has 4 tokens; allowed: 0 to 3"):
         decoding.sample(next_token_log_probs, torch.zeros(2, 4, dtype=torch.long), N)
 
 

@@ -307,7 +307,7 @@ def test_config_is_validated():
         for bad in (0, True):
             with pytest.raises(ValueError, match=f"{name} is {bad!r}; allowed: whole numbers of 1"):
                 replace(TOLD, **{name: bad})
-    with pytest.raises(ValueError, match="text_length is 2; without text it must be 0"):
+    with pytest.raises(ValueError, match="text_length is 2; allowed: 0 without text_width"):
         replace(TOLD, text_width=None)
 
 

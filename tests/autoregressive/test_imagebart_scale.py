@@ -17,8 +17,8 @@ from support.imagebart_toys import (
     toy,
 )
 
-from vqlearn.autoregressive.cache import CachedDecoder
 from vqlearn.autoregressive.decoding import (
+    CachedDecoder,
     keep_given,
     sample,
     sequential_log_likelihood,
@@ -187,7 +187,7 @@ def test_the_whole_row_at_once_or_token_by_token_is_the_same(config):
 
 
 @BOTH
-def test_the_reader_knows_the_same_distributions(config):
+def test_the_decoder_knows_the_same_distributions(config):
     """Every distribution of every turn of every scale, also when one noisy row serves four
     others."""
     model = spread_weights(ImageBART(config).double())
@@ -196,9 +196,11 @@ def test_the_reader_knows_the_same_distributions(config):
         condition = captions(config, count)
         for t in (1, 2, 3):
             distributions = model.log_probs(x, x_t[:count], t, condition)
-            reader = model.decoder(x_t[:count], t, condition)
+            decoder = model.decoder(x_t[:count], t, condition)
             for i in range(6):
-                torch.testing.assert_close(reader(x[:, :i]), distributions[:, i], rtol=0, atol=1e-9)
+                torch.testing.assert_close(
+                    decoder(x[:, :i]), distributions[:, i], rtol=0, atol=1e-9
+                )
 
 
 @pytest.mark.parametrize("guidance_scale", [1.0, 2.5])
@@ -247,17 +249,17 @@ def test_each_input_is_read_once():
     assert seen == [("encoder", 10), ("keys", 10)] + 6 * [("decoder", 1)]
 
 
-def test_the_reader_wants_its_turn():
+def test_the_decoder_wants_its_turn():
     """What is checked is checked as for a raster transformer: turn, batch and tokens."""
-    reader, x = (
+    decoder, x = (
         toy(TINY).decoder(torch.tensor([[0, 1, 1]]), 1),
         torch.tensor([[1, 0, 1]]),
     )
-    with pytest.raises(ValueError, match="a prefix of 2 tokens; allowed: 0, as in its turn"):
-        reader(x[:, :2])
-    assert not reader(x[:, :0]).requires_grad
+    with pytest.raises(ValueError, match="the prefix has 2 tokens; allowed: 0, in turn"):
+        decoder(x[:, :2])
+    assert not decoder(x[:, :0]).requires_grad
     with pytest.raises(ValueError, match=r"holds 2 to 2; allowed: 0 to 1"):
-        reader(x[:, :1] + 1)
+        decoder(x[:, :1] + 1)
 
 
 def test_values_are_not_read_on_other_devices():
@@ -265,5 +267,5 @@ def test_values_are_not_read_on_other_devices():
     scale, text = Scale(SPOKEN).to("meta"), torch.zeros(2, 4, 3, device="meta")
     x = torch.zeros(2, 6, dtype=torch.long, device="meta")
     assert scale(x, x, text).shape == (2, 6, 5)
-    reader = CachedDecoder(scale, scale.encode(scale.embed(x), text))
-    assert [reader(x[:, :i]).shape for i in range(2)] == 2 * [(2, 5)]
+    decoder = CachedDecoder(scale, scale.encode(scale.embed(x), text))
+    assert [decoder(x[:, :i]).shape for i in range(2)] == 2 * [(2, 5)]

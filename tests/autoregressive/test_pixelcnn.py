@@ -279,7 +279,7 @@ def test_config_is_validated(name):
 
 
 def test_kernels_are_odd_and_colours_share_the_width_evenly():
-    with pytest.raises(ValueError, match="kernel_size is 4; it must be odd"):
+    with pytest.raises(ValueError, match="kernel_size is 4; allowed: odd numbers"):
         replace(GREY, kernel_size=4)
     with pytest.raises(ValueError, match="width is 16; allowed: multiples of channels, 3"):
         replace(RGB, width=16)

@@ -12,8 +12,7 @@ import torch
 
 from vqlearn.autoregressive import decoding
 from vqlearn.autoregressive import model as raster
-from vqlearn.autoregressive.cache import CachedDecoder
-from vqlearn.autoregressive.decoding import guide_next, without_cache
+from vqlearn.autoregressive.decoding import CachedDecoder, guide_next, without_cache
 from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.probability.filters import temperature, top_k
 from vqlearn.probability.model import Conditioning
@@ -104,9 +103,9 @@ def test_the_order_of_the_text_states_matters():
 def test_text_looks_to_both_sides():
     """What a layer keeps of the first text state depends on the last one, and on no token."""
     network, text = fresh(SPOKEN), random_text(SPOKEN, 1).requires_grad_()
-    key, _ = network.begin(1, text)[1]
-    assert key.shape == (1, 2, 4, 8)
-    (gradient,) = torch.autograd.grad(key[:, :, 0].sum(), text)
+    keys = network.prefill(1, text)[1].keys
+    assert keys.shape == (1, 2, 4, 8)
+    (gradient,) = torch.autograd.grad(keys[:, :, 0].sum(), text)
     assert (gradient.abs().amax(dim=-1) > 0).all()
 
 
@@ -171,7 +170,7 @@ def test_the_scores_are_those_of_the_formula():
 
 
 @BOTH
-def test_the_reader_knows_the_same_distributions(config):
+def test_the_decoder_knows_the_same_distributions(config):
     """Every distribution of every turn, and the likelihood that they add up to, within 1e-9."""
     network, x, text = fresh(config), random_rows(config, 4), random_text(config, 4)
     condition, decoder = captions(text), CachedDecoder(network, text)
@@ -185,7 +184,7 @@ def test_the_reader_knows_the_same_distributions(config):
 
 
 @pytest.mark.parametrize("given", [0, 4, 9])
-def test_the_reader_draws_the_same_tokens(given):
+def test_the_decoder_draws_the_same_tokens(given):
     """With text, guidance, a prefix, a temperature and top-k, drawn with the same chance."""
     network, text, null = fresh(SPOKEN), random_text(SPOKEN, 16), random_text(SPOKEN, 1, 5)
     prefix = random_rows(SPOKEN, 16)[:, :given]
@@ -216,30 +215,32 @@ def test_each_input_is_read_once():
     assert seen == [4] + 9 * [1]
 
 
-def test_the_reader_wants_its_turn():
+def test_the_decoder_wants_its_turn():
     network, x = fresh(PLAIN), random_rows(PLAIN, 2)
     x[:, 1] = 0
-    reader = CachedDecoder(network)
-    with pytest.raises(ValueError, match="a prefix of 3 tokens; allowed: 0, as in its turn"):
-        reader(x[:, :3])
-    first, second = reader(x[:, :0]), reader(x[:, :1])
+    decoder = CachedDecoder(network)
+    with pytest.raises(ValueError, match="the prefix has 3 tokens; allowed: 0, in turn"):
+        decoder(x[:, :3])
+    first, second = decoder(x[:, :0]), decoder(x[:, :1])
     assert not first.requires_grad
     for length in (0, 1, 3):
-        with pytest.raises(ValueError, match=f"a prefix of {length} tokens; allowed: 2, as in "):
-            reader(x[:, :length])
-    with pytest.raises(ValueError, match="a batch of 1 rows; allowed: 2, as before"):
-        reader(x[:1, :2])
+        with pytest.raises(
+            ValueError, match=f"the prefix has {length} tokens; allowed: 2, in turn"
+        ):
+            decoder(x[:, :length])
+    with pytest.raises(ValueError, match="the number of sequences is 1; allowed: 2, as before"):
+        decoder(x[:1, :2])
     with pytest.raises(ValueError, match="other tokens than before; allowed: one more token"):
-        reader((x[:, :2] + 1) % 3)
+        decoder((x[:, :2] + 1) % 3)
     with pytest.raises(ValueError, match=r"holds 0 to 3; allowed: 0 to 2"):
-        reader(torch.cat([x[:, :1], torch.tensor([[0], [3]])], dim=1))
+        decoder(torch.cat([x[:, :1], torch.tensor([[0], [3]])], dim=1))
     distributions = network.log_probs(x)
     for i, distribution in enumerate((first, second)):
         torch.testing.assert_close(distribution, distributions[:, i], rtol=1e-9, atol=1e-9)
     for i in range(2, 9):  # no error above has spoiled the cache
-        torch.testing.assert_close(reader(x[:, :i]), distributions[:, i], rtol=1e-9, atol=1e-9)
-    with pytest.raises(ValueError, match="a prefix of 9 tokens; allowed: none, the row is compl"):
-        reader(x)
+        torch.testing.assert_close(decoder(x[:, :i]), distributions[:, i], rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="the prefix has 9 tokens; allowed: none, it is complete"):
+        decoder(x)
 
 
 TOY = replace(SPOKEN, num_codes=2, num_positions=4, width=8)
@@ -251,7 +252,7 @@ def toy_network(seed=0):
 
 
 def test_all_rows_add_up_to_one_and_samples_follow_their_distribution():
-    """2^4 rows, 5,000 drawn by the reader: 16 comparisons at 5 sigma, wrong once in 10^5 runs."""
+    """2^4 rows, 5,000 drawn by the decoder: 16 comparisons at 5 sigma, wrong once in 10^5 runs."""
     network, text = toy_network(), random_text(TOY, 1)
     distribution = decoding.exact_distribution(slow_decoder(network, text), 2, 4)
     assert distribution.sum().item() == pytest.approx(1, abs=1e-9)
@@ -367,8 +368,8 @@ def test_values_are_not_read_on_other_devices():
     """The meta device has shapes and no values: reading one would raise, as a wait would cost."""
     network, x = RasterTransformer(PLAIN).to("meta"), random_rows(PLAIN, 2).to("meta")
     assert network(x).shape == (2, 9, 3)
-    reader = CachedDecoder(network)
-    assert [reader(x[:, :i]).shape for i in range(2)] == 2 * [(2, 3)]
+    decoder = CachedDecoder(network)
+    assert [decoder(x[:, :i]).shape for i in range(2)] == 2 * [(2, 3)]
 
 
 def test_config_is_validated():
@@ -377,7 +378,7 @@ def test_config_is_validated():
         for value in (smallest - 1, -3, True):
             with pytest.raises(ValueError, match=f"{name} is {value}; allowed: whole numbers of "):
                 replace(SPOKEN, **{name: value})
-    with pytest.raises(ValueError, match="text_length is 4; without text it must be 0"):
+    with pytest.raises(ValueError, match="text_length is 4; allowed: 0 without text_width"):
         replace(SPOKEN, text_width=None)
     with pytest.raises(ValueError, match="width is 16; allowed: multiples of num_heads, 3"):
         replace(PLAIN, num_heads=3)

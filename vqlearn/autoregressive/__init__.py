@@ -10,7 +10,6 @@ __getattr__, __dir__, __all__ = lazy_names(
         "ImageBARTConfig": "imagebart_scale",
         "ImageTransformer": "image_transformer",
         "ImageTransformerConfig": "image_transformer",
-        "PixelCNN": "pixelcnn",
         "PixelCNNConfig": "pixelcnn",
         "PixelCNNPlusPlus": "pixelcnnpp",
         "PixelCNNPlusPlusConfig": "pixelcnnpp",

@@ -1,18 +1,20 @@
 r"""One token after the other: the sampling loop, and what may be done to the next distribution.
 
 Everything here works on one function, `next_token_log_probs(prefix)`. A network's own is
-`AutoregressiveModel.decoder`; `without_cache` makes one of any network that gives all conditional
-distributions at once.
+`AutoregressiveModel.decoder`. `without_cache` makes one of any network that gives all conditional
+distributions at once, `CachedDecoder` one of a network with a KV cache.
 """
 
 from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
+from vqlearn.probability.checks import check_tokens
 from vqlearn.probability.filters import Filter, guide, top_p
-from vqlearn.probability.log_probs import log_one_hot
+from vqlearn.probability.log_probs import log_normalise, log_one_hot
 from vqlearn.probability.model import Conditioning, Given, Sampling
 from vqlearn.probability.random import Generators, sample_categorical
 
@@ -38,6 +40,63 @@ def without_cache(conditionals: Conditionals, num_positions: int) -> NextTokenLo
     return next_token_log_probs
 
 
+@runtime_checkable
+class CachedNetwork(Protocol):
+    """What `CachedDecoder` asks of a network; `RasterTransformer` says more of each method."""
+
+    config: Any
+    token_embedding: nn.Embedding
+
+    def start(self, count: int) -> Float[Tensor, "count 1 d"]:
+        """What stands before the first token."""
+
+    def prefill(self, count: int, source: Tensor | None) -> Any:
+        """Read what stands before the tokens: the KV caches."""
+
+    def decode(self, inputs: Float[Tensor, "b n d"], caches: Any) -> Float[Tensor, "b n k"]:
+        """Scores of n positions; the caches grow."""
+
+
+class CachedDecoder:
+    """The next distribution of a network with a KV cache: a `NextTokenLogProbs`.
+
+    The network reads what stands before the tokens, `source` (here l text states), then one input
+    in each call. Token i costs O((l + i) d + d²) for each layer; without a cache as much as a whole
+    sequence. One decoder serves one sampling run, without gradients.
+
+    Raises `ValueError` for a prefix out of turn (each is one token longer, the first is empty), for
+    another batch size, or (on the CPU only) for other tokens than those that were read.
+    """
+
+    def __init__(self, network: CachedNetwork, source: Tensor | None = None) -> None:
+        self.network, self.source, self.turn = network, source, 0
+
+    @torch.no_grad()
+    def __call__(self, prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
+        self._check(prefix)
+        if self.turn == 0:
+            self.caches = self.network.prefill(len(prefix), self.source)
+            inputs = self.network.start(len(prefix))
+        else:
+            inputs = self.network.token_embedding(prefix[:, -1:])
+        scores = self.network.decode(inputs, self.caches)  # (b, 1, K)
+        self.turn, self.read = self.turn + 1, prefix
+        return log_normalise(scores[:, 0])
+
+    def _check(self, prefix: Tensor) -> None:
+        (count, length), config = prefix.shape, self.network.config
+        if length != self.turn:
+            raise ValueError(f"the prefix has {length} tokens; allowed: {self.turn}, in turn")
+        if length == config.num_positions:
+            raise ValueError(f"the prefix has {length} tokens; allowed: none, it is complete")
+        check_tokens("prefix", prefix, config.num_codes)
+        read = self.read if length else prefix
+        if count != len(read):
+            raise ValueError(f"the number of sequences is {count}; allowed: {len(read)}, as before")
+        if prefix.device.type == "cpu" and not torch.equal(prefix[:, :-1], read):
+            raise ValueError("the prefix has other tokens than before; allowed: one more token")
+
+
 @torch.no_grad()
 def sample(
     next_token_log_probs: NextTokenLogProbs,
@@ -54,7 +113,7 @@ def sample(
     for a prefix that is longer than the sequence.
     """
     if prefix.shape[1] > num_positions:
-        raise ValueError(f"a prefix of {prefix.shape[1]} tokens; allowed: 0 to {num_positions}")
+        raise ValueError(f"the prefix has {prefix.shape[1]} tokens; allowed: 0 to {num_positions}")
     x = prefix
     for i in range(num_positions):
         log_p = next_token_log_probs(x[:, :i])  # (b, K)

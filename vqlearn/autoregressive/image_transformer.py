@@ -4,18 +4,18 @@ Transformer.
     config = ImageTransformerConfig(8, 1, 17, 64, 3, num_heads=4, block_length=8, memory_length=16)
     ImageTransformer(config).log_probs(x)  # log p(x_i | x_1..x_{i-1}), (b, 64, 17)
 
-Attention of n positions to n positions costs O(n²). Here the row is cut into **query blocks** of B
-= `block_length` positions. All positions of a block look at the same **memory block**: the block
-itself (no further than their own position) and the M = `memory_length` positions before it. This is
-the paper's 1-D local attention. Its 2-D blocks are rectangles of pixels, and the image is made
-rectangle by rectangle. That is another order than the reading order of this room, so they are
+Attention of n positions to n positions costs O(n²). Here the sequence is cut into **query blocks**
+of B = `block_length` positions. All positions of a block attend to the same **memory block**: the
+block itself (no further than their own position) and the M = `memory_length` positions before it.
+This is the paper's 1-D local attention. Its 2-D blocks are rectangles of pixels, and the image is
+made rectangle by rectangle. That is another order than the reading order of this room, so they are
 left out.
 
 The input is shifted by one position: position i starts from token i - 1.
 
 **Which tokens does a position see?** Count positions and tokens from 0. In one layer position i
-looks at the positions $B \lfloor i/B \rfloor - M$ to i. Each of them has looked back too, so after
-L layers position i sees the tokens j with
+attends to the positions $B \lfloor i/B \rfloor - M$ to i. Each of them has attended to earlier ones
+too, so after L layers position i sees the tokens j with
 
 $$ a_L(i) - 1 \le j \le i - 1, \qquad
    a_L(i) = B \left( \left\lfloor \frac{i}{B} \right\rfloor
@@ -44,12 +44,12 @@ from vqlearn.transformer.layers import FeedForward
 
 @dataclass(frozen=True)
 class ImageTransformerConfig(PixelConfig):
-    """How large is the network, and how far does a layer look? The images: `PixelConfig`.
+    """How large is the network, and how far back does a layer attend? The images: `PixelConfig`.
 
     - `width`, `num_layers`, `num_heads`: the size; every head is `width / num_heads` wide.
     - `block_length`: B, the positions of a query block; the n positions must be a whole number of
       blocks.
-    - `memory_length`: M, the positions before the block that it looks at too; may be 0.
+    - `memory_length`: M, the positions before the block that it attends to as well; may be 0.
 
     Raises `ValueError` for other sizes.
     """
@@ -64,8 +64,8 @@ class ImageTransformerConfig(PixelConfig):
         super().__post_init__()
         check_multiple(self, "width", "num_heads")
         if self.num_positions % self.block_length:
-            allowed = f"a divisor of the {self.num_positions} tokens of a row"
-            raise ValueError(f"block_length is {self.block_length}; it must be {allowed}")
+            allowed = f"divisors of num_positions, {self.num_positions}"
+            raise ValueError(f"block_length is {self.block_length}; allowed: {allowed}")
 
     def smallest(self) -> dict[str, int]:
         return {**super().smallest(), "memory_length": 0}
@@ -74,10 +74,10 @@ class ImageTransformerConfig(PixelConfig):
 def local_mask(
     num_positions: int, block_length: int, memory_length: int
 ) -> Bool[Tensor, "blocks query memory"]:
-    """Which positions of its memory block may each position of a query block look at?
+    """Which positions of its memory block may each position of a query block attend to?
 
     Block k is the positions kB to kB + B - 1; its memory block begins at kB - M. True: the position
-    is in the image, and it is not after the one that looks. n (B + M) entries, not n².
+    is in the image, and it is not after the one that attends. n (B + M) entries, not n².
     """
     start = rearrange(torch.arange(0, num_positions, block_length), "k -> k 1 1")
     query = start + rearrange(torch.arange(block_length), "q -> q 1")
@@ -86,7 +86,7 @@ def local_mask(
 
 
 class LocalAttention(nn.Module):
-    r"""What does each position learn from its memory block?
+    r"""Attention of each position to its memory block.
 
     $$ \mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_\text{head}}}\right) V $$
 
@@ -123,7 +123,7 @@ class LocalAttention(nn.Module):
 
 
 class LocalBlock(nn.Module):
-    """One round of looking at the tokens before, and thinking: (b, n, d) in and out.
+    """One round of local attention and feed-forward: (b, n, d) in and out.
 
     x = x + local_attention(norm(x))
     x = x + feed_forward(norm(x))
@@ -152,8 +152,8 @@ class ImageTransformer(AutoregressiveModel):
     position 0 counts as 0. As in the paper, each colour has K vectors of its own. The scores are
     unnormalised. Fresh weights are those of `Denoiser`.
 
-    Cost: O(n (B + M) d + n d²) for each layer; a row is drawn with n such calls
-    (`raster.without_cache`).
+    Cost: O(n (B + M) d + n d²) for each layer; a sequence is drawn with n such calls
+    (`decoding.without_cache`).
     """
 
     def __init__(self, config: ImageTransformerConfig):
@@ -172,7 +172,7 @@ class ImageTransformer(AutoregressiveModel):
     def embed(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         """The vector of each token: that of its value, from the K vectors of its colour.
 
-        Raises `ValueError` for rows of a wrong length, and on the CPU for tokens outside
+        Raises `ValueError` for sequences of a wrong length, and on the CPU for tokens outside
         0..K - 1; elsewhere that check would wait for the device.
         """
         n, c, k = self.config.num_positions, self.config.channels, self.config.num_codes

@@ -1,13 +1,13 @@
-r"""ImageBART: a short diffusion whose every step back is an autoregressive model.
+r"""ImageBART: a short diffusion whose every reverse step is an autoregressive model.
 
-A step back of `diffusion/` draws all tokens at once, none sees the others, so it must be small.
-Here a step draws token after token, so it can be large: there are only 2 to 5. Each has a network
-of its own, called a scale. Scale t reads the whole noisy row $x_t$, left and right, and writes
-the row $x_{t-1}$ in raster order:
+A reverse step of `diffusion/` draws all tokens independently, so it must be small. Here a step
+draws token after token, so it can be large: there are only 2 to 5. Each has a network of its own,
+called a scale. Scale t reads the whole noisy sequence $x_t$, left and right, and writes the
+sequence $x_{t-1}$ in raster order:
 
 $$ p_t(x_{t-1} \mid x_t) = \prod_i p_t(x_{t-1}^i \mid x_{t-1}^{<i}, x_t) $$
 
-With text, every scale reads the caption before the noisy row.
+With text, every scale reads the caption before the noisy sequence.
 
     model = ImageBART(ImageBARTConfig(num_codes=384, num_positions=64, num_scales=3, ...))
     model.nll(x_0, condition)        # the negative ELBO: nats for each sequence
@@ -15,15 +15,15 @@ With text, every scale reads the caption before the noisy row.
 
 Source: Esser et al. 2021, "ImageBART: Bidirectional Context with Multinomial Diffusion for
 Autoregressive Image Synthesis". There the image is $x_0$ and its tokens are $x_1$; here $x_0$
-is the row of tokens, as everywhere in this package.
+is the sequence of tokens, as everywhere in this package.
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.autoregressive.cache import CachedDecoder
 from vqlearn.autoregressive.decoding import (
+    CachedDecoder,
     NextTokenLogProbs,
     decoder_for,
     keep_given,

@@ -3,7 +3,7 @@ r"""One token after the other: the exact likelihood, and what every such network
 $p(x) = \prod_i p(x_i \mid x_1 \ldots x_{i-1})$. The order is that of reading: row by row from the
 top left, and inside a pixel red, green, blue. No bound is needed: the product is the likelihood.
 
-Two functions say all of it. One looks at a whole sequence at once and gives all n conditional
+Two functions say all of it. One reads a whole sequence at once and gives all n conditional
 distributions (`AutoregressiveModel.log_probs`): for training and for likelihoods. The other gives
 the distribution of the next token alone (`AutoregressiveModel.decoder`): for sampling.
 """

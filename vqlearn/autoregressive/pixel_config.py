@@ -1,4 +1,4 @@
-"""The images that networks of pixels read: how large, how many colours, how many levels."""
+"""The images that networks of pixels read: how large, how many colours, how many values."""
 
 from dataclasses import asdict, dataclass
 
@@ -11,7 +11,7 @@ class PixelConfig:
 
     - `side`: images have side x side pixels.
     - `channels`: c, the tokens of one pixel: 1 for grey, 3 for red, green and blue.
-    - `num_codes`: K, the levels of one token.
+    - `num_codes`: K, the values of one token.
 
     Raises `ValueError` for other sizes than integers of at least 1 (K: 2), those of a config that
     adds some included.
@@ -30,5 +30,5 @@ class PixelConfig:
 
     @property
     def num_positions(self) -> int:
-        """n = side * side * channels, the tokens of one row."""
+        """n = side * side * channels, the tokens of one sequence."""
         return self.side**2 * self.channels

@@ -4,11 +4,11 @@ PixelCNNs.
     network = GatedPixelCNN(PixelCNNConfig(8, 1, 17, width=32, num_layers=5, kernel_size=3))
     network.log_probs(x)  # log p(x_i | x_1..x_{i-1}) for all 64 positions, (b, 64, 17)
 
-A row x becomes an image again, `b (h w c) -> b c h w`, and its convolutions have a **mask**: the
-weights that would look at a later pixel are 0. Inside a pixel the order is red, green, blue. So
-every feature belongs to one colour: feature j to colour j mod c, as with the tokens of a row. At
-the centre of the kernel, colour c sees the colours before it; mask A stops there, and mask B adds
-colour c itself. The first layer has mask A, since its input is the answer; all later ones have
+A sequence x becomes an image again, `b (h w c) -> b c h w`, and its convolutions have a **mask**:
+the weights that would look at a later pixel are 0. Inside a pixel the order is red, green, blue. So
+every feature belongs to one colour: feature j to colour j mod c, as with the tokens of a sequence.
+At the centre of the kernel, colour c sees the colours before it; mask A stops there, and mask B
+adds colour c itself. The first layer has mask A, since its input is the answer; all later ones have
 mask B. The vertical stack of `GatedPixelCNN` looks at rows above only, so colours need no mask.
 
 **Which tokens does a position see?** With r = (kernel_size - 1)/2 and L = num_layers, the pixel
@@ -57,7 +57,7 @@ class PixelCNNConfig(PixelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kernel_size % 2 == 0:
-            raise ValueError(f"kernel_size is {self.kernel_size}; it must be odd: 3, 5, 7, …")
+            raise ValueError(f"kernel_size is {self.kernel_size}; allowed: odd numbers from 3 on")
         check_multiple(self, "width", "channels")
 
     def smallest(self) -> dict[str, int]:
@@ -112,7 +112,7 @@ def pointwise(out: int, inputs: int, channels: int) -> MaskedConv:
 
 
 class PixelNetwork(AutoregressiveModel):
-    """What PixelCNNs and PixelRNN share: from a row to numbers, and from features to scores.
+    """What PixelCNNs and PixelRNN share: from a sequence to numbers, and from features to scores.
 
     A subclass makes `stream` features of each pixel. The K scores of a token are unnormalised.
     """
@@ -124,26 +124,26 @@ class PixelNetwork(AutoregressiveModel):
         mix, score = pointwise(stream, stream, c), pointwise(config.num_codes * c, stream, c)
         self.head = nn.Sequential(nn.ReLU(), mix, nn.ReLU(), score)
 
-    def features(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
+    def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
         """Features of colour c of a pixel: they may depend only on tokens before that one."""
         raise NotImplementedError
 
     def embed(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n 1"]:
-        r"""The level of each token on a scale from -1 to 1: $2x/(K - 1) - 1$.
+        r"""The value of each token on a scale from -1 to 1: $2x/(K - 1) - 1$.
 
-        Raises `ValueError` for rows of a wrong length, and on the CPU for tokens outside
+        Raises `ValueError` for sequences of a wrong length, and on the CPU for tokens outside
         0..K - 1; elsewhere that check would wait for the device.
         """
         num_codes = self.config.num_codes
         check_sequences("x", x, self.config.num_positions, num_codes)
-        levels = x.to(self.head[-1].weight.dtype)[..., None]  # (b, n) -> (b, n, 1)
-        return 2 * levels / (num_codes - 1) - 1
+        values = x.to(self.head[-1].weight.dtype)[..., None]  # (b, n) -> (b, n, 1)
+        return 2 * values / (num_codes - 1) - 1
 
     def from_embedding(self, h: Float[Tensor, "b n 1"]) -> Float[Tensor, "b n k"]:
         """Scores of the K codes at every position; position i does not depend on h[:, i:]."""
         side, c = self.config.side, self.config.channels
-        picture = rearrange(h, "b (h w c) 1 -> b c h w", h=side, c=c)
-        scores = self.head(self.features(picture))  # (b, c, h, w) -> (b, K·c, h, w)
+        image = rearrange(h, "b (h w c) 1 -> b c h w", h=side, c=c)
+        scores = self.head(self.features(image))  # (b, c, h, w) -> (b, K·c, h, w)
         return rearrange(scores, "b (k c) h w -> b (h w c) k", c=c)
 
     def forward(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n k"]:
@@ -151,7 +151,7 @@ class PixelNetwork(AutoregressiveModel):
 
 
 class ResidualBlock(nn.Module):
-    """One more look at the pixels around: 2·width features in and out, a correction is added."""
+    """Another masked convolution: 2·width features in and out, a correction is added."""
 
     def __init__(self, config: PixelCNNConfig):
         super().__init__()
@@ -179,18 +179,18 @@ class PixelCNN(PixelNetwork):
         self.first = MaskedConv(raster_mask((2 * d, c, size, size), c, see_own=False))
         self.blocks = nn.Sequential(*(ResidualBlock(config) for _ in range(config.num_layers - 1)))
 
-    def features(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
-        return self.blocks(self.first(picture))  # (b, c, h, w) -> (b, 2·width, h, w)
+    def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
+        return self.blocks(self.first(image))  # (b, c, h, w) -> (b, 2·width, h, w)
 
 
 def gate(x: Float[Tensor, "b two_d h w"]) -> Float[Tensor, "b d h w"]:
-    r"""What to say, and how loud? $\tanh(x_1)\,\sigma(x_2)$ of the two halves of the features."""
+    r"""$\tanh(x_1)\,\sigma(x_2)$ of the two halves of the features: the content, and its gate."""
     content, opening = x.chunk(2, dim=1)
     return content.tanh() * opening.sigmoid()
 
 
 class GatedLayer(nn.Module):
-    r"""One look upwards and one look to the left.
+    r"""A convolution upwards and one to the left.
 
     $$ u = V * v, \quad v' = \gamma(u), \qquad h' = h + P\,\gamma(H * h + U u) $$
 
@@ -223,7 +223,7 @@ class GatedPixelCNN(PixelNetwork):
     there is no blind spot. The paper's network can also read a label of the image; this one does
     not.
 
-    Source: van den Oord et al. 2016b. Cost and test: those of `PixelCNN`.
+    Source: van den Oord et al. 2016b. Cost: that of `PixelCNN`.
     """
 
     def __init__(self, config: PixelCNNConfig):
@@ -231,8 +231,8 @@ class GatedPixelCNN(PixelNetwork):
         first = [True] + [False] * (config.num_layers - 1)
         self.layers = nn.ModuleList(GatedLayer(config, first=each) for each in first)
 
-    def features(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
-        v = h = picture
+    def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
+        v = h = image
         for layer in self.layers:
             v, h = layer(v, h)  # (b, c or width, h, w) -> twice (b, width, h, w)
         return h

@@ -106,11 +106,11 @@ class FirstLook(nn.Module):
         self.row_above = ShiftedConv(sizes, (1, 3), sees_right=True)
         self.to_the_left = ShiftedConv(sizes, (2, 1), sees_right=False)
 
-    def forward(self, picture: Float[Tensor, "b c h w"]) -> Streams:
-        picture = F.pad(picture, (0, 0, 0, 0, 0, 1), value=1.0)  # (b, c, h, w) -> (b, c + 1, h, w)
+    def forward(self, image: Float[Tensor, "b c h w"]) -> Streams:
+        image = F.pad(image, (0, 0, 0, 0, 0, 1), value=1.0)  # (b, c, h, w) -> (b, c + 1, h, w)
         down, right = (0, 0, 1, -1), (1, -1, 0, 0)  # a row or column of 0 comes, the last one goes
-        before = F.pad(self.row_above(picture), down) + F.pad(self.to_the_left(picture), right)
-        return Streams(F.pad(self.rows_above(picture), down), before)
+        before = F.pad(self.row_above(image), down) + F.pad(self.to_the_left(image), right)
+        return Streams(F.pad(self.rows_above(image), down), before)
 
 
 class GatedResidual(nn.Module):
@@ -137,7 +137,7 @@ class GatedResidual(nn.Module):
 
 
 class Block(nn.Module):
-    """`before` listens to `above`; on the way up both listen to `kept`, from the way down."""
+    """`before` also reads `above`; on the way up both read `kept`, from the way down."""
 
     def __init__(self, width: int, *, kept: bool):
         super().__init__()
@@ -166,7 +166,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     """The distribution of each pixel, all its colours at once, from all pixels before it.
 
     Way down: blocks, halve, blocks, halve, blocks. Way up: blocks, double, blocks, double, blocks.
-    Each block of the way up listens to one result of the way down, the last one first: one block
+    Each block of the way up reads one result of the way down, the last one first: one block
     more at the two larger sizes. Then a 1 x 1 convolution makes a `LogisticMixture` of each pixel
     of `before`, m (1 + 2c + c(c - 1)/2) numbers. Cost for each pixel: O(num_blocks d² + c² d m) for
     `log_likelihood`; O(c m K) more for the distributions.
@@ -188,9 +188,9 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         self.parts = (1, c, c, c * (c - 1) // 2)  # logits, means, log-scales, coefficients
         self.head = nn.Conv2d(d, sum(self.parts) * config.num_mixtures, 1)
 
-    def features(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+    def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """What each pixel knows of the pixels before it."""
-        results = [self.first(picture)]
+        results = [self.first(image)]
         for module in self.way_down:
             results.append(module(results[-1]))
         streams = results.pop()
@@ -203,24 +203,24 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         return streams.before
 
     def mixture(self, h: Float[Tensor, "b n 1"]) -> tuple[LogisticMixture, Tensor]:
-        """The distribution of every pixel before its colours are known; and the levels, (b, pixels,
+        """The distribution of every pixel before its colours are known; and the values, (b, pixels,
         c)."""
         side, c, k = self.config.side, self.config.channels, self.config.num_codes
-        picture = rearrange(h, "b (h w c) 1 -> b c h w", h=side, c=c)
-        numbers = self.head(F.elu(self.features(picture)))  # (b, d, h, w) -> (b, parts·m, h, w)
+        image = rearrange(h, "b (h w c) 1 -> b c h w", h=side, c=c)
+        numbers = self.head(F.elu(self.features(image)))  # (b, d, h, w) -> (b, parts·m, h, w)
         numbers = rearrange(numbers, "b (z m) h w -> b (h w) z m", m=self.config.num_mixtures)
         logits, *others = numbers.split(self.parts, dim=2)
-        levels = logistic_mixture.from_scale(rearrange(picture, "b c h w -> b (h w) c"), k)
-        return LogisticMixture(logits[:, :, 0], *others, num_codes=k), levels
+        values = logistic_mixture.from_scale(rearrange(image, "b c h w -> b (h w) c"), k)
+        return LogisticMixture(logits[:, :, 0], *others, num_codes=k), values
 
     def embed(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n 1"]:
-        r"""The level of each token on a scale from -1 to 1: $2x/(K - 1) - 1$.
+        r"""The value of each token on a scale from -1 to 1: $2x/(K - 1) - 1$.
 
         Raises `ValueError` for a wrong length, and on the CPU for tokens outside 0..K - 1.
         """
         check_sequences("x", x, self.config.num_positions, self.config.num_codes)
-        values = logistic_mixture.to_scale(x.to(self.head.weight.dtype), self.config.num_codes)
-        return rearrange(values, "b n -> b n 1")
+        scaled = logistic_mixture.to_scale(x.to(self.head.weight.dtype), self.config.num_codes)
+        return rearrange(scaled, "b n -> b n 1")
 
     def from_embedding(self, h: Float[Tensor, "b n 1"]) -> Float[Tensor, "b n k"]:
         """log p(x_i | x_1..x_{i-1}), normalised; position i does not depend on h[:, i:]."""
@@ -240,6 +240,6 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     def log_likelihood(
         self, x: Int[Tensor, "b n"], condition: Conditioning | None = None
     ) -> Float[Tensor, " b"]:
-        """log p(x) in nats by whole pixels: the same number, but the K levels are never listed."""
+        """log p(x) in nats by whole pixels: the same number, but the K values are never listed."""
         check_condition(condition, reads_text=False)
         return logistic_mixture.log_joint(*self.mixture(self.embed(x))).sum(dim=1)

@@ -84,14 +84,14 @@ def unskew(x: Float[Tensor, "b d side steps"]) -> Float[Tensor, "b d side side"]
 
 
 class DiagonalLSTM(nn.Module):
-    r"""What is worth knowing of the rectangle that ends at each pixel, from the top left?
+    r"""An LSTM from the top left: its state at a pixel knows the rectangle that ends there.
 
     $$ (o, f, i, g) = W x_{r,c} + a + U_0\, h_{r-1,c} + U_1\, h_{r,c-1} $$
     $$ m_{r,c} = \sigma(f)\, m_{r,c-1} + \sigma(i) \tanh(g), \qquad
        h_{r,c} = \sigma(o) \tanh(m_{r,c}) $$
 
-    x are the 2d features of a pixel, h (what is said) and m (the memory) have d numbers each; both
-    count as 0 outside the image. W has mask B. $U_0, U_1$ are one kernel of 2 x 1 on skewed
+    x are the 2d features of a pixel, h (the hidden state) and m (the cell) have d numbers each;
+    both count as 0 outside the image. W has mask B. $U_0, U_1$ are one kernel of 2 x 1 on skewed
     columns. Left of the image `skew` puts 0 in place of W x + a, so h and m stay 0. Right of it
     they do not, but no pixel of the image reads them.
 
@@ -106,13 +106,13 @@ class DiagonalLSTM(nn.Module):
 
     def forward(self, x: Float[Tensor, "b two_d side side"]) -> Float[Tensor, "b d side side"]:
         d, side, columns = self.from_states.in_channels, x.shape[-1], []
-        said = memory = x.new_zeros(len(x), d, side)
+        hidden = cell = x.new_zeros(len(x), d, side)
         for new in skew(self.from_input(x)).unbind(dim=-1):  # 2·side - 1 columns (b, 4d, side)
-            gates = new + self.from_states(F.pad(said, (1, 0)))  # a row of 0 above the image
+            gates = new + self.from_states(F.pad(hidden, (1, 0)))  # a row of 0 above the image
             out, forget, enter, content = rearrange(gates, "b (four d) h -> four b d h", four=4)
-            memory = forget.sigmoid() * memory + enter.sigmoid() * content.tanh()
-            said = out.sigmoid() * memory.tanh()
-            columns.append(said)
+            cell = forget.sigmoid() * cell + enter.sigmoid() * content.tanh()
+            hidden = out.sigmoid() * cell.tanh()
+            columns.append(hidden)
         return unskew(torch.stack(columns, dim=-1))
 
 
@@ -139,8 +139,8 @@ class DiagonalBiLSTM(nn.Module):
 class PixelRNN(PixelNetwork):
     """The distribution of each pixel by diagonal walks from both sides; it sees every token before.
 
-    Cost: 2 L (2·side - 1) steps, one after the other, and O(side² (L d² + d c K)) in all. A row is
-    drawn with one such pass for each of its n tokens (`raster.without_cache`).
+    Cost: 2 L (2·side - 1) steps, one after the other, and O(side² (L d² + d c K)) in all. A
+    sequence is drawn with one such pass for each of its n tokens (`decoding.without_cache`).
     """
 
     def __init__(self, config: PixelRNNConfig):
@@ -151,7 +151,7 @@ class PixelRNN(PixelNetwork):
         self.pixel_before = nn.Conv2d(c, stream, 1, bias=False)
         self.layers = nn.Sequential(*(DiagonalBiLSTM(config) for _ in range(config.num_layers)))
 
-    def features(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
-        row = rearrange(picture, "b c h w -> b c (h w)")
-        before = rearrange(F.pad(row, (1, -1)), "b c (h w) -> b c h w", h=self.config.side)
-        return self.layers(self.first(picture) + self.pixel_before(before))
+    def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
+        pixels = rearrange(image, "b c h w -> b c (h w)")
+        before = rearrange(F.pad(pixels, (1, -1)), "b c (h w) -> b c h w", h=self.config.side)
+        return self.layers(self.first(image) + self.pixel_before(before))

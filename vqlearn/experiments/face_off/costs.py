@@ -145,9 +145,9 @@ def read_prefix(network: RasterTransformer, text: Tensor) -> NextTokenLogProbs:
 
     @torch.no_grad()
     def next_token_log_probs(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
-        inputs = torch.cat([network.start(len(prefix)), network.embed_tokens(prefix)], dim=1)
-        memory = network.begin(len(prefix), text)
-        return log_normalise(network.read(inputs, 0, memory)[:, -1])
+        inputs = torch.cat([network.start(len(prefix)), network.token_embedding(prefix)], dim=1)
+        caches = network.prefill(len(prefix), text)
+        return log_normalise(network.decode(inputs, caches)[:, -1])
 
     return next_token_log_probs
 
