@@ -212,7 +212,5 @@ def test_config_is_validated(name):
 def test_heads_share_the_width_and_blocks_the_row_evenly():
     with pytest.raises(ValueError, match="width is 5; allowed: multiples of num_heads, 2"):
         replace(GREY, width=5)
-    with pytest.raises(
-        ValueError, match="block_length is 3; allowed: divisors of num_positions"
-    ):
+    with pytest.raises(ValueError, match="block_length is 3; allowed: divisors of num_positions"):
         replace(GREY, block_length=3)
