@@ -162,7 +162,7 @@ def test_impossible_networks_are_refused(network):
             UNetConfig(widths=widths)
     with pytest.raises(ValueError, match="allowed: one or more even multiples of 1"):
         UNetConfig(widths=(3,), groups=1)
-    with pytest.raises(ValueError, match="channels is 0; allowed: 1"):
+    with pytest.raises(ValueError, match="channels is 0; allowed: whole numbers of 1"):
         UNetConfig(channels=0)
 
 

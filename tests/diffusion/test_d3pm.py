@@ -143,7 +143,7 @@ def test_levels_may_differ_within_a_batch(process):
         "marginal": lambda x_0, b, x, s, t: process.log_marginal(x_0, t, **like),
         "likelihood": lambda x_0, b, x, s, t: process.log_likelihood(x, t, **like),
         "transition": lambda x_0, b, x, s, t: process.log_transition(x, s, t, **like),
-        "belief": lambda x_0, b, x, s, t: process.log_marginal_under(b, s),
+        "marginal under": lambda x_0, b, x, s, t: process.log_marginal_under(b, s),
     }
     for name, call in calls.items():
         together = call(x_0, log_p_x0, x_t, s, t).exp()

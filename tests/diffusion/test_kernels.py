@@ -473,7 +473,7 @@ def wrong(denoise):
 
 @pytest.mark.parametrize("parameterisation", PARAMETERISATIONS)
 @pytest.mark.parametrize("world_name", ["one_token", "twins", "chain"])
-def test_the_bound_is_never_below_the_exact_surprise(name, parameterisation, world_name):
+def test_the_bound_is_never_below_the_exact_nll(name, parameterisation, world_name):
     world = worlds.WORLDS[world_name]()
     if name == "binomial" and world.num_codes != 2:
         return

@@ -134,7 +134,7 @@ def test_the_likelihoods_of_all_images_sum_to_one():
 
 
 @pytest.mark.parametrize("name", ["one_token", "twins", "parity", "chain"])
-def test_with_the_true_denoiser_the_masked_bound_is_the_surprise_itself(name):
+def test_with_the_true_denoiser_the_masked_bound_is_the_negative_log_likelihood(name):
     """Reading tokens one by one loses nothing, whatever the order."""
     world = worlds.WORLDS[name]()
     possible = world.distribution > 0

@@ -1,8 +1,8 @@
-r"""A process without any noise: blur. What of diffusion is left?
+r"""Cold diffusion: a forward process without any noise, blur, and two ways to undo it.
 
-The loop and the question stay: guess x_0, go a little way back. What is lost is everything that
-was a distribution. There is no posterior, since x_t follows from x_0; no bound on $-\log p(x_0)$;
-and no prior to start from but blurred images themselves.
+The loop and the question stay: guess x_0, go back a little. What is lost is everything that was a
+distribution. There is no posterior, since x_t follows from x_0; no ELBO; and no prior to start
+from but blurred images themselves.
 """
 
 import math
@@ -13,15 +13,15 @@ from einops import einsum
 from jaxtyping import Float, Float64
 from torch import Tensor
 
-from vqlearn.continuous.gaussian import Level, check_levels
+from vqlearn.probability.checks import Level, check_level, check_sizes
 from vqlearn.probability.random import Generators
 
 
 class Blur:
-    r"""Heat flows from pixel to pixel: at level t the image is blurred with $\sigma_t$ pixels.
+    r"""Gaussian blur: at level t its standard deviation is $\sigma_t = \sigma_{\max}\,t/T$ pixels.
 
-    $\sigma_t = \sigma_{\max}\,t/T$. Nothing flows over the edge, so the mean of each channel
-    stays. In the cosine basis of the DCT, frequency (i, j) of an h x w image is multiplied by
+    Heat flows from pixel to pixel, and none over the edge, so the mean of each channel stays. In
+    the cosine basis of the DCT, frequency (i, j) of an h x w image is multiplied by
     $\exp\left(-\frac{\pi^2\sigma_t^2}{2}\left(\frac{i^2}{h^2}+\frac{j^2}{w^2}\right)\right)$:
     exact for every $\sigma_t$, and a blur after a blur is a blur.
 
@@ -31,24 +31,28 @@ class Blur:
     """
 
     def __init__(self, num_timesteps: int, max_sigma: float) -> None:
-        if num_timesteps < 1:
-            raise ValueError(f"num_timesteps is {num_timesteps}; allowed: 1, 2, …")
+        check_sizes({"num_timesteps": num_timesteps})
         if not max_sigma > 0:
             raise ValueError(f"max_sigma is {max_sigma}; allowed: above 0")
         self.num_timesteps = num_timesteps
         self.max_sigma = max_sigma
 
     def degrade(self, x_0: Float[Tensor, "b c h w"], t: Level) -> Float[Tensor, "b c h w"]:
-        """D(x_0, t). Costs O(h + w) for each pixel. Raises `ValueError` if t is not in 0..T."""
-        levels = check_levels(t, self.num_timesteps).expand(len(x_0))
+        """D(x_0, t): the blurred image. Costs O(h + w) for each pixel.
+
+        Raises `ValueError` if t is not in 0..T.
+        """
+        check_level(t, self.num_timesteps)
+        levels = torch.as_tensor(t, device="cpu").expand(len(x_0))  # (b,)
         sigma = self.max_sigma * levels.double() / self.num_timesteps
+        # Blur is separable: one matrix for each axis, of each image.
         rows, columns = (_heat(side, sigma).to(x_0.device, x_0.dtype) for side in x_0.shape[2:])
         return einsum(rows, x_0, columns, "b i h, b c h w, b j w -> b c i j")
 
     def corrupt(
         self, x_0: Float[Tensor, "b c h w"], t: Level, *, generator: Generators = None
     ) -> Float[Tensor, "b c h w"]:
-        """The same as `degrade`: there is no chance here, and `generator` is not asked."""
+        """The same as `degrade`: nothing is random here, and `generator` is not used."""
         return self.degrade(x_0, t)
 
 
@@ -77,8 +81,8 @@ class Cold:
     r"""Keep x_t and add what the stride changes: $x_s = x_t - D(\hat x_0,t) + D(\hat x_0,s)$.
 
     An error of the guess counts only as far as the two D differ. If every guess is wrong by the
-    same e, the walk from $D(x_0, T)$ ends at $x_0 + e - D(e, T)$: of the error, what a blurred
-    image can show is gone. `NaiveCold` ends at $x_0 + e$.
+    same e, the walk from $D(x_0, T)$ ends at $x_0 + e - D(e, T)$: the part of the error that a
+    blurred image shows is gone. `NaiveCold` ends at $x_0 + e$.
 
     Source: Bansal et al. 2022, the improved sampling algorithm.
     """
@@ -102,13 +106,13 @@ def _cosines(side: int) -> Float64[Tensor, "side side"]:
     frequency = torch.arange(side, dtype=torch.float64)[:, None]
     position = torch.arange(side, dtype=torch.float64) + 0.5
     basis = (2 / side) ** 0.5 * torch.cos(math.pi * frequency * position / side)
-    basis[0] /= 2**0.5
+    basis[0] /= 2**0.5  # the constant row, so that it has length 1 like the others
     return basis
 
 
 def _heat(side: int, sigma: Float64[Tensor, " b"]) -> Float64[Tensor, "b side side"]:
-    """For each image the matrix that blurs one axis."""
+    """For each image the matrix that blurs one axis: to frequencies, damp, back to pixels."""
     basis = _cosines(side)
     frequency = math.pi * torch.arange(side, dtype=torch.float64) / side
-    left = torch.exp(-(frequency**2) * sigma[:, None] ** 2 / 2)
+    left = torch.exp(-(frequency**2) * sigma[:, None] ** 2 / 2)  # (b, side), of each frequency
     return einsum(basis, left, basis, "f i, b f, f j -> b i j")

@@ -1,21 +1,21 @@
-r"""Noise on pixels: the forward process of continuous diffusion, and its exact way back.
+r"""Noise on pixels: the forward process of continuous diffusion, and its exact posterior.
 
 What keep, replace and mask are to tokens, shrinking and adding noise are to pixels. The step from
 any level s < t needs one number, $\alpha_{t|s} = \bar\alpha_t / \bar\alpha_s$, because normal
-distributions stay normal when they are shrunk and added. Laws that took K probabilities for each
-token take a mean and a variance here.
+distributions stay normal when they are shrunk and added. A distribution that took K probabilities
+for each token takes a mean and a variance here.
 """
 
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vqlearn.continuous.normal import Normal
+from vqlearn.probability.checks import Level, check_choice, check_level, check_stride
 from vqlearn.probability.random import Generators, finest_float
 
-Level = int | Int[Tensor, " b"]
 Variance = Literal["small", "large"]
 
 
@@ -32,6 +32,15 @@ class Corruption(Protocol):
         """What does x_0 look like at level t? Same shape."""
 
 
+class Stride(NamedTuple):
+    r"""What a reverse step needs, shape (b, 1, …) or (1, 1, …); the twin of `schedule.Stride`."""
+
+    alpha_bar_s: Tensor
+    alpha_bar_t: Tensor
+    alpha: Tensor
+    r"""$\alpha_{t|s}$."""
+
+
 class GaussianProcess:
     r"""Shrink the image and add noise: $q(x_t|x_0) = N(\sqrt{\bar\alpha_t}\,x_0, 1-\bar\alpha_t)$.
 
@@ -41,8 +50,7 @@ class GaussianProcess:
 
     Raises `ValueError` unless $1 = \bar\alpha_0 > \bar\alpha_1 > \dots > \bar\alpha_T > 0$.
 
-    Source: Ho et al. 2020, section 2. Tested against numerical integration in
-    `tests/continuous/test_continuous.py`.
+    Source: Ho et al. 2020, section 2.
     """
 
     def __init__(self, alpha_bar: Float64[Tensor, " levels"]) -> None:
@@ -57,7 +65,7 @@ class GaussianProcess:
         Raises `ValueError` unless 0 <= s <= t <= T.
         """
         if (torch.as_tensor(s, device="cpu") > torch.as_tensor(t, device="cpu")).any():
-            raise ValueError(f"the way up goes from s = {s} to t = {t}; allowed: s not above t")
+            raise ValueError(f"the forward step goes from s = {s} to t = {t}; allowed: s up to t")
         alpha = self._at(t, x_s) / self._at(s, x_s)
         return Normal(_times(alpha.sqrt(), x_s), 1 - alpha)
 
@@ -80,6 +88,8 @@ class GaussianProcess:
         s = t - 1; Bayes' rule gives the same for any s.
         """
         alpha_bar_s, alpha_bar_t, alpha = self._stride(s, t, x_t)
+        # A product of two normal densities of x_s, q(x_s|x_0) and q(x_t|x_s): their precisions
+        # add, and the mean is weighted by precision.
         to_x_0 = alpha_bar_s.sqrt() * (1 - alpha) / (1 - alpha_bar_t)
         to_x_t = alpha.sqrt() * (1 - alpha_bar_s) / (1 - alpha_bar_t)
         variance = (1 - alpha) * (1 - alpha_bar_s) / (1 - alpha_bar_t)
@@ -100,16 +110,15 @@ class GaussianProcess:
         learned: "small" is the posterior's, right if the data is one single image; "large" is
         $1 - \alpha_{t|s}$, right if the data is N(0, 1). The truth lies between.
 
-        Tokens need no such choice: their predicted distribution about x_0 is a whole distribution,
-        not one guess. Raises `ValueError` as `posterior` does, and for another name of a variance.
+        Tokens need no such choice: their network predicts a whole distribution of x_0, not one
+        guess. Raises `ValueError` as `posterior` does, and for another name of a variance.
         Source: Ho et al. 2020, section 3.2.
         """
-        if variance not in get_args(Variance):
-            raise ValueError(f"variance is {variance!r}; allowed: {get_args(Variance)}")
+        check_choice("variance", variance, get_args(Variance))
         mean, small = self.posterior(guess, x_t, s, t)
         if variance == "small":
             return Normal(mean, small)
-        return Normal(mean, 1 - self._stride(s, t, x_t)[2])
+        return Normal(mean, 1 - self._stride(s, t, x_t).alpha)
 
     def predict_x_0(
         self, x_t: Float[Tensor, " b *dims"], epsilon: Float[Tensor, " b *dims"], t: Level
@@ -125,41 +134,31 @@ class GaussianProcess:
     def predict_epsilon(
         self, x_t: Float[Tensor, " b *dims"], x_0: Float[Tensor, " b *dims"], t: Level
     ) -> Float[Tensor, " b *dims"]:
-        r"""Which noise is in x_t, if the clean image is x_0? The way back of `predict_x_0`.
+        r"""Which noise is in x_t, if the clean image is x_0? The inverse of `predict_x_0`.
 
         $\epsilon = (x_t - \sqrt{\bar\alpha_t}\,x_0)/\sqrt{1-\bar\alpha_t}$.
         Raises `ValueError` at level 0, where there is no noise.
         """
         alpha_bar = self._at(t, x_t)
         if (alpha_bar == 1).any():
-            raise ValueError(f"t = {t} has a level without noise; allowed: 1 to T")
+            raise ValueError(f"level t is {t}, without noise; allowed: 1 to {self.num_timesteps}")
         return _times((1 - alpha_bar).rsqrt(), x_t - _times(alpha_bar.sqrt(), x_0))
 
-    def _stride(self, s: Level, t: Level, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        r"""$\bar\alpha_s$, $\bar\alpha_t$ and $\alpha_{t|s}$."""
-        if (torch.as_tensor(s, device="cpu") >= torch.as_tensor(t, device="cpu")).any():
-            raise ValueError(f"the way back goes from t = {t} to s = {s}; allowed: s below t")
+    def _stride(self, s: Level, t: Level, like: Tensor) -> Stride:
         alpha_bar_s, alpha_bar_t = self._at(s, like), self._at(t, like)
-        return alpha_bar_s, alpha_bar_t, alpha_bar_t / alpha_bar_s
+        check_stride(s, t)
+        return Stride(alpha_bar_s, alpha_bar_t, alpha_bar_t / alpha_bar_s)
 
     def _at(self, t: Level, like: Tensor) -> Tensor:
         r"""$\bar\alpha$ at each level of t, of shape (b, 1, …) or (1, 1, …)."""
-        levels = check_levels(t, self.num_timesteps).reshape(-1, *[1] * (like.ndim - 1))
+        check_level(t, self.num_timesteps)
+        # One axis for each of the image's, so that the numbers broadcast over its pixels.
+        levels = torch.as_tensor(t, device="cpu").reshape(-1, *[1] * (like.ndim - 1))
         return self.alpha_bar[levels].to(like.device, finest_float(like.device))
 
 
-def check_levels(t: Level, num_timesteps: int) -> Int[Tensor, "*b"]:
-    """The levels on the CPU. Raises `ValueError`, naming one of them, if it is not in 0..T."""
-    levels = torch.as_tensor(t, device="cpu")
-    lowest, highest = int(levels.min()), int(levels.max())
-    if lowest < 0 or highest > num_timesteps:
-        raise ValueError(
-            f"level t is {lowest if lowest < 0 else highest}; allowed: 0 to {num_timesteps}"
-        )
-    return levels
-
-
 def _times(factor: Tensor, image: Tensor) -> Tensor:
+    """The image times a float64 number, in the type of the image."""
     return factor.to(image.dtype) * image
 
 

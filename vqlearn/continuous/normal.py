@@ -1,5 +1,4 @@
-"""The normal distribution: draws and divergences, one mean for each number, one variance for each
-image."""
+"""The normal distribution: samples and divergences; a mean for each pixel, a variance an image."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -49,11 +48,11 @@ class Normal(NamedTuple):
 
 
 def kl_divergence(q: Normal, p: Normal) -> Float[Tensor, " b *dims"]:
-    r"""How many nats does it cost to take q for p? One number for each number of the batch.
+    r"""The KL divergence of two normal distributions, in nats, for each number of the batch.
 
     $KL(q\,\|\,p) = \frac12\left(\log\frac{v_p}{v_q} + \frac{v_q}{v_p} - 1 +
     \frac{(m_q - m_p)^2}{v_p}\right)$. Both variances must be above 0.
     """
     ratio = q.variance / p.variance
-    gap = (q.mean - p.mean).to(ratio.dtype)
+    gap = (q.mean - p.mean).to(ratio.dtype)  # float64, as the variances are
     return (ratio - 1 - ratio.log() + gap.square() / p.variance) / 2

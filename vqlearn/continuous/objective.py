@@ -1,13 +1,10 @@
-r"""What the network is trained on, and how many bits the whole model needs for an image.
+r"""What the network is trained on, and the negative ELBO (variational bound) of an image.
 
 The bound is that of `diffusion/objective.py`, with normal distributions in place of tables:
 
 $-\log p(x_0) \le \underbrace{KL(q(x_T|x_0)\,\|\,N(0, 1))}_{\text{prior}} +
 \sum_{t=2}^{T} E\,KL(q(x_{t-1}|x_t,x_0)\,\|\,p(x_{t-1}|x_t)) - E\log p(x_0|x_1)$
 """
-
-import math
-from typing import NamedTuple
 
 import torch
 from einops import reduce
@@ -21,13 +18,6 @@ from vqlearn.continuous.sampler import Ancestral, Model, Restore
 from vqlearn.probability.random import Generators, finest_float
 
 NUM_GREYS = 256
-
-
-class Estimate(NamedTuple):
-    """A mean over images, and the standard error of that mean."""
-
-    mean: float
-    standard_error: float
 
 
 def simple_loss(
@@ -52,30 +42,21 @@ def simple_loss(
     return reduce(error.square(), "b ... -> b", "mean")
 
 
-def greys_to_data(greys: Int[Tensor, " b *dims"]) -> Float[Tensor, " b *dims"]:
-    """0..255 become 256 float32 numbers from -1 to 1. Raises `ValueError` for other integers."""
-    if greys.min() < 0 or greys.max() >= NUM_GREYS:
-        raise ValueError(
-            f"greys are {int(greys.min())} to {int(greys.max())}; allowed: 0 to {NUM_GREYS - 1}"
-        )
-    return greys.float() * 2 / (NUM_GREYS - 1) - 1
-
-
 def data_to_greys(x_0: Float[Tensor, " b *dims"]) -> Int[Tensor, " b *dims"]:
-    """The nearest of 0..255; what is outside of -1 to 1 becomes 0 or 255."""
+    """The nearest grey value of 0..255; what is outside of -1 to 1 becomes 0 or 255."""
     return ((x_0.clamp(-1, 1) + 1) * (NUM_GREYS - 1) / 2).round().long()
 
 
 def log_grey_probability(
     distribution: Normal, x_0: Float[Tensor, " b *dims"]
 ) -> Float[Tensor, " b *dims"]:
-    r"""How likely is each of 256 greys, if the pixel has this normal distribution? In nats.
+    r"""log p of the grey value of each pixel, if the pixel has this normal distribution: in nats.
 
-    The mass of the distribution in the cell of the grey: from $x_0 - 1/255$ to $x_0 + 1/255$, and
-    to infinity beyond the darkest and the lightest. The 256 probabilities sum to 1. Each logarithm
-    is right far out, where the mass is below the smallest float.
+    The mass of the distribution in the cell of the grey value: from $x_0 - 1/255$ to
+    $x_0 + 1/255$, and to infinity beyond the darkest and the lightest. The 256 probabilities sum to
+    1. Each logarithm is right far out, where the mass is below the smallest float.
 
-    Raises `ValueError` for an x_0 that is none of the greys: a number between two of them has no
+    Raises `ValueError` for an x_0 that is no grey value: a number between two of them has no
     probability. Source: Ho et al. 2020, section 3.3.
     """
     finest = finest_float(x_0.device)
@@ -88,19 +69,19 @@ def log_grey_probability(
     above = above.masked_fill(greys == NUM_GREYS - 1, torch.inf)
     mean, deviation = distribution.mean.to(finest), distribution.variance.sqrt()
     low, high = (below - mean) / deviation, (above - mean) / deviation
-    low, high = torch.where(low > 0, -high, low), torch.where(low > 0, -low, high)  # lower tail
+    # A cell above the mean is mirrored to the lower tail, where log_ndtr keeps all its digits.
+    low, high = torch.where(low > 0, -high, low), torch.where(low > 0, -low, high)
     log_low, log_high = log_ndtr(low), log_ndtr(high)
+    # log(e^h - e^l) = h + log(1 - e^(l - h)), without ever forming e^h.
     return log_high + (-torch.expm1(log_low - log_high)).log()
 
 
 def prior_term(
     process: GaussianProcess, x_0: Float[Tensor, " b *dims"]
 ) -> Float[Tensor, " b *dims"]:
-    r"""$KL(q(x_T|x_0)\,\|\,N(0, 1))$, nats for each pixel: what the prior costs."""
-    distribution = process.transition(x_0, 0, process.num_timesteps)
-    return kl_divergence(
-        distribution, Normal(torch.zeros_like(x_0), torch.ones_like(distribution.variance))
-    )
+    r"""The prior's term in the negative ELBO, $KL(q(x_T|x_0)\,\|\,N(0, 1))$: nats per pixel."""
+    q = process.transition(x_0, 0, process.num_timesteps)
+    return kl_divergence(q, Normal(torch.zeros_like(x_0), torch.ones_like(q.variance)))
 
 
 def bound_term(
@@ -110,16 +91,16 @@ def bound_term(
     x_t: Float[Tensor, " b *dims"],
     t: int,
 ) -> Float[Tensor, " b *dims"]:
-    r"""The share of level t in the bound: nats for each pixel, if x_0 was guessed from x_t.
+    r"""The term of level t in the negative ELBO: nats for each pixel, if x_0 was guessed from x_t.
 
-    $KL(q(x_{t-1}|x_t,x_0)\,\|\,p(x_{t-1}|x_t))$, and at t = 1 $-\log p(x_0|x_1)$ over the greys.
-    There p has the variance $\beta_1$ for both variances: the small one is 0.
+    $KL(q(x_{t-1}|x_t,x_0)\,\|\,p(x_{t-1}|x_t))$, and at t = 1 $-\log p(x_0|x_1)$ over the grey
+    values. There p has the variance $\beta_1$ for both variances: the small one is 0.
     """
     process = walk.process
     if t == 1:
         return -log_grey_probability(process.reverse(guess, x_t, 0, 1, variance="large"), x_0)
-    distribution = process.reverse(guess, x_t, t - 1, t, variance=walk.variance)
-    return kl_divergence(process.posterior(x_0, x_t, t - 1, t), distribution)
+    p = process.reverse(guess, x_t, t - 1, t, variance=walk.variance)
+    return kl_divergence(process.posterior(x_0, x_t, t - 1, t), p)
 
 
 @torch.no_grad()
@@ -130,27 +111,15 @@ def bound_terms(
     *,
     generator: Generators = None,
 ) -> Float[Tensor, "b levels"]:
-    """Which level costs how much? Nats per pixel of each image: column t is level t.
+    """The terms of the negative ELBO of each image: nats per pixel, column t is level t.
 
     Column 0 is the prior; the sum of a row is an unbiased estimate of the whole bound, with one
-    random x_t for each level. A pixel is one number: an RGB image of 16 x 16 has 768. Costs T
-    calls of `restore`. Raises `ValueError` for an x_0 off the greys.
+    random x_t for each level. `bits_per_token(terms.sum(dim=1), 1)` are the bits per dimension with
+    their error; no model at all needs 8. A pixel is one number: an RGB image of 16 x 16 has 768.
+    Costs T calls of `restore`. Raises `ValueError` for an x_0 off the grey values.
     """
     columns = [prior_term(walk.process, x_0)]
     for t in range(1, walk.process.num_timesteps + 1):
         x_t = walk.process.corrupt(x_0, t, generator=generator)
         columns.append(bound_term(walk, restore(x_t, t), x_0, x_t, t))
     return torch.stack([reduce(nats, "b ... -> b", "mean") for nats in columns], dim=1)
-
-
-def bits_per_dimension(terms: Float[Tensor, "b levels"]) -> Estimate:
-    r"""The bound in bits per pixel, from `bound_terms`: the mean over images and its error.
-
-    $\frac{1}{b}\sum_i n_i/\log 2$ for the b row sums $n_i$; its standard error is their standard
-    deviation over $\sqrt b$, which covers the choice of the images and that of the noise.
-    8 bits are what no model at all needs. Raises `ValueError` for fewer than 2 images.
-    """
-    if len(terms) < 2:
-        raise ValueError(f"{len(terms)} images; allowed: 2 or more, for a standard error")
-    bits = terms.sum(dim=1) / math.log(2)
-    return Estimate(float(bits.mean()), float(bits.std() / len(bits) ** 0.5))

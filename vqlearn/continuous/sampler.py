@@ -1,4 +1,4 @@
-"""From noise to pixels: ask for the clean image, walk back, repeat.
+"""From noise to pixels: ask for the clean image, take a reverse step, repeat.
 
 There is one loop, `sample`, as there is for tokens. What differs from process to process is the
 step: a *walk* takes a guess of x_0 and x_t and gives x_s. `Ancestral` and `DDIM` are here, the
@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vqlearn.continuous.gaussian import Corruption, GaussianProcess, Variance
-from vqlearn.probability.checks import Level
+from vqlearn.probability.checks import Level, check_choice
 from vqlearn.probability.random import Generators
 
 Target = Literal["epsilon", "x_0"]
@@ -41,18 +41,17 @@ class Model:
     target: Target
 
     def __post_init__(self) -> None:
-        if self.target not in get_args(Target):
-            raise ValueError(f"target is {self.target!r}; allowed: {get_args(Target)}")
+        check_choice("target", self.target, get_args(Target))
 
     def truth(self, process: Corruption, x_0: Tensor, x_t: Tensor, t: Level) -> Tensor:
-        """What should the network have said?"""
+        """The right answer of the network: x_0, or the noise in x_t."""
         return x_0 if self.target == "x_0" else _noisy(process).predict_epsilon(x_t, x_0, t)
 
     def restorer(self, process: Corruption, *, clip: bool) -> Restore:
         """The network as a function that guesses x_0, which is what every walk asks for.
 
-        With `clip` a guess outside of the data's range, -1 to 1, is moved to its edge. Epsilon
-        from a small image and much noise is otherwise easily a guess of 50.
+        With `clip` a guess outside of the data's range, -1 to 1, is moved to its edge. At high
+        levels a small error of epsilon is otherwise easily a guess of 50.
 
         Raises `ValueError` for a target of "epsilon" where the process adds no noise.
         """
@@ -77,7 +76,7 @@ def _noisy(process: Corruption) -> GaussianProcess:
 
 @runtime_checkable
 class Walk(Protocol):
-    """How to come from level t to s < t."""
+    """A way to take one reverse step, from level t to s < t."""
 
     def step(
         self, x_0: Tensor, x_t: Tensor, levels: tuple[int, int], *, generator: Generators
@@ -110,7 +109,7 @@ class Ancestral:
 
 @dataclass(frozen=True)
 class DDIM:
-    r"""Keep the noise that is there, and take less of it: no chance at all after x_T.
+    r"""Keep the noise that is there, and take less of it: deterministic after x_T.
 
     $x_s = \sqrt{\bar\alpha_s}\,\hat x_0 + \sqrt{1-\bar\alpha_s}\,\hat\epsilon$, where
     $\hat\epsilon$ is the noise in x_t if $\hat x_0$ is right (and if that was clipped, the noise
@@ -129,6 +128,7 @@ class DDIM:
         generator: Generators = None,
     ) -> Float[Tensor, " b *dims"]:
         t, s = levels
+        # The marginal of level s, with the noise that x_t has in place of fresh noise.
         mean, variance = self.process.transition(x_0, 0, s)
         return mean + variance.sqrt().to(mean.dtype) * self.process.predict_epsilon(x_t, x_0, t)
 

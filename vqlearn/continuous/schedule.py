@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Float64
 from torch import Tensor
 
+from vqlearn.probability.checks import check_sizes
+
 DDPM_TIMESTEPS = 1000
 COSINE_OFFSET = 0.008
 LARGEST_BETA = 0.999
@@ -25,16 +27,17 @@ def linear(num_timesteps: int) -> Float64[Tensor, " levels"]:
     Raises `ValueError` unless T is at least 1. Source: Ho et al. 2020, "Denoising Diffusion
     Probabilistic Models".
     """
-    _check(num_timesteps)
+    check_sizes({"num_timesteps": num_timesteps})
     beta = torch.linspace(1e-4, 0.02, DDPM_TIMESTEPS, dtype=torch.float64)
     log_alpha_bar = torch.cat([torch.zeros(1, dtype=torch.float64), (-beta).log1p().cumsum(0)])
+    # Level t of T stands between two of the 1,000 levels.
     position = DDPM_TIMESTEPS * torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
     below = position.long().clamp(max=DDPM_TIMESTEPS - 1)
     return torch.lerp(log_alpha_bar[below], log_alpha_bar[below + 1], position - below).exp()
 
 
 def cosine(num_timesteps: int) -> Float64[Tensor, " levels"]:
-    r"""A schedule that spoils the image more slowly in the beginning and at the end.
+    r"""The cosine schedule: it corrupts more slowly in the beginning and at the end.
 
     $\bar\alpha_t = f(t)/f(0)$, $f(t) = \cos^2\left(\frac{t/T + 0.008}{1.008}\cdot\frac\pi2\right)$.
     At t = T this is 0; as in the paper no step may have $\beta_t > 0.999$, so a thousandth of
@@ -43,13 +46,9 @@ def cosine(num_timesteps: int) -> Float64[Tensor, " levels"]:
     Raises `ValueError` unless T is at least 1. Source: Nichol and Dhariwal 2021, "Improved
     Denoising Diffusion Probabilistic Models".
     """
-    _check(num_timesteps)
+    check_sizes({"num_timesteps": num_timesteps})
     time = torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
     f = torch.cos((time + COSINE_OFFSET) / (1 + COSINE_OFFSET) * math.pi / 2).square()
+    # Steps first, so that the cap of beta holds for each of them; then their product.
     alpha = (f[1:] / f[:-1]).clamp(min=1 - LARGEST_BETA)
     return torch.cat([torch.ones(1, dtype=torch.float64), alpha.cumprod(0)])
-
-
-def _check(num_timesteps: int) -> None:
-    if num_timesteps < 1:
-        raise ValueError(f"num_timesteps is {num_timesteps}; allowed: 1, 2, …")

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqlearn.probability.checks import Level, one_level_each
+from vqlearn.probability.checks import Level, check_sizes, one_level_each
 
 SLOWEST_WAVE = 10_000
 
@@ -36,8 +36,7 @@ class UNetConfig:
     groups: int = 8
 
     def __post_init__(self) -> None:
-        if self.channels < 1:
-            raise ValueError(f"channels is {self.channels}; allowed: 1, 2, …")
+        check_sizes({"channels": self.channels})
         wrong = [w for w in self.widths if w < 2 or w % 2 or w % self.groups]
         if not self.widths or wrong:
             raise ValueError(
@@ -46,7 +45,7 @@ class UNetConfig:
 
 
 class LevelEmbedding(nn.Module):
-    r"""Which vector stands for level t?
+    r"""The vector that stands for level t.
 
     Waves of many lengths, $\sin(\omega_i t)$ and $\cos(\omega_i t)$, $\omega_i$ from 1 down to
     1/10000 in equal ratios, and two linear maps. Source: Vaswani et al. 2017, for the waves.
@@ -67,7 +66,7 @@ class LevelEmbedding(nn.Module):
 
 
 class Residual(nn.Module):
-    """What should change in the image, seen from 5x5 pixels around each position, at this level?
+    """The change of an image, computed from the 5x5 pixels around each position and the level.
 
     Norm, SiLU, 3x3 convolution, twice; scale and shift of the second norm depend on the level.
     """
@@ -92,7 +91,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """What can each position learn from every other position? One head. Costs (h w)^2."""
+    """Self-attention of every position to every other one, with one head. Costs (h w)^2."""
 
     def __init__(self, width: int, groups: int):
         super().__init__()
@@ -102,7 +101,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         positions = rearrange(self.norm(x), "b c h w -> b 1 (h w) c")  # one head
-        query, key, value = self.to_query_key_value(positions).chunk(3, dim=-1)
+        query, key, value = self.to_query_key_value(positions).chunk(3, dim=-1)  # (b, 1, h w, c)
         mixed = F.scaled_dot_product_attention(query, key, value)
         return x + rearrange(self.output(mixed), "b 1 (h w) c -> b c h w", h=x.shape[2])
 
@@ -146,21 +145,24 @@ class UNet(nn.Module):
         self.larger = nn.ModuleList([*larger, nn.Identity()])
         self.leave_norm = nn.GroupNorm(groups, first)
         self.leave = nn.Conv2d(first, config.channels, 3, padding=1)
+        # The first answer is 0, the mean of the noise: training starts from a loss of 1.
         nn.init.zeros_(self.leave.weight)
         nn.init.zeros_(self.leave.bias)
 
     def forward(self, x_t: Float[Tensor, "b c h w"], t: Level) -> Float[Tensor, "b c h w"]:
         """The prediction for every image; `t` is one level, or one for each of them.
 
-        Raises `ValueError` for a wrong number of channels, or a side that cannot be halved."""
+        Raises `ValueError` for a wrong number of channels, or a side that cannot be halved.
+        """
         self._check(x_t)
         level = self.level(one_level_each(t, x_t))  # (b, 2 widths[0])
-        x = self.enter(x_t)
-        skips = []
+        x = self.enter(x_t)  # (b, widths[0], h, w)
+        skips = []  # what each size hands across, from the largest to the smallest
         for block, smaller in zip(self.down, self.smaller, strict=True):
             x = block(x, level)
             skips.append(x)
             x = smaller(x)
+        # Only here, at the smallest size, is attention cheap enough.
         x = self.middle2(self.attention(self.middle1(x, level)), level)
         for block, larger in zip(self.up, self.larger, strict=True):
             x = larger(block(torch.cat([x, skips.pop()], dim=1), level))

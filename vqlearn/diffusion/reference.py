@@ -1,13 +1,11 @@
-r"""The images that other programs drew from a seed, token for token.
+r"""The sampler of the official code and of diffusers, rounding included: token for token.
 
-The official code and diffusers draw with float32 Gumbel noise, and with a posterior in float32.
-Both are slightly off: the noise lies in [-4.24, 16.64], so that rare codes are too rare, and the
-posterior is right to about $10^{-6}$. Nobody should copy that; but a published seed stands for
-their rounding too, so here it is repeated, operation for operation. `sampler.py` has the exact
-distribution.
+Both draw with float32 Gumbel noise, from a posterior in float32. Both are slightly off: the noise
+lies in [-4.24, 16.64], so that rare codes are too rare, and the posterior is right to about
+$10^{-6}$. Nobody should copy that; but a published seed stands for their rounding too, so here it
+is repeated, operation for operation. `sampler.py` has the exact distribution of each step.
 
 The class axis is the second one here, (b, k, n), because a sum rounds as its axes lie.
-Tested against diffusers' own pipeline in tests/diffusion/test_reference.py.
 """
 
 from collections.abc import Callable, Iterator
@@ -24,8 +22,7 @@ TINY = 1e-30
 
 Logits = Float[Tensor, "b k n"]
 ReferenceDenoise = Callable[[Int[Tensor, "b n"], int], Logits]
-"""predicted distribution(x_t, t): the log-probabilities that the references hand to their
-posterior."""
+"""p_x0(x_t, t): the log-probabilities of x_0 that the references hand to their posterior."""
 
 
 def reference_log_p_x0(
@@ -33,8 +30,8 @@ def reference_log_p_x0(
 ) -> Logits:
     """Guidance, truncation and a floor, in the references' order and rounding.
 
-    With a `guidance_scale` the first half of the batch is "no caption", the second the caption.
-    Unlike `filters.truncate` nothing is renormalised, and a rate of 1 still cuts what lies behind
+    With a `guidance_scale` the first half of the batch is unconditional, the second conditional.
+    Unlike in `filters.top_p` nothing is renormalised, and a rate of 1 still cuts what lies behind
     a float32 sum of 1.
     """
     log_p_x0 = logits.double().log_softmax(dim=1).float()
@@ -43,9 +40,10 @@ def reference_log_p_x0(
         log_p_x0 = unconditional + guidance_scale * (conditional - unconditional)
         log_p_x0 = log_p_x0 - log_p_x0.logsumexp(dim=1, keepdim=True)
     ranked, order = log_p_x0.sort(dim=1, descending=True)
-    mass = ranked.exp().cumsum(dim=1)
+    mass = ranked.exp().cumsum(dim=1)  # (b, k, n)
+    # A code is kept if the likelier ones have not reached the rate: the first one always is.
     kept = torch.cat([torch.zeros_like(mass[:, :1]), mass[:, :-1]], dim=1) < truncation_rate
-    kept = kept.gather(1, order.argsort(dim=1))
+    kept = kept.gather(1, order.argsort(dim=1))  # from ranks back to codes
     return log_p_x0.masked_fill(~kept, -torch.inf).clamp(LEAST_LOG)
 
 
@@ -56,10 +54,11 @@ def replay(
     *,
     generator: torch.Generator | None,
 ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
-    """Walk from x_T to x_0, every level once; yields (s, x_s) as `sampler.sample` does."""
+    """Sample from x_T to x_0, every level once; yields (s, x_s) as `sampler.sample` does."""
     steps = _ReferenceSteps(config, x_t.device)
     for t in range(config.num_train_timesteps, 0, -1):
         log_p_x0 = p_x0(x_t, t)
+        # The references take x_0 itself at the last step, without a posterior.
         log_p = log_p_x0 if t == 1 else steps.log_posterior(log_p_x0, x_t, t)
         x_t = (_gumbel(log_p, generator) + log_p).argmax(dim=1)
         yield t - 1, x_t
@@ -71,10 +70,11 @@ def _gumbel(like: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 class _ReferenceSteps:
-    r"""Logarithms of one step's and of all steps' numbers, float64 in the making, float32 after.
+    r"""The logarithms of alpha, beta and gamma of each step, and of all steps up to each level.
 
-    Row t - 1 of each table belongs to level t. The numbers are those of `schedule.py`, with
-    the rounding of the references: $\beta$ is what is left of 1.
+    They are computed in float64 and kept in float32. Row t - 1 of each table belongs to level t.
+    The numbers are those of `schedule.py`, with the rounding of the references: $\beta$ is what is
+    left of 1.
     """
 
     def __init__(self, config: ScheduleConfig, device: torch.device) -> None:
@@ -84,9 +84,9 @@ class _ReferenceSteps:
         alpha = ramp * (config.alpha_cum_end - config.alpha_cum_start) + config.alpha_cum_start
         gamma = ramp * (config.gamma_cum_end - config.gamma_cum_start) + config.gamma_cum_start
         alpha_before = torch.cat([torch.ones(1, dtype=torch.float64), alpha[:-1]])
-        open_before = 1 - torch.cat([torch.zeros(1, dtype=torch.float64), gamma[:-1]])
+        unmasked_before = 1 - torch.cat([torch.zeros(1, dtype=torch.float64), gamma[:-1]])
         self.upto = self._logs(alpha, gamma, device)
-        self.one = self._logs(alpha / alpha_before, 1 - (1 - gamma) / open_before, device)
+        self.one = self._logs(alpha / alpha_before, 1 - (1 - gamma) / unmasked_before, device)
 
     def _logs(self, alpha: Tensor, gamma: Tensor, device: torch.device) -> tuple[Tensor, ...]:
         beta = (1 - alpha - gamma) / self.num_codes
@@ -95,13 +95,13 @@ class _ReferenceSteps:
     def log_posterior(self, log_p_x0: Logits, x_t: Int[Tensor, "b n"], t: int) -> Tensor:
         r"""$\log \sum_{x_0} q(x_{t-1}|x_t,x_0)\,\tilde p(x_0)$ for all K + 1 classes.
 
-        Divide the predicted distribution by $q(x_t|x_0)$, normalise, go to level t - 1, multiply by
+        Divide $\tilde p$ by $q(x_t|x_0)$, normalise, go to level t - 1, multiply by
         $q(x_t|x_{t-1})$, and undo the normalising.
         """
         hot = torch.nn.functional.one_hot(x_t, self.num_codes + 1).float()
         log_hot = rearrange(hot.clamp(min=TINY).log(), "b n k -> b k n")
         weighted = log_p_x0 - self._log_likelihood(self.upto, log_hot, x_t, t)
-        total = weighted.logsumexp(dim=1, keepdim=True)
+        total = weighted.logsumexp(dim=1, keepdim=True)  # (b, 1, n)
         alpha, beta, gamma = (table[t - 2] for table in self.upto)
         moved = ((weighted - total) + alpha).logaddexp(beta)
         from_mask = repeat(gamma, " -> b 1 n", b=len(x_t), n=x_t.shape[1])

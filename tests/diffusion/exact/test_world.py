@@ -148,7 +148,7 @@ def test_two_equal_tokens_drawn_together_are_drawn_apart():
 
 @pytest.mark.parametrize("preset", [*PRESETS, "remembering"])
 @pytest.mark.parametrize("sharpness", [0.0, 1.0])
-def test_the_bound_is_never_below_the_models_own_surprise(preset, sharpness):
+def test_the_bound_is_never_below_the_exact_nll(preset, sharpness):
     """-log p of the model's exact T-step distribution, started at the prior, for a wrong denoiser
     too."""
     world = worlds.twins()
