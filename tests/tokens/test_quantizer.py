@@ -26,7 +26,7 @@ def test_nearest_equals_a_loop_over_all_codes():
         min(range(7), key=lambda k: sum((v - quantizer.codebook.weight[k]) ** 2).item())
         for v in vectors.reshape(-1, 3)
     ]
-    found = quantizer.choose(vectors)
+    found = quantizer.encode(vectors)
     assert found.shape == (2, 4, 5)
     assert found.flatten().tolist() == expected
     assert len(set(expected)) > 3
@@ -39,39 +39,39 @@ def test_float32_finds_a_code_as_near_as_float64_does(scale):
     vectors = vectors_like(500, 16).float()
     codes = quantizer.codebook.weight.double()
     squares = torch.cdist(vectors.double(), codes, compute_mode="donot_use_mm_for_euclid_dist") ** 2
-    chosen = squares.gather(1, quantizer.choose(vectors)[:, None])[:, 0]
+    chosen = squares.gather(1, quantizer.encode(vectors)[:, None])[:, 0]
     reach = codes.norm(dim=1).max() * (vectors.norm(dim=1).max() + codes.norm(dim=1).max())
     assert (chosen - squares.min(1).values).max() < 1e-6 * reach
 
 
 def test_mixed_precision_does_not_change_the_tokens():
     quantizer, vectors = make().float(), vectors_like(300, 3).float()
-    plain = quantizer.choose(vectors)
+    plain = quantizer.encode(vectors)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(quantizer.choose(vectors), plain)
+        assert torch.equal(quantizer.encode(vectors), plain)
 
 
 def test_ties_go_to_the_lowest_index():
     quantizer = make(num_codes=600, code_dim=5).float()
     with torch.no_grad():
         quantizer.codebook.weight[300:] = quantizer.codebook.weight[:300].clone()
-    assert quantizer.choose(vectors_like(1000, 5).float()).max() < 300
+    assert quantizer.encode(vectors_like(1000, 5).float()).max() < 300
     with torch.no_grad():
         quantizer.codebook.weight[:2] = torch.tensor([[1.0], [-1.0]])
         quantizer.codebook.weight[2:] = 9.0
-    assert quantizer.choose(torch.zeros(4, 5)).tolist() == [0] * 4
+    assert quantizer.encode(torch.zeros(4, 5)).tolist() == [0] * 4
 
 
 def test_wrong_width_and_wrong_sizes_raise():
-    with pytest.raises(ValueError, match=r"width 4, codes 3"):
-        make().choose(vectors_like(2, 4))
-    with pytest.raises(ValueError, match="num_codes=0"):
+    with pytest.raises(ValueError, match="width 4; allowed: 3"):
+        make().encode(vectors_like(2, 4))
+    with pytest.raises(ValueError, match="num_codes is 0"):
         VectorQuantizer(0, 3)
 
 
 @pytest.mark.parametrize("token", [-1, 7])
 def test_lookup_refuses_tokens_outside_the_codebook(token):
-    with pytest.raises(ValueError, match=f"token {token} has no code: allowed 0 to 6"):
+    with pytest.raises(ValueError, match=f"a token is {token}; allowed: codes, 0 to 6"):
         make().lookup(torch.tensor([[0, token]]))
 
 
@@ -189,7 +189,7 @@ def test_ema_resumes_exactly():
 
 
 def test_bad_decay_raises():
-    with pytest.raises(ValueError, match=r"decay=1.0 is not allowed"):
+    with pytest.raises(ValueError, match=r"decay is 1\.0; allowed: 0 or more, below 1"):
         CodebookEMA(make(), decay=1.0)
 
 

@@ -176,7 +176,7 @@ def test_a_gumbel_network_says_the_likeliest_tokens():
 def test_tokens_run_row_by_row():
     network = make()
     images = torch.rand(2, 3, 6, 10, dtype=torch.float64)
-    grid = network.quantizer.choose(network.encode_features(images))
+    grid = network.quantizer.encode(network.encode_features(images))
     assert grid.shape == (2, 3, 5)
     tokens = network.encode(images)
     for r in range(3):
@@ -220,38 +220,41 @@ def test_training_reaches_every_weight():
 def test_bad_sizes_say_what_is_allowed(size):
     network = make()
     images = torch.zeros(1, 3, *size, dtype=torch.float64)
-    message = f"{size[0]}x{size[1]}: both must be multiples of 2"
+    message = f"{size[0]} x {size[1]}; allowed: sides that are multiples of 2"
     for method in (network.encode, network.encode_features, network):
         with pytest.raises(ValueError, match=message):
             method(images)
-    with pytest.raises(ValueError, match="10 tokens do not fill a grid of 3x3"):
+    with pytest.raises(ValueError, match="is 10; allowed: 9, the grid is 3 x 3"):
         network.decode(torch.zeros(1, 10, dtype=torch.long))
-    with pytest.raises(ValueError, match="9 tokens do not fill a grid of 2x4"):
+    with pytest.raises(ValueError, match="is 9; allowed: 8, the grid is 2 x 4"):
         network.decode(torch.zeros(1, 9, dtype=torch.long), grid=(2, 4))
-    with pytest.raises(ValueError, match="token 16 has no code"):
+    with pytest.raises(ValueError, match="a token is 16; allowed: codes, 0 to 15"):
         network.decode(torch.full((1, 9), 16))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"block_out_channels": ()}, "at least one resolution"),
-        ({"block_out_channels": (8, 0)}, r"block_out_channels=\(8, 0\).*at least 1"),
-        ({"layers_per_block": 0}, "layers_per_block=0.*at least 1"),
-        ({"latent_channels": -3}, "latent_channels=-3.*at least 1"),
-        ({"vq_embed_dim": 0}, "vq_embed_dim=0.*at least 1"),
-        ({"num_vq_embeddings": 0}, "num_vq_embeddings=0.*at least 1"),
-        ({"norm_num_groups": 0}, "norm_num_groups=0.*at least 1"),
-        ({"norm_num_groups": 3}, "8 is not a multiple of norm_num_groups=3"),
+        ({"block_out_channels": ()}, r"block_out_channels is \(\); allowed: one width"),
+        (
+            {"block_out_channels": (8, 0)},
+            r"block_out_channels\[1\] is 0; allowed: whole",
+        ),
+        ({"layers_per_block": 0}, "layers_per_block is 0; allowed: whole numbers of 1"),
+        ({"latent_channels": -3}, "latent_channels is -3; allowed: whole numbers of 1"),
+        ({"vq_embed_dim": 0}, "vq_embed_dim is 0; allowed: whole numbers of 1"),
+        ({"num_vq_embeddings": 0}, "num_vq_embeddings is 0; allowed: whole numbers of 1"),
+        ({"norm_num_groups": 0}, "norm_num_groups is 0; allowed: whole numbers of 1"),
+        ({"norm_num_groups": 3}, "allowed: multiples of norm_num_groups, 3"),
         (
             {"encoder_attention_resolutions": (2,)},
-            r"encoder_attention_resolutions=\(2,\): allowed 0 to 1",
+            r"encoder_attention_resolutions is \(2,\); allowed: 0 to 1",
         ),
         (
             {"decoder_attention_resolutions": (-1,)},
-            r"decoder_attention_resolutions=\(-1,\): allowed 0 to 1",
+            r"decoder_attention_resolutions is \(-1,\); allowed: 0 to 1",
         ),
-        ({"quantizer": "softest"}, "quantizer='softest': allowed 'nearest', 'gumbel'"),
+        ({"quantizer": "softest"}, "quantizer is 'softest'; allowed: 'nearest', 'gumbel'"),
     ],
 )
 def test_bad_configs_say_what_is_allowed(change, message):

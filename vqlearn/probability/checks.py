@@ -74,6 +74,16 @@ def check_sequences(name: str, x: Int[Tensor, "b n"], num_positions: int, num_cl
     check_tokens(name, x, num_classes)
 
 
+def check_same_batch(**tensors: Tensor) -> None:
+    """Raise `ValueError` unless all of these have as many sequences."""
+    sizes = [len(tensor) for tensor in tensors.values()]
+    if len(set(sizes)) > 1:
+        raise ValueError(
+            f"the batch sizes of {', '.join(tensors)} are {', '.join(map(str, sizes))}; "
+            "allowed: equal ones"
+        )
+
+
 def check_level(t: Level, num_timesteps: int, *, lowest: int = 0) -> None:
     """Raise `ValueError`, naming one, if a level lies outside lowest..num_timesteps."""
     levels = torch.as_tensor(t, device="cpu").reshape(-1)

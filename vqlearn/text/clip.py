@@ -63,10 +63,11 @@ def pixel_values(images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
 
 
 def contrastive_loss(similarity: Float[Tensor, "b b"]) -> Float[Tensor, ""]:
-    """Which of these captions belongs to which of these images?
+    """The loss of CLIP: each caption must find its image in the batch, and each image its caption.
 
-    The mean of the cross-entropies over the rows and over the columns of the scaled cosines.
-    Source: Radford et al. 2021, figure 3.
+    `similarity[i, j]` is the scaled cosine of caption i and image j. The mean of the
+    cross-entropies over its rows and over its columns. Source: Radford et al. 2021, figure 3.
     """
+    # The pair of caption i is image i, so the right answer of row i (and of column i) is i.
     own = torch.arange(len(similarity), device=similarity.device)
     return (F.cross_entropy(similarity, own) + F.cross_entropy(similarity.T, own)) / 2

@@ -17,11 +17,11 @@ logger = logging.getLogger("vqlearn")
 
 
 class TextEncoder(nn.Module):
-    """Which vectors describe a caption, position by position?
+    """One vector for each position of a caption: a tokenizer and a CLIP text model.
 
-    Holds a tokenizer and a CLIP text model. Every position of the last layer (after CLIP's final
-    norm) is scaled to unit length, padding included: the original attends to all of them, and no
-    padding mask is passed. CLIP is causal, so padding cannot change the words before it.
+    Every position of the last layer (after CLIP's final norm) is scaled to unit length, padding
+    included: the original attends to all of them, and no padding mask is passed. CLIP is causal, so
+    padding cannot change the words before it.
     """
 
     def __init__(self, tokenizer: CLIPTokenizer, model: CLIPTextModel):
@@ -54,7 +54,7 @@ class TextEncoder(nn.Module):
     def tokenize(self, captions: list[str]) -> Int[Tensor, "b l"]:
         """Token ids: start, the words, end, then padding up to `length`.
 
-        A caption that is too long loses its last words but keeps its end token, and the words lost
+        A caption that is too long is cut but keeps its end token, and the words that are cut off
         are logged as a warning of the logger "vqlearn". The empty caption is allowed. Text is only
         ever text: "<|endoftext|>" in a caption does not end it, and "!" is a word although released
         tokenizers pad with it. Raises `TypeError` if `captions` is one string, or holds something
@@ -68,10 +68,10 @@ class TextEncoder(nn.Module):
         words = self.tokenizer(
             caption, add_special_tokens=False, split_special_tokens=True, verbose=False
         ).input_ids
-        room = self.length - 2
+        room = self.length - 2  # without start and end
         if len(words) > room:
-            lost = self.tokenizer.decode(words[room:])
-            logger.warning("a caption has more than %d tokens; this is lost: %r", room, lost)
+            cut_off = self.tokenizer.decode(words[room:])
+            logger.warning("a caption has more than %d tokens; this is cut off: %r", room, cut_off)
         ids = [self.tokenizer.bos_token_id, *words[:room], self.tokenizer.eos_token_id]
         return ids + [self.tokenizer.pad_token_id] * (self.length - len(ids))
 
@@ -82,6 +82,7 @@ class TextEncoder(nn.Module):
         the result has the model's type. Raises as `tokenize` does.
         """
         ids = self.tokenize(captions).to(self.model.device)
+        # A frozen encoder keeps no activations, though its caller may be training.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             states = self.model(ids).last_hidden_state  # (b, l) -> (b, l, c)
             wide = states.to(torch.promote_types(states.dtype, torch.float32))

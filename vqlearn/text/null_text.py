@@ -1,4 +1,4 @@
-"""The null embedding: what stands for "no caption", which classifier-free guidance needs."""
+"""The null embedding: the states of "no caption", which classifier-free guidance needs."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from vqlearn.text.encoder import TextEncoder
 
 @dataclass(frozen=True)
 class NullTextConfig:
-    """Are the states of "no caption" learned? The names are the keys of the checkpoints' config.
+    """Whether the null embedding is learned, and its size; named as in the checkpoints' config.
 
     A learned table has `length` rows of `hidden_size` numbers; without one both may be None. Raises
     `ValueError` for a learned table of no size.
@@ -31,12 +31,12 @@ class NullTextConfig:
 
 
 class NullText(nn.Module):
-    r"""What does the denoiser attend to when there is no caption?
+    r"""The text states that the denoiser attends to when there is no caption.
 
-    Improved VQ-Diffusion (Tang et al., 2022) learns these states together with the denoiser. They
-    are used as they are: unlike text states they are *not* scaled to unit length, they only start
-    with unit length on average. A checkpoint that does not learn them stores an empty tensor;
-    `null_states` serves both kinds.
+    Improved VQ-Diffusion (Tang et al., 2022) learns them together with the denoiser. Unlike the
+    states of captions they are *not* scaled to unit length, they only start with unit length on
+    average. A checkpoint that does not learn them stores an empty tensor; `null_states` serves both
+    kinds.
     """
 
     def __init__(self, config: NullTextConfig):
@@ -56,10 +56,7 @@ class NullText(nn.Module):
 
 
 def null_states(null: NullText, encoder: TextEncoder, count: int) -> Float[Tensor, "count l c"]:
-    """Which states stand for "no caption" in this checkpoint, learned or not?
-
-    The learned ones, or else the states of the empty caption, encoded once.
-    """
+    """The states of "no caption": the learned ones, or else those of the empty caption."""
     if null.config.learnable:
         return null(count)
     return repeat(encoder([""]), "1 l c -> count l c", count=count)
@@ -72,15 +69,15 @@ def drop_captions(
     *,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "b l c"]:
-    """How does one network learn to work with and without a caption?
+    """Replace each caption of a batch as a whole by `null` with probability `rate`.
 
-    In training, each caption of a batch is replaced as a whole by `null` with probability `rate`,
-    independently of the others. The draw is made on the generator's device (the CPU without one).
-    Raises `ValueError` for a rate outside 0..1.
+    So one network learns $p(x_0|x_t, y)$ and $p(x_0|x_t)$, which guidance needs. Captions are
+    replaced independently of each other. The draw is made on the generator's device (the CPU
+    without one). Raises `ValueError` for a rate outside 0..1.
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"rate is {rate}; allowed: 0 to 1")
     device = generator.device if generator else "cpu"
     dropped = torch.rand(len(text), generator=generator, device=device) < rate
-    dropped = rearrange(dropped, "b -> b 1 1").to(text.device)
+    dropped = rearrange(dropped, "b -> b 1 1").to(text.device)  # a whole caption or nothing of it
     return torch.where(dropped, null.to(text.dtype), text)

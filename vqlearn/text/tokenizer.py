@@ -12,7 +12,7 @@ START, END, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
 
 
 def clean_caption(text: str) -> str:
-    """Which plain text does CLIP read in this caption?
+    """The plain text that CLIP reads in this caption.
 
     The four steps of the original CLIP, in its order: repair wrongly decoded characters (ftfy,
     which also undoes HTML escapes in a text without "<"), undo HTML escapes twice ("&amp;#39;" is
@@ -27,7 +27,7 @@ def clean_caption(text: str) -> str:
 
 
 def build_tokenizer(captions: list[str], *, vocab_size: int, max_length: int) -> CLIPTokenizer:
-    """Which pieces of words should a small CLIP know, for captions like these?
+    """A tokenizer for a small CLIP, learnt from captions like these.
 
     Byte-pair encoding: start from the 256 bytes and their end-of-word forms, then again and again
     merge the pair of neighbours seen most often. All bytes are known, so any text can be encoded,

@@ -1,4 +1,4 @@
-"""The four building blocks of the image encoder and decoder. Images are (b, c, h, w) here."""
+"""The building blocks of the image encoder and decoder. Feature maps are (b, c, h, w)."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +15,7 @@ def group_norm(channels: int, groups: int) -> nn.GroupNorm:
 
 
 class Residual(nn.Module):
-    """What should change in the image, seen from 5x5 pixels around each position?
+    """A change of each position that depends on the 5x5 positions around it.
 
     Norm, SiLU, 3x3 convolution, twice; the input is added at the end, through a 1x1 convolution
     (`shortcut`) when the number of channels changes.
@@ -37,7 +37,7 @@ class Residual(nn.Module):
 
 
 class Attention(nn.Module):
-    """What can each position learn from every other position? One head, as wide as the channels.
+    """Self-attention over all positions; one head, as wide as the channels.
 
     Cost: grows with (h w)^2, so it is used at low resolution.
     """
@@ -60,7 +60,10 @@ class Attention(nn.Module):
 
 
 class Downsample(nn.Conv2d):
-    """An image of half the size. The zero row and column go below and to the right only."""
+    """A map of half the size: a convolution with stride 2.
+
+    Its row and column of zeros go below and to the right only.
+    """
 
     def __init__(self, channels: int):
         super().__init__(channels, channels, 3, stride=2)
@@ -70,7 +73,7 @@ class Downsample(nn.Conv2d):
 
 
 class Upsample(nn.Conv2d):
-    """An image of twice the size: every pixel is repeated 2x2, then smoothed."""
+    """A map of twice the size: every position is repeated 2x2, then smoothed."""
 
     def __init__(self, channels: int):
         super().__init__(channels, channels, 3, padding=1)
@@ -134,7 +137,7 @@ class UpResolution(Resolution):
 
 
 class Middle(nn.Module):
-    """The smallest resolution, where every position sees the whole image."""
+    """The smallest resolution, where every position attends to the whole image."""
 
     def __init__(self, channels: int, groups: int):
         super().__init__()

@@ -1,8 +1,9 @@
-r"""A second opinion on reconstructions: which patches of this image look drawn by a network?
+r"""Patch discriminator: an adversarial loss that makes reconstructions sharp.
 
-Pixel errors forgive blur: the mean of two sharp edges is cheaper than the wrong one. A small
-network that tells real patches from decoded ones does not forgive it. Source: Esser et al. 2021,
-"Taming Transformers", equations 6 and 7, without their perceptual loss, which would be a download.
+Pixel errors forgive blur: the mean of two sharp edges costs less than the wrong one of them. A
+small network that tells real patches from decoded ones does not forgive it. Source: Esser et al.
+2021, "Taming Transformers", equations 6 and 7, without their perceptual loss, which would be a
+download.
 """
 
 from itertools import pairwise
@@ -11,6 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from vqlearn.probability.checks import check_sizes
 
 MAX_WEIGHT = 1e4
 SMALLEST_GRADIENT = 1e-4
@@ -21,13 +24,12 @@ class PatchDiscriminator(nn.Module):
 
     (b, 3, H, W) -> (b, H / 2^layers, W / 2^layers); with 2 layers a patch is 26 pixels wide.
     After Isola et al. 2017, with group norm, which knows nothing of the rest of the batch.
-    Raises `ValueError` for less than one layer.
+    Raises `ValueError` for less than one channel or layer.
     """
 
     def __init__(self, channels: int = 32, layers: int = 2):
         super().__init__()
-        if layers < 1:
-            raise ValueError(f"layers={layers} is not allowed: at least 1")
+        check_sizes({"channels": channels, "layers": layers})
         widths = [channels * 2**index for index in range(layers)]
         parts = [nn.Conv2d(3, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         for before, after in pairwise(widths):
@@ -45,31 +47,31 @@ class PatchDiscriminator(nn.Module):
 def discriminator_loss(
     real: Float[Tensor, "b h w"], decoded: Float[Tensor, "b h w"]
 ) -> Float[Tensor, ""]:
-    r"""How far is the discriminator from scores above 1 for real, below -1 for decoded patches?
+    r"""The hinge loss of the discriminator: real patches above 1, decoded ones below -1.
 
-    $\tfrac12 E[\max(0, 1 - D(x))] + \tfrac12 E[\max(0, 1 + D(\hat x))]$, the hinge loss: a patch
-    that is told apart clearly enough teaches nothing more.
+    $\tfrac12 E[\max(0, 1 - D(x))] + \tfrac12 E[\max(0, 1 + D(\hat x))]$: a patch that is told
+    apart clearly enough teaches nothing more.
     """
     return (F.relu(1 - real).mean() + F.relu(1 + decoded).mean()) / 2
 
 
 def adversarial_loss(decoded: Float[Tensor, "b h w"]) -> Float[Tensor, ""]:
-    r"""How real do decoded patches look? $-E[D(\hat x)]$, what the decoder lowers."""
+    r"""The decoder's part of the game: $-E[D(\hat x)]$, low where decoded patches look real."""
     return -decoded.mean()
 
 
 def adaptive_weight(
-    pixel_loss: Float[Tensor, ""], deception: Float[Tensor, ""], last_layer: nn.Parameter
+    pixel_loss: Float[Tensor, ""], adversarial: Float[Tensor, ""], last_layer: nn.Parameter
 ) -> Float[Tensor, ""]:
-    r"""How much may the discriminator say, so that pixels and patches pull equally hard?
+    r"""The weight of the adversarial loss with which pixels and patches pull equally hard.
 
     $$\lambda = \frac{\lVert\nabla_L \mathcal L_\text{pixel}\rVert}
-    {\lVert\nabla_L \mathcal L_\text{deception}\rVert + \delta}$$
+    {\lVert\nabla_L \mathcal L_\text{adversarial}\rVert + \delta}$$
 
     with L the decoder's last layer and $\delta = 10^{-4}$; at most 10,000. No gradient flows
     through it. Source: Esser et al. 2021, equation 7.
     """
     (of_pixels,) = torch.autograd.grad(pixel_loss, last_layer, retain_graph=True)
-    (of_patches,) = torch.autograd.grad(deception, last_layer, retain_graph=True)
+    (of_patches,) = torch.autograd.grad(adversarial, last_layer, retain_graph=True)
     weight = of_pixels.norm() / (of_patches.norm() + SMALLEST_GRADIENT)
     return weight.clamp(max=MAX_WEIGHT).detach()

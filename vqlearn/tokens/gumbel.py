@@ -1,6 +1,6 @@
-r"""From vectors to tokens by chance: a quantizer that learns through a softened draw.
+r"""A quantizer that draws its tokens, and learns through a softened draw (Gumbel-softmax).
 
-`VectorQuantizer` takes the nearest code and hands the gradient past it. Here the encoder names a
+`VectorQuantizer` takes the nearest code and hands the gradient past it. Here the encoder predicts a
 distribution over the K codes, a token is drawn from it, and the draw is made soft, so that the
 gradient goes through. It is the quantizer of DALL-E's image tokens (Ramesh et al. 2021, "Zero-Shot
 Text-to-Image Generation").
@@ -14,18 +14,19 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vqlearn.tokens.quantizer import look_up, perplexity
+from vqlearn.probability.checks import check_sizes
+from vqlearn.tokens.quantizer import code_vectors, perplexity
 
 
 class GumbelQuantized(NamedTuple):
-    """What comes out when vectors are replaced by drawn codes, or by mixtures of codes.
+    """Encoder vectors replaced by drawn codes, or by mixtures of codes.
 
     `vectors` go to the decoder. `indices` are the tokens: drawn in training, the likeliest in
     evaluation. `weights` say how much of each code is in `vectors`: they sum to 1. `kl` is in
     nats for each token. `perplexity` counts the codes in use, as for `Quantized`.
 
-    There is no commitment loss and no codebook loss, since nothing has to be pulled together:
-    gradients reach the encoder and the codes from the decoder. `kl` is what is added instead.
+    There is no commitment loss and no codebook loss: gradients reach the encoder and the codes
+    from the decoder. `kl` is added to the loss instead.
     """
 
     vectors: Float[Tensor, "*batch d"]
@@ -36,25 +37,23 @@ class GumbelQuantized(NamedTuple):
 
 
 class GumbelQuantizer(nn.Module):
-    r"""Which of K learned vectors does the encoder choose, if it may hesitate?
+    r"""A distribution over K learned vectors for each encoder vector; tokens are drawn from it.
 
     $$q(k \mid z) = \mathrm{softmax}(W z + a)_k$$
 
-    W has one row for each code: over a grid of vectors this is a 1x1 convolution. The scores say
-    nothing about distances: z and the codes need not be near each other.
+    W has one row for each code: over a grid of vectors this is a 1x1 convolution. The scores are
+    no distances: z and the codes need not be near each other.
 
-    At the start W is a copy of the codes. Then a vector prefers codes that point where it points,
-    and the mixture of them points there too: something of z reaches the decoder from the first step
-    on. If W and the codes had nothing to do with each other, nearly all of the mixture would be
-    noise at first. Both learn on their own.
+    At the start W is a copy of the codes. Then a vector prefers codes of its own direction, and so
+    has their mixture: something of z reaches the decoder from the first step on. If W and the codes
+    were unrelated, nearly all of the mixture would be noise at first. Both learn on their own.
 
-    Raises `ValueError` when a size is not positive.
+    Raises `ValueError` for a size below 1.
     """
 
     def __init__(self, num_codes: int, code_dim: int):
         super().__init__()
-        if min(num_codes, code_dim) < 1:
-            raise ValueError(f"num_codes={num_codes} and code_dim={code_dim} must both be positive")
+        check_sizes({"num_codes": num_codes, "code_dim": code_dim})
         self.to_logits = nn.Linear(code_dim, num_codes)
         self.codebook = nn.Embedding(num_codes, code_dim)
         self.to_logits.weight.data.copy_(self.codebook.weight.data)
@@ -62,28 +61,28 @@ class GumbelQuantizer(nn.Module):
     def log_probabilities(self, vectors: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch k"]:
         r"""$\log q(k \mid z)$ of every code, normalised; float32 or better.
 
-        Also under mixed precision, so that it does not change the tokens.
+        It is so under mixed precision too, which therefore does not change the tokens.
 
         Raises `ValueError` when the vectors are not as wide as the codes.
         """
         code_dim = self.codebook.embedding_dim
         if vectors.shape[-1] != code_dim:
-            raise ValueError(f"vectors have width {vectors.shape[-1]}, codes {code_dim}")
+            raise ValueError(f"vectors have width {vectors.shape[-1]}; allowed: {code_dim}")
         with torch.autocast(vectors.device.type, enabled=False):
             logits = self.to_logits(vectors.to(self.to_logits.weight))
         dtype = torch.promote_types(logits.dtype, torch.float32)
         return logits.to(dtype).log_softmax(dim=-1)
 
-    def choose(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
-        """Which token stands for each vector, without chance? The one that is most likely drawn."""
+    def encode(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
+        """The most likely token of each vector; nothing is drawn."""
         return self.log_probabilities(vectors).argmax(dim=-1)
 
     def lookup(self, indices: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d"]:
-        """Which vector does each token stand for?
+        """The code vector of each token.
 
         Raises `ValueError` for a token that is not in the codebook, such as MASK (index K).
         """
-        return look_up(self.codebook, indices)
+        return code_vectors(self.codebook, indices)
 
     def forward(
         self,
@@ -93,7 +92,7 @@ class GumbelQuantizer(nn.Module):
         hard: bool = False,
         generator: torch.Generator | None = None,
     ) -> GumbelQuantized:
-        r"""What does the decoder see, and what does the choice of tokens cost?
+        r"""Draw tokens, mix their vectors for the decoder, and measure the KL of the choice.
 
         In training with temperature $\tau$, with $g_k$ drawn by `gumbel_noise`:
 
@@ -107,13 +106,13 @@ class GumbelQuantizer(nn.Module):
         in DALL-E to 1/16. With `hard` the decoder sees exactly one code; the gradient to the
         encoder is taken at y all the same ("straight-through": right value, borrowed gradient).
 
-        In evaluation (`module.eval()`) the code is the likeliest one: no chance, no mixture, and
-        temperature, `hard` and generator do nothing.
+        In evaluation (`module.eval()`) the code is the likeliest one: nothing is drawn or mixed,
+        and temperature, `hard` and generator do nothing.
 
         `kl` is `kl_to_uniform`, the mean over all tokens. With N tokens for an image,
         $N \cdot \mathrm{kl} - \log p(\text{image} \mid \text{tokens})$ is a bound on
-        $-\log p(\text{image})$ when tokens are uniform before anything is known and the second
-        term is a mean over drawn tokens. With soft y it is not quite one. DALL-E multiplies the
+        $-\log p(\text{image})$ when the prior of the tokens is uniform and the second term is a
+        mean over drawn tokens. With soft y it is not quite one. DALL-E multiplies the
         first term by up to 6.6.
 
         Cost: one number per vector and code, several times over. Raises `ValueError` for a
@@ -121,12 +120,13 @@ class GumbelQuantizer(nn.Module):
         """
         if not 0 < temperature < math.inf:
             raise ValueError(f"temperature is {temperature}; allowed: finite numbers above 0")
-        log_q = self.log_probabilities(vectors)
+        log_q = self.log_probabilities(vectors)  # (*batch, k)
         scores = log_q + gumbel_noise(log_q, generator=generator) if self.training else log_q
         indices = scores.argmax(dim=-1)
         weights = F.one_hot(indices, log_q.shape[-1]).to(log_q)
         if self.training:
-            soft = (scores / temperature).softmax(dim=-1)
+            soft = (scores / temperature).softmax(dim=-1)  # (*batch, k)
+            # soft - sg[soft] is zero in value and the gradient of the soft draw.
             weights = weights + (soft - soft.detach()) if hard else soft
         return GumbelQuantized(
             vectors=weights.to(self.codebook.weight) @ self.codebook.weight,
@@ -140,13 +140,13 @@ class GumbelQuantizer(nn.Module):
 def gumbel_noise(
     like: Float[Tensor, "*batch k"], *, generator: torch.Generator | None = None
 ) -> Float[Tensor, "*batch k"]:
-    r"""Numbers whose largest, after $\log q_k$ is added, stands at k with probability $q_k$.
+    r"""Gumbel noise $g$: the largest of $\log q_k + g_k$ stands at k with probability $q_k$.
 
     $g = -\log E$, where E is a waiting time with the distribution $e^{-E}$. Then $E_k / q_k$ is a
     waiting time with the rate $q_k$. Of bells with these rates, bell k rings first with probability
     $q_k$, and the first to ring has the largest $\log q_k + g_k$.
 
-    They are drawn where the generator lives.
+    The numbers are drawn on the device of the generator.
     """
     device = like.device if generator is None else generator.device
     times = torch.empty(like.shape, dtype=like.dtype, device=device)
@@ -154,7 +154,7 @@ def gumbel_noise(
 
 
 def kl_to_uniform(log_q: Float[Tensor, "*batch k"]) -> Float[Tensor, "*batch"]:
-    r"""How many nats does the encoder's distribution say more than "any code"?
+    r"""KL divergence of the encoder's distribution from the uniform one, in nats for each token.
 
     $$KL(q \,\|\, \text{uniform}) = \sum_k q_k \log (K q_k)$$
 

@@ -8,11 +8,13 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vqlearn.probability.checks import check_sizes
+
 DEAD_SHARE = 0.05  # of an equal share of all vectors
 
 
 class Quantized(NamedTuple):
-    """What comes out when vectors are replaced by their nearest codes.
+    """Encoder vectors replaced by their nearest codes.
 
     `vectors` are the codes, ready for a decoder (their gradient goes straight to the encoder);
     `indices` are the tokens; `inputs` are the encoder's vectors, without gradient, which
@@ -35,18 +37,17 @@ class VectorQuantizer(nn.Module):
 
     (van den Oord et al. 2017, eq. 1 and 2). The codebook starts uniform in [-1/K, 1/K].
 
-    Raises `ValueError` when a size is not positive.
+    Raises `ValueError` for a size below 1.
     """
 
     def __init__(self, num_codes: int, code_dim: int):
         super().__init__()
-        if min(num_codes, code_dim) < 1:
-            raise ValueError(f"num_codes={num_codes} and code_dim={code_dim} must both be positive")
+        check_sizes({"num_codes": num_codes, "code_dim": code_dim})
         self.codebook = nn.Embedding(num_codes, code_dim)
         nn.init.uniform_(self.codebook.weight, -1 / num_codes, 1 / num_codes)
 
-    def choose(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
-        """Which token stands for each vector? The nearest code; of equals the lowest index.
+    def encode(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
+        """The token of each vector: the index of its nearest code, of equals the lowest.
 
         |z|^2 is the same for every code, so it is left out: the order does not change, and small
         differences between codes are not lost beside a large |z|^2. Distances are taken in float32
@@ -57,23 +58,25 @@ class VectorQuantizer(nn.Module):
         """
         codes = self.codebook.weight.detach()
         if vectors.shape[-1] != codes.shape[1]:
-            raise ValueError(f"vectors have width {vectors.shape[-1]}, codes {codes.shape[1]}")
+            raise ValueError(
+                f"vectors have width {vectors.shape[-1]}; allowed: {codes.shape[1]}, the codes'"
+            )
         dtype = torch.promote_types(vectors.dtype, torch.float32)
         codes = codes.to(dtype)
-        flat = rearrange(vectors.detach().to(dtype), "... d -> (...) d")
+        flat = rearrange(vectors.detach().to(dtype), "... d -> (...) d")  # (m, d)
         with torch.autocast(vectors.device.type, enabled=False):
             distances = torch.addmm(codes.square().sum(1), flat, codes.T, alpha=-2)  # (m, k)
         return distances.argmin(1).view(vectors.shape[:-1])
 
     def lookup(self, indices: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d"]:
-        """Which vector does each token stand for?
+        """The code vector of each token.
 
         Raises `ValueError` for a token that is not in the codebook, such as MASK (index K).
         """
-        return look_up(self.codebook, indices)
+        return code_vectors(self.codebook, indices)
 
     def forward(self, vectors: Float[Tensor, "*batch d"]) -> Quantized:
-        r"""What does the decoder see, and what pulls vectors and codes together?
+        r"""Replace vectors by their nearest codes, and measure the losses that pull both together.
 
         $$L_{\text{commit}} = \operatorname{mean} (z - \operatorname{sg}[e_k])^2, \qquad
           L_{\text{code}} = \operatorname{mean} (\operatorname{sg}[z] - e_k)^2$$
@@ -82,12 +85,13 @@ class VectorQuantizer(nn.Module):
         mean is over all numbers). The first moves the encoder only, the second the codebook only;
         the weight (0.25 in the paper) belongs to the first. With `CodebookEMA` leave out the
         second. The nearest code has no derivative, so the gradient of `vectors` is handed to the
-        input unchanged: z - sg[z] is zero in value and the identity in gradient.
+        input unchanged (the straight-through estimator).
         """
-        indices = self.choose(vectors)
-        codes = self.codebook(indices)
+        indices = self.encode(vectors)
+        codes = self.codebook(indices)  # (*batch) -> (*batch, d)
         inputs = vectors.detach()
         return Quantized(
+            # z - sg[z] is zero in value and the identity in gradient.
             vectors=codes.detach() + (vectors - inputs),
             indices=indices,
             inputs=inputs,
@@ -97,17 +101,19 @@ class VectorQuantizer(nn.Module):
         )
 
 
-def look_up(codebook: nn.Embedding, indices: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d"]:
+def code_vectors(
+    codebook: nn.Embedding, indices: Int[Tensor, "*batch"]
+) -> Float[Tensor, "*batch d"]:
     """The vectors of these tokens. Raises `ValueError` for a token that is not in the codebook."""
     num_codes = codebook.num_embeddings
     outside = indices[(indices < 0) | (indices >= num_codes)]
     if outside.numel():
-        raise ValueError(f"token {int(outside[0])} has no code: allowed 0 to {num_codes - 1}")
+        raise ValueError(f"a token is {int(outside[0])}; allowed: codes, 0 to {num_codes - 1}")
     return codebook(indices)
 
 
 def perplexity(indices: Int[Tensor, "*batch"], num_codes: int) -> Float[Tensor, ""]:
-    r"""How many codes are in use, counted as if all were used equally often?
+    r"""The number of codes in use, counted as if all of them were used equally often.
 
     $$\exp\Bigl(-\sum_k p_k \log p_k\Bigr), \qquad 0 \log 0 = 0$$
 
@@ -122,7 +128,7 @@ def _unchanged(tensor: Tensor) -> Tensor:
 
 
 class CodebookEMA(nn.Module):
-    r"""How can a codebook follow its vectors without a gradient, as k-means does?
+    r"""A codebook that follows its vectors without a gradient, as k-means does.
 
     Each code is the running mean of the vectors that chose it:
 
@@ -135,7 +141,7 @@ class CodebookEMA(nn.Module):
     $$\tilde N_k = \frac{N_k + \epsilon}{\sum_j N_j + K \epsilon} \sum_j N_j$$
 
     It is kept apart from the quantizer: a model's weights stay exactly what its files hold, and
-    `state_dict()` here holds the running counts and sums, all that is needed to go on later.
+    `state_dict()` here holds the running counts and sums, all that is needed to resume training.
     Making one takes the codebook away from the optimizer (`requires_grad` becomes False).
 
     `reduce` returns the sum of a tensor over all processes (with accelerate:
@@ -154,7 +160,7 @@ class CodebookEMA(nn.Module):
     ):
         super().__init__()
         if not 0 <= decay < 1:
-            raise ValueError(f"decay={decay} is not allowed: 0 <= decay < 1")
+            raise ValueError(f"decay is {decay}; allowed: 0 or more, below 1")
         codes = quantizer.codebook.weight.requires_grad_(False)
         self.decay, self.epsilon, self.reduce = decay, epsilon, reduce
         self.register_buffer("counts", codes.new_ones(codes.shape[0]))
@@ -162,16 +168,20 @@ class CodebookEMA(nn.Module):
 
     @torch.no_grad()
     def update(self, quantizer: VectorQuantizer, quantized: Quantized) -> None:
-        """Where do the codes go after one batch? Nothing else ever moves them.
+        """Move every code towards the mean of the vectors that chose it in this batch.
 
         Cost: one pass over the vectors.
         """
-        vectors = rearrange(quantized.inputs, "... d -> (...) d").to(self.sums)
-        indices = quantized.indices.flatten()
-        counts = torch.bincount(indices, minlength=len(self.counts)).to(self.counts)
-        sums = torch.zeros_like(self.sums).index_add_(0, indices, vectors)
+        vectors = rearrange(quantized.inputs, "... d -> (...) d").to(self.sums)  # (m, d)
+        indices = quantized.indices.flatten()  # (m)
+        counts = torch.bincount(indices, minlength=len(self.counts)).to(self.counts)  # (k)
+        sums = torch.zeros_like(self.sums).index_add_(0, indices, vectors)  # (k, d)
+        # Counts and sums are averaged apart, and divided at the end: so a batch in which a code is
+        # chosen often counts more than one in which it is chosen once.
         self.counts.lerp_(self.reduce(counts), 1 - self.decay)
         self.sums.lerp_(self.reduce(sums), 1 - self.decay)
+        # Smoothing gives every code a little of the total, so none is divided by zero; scaled back
+        # by the total, the counts of busy codes hardly change.
         total = self.counts.sum()
         share = (self.counts + self.epsilon) / (total + len(self.counts) * self.epsilon)
         quantizer.codebook.weight.copy_(self.sums / (share * total)[:, None])
@@ -186,16 +196,16 @@ class CodebookEMA(nn.Module):
         *,
         generator: torch.Generator | None = None,
     ) -> int:
-        r"""Which codes are of no use, and where could they be useful?
+        r"""Move codes that are of no use to vectors that lack a good one; return how many moved.
 
         A code is dead when its running count is below a twentieth of an equal share of all
         counts, or when a code with a larger count lies nearer than `apart`: both then stand for
-        the same thing, and which of them a vector gets is chance. A dead code is moved onto an
-        encoder vector of this batch, drawn with probability proportional to its squared error
+        the same thing, and it is arbitrary which of them a vector gets. A dead code is moved onto
+        an encoder vector of this batch, drawn with probability proportional to its squared error
         $\lVert z - e_k \rVert^2$ (the seeding of k-means++, Arthur and Vassilvitskii 2007), so
         vectors that have a good code already attract none. Its count is set to that least one: if
-        nobody chooses it before the next call, it moves again. Returns how many codes moved. Call
-        it now and then, after `update`, in training only.
+        no vector chooses it before the next call, it moves again. Call it now and then, after
+        `update`, in training only.
 
         Several processes: all must call it; the running counts, so the dead codes, are the same
         everywhere. Pass `contribute=True` in exactly one process: the others add zeros to
@@ -204,7 +214,7 @@ class CodebookEMA(nn.Module):
         least = DEAD_SHARE * self.counts.mean()
         codes = quantizer.codebook.weight
         dead = (self.counts < least) | _has_a_more_used_neighbour(codes, self.counts, apart)
-        dead = dead.nonzero().flatten()
+        dead = dead.nonzero().flatten()  # (number of dead codes)
         if not len(dead):
             return 0
         candidates = self.sums.new_zeros(len(dead), self.sums.shape[1])
@@ -212,9 +222,11 @@ class CodebookEMA(nn.Module):
             vectors = rearrange(quantized.inputs, "... d -> (...) d").to(self.sums)
             errors = (vectors - codes[quantized.indices.flatten()]).square().sum(1)
             order = _weighted_order(errors, generator)
+            # More dead codes than vectors: begin again at the first of the order.
             candidates = vectors[order[torch.arange(len(dead)) % len(order)]]
         candidates = self.reduce(candidates)
         codes[dead] = candidates.to(codes)
+        # As if this vector had been seen `least` times: the next mean starts from here.
         self.sums[dead] = candidates * least
         self.counts[dead] = least
         return len(dead)
@@ -223,6 +235,7 @@ class CodebookEMA(nn.Module):
 def _has_a_more_used_neighbour(
     codes: Float[Tensor, "k d"], counts: Float[Tensor, " k"], apart: float
 ) -> Bool[Tensor, " k"]:
+    # In the order of falling counts every row's busier codes stand to the left of the diagonal.
     order = counts.argsort(descending=True, stable=True)
     near = (torch.cdist(codes[order], codes[order]) < apart).tril(-1).any(1)
     return torch.zeros_like(near).index_copy(0, order, near)
@@ -231,9 +244,9 @@ def _has_a_more_used_neighbour(
 def _weighted_order(
     weights: Float[Tensor, " m"], generator: torch.Generator | None
 ) -> Int[Tensor, " m"]:
-    """A random order, drawn one after the other in proportion to the weights that are left.
+    """A random order: one after the other is drawn in proportion to the weights that are left.
 
-    Waiting times: the one with rate w that rings first. Weight 0 comes last.
+    The order of exponential waiting times with these weights as rates. Weight 0 comes last.
     """
     device = generator.device if generator is not None else "cpu"
     times = torch.empty(len(weights), device=device).exponential_(generator=generator)

@@ -1,4 +1,4 @@
-"""Images to tokens and back: the VQ-VAE of the released VQ-Diffusion models, at any size."""
+"""From images to tokens and back: the VQ-VAE of the released VQ-Diffusion models, any size."""
 
 from dataclasses import dataclass
 from math import isqrt
@@ -9,11 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqlearn.probability.checks import check_choice, check_sizes
 from vqlearn.tokens.blocks import DownResolution, Middle, ResolutionShape, UpResolution, group_norm
 from vqlearn.tokens.gumbel import GumbelQuantized, GumbelQuantizer
 from vqlearn.tokens.quantizer import Quantized, VectorQuantizer
 
 QUANTIZERS = ("nearest", "gumbel")
+SIZES = "layers_per_block latent_channels vq_embed_dim num_vq_embeddings norm_num_groups".split()
 
 
 def to_network_range(images: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
@@ -29,7 +31,7 @@ def from_network_range(decoded: Float[Tensor, "*batch"]) -> Float[Tensor, "*batc
 
 @dataclass(frozen=True)
 class VQVAEConfig:
-    """What fixes the network: eight sizes, under diffusers' names where it has one, and a choice.
+    """The sizes of the network, under diffusers' names where it has one, and its quantizer.
 
     Resolution 0 is the full one, in `block_out_channels` and in both attention lists; each further
     one has half the height and width. The decoder has one layer more at each resolution than
@@ -37,7 +39,7 @@ class VQVAEConfig:
     tokens: "nearest" takes the nearest code (`VectorQuantizer`), as the released models do;
     "gumbel" takes the code that the encoder finds likeliest (`GumbelQuantizer`).
 
-    Raises `ValueError` with the value seen and the values allowed.
+    Raises `ValueError` for a size that no network can have.
     """
 
     block_out_channels: tuple[int, ...]
@@ -52,37 +54,28 @@ class VQVAEConfig:
 
     def __post_init__(self):
         if not self.block_out_channels:
-            raise ValueError("block_out_channels=() is not allowed: at least one resolution")
-        for name, smallest in self._smallest_values():
-            if smallest < 1:
-                raise ValueError(f"{name}={getattr(self, name)} is not allowed: at least 1")
-        for channels in self.block_out_channels:
-            if channels % self.norm_num_groups:
-                raise ValueError(
-                    f"block_out_channels={self.block_out_channels}: {channels} is not a multiple "
-                    f"of norm_num_groups={self.norm_num_groups}"
-                )
+            raise ValueError("block_out_channels is (); allowed: one width or more")
+        check_sizes({f"block_out_channels[{i}]": w for i, w in enumerate(self.block_out_channels)})
+        check_sizes({name: getattr(self, name) for name in SIZES})
+        if any(width % self.norm_num_groups for width in self.block_out_channels):
+            raise ValueError(
+                f"block_out_channels is {self.block_out_channels}; "
+                f"allowed: multiples of norm_num_groups, {self.norm_num_groups}"
+            )
         deepest = len(self.block_out_channels) - 1
         for name in ("encoder_attention_resolutions", "decoder_attention_resolutions"):
             if not set(getattr(self, name)) <= set(range(deepest + 1)):
-                raise ValueError(f"{name}={getattr(self, name)}: allowed 0 to {deepest}")
-        if self.quantizer not in QUANTIZERS:
-            allowed = ", ".join(map(repr, QUANTIZERS))
-            raise ValueError(f"quantizer={self.quantizer!r}: allowed {allowed}")
-
-    def _smallest_values(self) -> list[tuple[str, int]]:
-        names = "layers_per_block latent_channels vq_embed_dim num_vq_embeddings norm_num_groups"
-        numbers = [(name, getattr(self, name)) for name in names.split()]
-        return [("block_out_channels", min(self.block_out_channels)), *numbers]
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 to {deepest}")
+        check_choice("quantizer", self.quantizer, QUANTIZERS)
 
     @property
     def downsampling_factor(self) -> int:
-        """How many pixels wide is the square that one token stands for?"""
+        """f: one token stands for a square of f x f pixels."""
         return 2 ** (len(self.block_out_channels) - 1)
 
 
 def build_quantizer(config: VQVAEConfig) -> VectorQuantizer | GumbelQuantizer:
-    """How do vectors become tokens in this network?"""
+    """The quantizer that the config names."""
     kind = GumbelQuantizer if config.quantizer == "gumbel" else VectorQuantizer
     return kind(config.num_vq_embeddings, config.vq_embed_dim)
 
@@ -120,7 +113,7 @@ def decoder_resolutions(config: VQVAEConfig) -> list[ResolutionShape]:
 
 
 class Encoder(nn.Module):
-    """What does the image show in each square of f x f pixels (f = downsampling factor)?"""
+    """From an image to one latent vector for each square of f x f pixels."""
 
     def __init__(self, config: VQVAEConfig):
         super().__init__()
@@ -141,7 +134,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Which image belongs to these latent vectors? The encoder's way, backwards."""
+    """From latent vectors to an image: the encoder's resolutions in reverse order."""
 
     def __init__(self, config: VQVAEConfig):
         super().__init__()
@@ -162,7 +155,7 @@ class Decoder(nn.Module):
 
 
 class VQVAE(nn.Module):
-    """How can an image be written as a short row of whole numbers, and read back?
+    """An autoencoder whose latent variables are tokens: an image is a short sequence of integers.
 
     encoder -> 1x1 convolution -> quantizer -> 1x1 convolution -> decoder. Token (r, c) of the
     grid has index r * width + c. Images are RGB in 0 to 1. The layers work in -1 to 1: only
@@ -179,25 +172,27 @@ class VQVAE(nn.Module):
         self.decoder = Decoder(config)
 
     def encode_features(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w d"]:
-        """Which vector describes each square of the image, before it is made a token?
+        """The encoder's vector for each square of the image, before it becomes a token.
 
         Raises `ValueError` when height or width is not a multiple of the downsampling factor.
         """
         height, width = images.shape[2:]
         factor = self.config.downsampling_factor
         if height % factor or width % factor or not height or not width:
-            raise ValueError(f"image size {height}x{width}: both must be multiples of {factor}")
+            raise ValueError(
+                f"the image is {height} x {width}; allowed: sides that are multiples of {factor}"
+            )
         inputs = to_network_range(images).to(self.encoder.input.weight)  # device and dtype too
         features = self.to_code_space(self.encoder(inputs))  # (b, d, h, w)
         return rearrange(features, "b d h w -> b h w d")
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "b 3 H W"]) -> Int[Tensor, "b n"]:
-        """Which tokens spell this image, row by row?
+        """The tokens of each image, row by row.
 
         Raises `ValueError` as `encode_features` does.
         """
-        return rearrange(self.quantizer.choose(self.encode_features(images)), "b h w -> b (h w)")
+        return rearrange(self.quantizer.encode(self.encode_features(images)), "b h w -> b (h w)")
 
     def decode_vectors(self, vectors: Float[Tensor, "b h w d"]) -> Float[Tensor, "b 3 H W"]:
         """The decoder's output for a grid of code vectors: about -1 to 1, not clamped."""
@@ -216,7 +211,10 @@ class VQVAE(nn.Module):
         count = tokens.shape[1]
         rows, columns = grid or (isqrt(count), isqrt(count))
         if rows * columns != count:
-            raise ValueError(f"{count} tokens do not fill a grid of {rows}x{columns}: pass grid=")
+            raise ValueError(
+                f"the number of tokens is {count}; allowed: {rows * columns}, "
+                f"the grid is {rows} x {columns}"
+            )
         vectors = self.quantizer.lookup(tokens)  # (b, n, d)
         decoded = self.decode_vectors(rearrange(vectors, "b (h w) d -> b h w d", h=rows))
         return from_network_range(decoded)
@@ -226,8 +224,9 @@ class VQVAE(nn.Module):
     ) -> tuple[Float[Tensor, "b 3 H W"], Quantized | GumbelQuantized]:
         """The image after the round trip, as `decode_vectors` gives it, and what trains the codes.
 
-        In training mode a Gumbel quantizer mixes codes by chance, at temperature 1 and out of
-        torch's own random stream; for others call the parts, as `training.reconstruction` does.
+        In training mode a Gumbel quantizer draws and mixes codes, at temperature 1 and from
+        torch's global generator; for others call the parts, as `training.stages.reconstruction`
+        does.
 
         Raises `ValueError` as `encode_features` does.
         """

@@ -1,4 +1,4 @@
-"""The denoiser: given corrupted tokens, their level and a caption, which tokens were there?
+"""The denoiser: it predicts the clean tokens from corrupted ones, their level and a caption.
 
 It is the architecture of the released text-to-image checkpoint, at any size. It gives scores for
 the K real codes at every position at once: MASK can be read but never predicted.
@@ -9,7 +9,14 @@ from dataclasses import asdict, dataclass
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.probability.checks import Level, check_range, check_sizes, one_level_each
+from vqlearn.probability.checks import (
+    Level,
+    check_range,
+    check_same_batch,
+    check_sequences,
+    check_sizes,
+    one_level_each,
+)
 from vqlearn.transformer.layers import (
     AdaptiveLayerNorm,
     Attention,
@@ -22,7 +29,7 @@ INITIAL_STD = 0.02
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """How large is the denoiser? The names are the keys of the checkpoints' `config.json`.
+    """The sizes of the denoiser. The names are the keys of the checkpoints' `config.json`.
 
     - `num_attention_heads`, `attention_head_dim`: their product is the width of the network.
     - `num_layers`: number of blocks.
@@ -47,7 +54,7 @@ class DenoiserConfig:
     def __post_init__(self):
         sizes = asdict(self)
         if not isinstance(sizes.pop("attention_bias"), bool):
-            raise ValueError(f"attention_bias is {self.attention_bias!r}; it must be True or False")
+            raise ValueError(f"attention_bias is {self.attention_bias!r}; allowed: True or False")
         check_sizes(sizes, num_vector_embeds=2)
 
     @property
@@ -67,10 +74,10 @@ class DenoiserConfig:
 
 
 class Block(nn.Module):
-    """One round of looking at the image, looking at the caption, and thinking.
+    """One transformer block: attention to the image, attention to the caption, feed-forward.
 
     Shapes stay the same: (b, n, d) in and out. Each part reads a normalised copy of `x` and adds
-    its answer to `x` itself ("pre-norm").
+    its output to `x` itself ("pre-norm"): so gradients reach the first block through sums alone.
     """
 
     def __init__(self, config: DenoiserConfig):
@@ -97,11 +104,11 @@ class Block(nn.Module):
 
 
 class Denoiser(nn.Module):
-    r"""Which clean tokens does the network see behind the corrupted ones?
+    r"""A transformer that predicts the clean tokens: $p_\theta(x_0 \mid x_t, y)$ of each position.
 
     The scores are unnormalised: $\log p_\theta(x_0 \mid x_t, y)$ is their log-softmax over the last
     axis. Level t = 1..T uses row t - 1 of every timestep embedding: level 0 is clean data, which
-    nobody denoises.
+    needs no denoiser.
 
     Fresh weights are drawn from a normal with standard deviation 0.02 (linear maps and embeddings),
     biases are 0 and norms start as the identity, as in GPT-like models. There is no dropout.
@@ -128,40 +135,27 @@ class Denoiser(nn.Module):
     ) -> Float[Tensor, "b n k"]:
         """Scores of the K real codes at each of the n positions, class axis last.
 
-        `x_t` holds tokens 0..K (K is MASK), `t` one level 1..T, or one per
-        sequence, `text` the text states.
+        `x_t` holds tokens 0..K (K is MASK), `t` one level 1..T, or one for each sequence, `text`
+        the text states.
 
         Raises `ValueError` for a wrong n, text width or batch size, and for tokens or levels
         outside their range. Ranges are checked on the CPU only: on an accelerator the check would
         wait for the device at every call.
         """
         t = one_level_each(t, x_t)
-        self._check_shapes(x_t, t, text)
-        if x_t.device.type == "cpu":
-            check_range("tokens", x_t, 0, self.config.num_codes)
-        if t.device.type == "cpu":
-            check_range("levels t", t, 1, self.config.num_embeds_ada_norm)
+        self._check(x_t, t, text)
         x = self.token_embedding(x_t)  # (b, n) -> (b, n, d)
         for block in self.blocks:
-            x = block(x, t - 1, text)
+            x = block(x, t - 1, text)  # (b, n, d)
         return self.to_logits(self.output_norm(x))  # (b, n, d) -> (b, n, K)
 
-    def _check_shapes(self, x_t: Tensor, t: Tensor, text: Tensor) -> None:
-        config = self.config
-        if x_t.shape[1] != config.num_positions:
-            raise ValueError(
-                f"x_t has {x_t.shape[1]} positions; a {config.sample_size} x {config.sample_size} "
-                f"grid has {config.num_positions}"
-            )
-        if text.shape[2] != config.cross_attention_dim:
-            raise ValueError(
-                f"text states are {text.shape[2]} wide; this denoiser reads width "
-                f"{config.cross_attention_dim}"
-            )
-        if not len(x_t) == len(t) == len(text):
-            raise ValueError(
-                f"batch sizes differ: {len(x_t)} of x_t, {len(t)} of t, {len(text)} of text"
-            )
+    def _check(self, x_t: Tensor, t: Tensor, text: Tensor) -> None:
+        width = self.config.cross_attention_dim
+        if text.shape[2] != width:
+            raise ValueError(f"the width of text is {text.shape[2]}; allowed: {width}")
+        check_same_batch(x_t=x_t, t=t, text=text)
+        check_sequences("x_t", x_t, self.config.num_positions, self.config.num_vector_embeds)
+        check_range("t", t, 1, self.config.num_embeds_ada_norm)
 
 
 def initialise(module: nn.Module) -> None:

@@ -2,9 +2,9 @@
 
 Every block computes three corrections and adds each to its input:
 
-    x = x + self_attention(norm(x, t))       tokens look at tokens
-    x = x + cross_attention(norm(x, t))      tokens look at the caption
-    x = x + feed_forward(norm(x))            each token thinks on its own
+    x = x + self_attention(norm(x, t))       tokens attend to tokens
+    x = x + cross_attention(norm(x, t))      tokens attend to the caption
+    x = x + feed_forward(norm(x))            each token alone
 
 The level t enters in one place only: it sets the scale and the shift of the first two norms.
 """
@@ -19,7 +19,7 @@ FEED_FORWARD_EXPANSION = 4
 
 
 class TokenEmbedding(nn.Module):
-    r"""Which vector stands for token $x$ in row $r$ and column $c$ of the grid?
+    r"""The vector of token $x$ in row $r$ and column $c$ of the grid.
 
     $$ e(x, r, c) = \text{token}[x] + \text{row}[r] + \text{column}[c] $$
 
@@ -36,20 +36,20 @@ class TokenEmbedding(nn.Module):
     def forward(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         rows = rearrange(self.row.weight, "r d -> r 1 d")
         columns = rearrange(self.column.weight, "c d -> 1 c d")
-        positions = rearrange(rows + columns, "r c d -> (r c) d")
+        positions = rearrange(rows + columns, "r c d -> (r c) d")  # (n, d)
         return self.token(tokens) + positions  # (b, n, d) + (n, d)
 
 
 class AdaptiveLayerNorm(nn.Module):
-    r"""How does the network know how noisy its input is?
+    r"""A layer norm whose scale and shift say how noisy the input is.
 
-    Each level owns a vector $e_t$. A linear map turns it into one scale and one shift per channel:
+    Each level has a vector $e_t$. A linear map turns it into one scale and one shift per channel:
 
     $$ (s, h) = W\,\mathrm{SiLU}(e_t) + a, \qquad y = \mathrm{LayerNorm}(x)\,(1 + s) + h $$
 
     The scale is the first half of the linear map's output, the shift the second half. The norm has
-    no weights of its own: scale and shift take their place. Every sample has its own level, so one
-    training batch can mix levels.
+    no weights of its own: scale and shift take their place. Every sequence has its own level, so
+    one training batch can mix levels.
     """
 
     def __init__(self, num_timesteps: int, width: int):
@@ -73,29 +73,31 @@ def attend(
 ) -> Float[Tensor, "b heads n d_head"]:
     r"""$\mathrm{softmax}(Q K^\top / \sqrt{d_\text{head}})\, V$ for every head.
 
-    `visible[i, j]`: may position i look at position j? None: every position at all of them.
+    `visible[i, j]`: may position i attend to position j? None: every position to all of them.
     PyTorch's own kernel, but for training in bfloat16 on a CPU: there its backward pass is many
-    times slower than these three lines.
+    times slower than these lines.
     """
     if query.device.type == "cpu" and query.dtype == torch.bfloat16 and torch.is_grad_enabled():
-        scores = query @ rearrange(key, "b heads l d_head -> b heads d_head l")
+        scores = query @ rearrange(key, "b heads l d_head -> b heads d_head l")  # (b, heads, n, l)
         if visible is not None:
             scores = scores.masked_fill(~visible, -torch.inf)
+        # A dot product of d_head numbers has a spread of sqrt(d_head). Without the division one
+        # weight would be near 1 and the gradients of the others near 0.
         weights = (scores * query.shape[-1] ** -0.5).softmax(dim=-1, dtype=torch.float32)
         return weights.to(value.dtype) @ value
     return F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
 
 
 class Attention(nn.Module):
-    r"""What does each position of `x` learn from the positions of `source`?
+    r"""Multi-head attention: each position of `x` reads from the positions of `source`.
 
     $$ \mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_\text{head}}}\right) V, \qquad
        Q = x W_Q,\; K = \text{source}\, W_K,\; V = \text{source}\, W_V $$
 
     once per head; the heads are then mixed by a linear map. With `source = x` this is
-    self-attention, with the text states it is cross-attention. Nothing is masked: a token may look
-    at every other token and at every text position. `bias` concerns query, key and value; the
-    output map always has a bias. Cost: O(n l d) for n positions that look at l positions.
+    self-attention, with the text states it is cross-attention. No position is masked: a token
+    attends to every other token and to every text position. `bias` concerns query, key and value;
+    the output map always has a bias. Cost: O(n l d) for n positions that attend to l positions.
     """
 
     muon = True  # see `training.optimizers.muon_weights`
@@ -123,7 +125,7 @@ class Attention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    r"""What does each token make of what it has gathered?
+    r"""Two linear maps with a non-linearity between them, for each token alone.
 
     $$ y = W_2\, \phi(W_1 x), \qquad \phi(u) = u\,\sigma(1.702\,u) $$
 

@@ -1,4 +1,4 @@
-"""A denoiser for rows of tokens that come with no caption: characters, grey values, bits.
+"""A denoiser for sequences of tokens without captions: characters, grey values, bits.
 
 It is `denoiser.Denoiser` without text: the same blocks but for the cross-attention, and one vector
 for each position in place of rows and columns. Every kernel of diffusion can use it, because
@@ -14,6 +14,7 @@ from vqlearn.probability.checks import (
     Level,
     check_multiple,
     check_range,
+    check_same_batch,
     check_sequences,
     check_sizes,
     one_level_each,
@@ -24,12 +25,12 @@ from vqlearn.transformer.layers import AdaptiveLayerNorm, Attention, FeedForward
 
 @dataclass(frozen=True)
 class SequenceConfig:
-    """How large is the denoiser, and what does it read and predict?
+    """The sizes of the denoiser, and of what it reads and predicts.
 
     - `num_codes`: K, how many numbers come out for each position.
     - `num_classes`: how many different tokens are read; K + 1 where MASK exists.
-    - `num_positions`: n, the tokens of one row.
-    - `num_levels`: T, the number of noise levels.
+    - `num_positions`: n, the tokens of one sequence.
+    - `num_timesteps`: T, the number of noise levels.
     - `width`, `num_layers`, `num_heads`: the size; every head is `width / num_heads` wide.
 
     Raises `ValueError` for a size that no network can have.
@@ -49,10 +50,7 @@ class SequenceConfig:
 
 
 class SequenceBlock(nn.Module):
-    """One round of looking at the other tokens, and thinking: (b, n, d) in and out.
-
-    The sums are those of `denoiser.Block`, without the part that looks at the caption.
-    """
+    """`denoiser.Block` without cross-attention: self-attention and feed-forward, (b, n, d)."""
 
     def __init__(self, config: SequenceConfig):
         super().__init__()
@@ -71,13 +69,13 @@ class SequenceBlock(nn.Module):
 
 
 class SequenceDenoiser(nn.Module):
-    r"""Which clean tokens does the network see behind a row of corrupted ones?
+    r"""A transformer that predicts the clean tokens of a sequence: $p_\theta(x_0 \mid x_t)$.
 
     $$ h = \text{blocks}(\text{token}[x_t] + \text{position},\, t), \qquad
        \text{scores} = W\,\mathrm{LayerNorm}(h) + a $$
 
     The scores are unnormalised: $\log p_\theta(x_0 \mid x_t)$ is their log-softmax over the last
-    axis. Every token looks at every other, left and right. Level t = 1..T uses row t - 1 of every
+    axis. Every token attends to every other, left and right. Level t = 1..T uses row t - 1 of every
     timestep embedding. Fresh weights are those of `Denoiser`: a normal with standard deviation
     0.02, biases 0, norms the identity.
 
@@ -107,10 +105,8 @@ class SequenceDenoiser(nn.Module):
         """
         config, t = self.config, one_level_each(t, x_t)
         check_sequences("x_t", x_t, config.num_positions, config.num_classes)
-        if len(x_t) != len(t):
-            raise ValueError(f"batch sizes differ: {len(x_t)} of x_t, {len(t)} of t")
-        if len(t) > 0 and t.device.type == "cpu":
-            check_range("levels t", t, 1, config.num_timesteps)
+        check_same_batch(x_t=x_t, t=t)
+        check_range("t", t, 1, config.num_timesteps)
         x = self.token_embedding(x_t) + self.position_embedding.weight  # (b, n, d) + (n, d)
         for block in self.blocks:
             x = block(x, t - 1)

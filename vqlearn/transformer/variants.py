@@ -1,6 +1,7 @@
-"""Two denoisers that are worse on purpose, or so one says: each changes one thing in `Denoiser`.
+"""Two variants of `Denoiser` for comparisons: causal attention, and predicting x_{t-1}.
 
-They have the weights of `Denoiser` under the same names, so that nothing else differs.
+Each changes one thing. They have the weights of `Denoiser` under the same names, so that nothing
+else differs.
 """
 
 import torch
@@ -13,22 +14,22 @@ from vqlearn.transformer.layers import Attention, attend
 
 
 class CausalAttention(Attention):
-    """Self-attention in which position i looks at the positions 0..i only."""
+    """Self-attention in which position i attends to the positions 0..i only."""
 
     def forward(
         self, x: Float[Tensor, "b n d"], source: Float[Tensor, "b n d"]
     ) -> Float[Tensor, "b n d"]:
         n = x.shape[1]
-        visible = torch.ones(n, n, dtype=torch.bool, device=x.device).tril()
+        visible = torch.ones(n, n, dtype=torch.bool, device=x.device).tril()  # (n, n)
         maps = (self.query(x), self.key(source), self.value(source))
         mixed = attend(*map(self._split_heads, maps), visible)  # (b, heads, n, d_head)
         return self.output(rearrange(mixed, "b heads n d_head -> b n (heads d_head)"))
 
 
 class CausalDenoiser(Denoiser):
-    r"""What if a token could look only at those before it, in the order of reading?
+    r"""A denoiser whose tokens attend only to those before them, in reading order.
 
-    $p(x_0^i \mid x_t^1 \ldots x_t^i, y)$. The caption is still seen as a whole. Raises as
+    $p(x_0^i \mid x_t^1 \ldots x_t^i, y)$. The caption is still read as a whole. Raises as
     `Denoiser` does.
     """
 
@@ -43,7 +44,7 @@ class CausalDenoiser(Denoiser):
 
 
 class DirectDenoiser(Denoiser):
-    """What if the network named $x_{t-1}$ itself, in place of $x_0$?
+    """A denoiser that predicts $x_{t-1}$ in place of $x_0$.
 
     It scores K + 1 classes, MASK among them: for `parameterisations.DirectPrediction`. Raises as
     `Denoiser` does.
