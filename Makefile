@@ -47,19 +47,19 @@ badges: setup ## REPO=owner/name: a Colab badge in every lesson (REPO= takes it 
 	$(MAKE) notebooks
 
 figures: setup ## make every figure of the shipped model again
-	$(BIN)/python -m vqlearn.experiments.shipped_model
+	$(BIN)/python -m vqlearn.experiments shipped-model
 
 samplers: setup ## measure four samplers again, two of them wrong: figures/samplers.json
-	$(BIN)/python -m vqlearn.experiments.shipped_model.samplers
+	$(BIN)/python -m vqlearn.experiments samplers
 
-family: setup ## train every kernel once, small, on letters and digits: figures/family.json
-	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments.kernels.runs
+family: setup ## train every kernel once, small, on letters and digits: figures/kernels.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments kernels
 
-raster: setup ## train every raster network once, small: figures/raster.json
-	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments.autoregressive.runs
+raster: setup ## train every raster network once, small: figures/autoregressive.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments autoregressive
 
 face-off: setup ## one budget for every system, then its claims: figures/face_off.json (14 hours)
-	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments.face_off
+	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments face-off
 
 bench: setup ## how many images a second, here
 	TQDM_DISABLE=1 $(BIN)/python tests/bench.py

@@ -1,6 +1,5 @@
 """The Python of the README about other data runs as it stands there, on tiny files."""
 
-import json
 import re
 from pathlib import Path
 
@@ -9,13 +8,9 @@ import pytest
 from accelerate.state import AcceleratorState, GradientState
 
 from vqlearn.data.local_files import CIFAR10_FOLDER, CIFAR10_ROW, CIFAR10_TEST, CIFAR10_TRAIN
-from vqlearn.experiments.face_off import tables
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-FAMILY, RASTER, FACE_OFF = (
-    ROOT / "figures" / f"{name}.json" for name in ("family", "raster", "face_off")
-)
 SMALLER = {  # what a test has no time for; each must stand in the README once
     "10_000, batch_size=32": "2, batch_size=4",
     "range(10_000)": "range(2)",
@@ -81,59 +76,3 @@ def test_a_raster_transformer_learns_scenes_and_draws(tmp_path, monkeypatch):
     GradientState._reset_state()
     assert names["picture"].shape == (1, 3, 32, 32)
     assert names["tokens"].max() < 384
-
-
-def table_of(report, digits):
-    """The table of the README, from the stored numbers: worlds side by side."""
-    worlds = list(report["worlds"])
-    names = dict.fromkeys(name.partition("/")[2] for name in report["runs"])
-    lines = [
-        f"| {name} | " + " | ".join(measured(report, w, name, digits) for w in worlds) + " |"
-        for name in names
-    ]
-    known = [report["worlds"][world] for world in worlds]
-    counting = [list(part["yardsticks"].items())[-1] for part in known]
-    lines.append(
-        "| counting alone | "
-        + " | ".join(f"{bits:.{digits}f} ({how})" for how, bits in counting)
-        + " |"
-    )
-    floors = [f"{part['floor']:.{digits}f}" if "floor" in part else "unknown" for part in known]
-    return "\n".join([*lines, "| no model can need less | " + " | ".join(floors) + " |"])
-
-
-def measured(report, world, name, digits):
-    run = report["runs"].get(f"{world}/{name}")
-    return "" if run is None else " ± ".join(f"{bits:.{digits}f}" for bits in run["bits"].values())
-
-
-@pytest.mark.parametrize(("file", "digits"), [(FAMILY, 2), (RASTER, 3)])
-def test_the_tables_are_those_of_the_stored_runs(file, digits):
-    assert table_of(json.loads(file.read_text()), digits) in README
-
-
-def test_so_are_the_counts_of_captions_that_can_be_parsed():
-    runs = json.loads(FAMILY.read_text())["runs"]
-    text = " ".join(README.split())
-    for name, run in runs.items():
-        if name.startswith("captions/"):
-            parsed = run["samples"]["parsed"]
-            assert parsed["total"] == 200
-            assert f"{parsed['right']} ({name.removeprefix('captions/')})" in text
-
-
-@pytest.mark.parametrize("name", ["raster-transformer", "imagebart-3"])
-def test_so_are_the_counts_of_sentences(name):
-    run = json.loads(RASTER.read_text())["runs"][f"tokens/{name}"]
-    settings = run["settings"]
-    how = f", guidance {settings['guidance']}, top-p {settings['truncation']}"
-    for title, part in ((name, run["samples"]), (name + how, run["guided"])):
-        seen, held_out = part["seen"], part["held_out"]
-        assert (seen["total"], held_out["total"]) == (300, 300)
-        assert f"| {title} | {seen['right']} | {held_out['right']} |" in README
-
-
-def test_the_verdicts_are_those_of_the_face_off():
-    report = json.loads(FACE_OFF.read_text())
-    assert tables.claims_table(report) in README
-    assert tables.quality_table(report) in README

@@ -35,6 +35,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "experiments": {
         *("probability", "tokens", "text", "diffusion", "transformer", "continuous"),
         *("autoregressive", "data", "checkpoints", "pipeline", "training", "evaluation"),
+        "lessons",  # marks: where a page is written
     },
     "lessons": set(),
     "cli": {

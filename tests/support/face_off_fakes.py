@@ -1,11 +1,13 @@
-"""Players whose answers are known, and a world without images."""
+"""Players whose answers are known, and data without images."""
 
 import torch
 from einops import repeat
 
-from vqlearn.experiments.face_off.data import Examples, TokenWorld
+from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples
 from vqlearn.experiments.face_off.players import DiffusionPlayer, Drawing
 from vqlearn.experiments.face_off.starts import Start
+from vqlearn.experiments.face_off.system_run import Trained
+from vqlearn.experiments.report import Accuracy
 
 CODES, COUNT, N = 7, 8, 16
 TRUTH = torch.randint(CODES, (COUNT, N), generator=torch.Generator().manual_seed(3))
@@ -16,8 +18,8 @@ def spoken(count=COUNT):
     return repeat(torch.arange(count).float(), "b -> b 2 3")
 
 
-class FakeWorld(TokenWorld):
-    """Rows are right if they are the truth, wholly. Those held out come in the other order."""
+class FakeData(EvaluatedTokens):
+    """Sequences are right if they are the truth, wholly. Those held out come in the other order."""
 
     def __init__(self, count=COUNT):
         self.num_codes = CODES
@@ -26,11 +28,17 @@ class FakeWorld(TokenWorld):
         backwards = Examples(rows.flip(0), captions[::-1], spoken(count).flip(0))
         self.examples = {"seen": Examples(rows, captions, spoken(count)), "held_out": backwards}
 
-    def right(self, x, examples):
-        return {"right": int(self.shows(x, examples).sum()), "total": len(x)}
+    def accuracy(self, x, captions):
+        return all_of(len(x), right=int(self.shows(x, captions).sum()))
 
-    def shows(self, x, examples):
-        return (x == examples.x).all(dim=1)
+    def shows(self, x, captions):
+        numbers = torch.tensor([int(caption.split()[1]) for caption in captions])
+        return (x == TRUTH[numbers % COUNT]).all(dim=1)
+
+
+def all_of(total, right=None):
+    """So many right captions; all of them if nothing is said."""
+    return Accuracy(total if right is None else right, total, 0, {})
 
 
 class FakePlayer:
@@ -68,6 +76,13 @@ class FakePlayer:
 
 
 NULL = torch.zeros(1, 2, 3)
+
+
+def trained(player):
+    """As a measure gets it."""
+    return Trained(player, NULL, 7)
+
+
 LEFT = torch.rand(COUNT, N, generator=torch.Generator().manual_seed(5)) < 0.6
 WAY = Drawing(1.5, 0.9, 25)
 

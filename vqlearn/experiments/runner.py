@@ -1,93 +1,164 @@
-"""Runs with names, measured one by one into one JSON file: a command that was stopped goes on.
+"""Runs that are measured one by one into one JSON file: a command that was stopped goes on.
 
-A name is "world/system". Runs of one world learn the same rows and are measured on the same rows,
-so the file also holds what is known of each world.
+A `Run` knows its id, its settings and how it is measured; a `Study` is all runs of one command.
+A run counts as measured while the file holds it with the settings that it has today.
 """
 
 import getpass
 import hashlib
 import json
 import os
+import platform
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from filelock import FileLock, Timeout
 
-from vqlearn.experiments.kernels.data import World
+from vqlearn.experiments.pages import write_tables
+from vqlearn.experiments.report import Facts, Record, Report, from_json, to_json
 
-Report = dict[str, Any]
+
+@runtime_checkable
+class Data(Protocol):
+    """What runs learn from and are measured on."""
+
+    def describe(self) -> Facts:
+        """What is known of it."""
 
 
-def world_of(name: str) -> str:
-    """The world of a run: what stands before the slash."""
-    return name.partition("/")[0]
+@runtime_checkable
+class Run(Protocol):
+    """One measurement, which is one entry of the file."""
+
+    id: str
+    """Its key in the file: never changed, never cut up."""
+    data: str | None
+    """The id of its data set; None if it needs none."""
+    device: str
+    """Where it is measured: "cpu" or "cuda"."""
+    result: type
+    """The dataclass that `measure` returns."""
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result, as JSON gives it back."""
+
+    def measure(self, data: Any) -> Any:
+        """The result, on the opened data set."""
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """All runs of a command, in the order of the file, and how to make one.
+class Study:
+    """All runs of a command in the order of the file, the data sets by id, and what is shown.
 
-    - `settings(name)`: all that decides the result, as JSON gives it back.
-    - `open_world(kind)`: the data of a world.
-    - `measure(name, world)`: the result of a run, with its settings under "settings".
+    Plots and tables are made as soon as the runs of `needed` are there; None: all runs.
     """
 
-    command: str
-    names: Sequence[str]
-    settings: Callable[[str], dict[str, Any]]
-    open_world: Callable[[str], World]
-    measure: Callable[[str, World], dict[str, Any]]
+    name: str
+    runs: Sequence[Run]
+    data: Mapping[str, Callable[[], Data]]
+    plot: Callable[[Report, Path], None]
+    tables: Callable[[Report], dict[str, str]]
+    needed: frozenset[str] | None = None
 
-    def missing(self, report: Report, names: Sequence[str] | None = None) -> list[str]:
-        """Which of these runs (by default all) are not there, or have other settings?"""
-        done = {name: run["settings"] for name, run in report.get("runs", {}).items()}
-        names = self.names if names is None else names
-        return [name for name in names if done.get(name) != self.settings(name)]
+    @property
+    def command(self) -> str:
+        """What makes the file."""
+        return f"python -m vqlearn.experiments {self.name}"
 
-    def go_on(self, file: Path, names: Sequence[str]) -> Report:
-        """Measure those that are missing, and write the file after each; returns all of it.
+    @property
+    def file(self) -> str:
+        """The name of the file in the folder of figures."""
+        return f"{self.name.replace('-', '_')}.json"
+
+    def run(self, folder: Path, only: Sequence[str] | None = None) -> Report:
+        """Measure what is missing (of `only` these ids), then make plots and tables."""
+        runs = [run for run in self.runs if is_possible(run)]
+        report = self.resume(folder, [run for run in runs if only is None or run.id in only])
+        waiting = [run for run in self.missing(report) if self.needed is None or run in self.needed]
+        if waiting:
+            print(f"no plots yet: they need {len(waiting)} more runs, such as {waiting[0]}")
+        else:
+            self.plot(report, folder)
+            write_tables(folder.parent, self.tables(report))
+        return report
+
+    def resume(self, folder: Path, runs: Sequence[Run]) -> Report:
+        """Measure those of these runs that are missing, and write the file after each.
 
         Several processes may work on one file: each takes runs that no other is busy with.
         """
-        worlds: dict[str, World] = {}
-        for name in names:
-            with claimed(file, name) as mine:
-                if mine and self.missing(self.read(file), [name]):
-                    kind = world_of(name)
-                    if kind not in worlds:
-                        worlds[kind] = self.open_world(kind)
-                    run = self.measure(name, worlds[kind])
-                    described = self._add(file, name, run, worlds[kind])
-                    bits = [run["bits"], described["unit"]] if "bits" in run else []
-                    print(name, *bits, flush=True)
-        return self.read(file)
+        opened: dict[str, Data] = {}
+        for run in runs:
+            with claimed(folder / self.file, run.id) as mine:
+                if mine and self.missing(self.read(folder), [run]):
+                    if run.data is not None and run.data not in opened:
+                        opened[run.data] = self.data[run.data]()
+                    data = None if run.data is None else opened[run.data]
+                    record = Record(run.settings(), run.measure(data), machine(run.device))
+                    self._add(folder, run, record, data)
+                    print(run.id, flush=True)
+        return self.read(folder)
 
-    def read(self, file: Path) -> Report:
-        """The file, or what stands in it before the first run."""
-        report = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        return {"command": self.command, "worlds": {}, "runs": {}} | report
+    def missing(self, report: Report, runs: Sequence[Run] | None = None) -> list[str]:
+        """Which of these runs (by default all) are not there, or have other settings?"""
+        done = {id: record.settings for id, record in report.runs.items()}
+        runs = self.runs if runs is None else runs
+        return [run.id for run in runs if done.get(run.id) != run.settings()]
 
-    def write(self, report: Report, file: Path) -> None:
+    def read(self, folder: Path) -> Report:
+        """The file, or an empty report before the first run."""
+        if not (folder / self.file).exists():
+            return Report(self.command)
+        stored = json.loads((folder / self.file).read_text(encoding="utf-8"))
+        found = {run.id: run.result for run in self.runs if run.id in stored["runs"]}
+        records = {id: Record(**stored["runs"][id]) for id in found}
+        return Report(
+            stored["command"],
+            from_json(dict[str, Facts], stored["data"]),
+            {
+                id: replace(record, result=from_json(found[id], record.result))
+                for id, record in records.items()
+            },
+        )
+
+    def write(self, report: Report, folder: Path) -> None:
         """The whole file or none of it, the runs in their order."""
-        runs = {name: report["runs"][name] for name in self.names if name in report["runs"]}
-        text = json.dumps(report | {"runs": runs}, indent=2) + "\n"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = file.with_suffix(".unfinished")
+        runs = {run.id: report.runs[run.id] for run in self.runs if run.id in report.runs}
+        text = json.dumps(to_json(Report(self.command, report.data, runs)), indent=1) + "\n"
+        folder.mkdir(parents=True, exist_ok=True)
+        unfinished = (folder / self.file).with_suffix(".unfinished")
         unfinished.write_text(text, encoding="utf-8")
-        os.replace(unfinished, file)
+        os.replace(unfinished, folder / self.file)
 
-    def _add(self, file: Path, name: str, run: dict[str, Any], world: World) -> dict[str, Any]:
-        kind = world_of(name)
-        with lock_for(file, "written"):
-            report = self.read(file)
-            report["runs"][name] = run
-            report["worlds"][kind] = report["worlds"].get(kind) or world.describe()
-            self.write(report, file)
-        return report["worlds"][kind]
+    def _add(self, folder: Path, run: Run, record: Record, data: Data | None) -> None:
+        with lock_for(folder / self.file, "written"):
+            report = self.read(folder)
+            report.runs[run.id] = record
+            if data is not None and run.data not in report.data:
+                report.data[run.data] = data.describe()
+            self.write(report, folder)
+
+
+def is_possible(run: Run) -> bool:
+    """Can this run be measured here?"""
+    return run.device == "cpu" or torch.cuda.is_available()
+
+
+def best_device() -> str:
+    """CUDA if there is a device, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def machine(device: str) -> str:
+    """The machine that a device belongs to, as far as it decides how long something takes."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    return f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} in use"
 
 
 def lock_for(file: Path, what: str) -> FileLock:
@@ -99,9 +170,9 @@ def lock_for(file: Path, what: str) -> FileLock:
 
 
 @contextmanager
-def claimed(file: Path, name: str) -> Iterator[bool]:
+def claimed(file: Path, id: str) -> Iterator[bool]:
     """Is this run ours? Not if another process is busy with it."""
-    lock = lock_for(file, name)
+    lock = lock_for(file, id)
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -111,23 +182,3 @@ def claimed(file: Path, name: str) -> Iterator[bool]:
         yield True
     finally:
         lock.release()
-
-
-def with_budgets(
-    command: str,
-    runs: Mapping[str, Any],
-    worlds: Mapping[str, Callable[[Any], World]],
-    budgets: Mapping[str, Any],
-    measure: Callable[[str, World, Any], dict[str, Any]],
-) -> Experiment:
-    """An experiment in which all runs of a world have one budget.
-
-    A run has `settings(budget)`; `worlds` and `budgets` go by the name of the world.
-    """
-    return Experiment(
-        command,
-        tuple(runs),
-        settings=lambda name: runs[name].settings(budgets[world_of(name)]),
-        open_world=lambda kind: worlds[kind](budgets[kind]),
-        measure=lambda name, world: measure(name, world, budgets[world_of(name)]),
-    )

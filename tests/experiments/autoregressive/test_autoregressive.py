@@ -1,51 +1,36 @@
-"""Every autoregressive network on the same data: what is measured, the file, the images."""
+"""Every autoregressive network on the same data: what is measured, the file, the plots."""
 
-import json
 import math
-import runpy
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from support.accelerate_state import forget_accelerate
 
-from vqlearn.autoregressive import decoding
 from vqlearn.data.rgb import to_images
 from vqlearn.evaluation.counting import grid_bits
 from vqlearn.evaluation.image_entropy import image_bits
 from vqlearn.evaluation.prompts import Evaluation, evaluated_scenes
-from vqlearn.experiments.autoregressive import (
-    data as raster_worlds,
-)
-from vqlearn.experiments.autoregressive import (
-    plots as raster_pictures,
-)
-from vqlearn.experiments.autoregressive import (
-    runs as raster,
-)
-from vqlearn.experiments.autoregressive import (
-    sequence_runs as raster_rows,
-)
-from vqlearn.experiments.autoregressive import (
-    token_runs as raster_tokens,
-)
-from vqlearn.experiments.autoregressive.data import Budget
-from vqlearn.experiments.autoregressive.runs import RUNS, WORLDS
-from vqlearn.experiments.runner import world_of
+from vqlearn.experiments.autoregressive import data as autoregressive_data
+from vqlearn.experiments.autoregressive import plots, token_runs
+from vqlearn.experiments.autoregressive.runs import BUDGETS, RUNS
+from vqlearn.experiments.autoregressive.study import STUDY, autoregressive_study
+from vqlearn.experiments.data import Budget
+from vqlearn.experiments.sequences import AutoregressiveRun
+from vqlearn.experiments.tokens import tokens_from_text
 from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.model import PLAIN, Sampling
+from vqlearn.probability.random import random_stream
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.rows import autoregressive_nats
 
-FIGURES = Path(__file__).parents[3] / "figures"
 TINY = Budget(
     Recipe(steps=1, batch_size=4, learning_rate=1e-6, ema_decay=0.9, warmup_steps=1),
     test_rows=6,
     samples=6,
 )
-ALL_TINY = dict.fromkeys(WORLDS, TINY)
+TINY_STUDY = autoregressive_study(dict.fromkeys(BUDGETS, TINY))
 CODES = {"digits": 17, "rgb": 256, "tokens": 384}
 
 
@@ -53,125 +38,101 @@ CODES = {"digits": 17, "rgb": 256, "tokens": 384}
 def few_counted():
     """20,000 images for the baselines would take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(raster_worlds, "COUNTED", 60)
+        patch.setattr(autoregressive_data, "COUNTED", 60)
         yield
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, few_counted):
     """The whole command with one step of training: half a minute."""
-    folder = tmp_path_factory.mktemp("raster")
+    folder = tmp_path_factory.mktemp("autoregressive") / "figures"
     forget_accelerate()  # other tests may have left a precision
-    raster.main(folder, budgets=ALL_TINY)
+    TINY_STUDY.run(folder)
     forget_accelerate()
     return folder
 
 
 @pytest.fixture(scope="module")
 def report(folder):
-    return json.loads((folder / raster.NAME).read_text())
+    return TINY_STUDY.read(folder)
 
 
-def test_the_report_holds_every_run_with_its_settings(report):
-    assert report["command"] == raster.COMMAND
-    assert list(report["runs"]) == list(RUNS)
-    assert list(report["worlds"]) == list(WORLDS)
-    for name, run in report["runs"].items():
-        settings = run["settings"]
-        assert settings["recipe"]["steps"] == 1
-        assert "save_every" not in settings["recipe"]
-        assert (settings["test_rows"], settings["samples"]) == (6, 6)
-        what = RUNS[name].train if "stage" in settings else RUNS[name].network
-        assert what.id in settings.values()
-        assert run["seconds"]["drawing"] > 0
-        assert "cores" in run["machine"]
+def test_the_report_holds_every_run_and_all_data(report):
+    assert list(report.runs) == [run.id for run in RUNS]
+    assert list(report.data) == list(CODES)
+    assert TINY_STUDY.missing(report) == []
+    for run in TINY_STUDY.runs:
+        found = report.runs[run.id].result
+        if isinstance(run, AutoregressiveRun):
+            assert found.sampling_seconds > 0
+        else:
+            assert found.plain.seconds > 0
 
 
 def test_a_network_that_knows_nothing_costs_a_uniform_guess(report):
     """Exact bits of fresh scores: near to log K. PixelCNN++ has fresh means and scales instead."""
-    for name, run in report["runs"].items():
-        world, network = name.split("/")
-        if network != "pixelcnn++" and "imagebart" not in network:
-            assert run["bits"]["mean"] == pytest.approx(math.log2(CODES[world]), rel=0.06), name
+    for run in TINY_STUDY.runs:
+        if run.name != "pixelcnn++" and "imagebart" not in run.name:
+            bits = report.runs[run.id].result.bits.mean
+            assert bits == pytest.approx(math.log2(CODES[run.data]), rel=0.06), run.id
 
 
 def test_the_bound_of_an_imagebart_pays_for_every_scale(report):
-    for name, run in report["runs"].items():
-        if "imagebart" in name:
-            guess = math.log2(CODES[world_of(name)])
-            scales = int(name[-1])
-            assert guess < run["bits"]["mean"] < scales * guess * 1.2
+    for run in TINY_STUDY.runs:
+        if "imagebart" in run.name:
+            guess, scales = math.log2(CODES[run.data]), int(run.name[-1])
+            assert guess < report.runs[run.id].result.bits.mean < scales * guess * 1.2
 
 
-def test_networks_of_one_world_have_about_as_many_weights(report):
-    for world in WORLDS:
-        weights = [
-            run["weights"] for name, run in report["runs"].items() if world_of(name) == world
-        ]
+def test_networks_of_one_data_set_have_about_as_many_weights(report):
+    for data in CODES:
+        weights = [report.runs[run.id].result.weights for run in RUNS if run.data == data]
         assert max(weights) < 1.2 * min(weights)
 
 
-def test_the_worlds_say_what_guessing_costs(report):
-    for world, codes in CODES.items():
-        known = report["worlds"][world]
-        uniform, by_position, by_neighbours = known["yardsticks"].values()
-        assert known["num_codes"] == codes
+def test_the_data_say_what_guessing_costs(report):
+    for data, codes in CODES.items():
+        facts = report.data[data]
+        uniform, by_position, by_neighbours = facts.baselines.values()
+        assert facts.num_codes == codes
         assert uniform == round(math.log2(codes), 4)
         assert by_neighbours < by_position < uniform
-    assert report["worlds"]["rgb"]["floor"] == round(image_bits("seen") / 192, 4)
+    assert report.data["rgb"].floor == round(image_bits("seen") / 192, 4)
 
 
 def test_pixels_are_measured_and_shown_as_they_are(report):
-    world = WORLDS["rgb"](TINY)
-    assert world.test.shape == (6, 192)
-    shown = world.samples(world.test)["shown"]
-    assert shown == report["worlds"]["rgb"]["samples"]["shown"]
-    images = raster_pictures.to_rgb(shown)
-    assert torch.equal(torch.from_numpy(images), to_images(world.test).movedim(1, -1))
-    batch = world.rows(3, generator=torch.Generator().manual_seed(0))
-    assert not (batch[:, None] == world.test[None]).all(dim=2).any()
+    data = TINY_STUDY.data["rgb"]()
+    assert data.test.shape == (6, 192)
+    shown = data.samples(data.test).shown
+    assert shown == report.data["rgb"].samples.shown
+    assert torch.equal(plots.to_rgb(shown), to_images(data.test))
+    batch = data.rows(3, generator=torch.Generator().manual_seed(0))
+    assert not (batch[:, None] == data.test[None]).all(dim=2).any()
 
 
-def test_tokens_are_those_of_the_shipped_pictures(report, few_counted):
-    world = WORLDS["tokens"](TINY)
-    assert world.test.tolist() == report["worlds"]["tokens"]["samples"]["shown"]
-    counted, _ = world._tokens("counted", 60)
-    found = report["worlds"]["tokens"]["yardsticks"]["by place"]
-    assert found == round(grid_bits(counted, world.test, 384, neighbours=False), 4)
-    images = world.decode(world.test)
-    true = world.source.batch(6, generator=raster_worlds.random_stream("raster", "tokens", "test"))
-    assert (images - true.images).abs().mean() < 0.03
-    assert true.captions == world.captions
+def test_tokens_are_those_of_the_shipped_images(report, few_counted):
+    data = TINY_STUDY.data["tokens"]()
+    assert torch.equal(data.test, tokens_from_text(report.data["tokens"].samples.shown))
+    counted, _ = data._draw("counted", 60)
+    found = report.data["tokens"].baselines["by place"]
+    assert found == round(grid_bits(counted, data.test, 384, neighbours=False), 4)
+    true = data.source.batch(6, generator=random_stream("raster", "tokens", "test"))
+    assert (data.decode(data.test) - true.images).abs().mean() < 0.03
+    assert true.captions == data.captions
 
 
 def test_a_run_measured_again_is_the_same(report):
-    name = "digits/gated-pixelcnn"
-    again = json.loads(json.dumps(RUNS[name].measure(name, WORLDS["digits"](TINY), TINY)))
-    for each in (again, run := dict(report["runs"][name])):
-        del each["seconds"]
-    assert again == run
-
-
-def test_rows_are_drawn_from_the_distributions_of_the_network():
-    """They follow the exact distribution of a small network: 5 sigma of 2,000
-    rows."""
-    config = raster.RasterTransformerConfig(2, 3, None, 0, 8, 1, 2)
-    torch.manual_seed(0)
-    network = raster.RasterTransformer(config)
-    torch.nn.init.normal_(network.to_logits.weight)
-    distribution = decoding.exact_distribution(decoding.without_cache(network.log_probs, 3), 2, 3)
-    assert distribution.max() > 2 * distribution.min()
-    drawn = raster_rows.drawn(network, 2000, torch.Generator().manual_seed(0))
-    counts = (drawn * torch.tensor([4, 2, 1])).sum(dim=1).bincount(minlength=8) / 2000
-    sigma = (distribution * (1 - distribution) / 2000).sqrt()
-    assert ((counts - distribution).abs() < 5 * sigma).all()
+    (run,) = (run for run in TINY_STUDY.runs if run.id == "digits/gated-pixelcnn")
+    again, stored = run.measure(TINY_STUDY.data["digits"]()), report.runs[run.id].result
+    seconds = {"training_seconds": 0, "sampling_seconds": 0.0}
+    assert replace(again, **seconds) == replace(stored, **seconds)
 
 
 class Scripted:
-    """A model that notes which captions it got and how it was sampled."""
+    """A model that notes which prompts it got and how it was sampled."""
 
-    def __init__(self):
-        self.conditions, self.ways, self.done = [], [], 0
+    def __init__(self, tokens):
+        self.tokens, self.conditions, self.ways, self.done = tokens, [], [], 0
 
     def sample(self, count, condition, *, sampling, generator):
         self.conditions.append(condition)
@@ -181,96 +142,67 @@ class Scripted:
 
 
 @pytest.mark.parametrize("guided", [False, True])
-def test_sentences_are_heard_and_their_pictures_are_read(few_counted, guided):
-    """A writer that knows the scenes gets nearly all captions right: what the tokens can hold."""
-    world = WORLDS["tokens"](TINY)
-    writer = Scripted()
-    null = torch.zeros(1, *world.encoder(["a ring"]).shape[1:]) if guided else None
-    images, captions = [], []
-    for composition in ("seen", "held_out"):
-        asked = evaluated_scenes(composition, replace(Evaluation(), prompts=8))
-        images.append(asked.images)
-        captions += asked.captions
-    with torch.no_grad():
-        writer.tokens = world.vqvae.encode(torch.cat(images))
-    found = raster_tokens.write_for_sentences(writer, world, 8, null=null)
-    assert found["seen"]["total"] == found["held_out"]["total"] == 8
-    assert found["seen"]["right"] + found["held_out"]["right"] >= 14
-    assert found["shown"] == writer.tokens[:8].tolist()
-    expected = [world.encoder(captions[:8]), world.encoder(captions[8:])]
-    for condition, text in zip(writer.conditions, expected, strict=True):
-        assert torch.equal(condition.text, text)
+def test_prompts_are_read_and_their_images_are_counted(few_counted, guided):
+    """A model that knows the scenes gets nearly all prompts right: what the tokens can hold."""
+    data = TINY_STUDY.data["tokens"]()
+    asked = [evaluated_scenes(each, Evaluation(prompts=8)) for each in ("seen", "held_out")]
+    model = Scripted(data.encode(torch.cat([each.images for each in asked])))
+    null = torch.zeros(1, *data.encoder(["a ring"]).shape[1:]) if guided else None
+    found = token_runs.sample_for_prompts(model, data, 8, null=null)
+    assert [each.total for each in found.by_composition.values()] == [8, 8]
+    assert sum(each.right for each in found.by_composition.values()) >= 14
+    assert torch.equal(tokens_from_text(found.shown), model.tokens[:8])
+    for condition, each in zip(model.conditions, asked, strict=True):
+        assert torch.equal(condition.text, data.encoder(each.captions))
         assert condition.null is null
     how = Sampling(Evaluation().guidance_scale, Evaluation().truncation_rate)
-    assert writer.ways == 2 * [how if guided else PLAIN]
+    assert model.ways == 2 * [how if guided else PLAIN]
 
 
-def test_the_test_rows_are_heard_with_their_own_captions(few_counted, monkeypatch):
-    """Parts of 4: nats of every row, in order, each after its own caption."""
-    monkeypatch.setattr(raster_tokens, "AT_ONCE", 4)
-    world = WORLDS["tokens"](TINY)
+def test_the_test_sequences_are_measured_given_their_own_captions(few_counted, monkeypatch):
+    """Parts of 4: nats of every sequence, in order, each after its own caption."""
+    monkeypatch.setattr(token_runs, "AT_ONCE", 4)
+    data = TINY_STUDY.data["tokens"]()
 
     class Sums:
         def nll(self, x, condition, *, generator):
             return x.sum(dim=1) + condition.text.sum(dim=(1, 2))
 
-    found = raster_tokens.nats_of_tests(Sums(), world, torch.Generator())
-    text = world.encoder(world.captions)
-    torch.testing.assert_close(found, world.test.sum(dim=1) + text.sum(dim=(1, 2)))
+    found = token_runs.nll_of_tests(Sums(), data, torch.Generator())
+    text = data.encoder(data.captions)
+    torch.testing.assert_close(found, data.test.sum(dim=1) + text.sum(dim=(1, 2)))
 
 
-def test_a_finished_command_does_nothing(folder, monkeypatch):
-    before = (folder / raster.NAME).read_text()
-    monkeypatch.setattr(raster_rows.RowRun, "measure", None)
-    raster.main(folder, budgets=ALL_TINY)
-    assert (folder / raster.NAME).read_text() == before
+def test_runs_with_another_budget_are_measured_again(report):
+    other = autoregressive_study(
+        dict.fromkeys(BUDGETS, TINY) | {"digits": replace(TINY, samples=7)}
+    )
+    assert other.missing(report) == [run.id for run in RUNS if run.data == "digits"]
 
 
-def test_runs_with_other_settings_are_measured_again(report):
-    other = raster.experiment(ALL_TINY | {"digits": replace(TINY, test_rows=7)})
-    assert other.missing(report) == [name for name in RUNS if name.startswith("digits")]
+def test_the_plots_are_made(folder):
+    for name in ("bits", "samples", "scenes"):
+        with Image.open(folder / f"autoregressive_{name}.png") as image:
+            assert min(image.size) > 600
 
 
-def test_the_command_refuses_runs_that_it_does_not_know(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["raster", "--only", "captions/pixelcnn"])
-    with pytest.raises(SystemExit):
-        runpy.run_path(raster.__file__, run_name="__main__")
-    assert "captions/pixelcnn" in capsys.readouterr().err
-
-
-def test_the_pictures_are_drawn(folder):
-    for name in ("raster_bits.png", "raster_samples.png", "raster_scenes.png"):
-        with Image.open(folder / name) as picture:
-            assert min(picture.size) > 600
-
-
-@pytest.fixture(scope="module")
-def stored():
-    return json.loads((FIGURES / raster.NAME).read_text())
-
-
-def test_the_stored_runs_are_those_of_the_command(stored):
-    assert list(stored["runs"]) == list(RUNS)
-    for name in ("raster_bits.png", "raster_samples.png", "raster_scenes.png"):
-        assert (FIGURES / name).exists()
-
-
-@pytest.mark.parametrize("name", list(RUNS))
-def test_a_stored_run_lies_between_the_floor_and_a_uniform_guess(name, stored):
-    world, bits = stored["worlds"][world_of(name)], stored["runs"][name]["bits"]["mean"]
-    assert world.get("floor", 0) < bits < world["yardsticks"]["uniform guess"]
+def test_the_stored_runs_lie_between_the_floor_and_a_uniform_guess(stored_folder):
+    report = STUDY.read(stored_folder)
+    assert list(report.runs) == [run.id for run in RUNS]
+    for run in RUNS:
+        facts, bits = report.data[run.data], report.runs[run.id].result.bits.mean
+        assert (facts.floor or 0) < bits < facts.baselines["uniform guess"]
 
 
 def test_the_loss_of_pixels_is_what_is_reported():
     """Bits of the untrained network, worked out here."""
-    world = WORLDS["digits"](TINY)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = RUNS["digits/pixelcnn"].build(world)
+    data = TINY_STUDY.data["digits"]()
+    (run,) = (run for run in TINY_STUDY.runs if run.id == "digits/pixelcnn")
+    network = run.build(data)
     with torch.no_grad():
-        distributions = log_normalise(network(world.test))
-    nats = -distributions.gather(-1, world.test[..., None]).sum(dim=(1, 2))
-    found = autoregressive_nats(network, world.test, torch.Generator())
-    torch.testing.assert_close(found, nats)
-    bits = float(nats.mean()) / 64 / math.log(2)
-    assert world.bits(nats.detach())["bits"]["mean"] == pytest.approx(bits, abs=1e-4)
+        distributions = log_normalise(network(data.test))
+    nll = -distributions.gather(-1, data.test[..., None]).sum(dim=(1, 2))
+    found = autoregressive_nats(network, data.test, torch.Generator())
+    torch.testing.assert_close(found, nll)
+    bits = float(nll.mean()) / 64 / math.log(2)
+    assert data.bits(nll.detach())["bits"].mean == pytest.approx(bits, abs=1e-4)

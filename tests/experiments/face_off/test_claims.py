@@ -1,12 +1,14 @@
 """The rule of all verdicts, and the numbers of every claim against reports made by hand."""
 
 import pytest
-from support.face_off_reports import put, whole_report
+from support.face_off_reports import put, put_right, typed, whole_report
 
-from vqlearn.experiments.face_off import evidence
-from vqlearn.experiments.face_off.claims import CLAIMS, Claim
-from vqlearn.experiments.face_off.results import Seeds
+from vqlearn.experiments.face_off.results import evidence
+from vqlearn.experiments.face_off.results.claims import CLAIMS, Claim
+from vqlearn.experiments.face_off.results.numbers import Seeds
+from vqlearn.experiments.report import Report
 
+EMPTY = Report("a command")
 KERNELS = ("absorbing", "mask-and-replace", "nearest-neighbour", "uniform")
 
 
@@ -36,7 +38,7 @@ def report():
 )
 def test_one_rule_for_all(numbers, verdict):
     found = {(str(i),): seeds(*values) for i, values in enumerate(numbers)}
-    assert claim_of(found, "weather").verdict({}) == verdict
+    assert claim_of(found, "weather").verdict(EMPTY) == verdict
 
 
 def test_of_several_factors_the_fewest_that_decide_are_named():
@@ -48,37 +50,37 @@ def test_of_several_factors_the_fewest_that_decide_are_named():
         (False, True, True, True): "depends on the heat and the rain",
     }.items():
         found = {key: seeds(2.0 if each else 0.0) for key, each in zip(keys, above, strict=True)}
-        assert claim_of(found, "heat", "rain").verdict({}) == verdict
+        assert claim_of(found, "heat", "rain").verdict(EMPTY) == verdict
     found = {(*key, "x"): seeds(2.0, 0.0) for key in keys} | {("hot", "dry", "y"): seeds(0.0, 0.0)}
     wanted = "depends on the wind and the seed"
-    assert claim_of(found, "heat", "rain", "wind").verdict({}) == wanted
+    assert claim_of(found, "heat", "rain", "wind").verdict(EMPTY) == wanted
     found[("hot", "wet", "y")] = seeds(2.0, 2.0)
     wanted = "depends on the rain, the wind and the seed"
-    assert claim_of(found, "heat", "rain", "wind").verdict({}) == wanted
+    assert claim_of(found, "heat", "rain", "wind").verdict(EMPTY) == wanted
 
 
 def test_the_reason_has_all_numbers():
     claim = claim_of({("x", "z"): seeds(1.0, 3.0), ("y", "z"): seeds(0.12345)}, "a", "b")
-    assert claim.reason({}) == "*metres*<br>x, z: 2 (1 to 3)<br>y, z: 0.123"
-    assert claim.span({}) == "0.123 to 3 metres"
+    assert claim.reason(EMPTY) == "*metres*<br>x, z: 2 (1 to 3)<br>y, z: 0.123"
+    assert claim.span(EMPTY) == "0.123 to 3 metres"
 
 
 def test_every_claim_can_be_judged(report):
     assert len({claim.text for claim in CLAIMS}) == len({claim.numbers for claim in CLAIMS}) == 14
     for claim in CLAIMS:
-        assert claim.verdict(report).split()[0] in ("confirmed", "refuted", "depends")
-        assert {len(key) for key in claim.numbers(report)} == {len(claim.factors)}
+        assert claim.verdict(typed(report)).split()[0] in ("confirmed", "refuted", "depends")
+        assert {len(key) for key in claim.numbers(typed(report))} == {len(claim.factors)}
 
 
 def costs(report, kind, of):
     """Numbers of ways at 16 and at 1,024 tokens; the others do not count."""
     for way, (short, long) in of.items():
         for n, value in ((16, short), (1024, long)):
-            run = report["runs"][f"cost/{way}/{n}"]
+            result = report[f"cost/{way}/{n}"]["result"]
             if kind == "operations":
-                run["operations"] = value
+                result["operations_per_image"] = value
             else:
-                run["seconds"][kind] = value
+                result["seconds_per_image"][kind] = value
 
 
 def test_growth_is_a_ratio_of_ratios(report):
@@ -94,7 +96,7 @@ def test_growth_is_a_ratio_of_ratios(report):
                 "diffusion 25": (1, 9),
             },
         )
-    found = {name: each.values for name, each in evidence.slower_growth(report).items()}
+    found = {name: each.values for name, each in evidence.slower_growth(typed(report)).items()}
     assert found == {
         ("operations", "without a cache"): (25.0,),
         ("operations", "without one, prefix only"): (2.0,),
@@ -108,7 +110,7 @@ def test_growth_is_a_ratio_of_ratios(report):
 def test_ten_and_fifteen_times(report):
     ways = {"raster without cache": (1, 900), "raster, prefix only": (1, 450), "raster": (1, 3)}
     costs(report, "operations", {**ways, "diffusion 100": (1, 60)})
-    found = {name: each.mean for name, each in evidence.ten_times(report).items()}
+    found = {name: each.mean for name, each in evidence.ten_times(typed(report)).items()}
     assert found == {
         ("calls",): 10.24,
         ("operations without a cache",): 15.0,
@@ -118,7 +120,7 @@ def test_ten_and_fifteen_times(report):
     ways = {"raster without cache": (1, 90), "raster, prefix only": (1, 45), "raster": (1, 6)}
     costs(report, "1", {**ways, "diffusion 100": (1, 30), "diffusion 25": (1, 7.5)})
     costs(report, "32", {**ways, "diffusion 100": (1, 3), "diffusion 25": (1, 0.75)})
-    found = {name: each.mean for name, each in evidence.fifteen_times(report).items()}
+    found = {name: each.mean for name, each in evidence.fifteen_times(typed(report)).items()}
     assert found == {
         ("100 calls", "without a cache", "1 at once"): 3.0,
         ("100 calls", "without a cache", "32 at once"): 30.0,
@@ -142,12 +144,30 @@ def assert_near(found, expected):
 
 
 def test_errors_that_add_up(report):
-    put(report, "errors", "raster", ("one", "lost changed"), (0.5, 0.6, 0.7))
-    put(report, "errors", "vq-diffusion", ("one", "lost changed"), (0.1, 0.4, 0.2))
-    put(report, "errors", "vq-diffusion", ("0.4", "lost changed"), (0.3, 0.2, 0.1))
-    put(report, "downstream", "raster", ("keeps", "0.1", "lost changed"), (0.5, 0.6, 0.7))
-    put(report, "downstream", "vq-diffusion", ("keeps", "0.1", "lost changed"), (0.4, 0.4, 0.4))
-    put(report, "downstream", "vq-diffusion", ("free", "0.1", "lost changed"), (0.1, 0.2, 0.3))
+    put(report, "errors", "raster", ("by_amount", "one", "changed_share"), (0.5, 0.6, 0.7))
+    put(report, "errors", "vq-diffusion", ("by_amount", "one", "changed_share"), (0.1, 0.4, 0.2))
+    put(report, "errors", "vq-diffusion", ("by_amount", "0.4", "changed_share"), (0.3, 0.2, 0.1))
+    put(
+        report,
+        "downstream",
+        "raster",
+        ("by_freedom", "keeps", "by_amount", "0.1", "changed_share"),
+        (0.5, 0.6, 0.7),
+    )
+    put(
+        report,
+        "downstream",
+        "vq-diffusion",
+        ("by_freedom", "keeps", "by_amount", "0.1", "changed_share"),
+        (0.4, 0.4, 0.4),
+    )
+    put(
+        report,
+        "downstream",
+        "vq-diffusion",
+        ("by_freedom", "free", "by_amount", "0.1", "changed_share"),
+        (0.1, 0.2, 0.3),
+    )
     own, keeps, free = (
         "own half lost",
         "lower half lost, VQ-Diffusion keeps the upper",
@@ -156,7 +176,7 @@ def test_errors_that_add_up(report):
     nothing = dict.fromkeys([(own, f"{share} % wrong") for share in (5, 10, 20)], (0.0,) * 3)
     nothing |= dict.fromkeys([(keeps, "one wrong"), (free, "one wrong")], (0.0,) * 3)
     assert_near(
-        evidence.errors_add_up(report),
+        evidence.errors_add_up(typed(report)),
         {
             **nothing,
             (own, "one wrong"): (40, 20, 50),
@@ -168,14 +188,20 @@ def test_errors_that_add_up(report):
 
 
 def test_mended_tokens_of_both_schedules(report):
-    put(report, "errors", "vq-diffusion", ("0.1", "mended"), (0.7, 0.8, 0.9))
-    put(report, "errors", "vq-diffusion-paper", ("one", "mended"), (0.1, 0.2, 0.3))
+    put(report, "errors", "vq-diffusion", ("by_amount", "0.1", "corrected_share"), (0.7, 0.8, 0.9))
+    put(
+        report,
+        "errors",
+        "vq-diffusion-paper",
+        ("by_amount", "one", "corrected_share"),
+        (0.1, 0.2, 0.3),
+    )
     shares = ("one wrong", "5 % wrong", "10 % wrong", "20 % wrong", "40 % wrong")
     both = ("released schedule", "paper's schedule")
     wanted = {(schedule, share): (25, 25, 25) for schedule in both for share in shares}
     wanted |= {("released schedule", "10 % wrong"): (70, 80, 90)}
     wanted |= {("paper's schedule", "one wrong"): (10, 20, 30)}
-    assert_near(evidence.mends(report), wanted)
+    assert_near(evidence.corrects(typed(report)), wanted)
 
 
 def test_the_bias_of_an_order(report):
@@ -184,9 +210,15 @@ def test_the_bias_of_an_order(report):
         "vq-diffusion": {"upper": 0.7, "lower": 0.6, "left": 0.4, "right": 0.8},
     }.items():
         for side, share in sides.items():
-            put(report, "directions", name, ("seen", side, "share"), (share,) * 3)
+            put(
+                report,
+                "directions",
+                name,
+                ("by_composition", "seen", side, "accuracy", "share"),
+                (share,) * 3,
+            )
     assert_near(
-        evidence.order(report),
+        evidence.order(typed(report)),
         {
             ("raster", "upper less lower"): (60,) * 3,
             ("raster", "left less right"): (30,) * 3,
@@ -201,15 +233,15 @@ def test_gaps_count_and_not_bits(report):
     for judge, gaps in (("raster", (0.1, 0.2, 0.3)), ("vq-diffusion", (0.4, 0.4, 0.1))):
         for name, extra in (("raster", gaps), ("vq-diffusion", (0.1, 0.1, 0.1))):
             true = (1.0, 4.0, 2.0)
-            put(report, "forcing", name, (judge, "data", "mean"), true)
+            put(report, "forcing", name, ("by_reference", judge, "data", "mean"), true)
             own = [bits + gap for bits, gap in zip(true, extra, strict=True)]
-            put(report, "forcing", name, (judge, "own", "mean"), own)
+            put(report, "forcing", name, ("by_reference", judge, "own", "mean"), own)
     data, own = (
         ([1, 5, 5, 2], [1, 0, 1, 1], [0, 0, 0, 0]),
         ([2, 8, 5, 6], [2, 0, 0, 0], [1, 0, 0, 1]),
     )
-    put(report, "forcing", "raster", ("raster", "data by row"), data)
-    put(report, "forcing", "raster", ("raster", "own by row"), own)
+    put(report, "forcing", "raster", ("by_reference", "raster", "data_by_row"), data)
+    put(report, "forcing", "raster", ("by_reference", "raster", "own_by_row"), own)
     expected = {
         ("than true rows", "to a raster network"): (0.1, 0.2, 0.3),
         ("than true rows", "to a diffusion"): (0.4, 0.4, 0.1),
@@ -217,47 +249,58 @@ def test_gaps_count_and_not_bits(report):
         ("than VQ-Diffusion's", "to a diffusion"): (0.3, 0.3, 0.0),
         ("in the lower half than in the upper", "to a raster network"): (0.0, -1.5, 0.0),
     }
-    found = evidence.astray(report)
+    found = evidence.astray(typed(report))
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name].values == pytest.approx(values, abs=1e-9)
 
 
 @pytest.mark.parametrize(
-    ("bits", "pictures", "worse", "better", "way"),
+    ("bits", "images", "worse", "better", "way"),
     [
         (
             evidence.global_context_bits,
-            evidence.global_context_pictures,
-            *("causal", "vq-diffusion", "guided 25"),
+            evidence.global_context_images,
+            *("causal", "vq-diffusion", (True, 25)),
         ),
         (
             evidence.clearer_target_bits,
-            evidence.clearer_target_pictures,
-            *("direct", "no-auxiliary", "plain 100"),
+            evidence.clearer_target_images,
+            *("direct", "no-auxiliary", (False, 100)),
         ),
     ],
 )
-def test_a_variant_against_its_twin(report, bits, pictures, worse, better, way):
+def test_a_variant_against_its_twin(report, bits, images, worse, better, way):
     for pairs in ("seen", "held_out"):
-        put(report, "quality", better, (pairs, "bits", "mean"), (1.0, 1.5, 1.5))
-        put(report, "quality", better, (pairs, "drawn", way, "share"), (0.5, 0.1, 0.3))
-    put(report, "quality", worse, ("seen", "bits", "mean"), (3.0, 2.0, 1.0))
-    put(report, "quality", worse, ("held_out", "drawn", way, "share"), (0.1, 0.2, 0.3))
+        put(
+            report,
+            "quality",
+            better,
+            ("by_composition", pairs, "bits_per_token", "mean"),
+            (1.0, 1.5, 1.5),
+        )
+        put_right(report, better, pairs, way, (0.5, 0.1, 0.3))
+    put(
+        report,
+        "quality",
+        worse,
+        ("by_composition", "seen", "bits_per_token", "mean"),
+        (3.0, 2.0, 1.0),
+    )
+    put_right(report, worse, "held_out", way, (0.1, 0.2, 0.3))
     wanted = {("pairs seen",): (2.0, 0.5, -0.5), ("pairs never seen",): (0.0, -0.5, -0.5)}
-    assert_near(bits(report), wanted)
+    assert_near(bits(typed(report)), wanted)
     wanted = {("pairs seen",): (0, -40, -20), ("pairs never seen",): (40, -10, 0)}
-    assert_near(pictures(report), wanted)
+    assert_near(images(typed(report)), wanted)
 
 
-def test_better_pictures_seen_and_not(report):
-    put(report, "quality", "raster", ("seen", "drawn", "guided", "share"), (0.9, 0.9, 0.9))
-    put(report, "quality", "raster", ("held_out", "drawn", "guided", "share"), (0.1, 0.1, 0.1))
+def test_better_images_seen_and_not(report):
+    put_right(report, "raster", "seen", (True, None), (0.9, 0.9, 0.9))
+    put_right(report, "raster", "held_out", (True, None), (0.1, 0.1, 0.1))
     for composition in ("seen", "held_out"):
-        path = (composition, "drawn", "guided 25", "share")
-        put(report, "quality", "vq-diffusion", path, (0.7, 0.8, 0.9))
+        put_right(report, "vq-diffusion", composition, (True, 25), (0.7, 0.8, 0.9))
     assert_near(
-        evidence.better_pictures(report),
+        evidence.better_images(typed(report)),
         {
             ("pairs seen",): (-20, -10, 0),
             ("pairs never seen",): (60, 70, 80),
@@ -275,7 +318,7 @@ def test_the_published_order_goes_pair_by_pair(report):
         "uniform-auxiliary-0.01": (0.7,),
     }.items():
         put(report, "captions", name, ("bits", "mean"), bits)
-        report["runs"].pop(f"captions/{name}/2", None)
+        report.pop(f"captions/{name}/2", None)
     pairs = ("absorbing less raster", "nearest-neighbour less absorbing")
     pairs += ("uniform less nearest-neighbour",)
     usual = {pairs[0]: (0.5, 0.2), pairs[1]: (0.1, -0.1), pairs[2]: (0.0, 1.0)}
@@ -283,14 +326,20 @@ def test_the_published_order_goes_pair_by_pair(report):
     large = {pairs[0]: (0.2,), pairs[1]: (0.0,), pairs[2]: (0.1,)}
     weights = {"weight 0": none, "weight 0.0005": usual, "weight 0.01": large}
     wanted = {(p, name): bits for name, of in weights.items() for p, bits in of.items()}
-    assert_near(evidence.published_order(report), wanted)
+    assert_near(evidence.published_order(typed(report)), wanted)
 
 
 def test_the_auxiliary_loss_against_none_of_the_same_seed(report):
     put(report, "captions", "absorbing", ("bits", "mean"), (0.7, 9.0, 9.0))
     put(report, "captions", "absorbing-auxiliary-0", ("bits", "mean"), (0.9,))
     put(report, "captions", "absorbing-auxiliary-0.01", ("bits", "mean"), (1.0,))
-    put(report, "quality", "no-auxiliary", ("held_out", "bits", "mean"), (1.5, 1.0, 0.5))
+    put(
+        report,
+        "quality",
+        "no-auxiliary",
+        ("by_composition", "held_out", "bits_per_token", "mean"),
+        (1.5, 1.0, 0.5),
+    )
     weights = ("weight 0.0005", "weight 0.01")
     wanted = {(f"letters, {each}", weight): (0.0,) for each in KERNELS for weight in weights}
     wanted |= {
@@ -299,4 +348,4 @@ def test_the_auxiliary_loss_against_none_of_the_same_seed(report):
     }
     wanted |= {("tokens, pairs seen", weights[0]): (0.0,) * 3}
     wanted |= {("tokens, pairs never seen", weights[0]): (0.5, 0.0, -0.5)}
-    assert_near(evidence.auxiliary_loss(report), wanted)
+    assert_near(evidence.auxiliary_loss(typed(report)), wanted)

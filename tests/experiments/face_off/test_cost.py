@@ -1,19 +1,15 @@
 """What an image costs: operations counted by hand from the shapes, and what the clock is told."""
 
-import json
 import time
 
 import pytest
 import torch
 
 from vqlearn.autoregressive.decoding import without_cache
-from vqlearn.experiments.autoregressive import sequence_runs as raster_rows
 from vqlearn.experiments.face_off import costs
-from vqlearn.experiments.face_off import runs as measures
-from vqlearn.experiments.face_off.costs import COSTS, Cost, measure_cost, operations
+from vqlearn.experiments.face_off.costs import COSTS, CostRun, Way, measure_cost, operations
 from vqlearn.experiments.face_off.players import Drawing
-from vqlearn.experiments.face_off.runs import Setting
-from vqlearn.experiments.face_off.systems import IMAGEBART_SIZE, RASTER_SIZE
+from vqlearn.experiments.systems import IMAGEBART_SIZE, RASTER_SIZE
 from vqlearn.probability.model import Conditioning
 from vqlearn.training.stages.autoregressive import Size
 
@@ -199,7 +195,7 @@ class Clock:
 def test_seconds_are_the_median_for_one_picture_without_the_first(monkeypatch):
     clock = Clock([70, 3, 1, 2, 50, 5, 40, 6, 1, 70, 8, 50, 4, 1])
     monkeypatch.setattr(time, "process_time", lambda: clock.now)
-    monkeypatch.setitem(COSTS, "fake", Cost(clock.draw, lambda n: 0.25))
+    monkeypatch.setitem(COSTS, "fake", Way(clock.draw, lambda n: 0.25))
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -207,18 +203,18 @@ def test_seconds_are_the_median_for_one_picture_without_the_first(monkeypatch):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
-    assert found["seconds"] == {"1": 2 / 0.25, "8": 6 / 0.25}
-    assert found["operations"] == 0
+    assert found.seconds_per_image == {"1": 2 / 0.25, "8": 6 / 0.25}
+    assert found.operations_per_image == 0
     short = [(64, 1)] * 4 + [(64, 1)] + [(64, 8)] * 3 + [(64, 1)]
     assert clock.drawn == short
     long = measure_cost("fake", 81, batches=(1, 8))  # longer rows are drawn once
-    assert long["seconds"] == {"1": 8 / 0.25, "8": 4 / 0.25}
+    assert long.seconds_per_image == {"1": 8 / 0.25, "8": 4 / 0.25}
     assert clock.drawn == short + [(81, 1)] * 3 + [(81, 8), (81, 1)]
 
 
 def test_the_clock_counts_on_one_thread(monkeypatch):
     clock = Clock([1] * 5)
-    monkeypatch.setitem(COSTS, "fake", Cost(clock.draw))
+    monkeypatch.setitem(COSTS, "fake", Way(clock.draw))
     monkeypatch.setattr(costs, "operations", lambda cost, n: 0.0)
     timed, original = [], time.process_time
 
@@ -245,30 +241,21 @@ def test_nothing_is_made_while_the_clock_runs(monkeypatch):
         COSTS[name].draw(16, 1)
 
 
-def test_a_cost_is_a_run_of_the_report(monkeypatch):
-    monkeypatch.setattr(
-        measures, "measure_cost", lambda name, n, device: measure_cost(name, n, (1,), device)
-    )
-    setting = Setting()
-    for name in ("raster", "diffusion 5 guided"):
-        run = f"cost/{name}/16"
-        assert run in measures.names()
-        world = measures.open_world("cost", setting)
-        assert isinstance(world, measures.CostWorld)
-        found = measures.measured(run, world, setting)
-        assert json.loads(json.dumps(found)) == found
-        assert found.pop("settings") == measures.settings(run, setting)
-        assert found["seconds"]["1"] > 0
-        assert found["operations"] == round(operations(COSTS[name], 16))
-    described = measures.CostWorld("cpu").describe()
-    assert described["unit"] == "seconds for a picture"
-    assert described["machine"] == raster_rows.machine()
+@pytest.mark.parametrize("name", ["raster", "diffusion 5 guided"])
+def test_a_cost_is_a_run(name, monkeypatch):
+    monkeypatch.setattr(costs, "BATCHES", (1,))
+    run = CostRun(name, 16)
+    assert run.id == f"cost/{name}/16"
+    assert CostRun(name, 16, "cuda").id == f"cuda-cost/{name}/16"
+    found = run.measure(None)
+    assert found.seconds_per_image["1"] > 0
+    assert found.operations_per_image == round(operations(COSTS[name], 16))
 
 
 def test_the_settings_of_a_cost_are_the_sizes_of_the_networks(monkeypatch):
     """Another size or other batches are another run; so is another way or number of tokens."""
-    before = costs.cost_settings()
-    assert json.loads(json.dumps(before)) == before
+    run = CostRun("raster", 16)
+    before = run.settings()
     for name, size in (("raster", RASTER_SIZE), ("imagebart", IMAGEBART_SIZE)):
         assert before[name] == {
             "width": size.width,
@@ -276,10 +263,11 @@ def test_the_settings_of_a_cost_are_the_sizes_of_the_networks(monkeypatch):
             "num_heads": size.num_heads,
         }
     assert (before["denoiser"]["width"], before["batches"]) == (96, [1, 8, 32])
+    assert (before["way"], before["tokens"]) == ("raster", 16)
     for part in ("RASTER_SIZE", "IMAGEBART_SIZE", "DENOISER_SIZE"):
         with monkeypatch.context() as patch:
             patch.setattr(costs, part, Size(8, 1, 2))
-            assert costs.cost_settings() != before
+            assert run.settings() != before
 
 
 CUDA_WAYS = ("raster", "raster without cache", "raster, prefix only", "imagebart", "diffusion 5")
@@ -292,8 +280,8 @@ def test_cuda_draws_and_its_clock_waits(name):
     assert drawn.device.type == "cuda"
     assert torch.equal(drawn.cpu() // K, torch.zeros(2, 16, dtype=torch.long))
     found = measure_cost(name, 16, (1, 2), "cuda")
-    assert list(found) == ["seconds"]  # operations are the same as on the CPU
-    assert found["seconds"]["1"] > found["seconds"]["2"] > 0
+    assert found.operations_per_image is None  # the same as on the CPU
+    assert found.seconds_per_image["1"] > found.seconds_per_image["2"] > 0
 
 
 def test_on_cuda_the_wall_clock_counts_after_a_drawing_of_the_same_size(monkeypatch):
@@ -310,7 +298,7 @@ def test_on_cuda_the_wall_clock_counts_after_a_drawing_of_the_same_size(monkeypa
         return Drawn()
 
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    monkeypatch.setitem(COSTS, "fake", Cost(draw, lambda n: 0.5))
+    monkeypatch.setitem(COSTS, "fake", Way(draw, lambda n: 0.5))
     found = measure_cost("fake", 81, (1, 5), "cuda")
-    assert found == {"seconds": {"1": 7 / 0.5, "5": 15 / 5 / 0.5}}
+    assert found.seconds_per_image == {"1": 7 / 0.5, "5": 15 / 5 / 0.5}
     assert asked == [(81, 1, "cuda")] * 2 + [(81, 5, "cuda")] * 2

@@ -19,7 +19,7 @@ from vqlearn.diffusion.parameterisations import DirectPrediction
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.sampler import levels_to_visit
 from vqlearn.diffusion.schedule import absorbing, build_schedule, multinomial, paper
-from vqlearn.experiments.face_off import systems
+from vqlearn.experiments import processes as made
 from vqlearn.experiments.face_off.players import (
     DiffusionPlayer,
     Drawing,
@@ -29,6 +29,7 @@ from vqlearn.experiments.face_off.players import (
     player_of,
 )
 from vqlearn.experiments.face_off.starts import Start, half_level, hidden, noise
+from vqlearn.experiments.processes import Codes
 from vqlearn.probability.filters import guide, top_p
 from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.model import Conditioning, Sampling
@@ -592,24 +593,25 @@ def test_the_half_level_of_an_imagebart_is_no_pure_noise(scales, level):
     assert abs(float(start.given.double().mean()) - kept) < 5 * sigma
 
 
-def test_half_levels_of_the_contenders():
+def test_half_levels_of_the_systems():
     """Worked out from the schedules; the nearest neighbours from their matrices."""
     vqvae, codes = files.load_vqvae(resolve("scenes")), 384
     every = torch.arange(codes)[None]
+    codes_of = Codes(codes, 100, vqvae.quantizer.codebook.weight)
     lines = [0.99999 - (0.99999 - 0.000009) * (t - 1) / 99 for t in range(1, 101)]
     paper_kept = [1 - t / 100 + 0.1 * t / 100 / codes for t in range(1, 101)]
     cosine = kernels.cosine(100)[1:]
     wanted = {
-        systems.released: lines,
-        systems.direct: lines,
-        systems.paper: paper_kept,
-        systems.absorbing: [1 - t / 100 for t in range(1, 101)],
-        systems.multinomial: (cosine + (1 - cosine) / codes).tolist(),
+        made.released: lines,
+        made.direct: lines,
+        made.paper: paper_kept,
+        made.absorbing: [1 - t / 100 for t in range(1, 101)],
+        made.multinomial: (cosine + (1 - cosine) / codes).tolist(),
     }
     for make, kept in wanted.items():
         away = [round(abs(share - 0.5), 6) for share in kept]
-        assert half_level(make(vqvae), every) == 1 + away.index(min(away))
-    near = systems.nearest_neighbour(vqvae)
+        assert half_level(make(codes_of), every) == 1 + away.index(min(away))
+    near = made.nearest_neighbour(codes_of)
     for x in (every, torch.tensor([[121, 364, 92, 121], [152, 13, 230, 230]])):
         level = half_level(near, x)
         kept = [

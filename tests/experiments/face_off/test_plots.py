@@ -1,35 +1,29 @@
 """Images of the face-off: what is drawn of a report made by hand."""
 
+import re
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
-from support.face_off_reports import put, whole_report
+from support.face_off_reports import put, put_right, typed, whole_report
 
-from vqlearn.experiments.face_off import gallery
-from vqlearn.experiments.face_off import plots as pictures
-from vqlearn.experiments.face_off.results import LABELS, Seeds
+from vqlearn.experiments import style
+from vqlearn.experiments.face_off.results import gallery, plots
+from vqlearn.experiments.face_off.results.numbers import Seeds
+from vqlearn.experiments.face_off.study import plot_all
+from vqlearn.experiments.style import LABELS
 
 
-@pytest.fixture
-def drawn(monkeypatch, tmp_path):
-    """Draw one image; returns its panels."""
-    kept, save = [], pictures._save
+@pytest.fixture(autouse=True)
+def close():
+    yield
+    plt.close("all")
 
-    def keep(figure, file):
-        kept.append(figure.axes)
-        save(figure, file)
 
-    monkeypatch.setattr(pictures, "_save", keep)
-
-    def draw(picture, report):
-        file = tmp_path / "picture.png"
-        picture(report, file)
-        with Image.open(file) as image:
-            assert image.size[0] > 500
-        return kept[-1]
-
-    return draw
+def plotted(plot, report):
+    """The panels of one plot."""
+    return plot(typed(report)).axes
 
 
 def points(axes, label):
@@ -45,18 +39,17 @@ def test_equal_seeds_have_bars_of_no_length():
     equal = Seeds(dict.fromkeys(range(3), 0.05))
     assert equal.mean != 0.05
     axes = plt.figure().gca()
-    pictures._bars(axes, [0], [equal])
+    plots._bars(axes, [0], [equal])
     plt.close("all")
 
 
-def test_quality_is_drawn_for_every_number_of_calls(drawn):
+def test_quality_is_drawn_for_every_number_of_calls():
     """The line is that of the first seed; points at the usual number of calls are the others."""
     report = whole_report()
-    path = ("held_out", "drawn")
-    put(report, "quality", "absorbing", (*path, "guided 25", "share"), (0.2, 0.3, 0.7))
-    put(report, "quality", "absorbing", (*path, "guided 100", "share"), (0.9,))
-    put(report, "quality", "raster", (*path, "guided", "share"), (0.1, 0.2, 0.3))
-    seen, held_out = drawn(pictures.draw_quality, report)
+    put_right(report, "absorbing", "held_out", (True, 25), (0.2, 0.3, 0.7))
+    put_right(report, "absorbing", "held_out", (True, 100), (0.9,))
+    put_right(report, "raster", "held_out", (True, None), (0.1, 0.2, 0.3))
+    seen, held_out = plotted(plots.plot_quality, report)
     line, *points = of_colour(held_out, "absorbing")
     assert list(line.get_xdata()) == [100, 50, 25, 10, 5]
     assert list(line.get_ydata()) == pytest.approx([90, 50, 20, 50, 50])
@@ -74,14 +67,20 @@ def test_quality_is_drawn_for_every_number_of_calls(drawn):
 
 def of_colour(axes, name):
     """The lines of one system."""
-    return [line for line in axes.lines if line.get_color() == pictures.STYLES[name]["color"]]
+    return [line for line in axes.lines if line.get_color() == style.SYSTEMS[name]["color"]]
 
 
-def test_errors_above_are_drawn_row_by_row(drawn):
+def test_errors_above_are_drawn_row_by_row():
     report = whole_report()
     rows = ([0.1, 0.2], [0.3, 0.4], [0.2, 0.9])
-    put(report, "downstream", "vq-diffusion", ("free", "0.1", "changed by row"), rows)
-    one, some = drawn(pictures.draw_downstream, report)
+    put(
+        report,
+        "downstream",
+        "vq-diffusion",
+        ("by_freedom", "free", "by_amount", "0.1", "changed_share_by_row"),
+        rows,
+    )
+    one, some = plotted(plots.plot_downstream, report)
     assert [one.get_title(), some.get_title()] == [
         "one wrong token in the upper half",
         "10 % wrong in the upper half",
@@ -102,33 +101,34 @@ def test_the_gallery_shows_true_scenes_and_those_that_were_drawn(tmp_path, monke
     for i, name in enumerate(LABELS):
         if name != "direct":
             rows = [" ".join([str(i)] * 64)] * 6
-            put(report, "quality", name, ("held_out", "shown"), (rows,) * 3)
+            put(report, "quality", name, ("by_composition", "held_out", "shown"), (rows,) * 3)
     monkeypatch.setattr(plt, "close", lambda figure: shown.append(figure))
-    gallery.draw(report, tmp_path / "gallery.png")
+    gallery.plot(typed(report), tmp_path / "gallery.png")
     (figure,) = shown
     close(figure)
     names = [name for name in LABELS if name != "direct"]
     left, right = figure.axes[::2], figure.axes[1::2]
-    assert [axes.get_ylabel() for axes in left] == ["true scenes", *map(LABELS.get, names)]
+    labels = [axes.texts[0].get_text() for axes in left]
+    assert labels == ["true scenes", *map(LABELS.get, names)]
     pixels = [axes.images[0].get_array() for axes in (*left, *right)]
-    assert {each.shape for each in pixels} == {(36, 6 * 36, 3)}
+    assert {each.shape for each in pixels} == {(32, 6 * 33, 3)}
     for composition, strip in zip(
         ("seen", "held_out"), (pixels[0], pixels[len(left)]), strict=True
     ):
         scenes = gallery.shown_scenes(composition)
         true = scenes.images[0].movedim(0, 2).numpy()
-        np.testing.assert_allclose(strip[2:34, 2:34], true, atol=1e-6)
-        assert all(each in gallery.sentences() for each in scenes.captions[:6])
-    drawn = [each.tobytes() for each in pixels]
-    assert len(set(drawn[1 : len(left)])) == 1  # all drew the same
-    assert len(set(drawn[len(left) :])) == len(left)  # here each another code, in its own row
+        np.testing.assert_allclose(strip[:, :32], true, atol=1e-6)
+        assert all(each in gallery.prompts() for each in scenes.captions[:6])
+    sampled = [each.tobytes() for each in pixels]
+    assert len(set(sampled[1 : len(left)])) == 1  # all sampled the same
+    assert len(set(sampled[len(left) :])) == len(left)  # here each another code, in its own row
 
 
-def test_costs_are_drawn_for_every_length(drawn):
+def test_costs_are_drawn_for_every_length():
     report = whole_report()
     for n in (16, 64, 256, 1024):
-        report["runs"][f"cost/imagebart/{n}"]["seconds"]["32"] = n / 8
-    panels = drawn(pictures.draw_costs, report)
+        report[f"cost/imagebart/{n}"]["result"]["seconds_per_image"]["32"] = n / 8
+    panels = plotted(plots.plot_costs, report)
     lines = {line.get_label(): line for line in panels[2].lines}
     assert list(lines["imagebart"].get_xdata()) == [16, 64, 256, 1024]
     assert list(lines["imagebart"].get_ydata()) == [2, 8, 32, 128]
@@ -136,12 +136,12 @@ def test_costs_are_drawn_for_every_length(drawn):
     assert list(panels[0].lines[1].get_ydata()) == [2e9] * 4
 
 
-def test_errors_are_drawn_from_none_to_two_in_five(drawn):
+def test_errors_are_drawn_from_none_to_two_in_five():
     report = whole_report()
-    put(report, "errors", "absorbing", ("none", "share"), (0.6, 0.7, 0.8))
-    put(report, "errors", "absorbing", ("one", "lost changed"), (0.1, 0.2, 0.3))
-    put(report, "errors", "absorbing", ("0.4", "mended"), (0.0, 0.0, 0.3))
-    sentences, changed, mended = drawn(pictures.draw_errors, report)
+    put(report, "errors", "absorbing", ("untouched", "share"), (0.6, 0.7, 0.8))
+    put(report, "errors", "absorbing", ("by_amount", "one", "changed_share"), (0.1, 0.2, 0.3))
+    put(report, "errors", "absorbing", ("by_amount", "0.4", "corrected_share"), (0.0, 0.0, 0.3))
+    sentences, changed, mended = plotted(plots.plot_errors, report)
     ticks = [text.get_text() for text in sentences.get_xticklabels()]
     assert ticks == ["none", "one", "5 %", "10 %", "20 %", "40 %"]
     assert points(sentences, "absorbing")[1] == pytest.approx([70, 50, 50, 50, 50, 50])
@@ -152,36 +152,42 @@ def test_errors_are_drawn_from_none_to_two_in_five(drawn):
     assert points(mended, "absorbing")[1] == pytest.approx([25, 25, 25, 25, 10])
 
 
-def test_directions_are_drawn_side_by_side(drawn):
+def test_directions_are_drawn_side_by_side():
     report = whole_report()
-    put(report, "directions", "causal", ("held_out", "left", "share"), (0.1, 0.2, 0.3))
-    seen, held_out = drawn(pictures.draw_directions, report)
+    put(
+        report,
+        "directions",
+        "causal",
+        ("by_composition", "held_out", "left", "accuracy", "share"),
+        (0.1, 0.2, 0.3),
+    )
+    seen, held_out = plotted(plots.plot_directions, report)
     sides = [text.get_text() for text in seen.get_xticklabels()]
     assert sides == ["upper", "lower", "left", "right"]
     assert points(held_out, "causal")[1] == pytest.approx([50, 50, 20, 50])
     assert points(seen, "causal")[1] == [50] * 4
 
 
-def test_forcing_is_drawn_row_by_row(drawn):
+def test_forcing_is_drawn_row_by_row():
     """The mean of the seeds, each row of the grid alone."""
     report = whole_report()
     rows = ([1.0, 4.0], [2.0, 5.0], [6.0, 6.0])
-    put(report, "forcing", "raster", ("raster", "own by row"), rows)
-    put(report, "forcing", "vq-diffusion", ("raster", "data by row"), rows)
-    (axes,) = drawn(pictures.draw_forcing, report)
+    put(report, "forcing", "raster", ("by_reference", "raster", "own_by_row"), rows)
+    put(report, "forcing", "vq-diffusion", ("by_reference", "raster", "data_by_row"), rows)
+    (axes,) = plotted(plots.plot_exposure_bias, report)
     lines = {line.get_label(): line for line in axes.lines}
     assert list(lines[LABELS["raster"]].get_xdata()) == [1, 2]
     assert list(lines[LABELS["raster"]].get_ydata()) == [3.0, 5.0]
-    assert list(lines["true rows"].get_ydata()) == [3.0, 5.0]
+    assert list(lines["true sequences"].get_ydata()) == [3.0, 5.0]
     assert list(lines[LABELS["absorbing"]].get_ydata()) == [2.0, 3.0]
 
 
-def test_a_contender_looks_the_same_everywhere(drawn):
+def test_a_contender_looks_the_same_everywhere():
     """And no two look alike."""
-    looks = {(style["marker"], style["color"]) for style in pictures.STYLES.values()}
+    looks = {(style["marker"], style["color"]) for style in style.SYSTEMS.values()}
     assert len(looks) == len(LABELS)
     report = whole_report()
-    panels = [drawn(draw, report)[0] for draw in (pictures.draw_quality, pictures.draw_errors)]
+    panels = [plotted(plot, report)[0] for plot in (plots.plot_quality, plots.plot_errors)]
     for name in ("vq-diffusion", "absorbing"):
         lines = [
             each.lines[0] if each in axes.containers else each
@@ -190,6 +196,17 @@ def test_a_contender_looks_the_same_everywhere(drawn):
             if each.get_label() == LABELS[name]
         ]
         assert {(line.get_marker(), line.get_color()) for line in lines} == {
-            (pictures.STYLES[name]["marker"], pictures.STYLES[name]["color"])
+            (style.SYSTEMS[name]["marker"], style.SYSTEMS[name]["color"])
         }
         assert len(lines) == 2
+
+
+def test_every_plot_of_the_page_is_made(tmp_path, stored_folder):
+    plot_all(typed(whole_report()), tmp_path)
+    page = (stored_folder / "face_off.md").read_text()
+    names = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
+    for folder in (tmp_path, stored_folder):
+        for name in names:
+            with Image.open(folder / name) as image:
+                assert min(image.size) > 400

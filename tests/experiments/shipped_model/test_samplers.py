@@ -12,6 +12,7 @@ from vqlearn import VQDiffusionPipeline
 from vqlearn.diffusion.schedule import build_schedule, released
 from vqlearn.evaluation.prompts import Evaluation
 from vqlearn.experiments.shipped_model import samplers
+from vqlearn.experiments.shipped_model.runs import weights_digest
 from vqlearn.probability.random import random_stream
 
 REPORT = Path(__file__).parents[3] / "figures" / "samplers.json"
@@ -25,7 +26,7 @@ def pipe(tmp_path_factory):
 
 
 def tokens_of(pipe, plan):
-    return samplers.draw_tokens(pipe, WORDS, plan, Evaluation(), first=3)
+    return samplers.sample_tokens(pipe, WORDS, plan, Evaluation(), first=3)
 
 
 def test_the_exact_sampler_draws_the_tokens_of_the_pipeline(pipe):
@@ -65,21 +66,20 @@ def test_a_stride_of_10_that_lags_leaves_most_tokens_for_the_last_call():
     assert 0.6 < left < 0.8
 
 
-def test_the_report_says_what_was_measured_and_how(pipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(VQDiffusionPipeline, "from_pretrained", lambda name: pipe)
-    monkeypatch.setattr(samplers, "CALLS", (2, CALLS))
-    samplers.main(tmp_path / "samplers.json", prompts=3)
-    report = json.loads((tmp_path / "samplers.json").read_text())
-    assert report["command"] == samplers.COMMAND
-    assert list(report["results"]) == list(samplers.PLANS)
-    for part in report["results"].values():
-        assert list(part) == ["2", "4"]
-        assert part["4"]["total"] == report["prompts"] == 3
-        assert part["4"]["drawn_in_last_call"]["total"] == 3 * 64
+def test_every_plan_is_measured_at_every_number_of_calls(pipe, monkeypatch):
+    monkeypatch.setattr(samplers, "load_pipeline", lambda: pipe)
+    runs = samplers.sampler_runs(prompts=3, calls=(2, CALLS))
+    assert [run.id for run in runs][:2] == ["exact/2", "exact/4"]
+    assert {run.plan for run in runs} == set(samplers.PLANS)
+    for run in runs:
+        found = run.measure(None)
+        assert found.accuracy.total == run.settings()["prompts"] == 3
+        assert found.revealed_in_last_call.total == 3 * 64
 
 
-def test_the_stored_report_is_of_the_weights_that_ship():
-    report = json.loads(REPORT.read_text())
-    assert report["weights_sha256"] == samplers.weights_digest()
-    assert report["prompts"] == samplers.PROMPTS
-    assert list(report["results"]["exact"]) == [str(calls) for calls in samplers.CALLS]
+def test_the_stored_runs_are_of_the_weights_that_ship():
+    stored = json.loads(REPORT.read_text())["runs"]
+    assert len(stored) == len(samplers.PLANS) * len(samplers.CALLS)
+    for run in stored.values():
+        assert run["settings"]["weights_sha256"] == weights_digest()
+        assert run["settings"]["prompts"] == samplers.PROMPTS

@@ -1,151 +1,108 @@
-"""Each autoregressive network learns once, small: bits, drawings and seconds.
+"""Each autoregressive network learns once, small: bits, samples and seconds.
 
-    python -m vqlearn.experiments.autoregressive.runs
-    python -m vqlearn.experiments.autoregressive.runs --only digits/pixelcnn
+    python -m vqlearn.experiments autoregressive
+    python -m vqlearn.experiments autoregressive --only digits/pixelcnn
 
 Digits and RGB images are learnt pixel by pixel, without text. The tokens of scenes come with
-their captions: there the networks hear the text encoder and learn in the loop of the denoiser. In
-one world all networks see as many rows and have about as many weights. Of digits there are few:
-there every network keeps the weights with which 150 held-back digits cost least.
+their captions: there the networks attend to the text states and learn in the loop of the denoiser.
+On one data set all networks see as many sequences and have about as many weights. Of digits there
+are few: there every network keeps the weights at which 150 held-back digits cost least.
 
-Bits are exact; those of an ImageBART are a bound. Seconds are processor time, so that other work on
-the machine does not count; those of drawing are for all rows of a run together. A run is written as
-soon as it is measured: a command that was stopped goes on with the runs that are missing or were
-made with other settings.
+Bits are exact; those of an ImageBART are a bound.
 """
 
-import argparse
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
+from operator import attrgetter
+from typing import Any
 
-import matplotlib
-
-from vqlearn.autoregressive.image_transformer import ImageTransformer, ImageTransformerConfig
-from vqlearn.autoregressive.imagebart import ImageBART
-from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
-from vqlearn.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNConfig
-from vqlearn.autoregressive.pixelcnnpp import PixelCNNPlusPlus, PixelCNNPlusPlusConfig
-from vqlearn.autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
-from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
-from vqlearn.experiments.autoregressive import plots as raster_pictures
-from vqlearn.experiments.autoregressive.data import (
-    BUDGETS,
-    Budget,
-    CaptionedTokens,
-    FewDigits,
-    RgbScenes,
-)
-from vqlearn.experiments.autoregressive.sequence_runs import RowRun, by_cache, from_noise
-from vqlearn.experiments.autoregressive.token_runs import TOKEN_RUNS, TokenRun
+from vqlearn.experiments.autoregressive.token_runs import TokenRun
+from vqlearn.experiments.data import Budget
 from vqlearn.experiments.identity import Named
-from vqlearn.experiments.kernels.data import World
-from vqlearn.experiments.runner import Experiment, with_budgets
+from vqlearn.experiments.sequences import AutoregressiveRun, with_rate
+from vqlearn.experiments.systems import AUTOREGRESSIVE, WITHOUT_TEXT
+from vqlearn.training.recipes import Recipe
 from vqlearn.training.rows import imagebart_nats
+from vqlearn.training.stages.autoregressive import Size, train_imagebart, train_raster
 
-COMMAND = "python -m vqlearn.experiments.autoregressive.runs"
-FOLDER = Path("figures")
-NAME = "raster.json"
-
+RECIPE = Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
+TOKEN_RECIPE = Recipe(steps=3000, batch_size=64, learning_rate=2e-3, ema_decay=0.99)
+BUDGETS = {
+    "digits": Budget(RECIPE, test_rows=300, samples=12),
+    "rgb": Budget(RECIPE, test_rows=300, samples=12),
+    "tokens": Budget(TOKEN_RECIPE, test_rows=300, samples=300),
+}
 FOR_ADAM = 5e-3
-WITHOUT_TEXT = {"text_width": None, "text_length": 0}
-TWO_SCALES = {"num_scales": 2, "width": 36, "num_layers": 2, "num_heads": 4}
-FOUR_SCALES = {"num_scales": 4, "width": 24, "num_layers": 2, "num_heads": 4}
-
-WORLDS: dict[str, Callable[[Budget], World]] = {
-    "digits": FewDigits,
-    "rgb": RgbScenes,
-    "tokens": CaptionedTokens,
-}
-PIXELRNN = Named("PixelRNN", PixelRNN)
-PIXELCNN = Named("PixelCNN", PixelCNN)
-GATED = Named("GatedPixelCNN", GatedPixelCNN)
-PLUS_PLUS = Named("PixelCNNPlusPlus", PixelCNNPlusPlus)
-IMAGE_TRANSFORMER = Named("ImageTransformer", ImageTransformer)
-RASTER = Named("RasterTransformer", RasterTransformer)
-IMAGEBART = Named("ImageBART", ImageBART)
-RUNS: dict[str, RowRun | TokenRun] = {
-    "digits/pixelrnn": RowRun(PIXELRNN, PixelRNNConfig, {"width": 44, "num_layers": 2}),
-    "digits/pixelcnn": RowRun(
-        PIXELCNN, PixelCNNConfig, {"width": 52, "num_layers": 5, "kernel_size": 3}
-    ),
-    "digits/gated-pixelcnn": RowRun(
-        GATED, PixelCNNConfig, {"width": 35, "num_layers": 5, "kernel_size": 3}
-    ),
-    "digits/pixelcnn++": RowRun(
-        PLUS_PLUS,
-        PixelCNNPlusPlusConfig,
-        {"width": 13, "num_blocks": 2, "num_mixtures": 5},
-    ),
-    "digits/image-transformer": RowRun(
-        IMAGE_TRANSFORMER,
-        ImageTransformerConfig,
-        {"width": 64, "num_layers": 3, "num_heads": 4, "block_length": 8, "memory_length": 16},
-    ),
-    "digits/raster-transformer": RowRun(
-        RASTER,
-        RasterTransformerConfig,
-        {"width": 64, "num_layers": 3, "num_heads": 4, **WITHOUT_TEXT},
-        draw=by_cache,
-    ),
-    "digits/imagebart-2": RowRun(
-        IMAGEBART, ImageBARTConfig, TWO_SCALES, imagebart_nats, from_noise
-    ),
-    "digits/imagebart-4": RowRun(
-        IMAGEBART, ImageBARTConfig, FOUR_SCALES, imagebart_nats, from_noise
-    ),
-    "rgb/pixelrnn": RowRun(
-        PIXELRNN, PixelRNNConfig, {"width": 60, "num_layers": 2}, learning_rate=FOR_ADAM
-    ),
-    "rgb/pixelcnn": RowRun(
-        PIXELCNN,
-        PixelCNNConfig,
-        {"width": 66, "num_layers": 5, "kernel_size": 3},
-        learning_rate=FOR_ADAM,
-    ),
-    "rgb/gated-pixelcnn": RowRun(
-        GATED,
-        PixelCNNConfig,
-        {"width": 48, "num_layers": 5, "kernel_size": 3},
-        learning_rate=FOR_ADAM,
-    ),
-    "rgb/pixelcnn++": RowRun(
-        PLUS_PLUS,
-        PixelCNNPlusPlusConfig,
-        {"width": 20, "num_blocks": 2, "num_mixtures": 10},
-        learning_rate=FOR_ADAM,
-    ),
-    "rgb/image-transformer": RowRun(
-        IMAGE_TRANSFORMER,
-        ImageTransformerConfig,
-        {"width": 84, "num_layers": 3, "num_heads": 4, "block_length": 24, "memory_length": 48},
-    ),
-    **TOKEN_RUNS,
-}
+TRAIN_RASTER = Named("train_raster", train_raster)
+TRAIN_IMAGEBART = Named("train_imagebart", train_imagebart)
 
 
-def experiment(budgets: Mapping[str, Budget]) -> Experiment:
-    """All runs, each with the budget of its world."""
-    return with_budgets(
-        COMMAND, RUNS, WORLDS, budgets, lambda name, *rest: RUNS[name].measure(name, *rest)
+def digit_runs(budget: Budget) -> tuple[AutoregressiveRun, ...]:
+    """Networks of about 0.15 million weights."""
+
+    def run(name: str, network: str, options: dict[str, Any], **ways: Any) -> AutoregressiveRun:
+        return AutoregressiveRun("digits", name, AUTOREGRESSIVE[network], options, budget, **ways)
+
+    blocks = {"width": 64, "num_layers": 3, "num_heads": 4}
+    two, four = {"num_scales": 2, "width": 36}, {"num_scales": 4, "width": 24}
+    scale = {"num_layers": 2, "num_heads": 4}
+    bound = {"nats": imagebart_nats}
+    return (
+        run("pixelrnn", "PixelRNN", {"width": 44, "num_layers": 2}),
+        run("pixelcnn", "PixelCNN", {"width": 52, "num_layers": 5, "kernel_size": 3}),
+        run("gated-pixelcnn", "GatedPixelCNN", {"width": 35, "num_layers": 5, "kernel_size": 3}),
+        run("pixelcnn++", "PixelCNNPlusPlus", {"width": 13, "num_blocks": 2, "num_mixtures": 5}),
+        run(
+            "image-transformer",
+            "ImageTransformer",
+            {**blocks, "block_length": 8, "memory_length": 16},
+        ),
+        run("raster-transformer", "RasterTransformer", {**blocks, **WITHOUT_TEXT}),
+        run("imagebart-2", "ImageBART", {**two, **scale}, **bound),
+        run("imagebart-4", "ImageBART", {**four, **scale}, **bound),
     )
 
 
-def main(
-    folder: Path = FOLDER,
-    names: Sequence[str] = tuple(RUNS),
+def rgb_runs(budget: Budget) -> tuple[AutoregressiveRun, ...]:
+    """Networks of about 0.35 million weights; those without a transformer have Adam's rate."""
+
+    def run(name: str, network: str, budget: Budget, **options: int) -> AutoregressiveRun:
+        return AutoregressiveRun("rgb", name, AUTOREGRESSIVE[network], options, budget)
+
+    adam = with_rate(budget, FOR_ADAM)
+    return (
+        run("pixelrnn", "PixelRNN", adam, width=60, num_layers=2),
+        run("pixelcnn", "PixelCNN", adam, width=66, num_layers=5, kernel_size=3),
+        run("gated-pixelcnn", "GatedPixelCNN", adam, width=48, num_layers=5, kernel_size=3),
+        run("pixelcnn++", "PixelCNNPlusPlus", adam, width=20, num_blocks=2, num_mixtures=10),
+        run(
+            *("image-transformer", "ImageTransformer", budget),
+            **{"width": 84, "num_layers": 3, "num_heads": 4},
+            **{"block_length": 24, "memory_length": 48},
+        ),
+    )
+
+
+def token_runs(budget: Budget) -> tuple[TokenRun, ...]:
+    """Networks of about 1.3 million weights, after captions."""
+
+    def run(name: str, train: Named, size: Size, part: str, **options: int) -> TokenRun:
+        return TokenRun(name, train, size, attrgetter(part), budget, options)
+
+    return (
+        run("raster-transformer", TRAIN_RASTER, Size(128, 6, 4), "transformer"),
+        run("imagebart-3", TRAIN_IMAGEBART, Size(64, 3, 4), "imagebart", num_scales=3),
+    )
+
+
+def autoregressive_runs(
     budgets: Mapping[str, Budget] = BUDGETS,
-) -> None:
-    """Measure the runs that are missing, one by one; draw the images once none is."""
-    matplotlib.use("Agg")
-    raster = experiment(budgets)
-    report = raster.go_on(folder / NAME, names)
-    if not raster.missing(report):
-        raster_pictures.draw_bits(report, folder / "raster_bits.png")
-        raster_pictures.draw_samples(report, folder / "raster_samples.png")
-        raster_pictures.draw_scenes(report, folder / "raster_scenes.png")
+) -> tuple[AutoregressiveRun | TokenRun, ...]:
+    """Every network on the data that it can learn."""
+    return (
+        *digit_runs(budgets["digits"]),
+        *rgb_runs(budgets["rgb"]),
+        *token_runs(budgets["tokens"]),
+    )
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", nargs="+", choices=RUNS, default=tuple(RUNS), metavar="RUN")
-    main(names=parser.parse_args().only)
+RUNS = autoregressive_runs()

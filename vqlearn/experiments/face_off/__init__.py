@@ -1,1 +1,1 @@
-"""Every system with one budget on the same tokens; claims and their verdicts."""
+"""Systems that learn the same tokens meet on equal terms, and claims about them become numbers."""

@@ -18,10 +18,10 @@ spaced lengths, because the longer ones cost more.
 import math
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from einops import repeat
@@ -44,13 +44,14 @@ from vqlearn.experiments.face_off.players import (
     RasterPlayer,
 )
 from vqlearn.experiments.face_off.quality import CALLS, GUIDED
-from vqlearn.experiments.face_off.systems import (
+from vqlearn.experiments.face_off.system_run import run_id
+from vqlearn.experiments.identity import size_settings
+from vqlearn.experiments.systems import (
     DENOISER_SIZE,
     IMAGEBART_SIZE,
     RASTER_SIZE,
     denoiser_config,
 )
-from vqlearn.experiments.identity import size_settings
 from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.model import Conditioning
 from vqlearn.probability.random import sample_categorical
@@ -68,6 +69,43 @@ CALLS_OF_LONG = 4
 
 @dataclass(frozen=True)
 class Cost:
+    """Of one image: seconds in batches of each size, multiplications and additions.
+
+    On CUDA operations are not counted: they are those of the CPU.
+    """
+
+    seconds_per_image: dict[str, float]
+    operations_per_image: int | None = None
+
+
+@dataclass(frozen=True)
+class CostRun:
+    """What sampling n tokens in one way costs on a device."""
+
+    way: str
+    num_tokens: int
+    device: str = "cpu"
+    data: ClassVar[None] = None
+    result: ClassVar[type] = Cost
+
+    @property
+    def id(self) -> str:
+        """Such as "cost/raster/64", or "cuda-cost/raster/64"."""
+        return run_id("cost" if self.device == "cpu" else "cuda-cost", self.way, self.num_tokens)
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result."""
+        sizes = {"raster": RASTER_SIZE, "imagebart": IMAGEBART_SIZE, "denoiser": DENOISER_SIZE}
+        told = {name: size_settings(size) for name, size in sizes.items()}
+        return {"way": self.way, "tokens": self.num_tokens, **told, "batches": list(BATCHES)}
+
+    def measure(self, data: None) -> Cost:
+        """Seconds and operations."""
+        return measure_cost(self.way, self.num_tokens, BATCHES, self.device)
+
+
+@dataclass(frozen=True)
+class Way:
     """`draw(n, count, device)` draws `count` rows of n tokens; `part(n)` of it stands for all."""
 
     draw: Callable[..., Tensor]
@@ -174,7 +212,7 @@ def diffusion_player(n: int, device: str) -> Player:
     return DiffusionPlayer(denoiser_network(n, device), process)
 
 
-def of_diffusion(calls: int, guided: dict[str, float]) -> Cost:
+def of_diffusion(calls: int, guided: dict[str, float]) -> Way:
     """So many calls of the denoiser; for a long row a few of them."""
 
     def made(n: int) -> int:
@@ -183,67 +221,55 @@ def of_diffusion(calls: int, guided: dict[str, float]) -> Cost:
     def draw_some(n: int, count: int, device: str = "cpu") -> Tensor:
         return draw(diffusion_player, Drawing(**guided, calls=made(n)), n, count, device)
 
-    return Cost(draw_some, lambda n: made(n) / calls)
+    return Way(draw_some, lambda n: made(n) / calls)
 
 
-COSTS: dict[str, Cost] = {
-    "raster without cache": Cost(draw_without_cache, part_of_row),
-    "raster, prefix only": Cost(draw_from_prefixes, part_of_row),
-    "raster": Cost(partial(draw, raster_player, Drawing())),
-    "raster guided": Cost(partial(draw, raster_player, Drawing(**GUIDED))),
-    "imagebart": Cost(partial(draw, imagebart_player, Drawing())),
+COSTS: dict[str, Way] = {
+    "raster without cache": Way(draw_without_cache, part_of_row),
+    "raster, prefix only": Way(draw_from_prefixes, part_of_row),
+    "raster": Way(partial(draw, raster_player, Drawing())),
+    "raster guided": Way(partial(draw, raster_player, Drawing(**GUIDED))),
+    "imagebart": Way(partial(draw, imagebart_player, Drawing())),
     **{f"diffusion {calls}": of_diffusion(calls, {}) for calls in CALLS},
     **{f"diffusion {calls} guided": of_diffusion(calls, GUIDED) for calls in CALLS},
 }
 
 
-def cost_settings() -> dict[str, Any]:
-    """What decides every cost beside its way and its number of tokens; ready for JSON."""
-    sizes = {"raster": RASTER_SIZE, "imagebart": IMAGEBART_SIZE, "denoiser": DENOISER_SIZE}
-    return {**{name: size_settings(size) for name, size in sizes.items()}, "batches": list(BATCHES)}
+def measure_cost(way: str, n: int, batches: Sequence[int], device: str = "cpu") -> Cost:
+    """The median of three times sampling for short sequences."""
+    taken = {str(count): _seconds(COSTS[way], n, count, device) / count for count in batches}
+    seconds = {count: float(f"{value:.3g}") for count, value in taken.items()}
+    return Cost(seconds, None if device == "cuda" else round(operations(COSTS[way], n)))
 
 
-def measure_cost(
-    name: str, n: int, batches: tuple[int, ...] = BATCHES, device: str = "cpu"
-) -> dict[str, Any]:
-    """Seconds of an image in batches of these sizes; on the CPU operations of an image too.
-
-    The median of three drawings for short rows. A GPU has to do the same operations.
-    """
-    cost = COSTS[name]
-    seconds = {str(count): _seconds(cost, n, count, device) / count for count in batches}
-    found = {"seconds": {count: float(f"{value:.3g}") for count, value in seconds.items()}}
-    return found if device == "cuda" else {**found, "operations": round(operations(cost, n))}
-
-
-def operations(cost: Cost, n: int) -> float:
+def operations(way: Way, n: int) -> float:
     """Multiplications and additions for one image, counted while it is drawn."""
     counter = FlopCounterMode(display=False)
     with counter, sdpa_kernel(SDPBackend.MATH):
-        cost.draw(n, 1)
-    return counter.get_total_flops() / cost.part(n)
+        way.draw(n, 1)
+    return counter.get_total_flops() / way.part(n)
 
 
-def _seconds(cost: Cost, n: int, count: int, device: str) -> float:
+def _seconds(way: Way, n: int, count: int, device: str) -> float:
     clock = _processor_time if device == "cpu" else _wall_time
-    cost.draw(n, 1 if device == "cpu" else count, device)  # makes the network; CUDA plans each size
+    way.draw(n, 1 if device == "cpu" else count, device)  # makes the network; CUDA plans each size
     threads, taken = torch.get_num_threads(), []
     torch.set_num_threads(1)
     for _ in range(REPEATS if n <= SHORT else 1):
-        taken.append(clock(cost, n, count))
+        taken.append(clock(way, n, count))
     torch.set_num_threads(threads)
-    return statistics.median(taken) / cost.part(n)
+    return statistics.median(taken) / way.part(n)
 
 
-def _processor_time(cost: Cost, n: int, count: int) -> float:
+def _processor_time(way: Way, n: int, count: int) -> float:
     begin = time.process_time()
-    cost.draw(n, count)
+    way.draw(n, count)
     return time.process_time() - begin
 
 
-def _wall_time(cost: Cost, n: int, count: int) -> float:
+def _wall_time(way: Way, n: int, count: int) -> float:
     begin = time.perf_counter()
-    cost.draw(n, count, "cuda").cpu()  # waits for the last token
+    way.draw(n, count, "cuda").cpu()  # waits for the last token
     return time.perf_counter() - begin
 
 

@@ -1,51 +1,100 @@
 """Wrong tokens above, damage below: on equal terms for a raster network and a diffusion.
 
-Both get the same true upper halves, with the same tokens made wrong, and draw the lower half. Lost
-tokens that come out otherwise than without the errors are counted in each row of the grid below: do
-errors reach far? A raster network has to leave the upper half as it is. A diffusion is measured
-twice: it "keeps" the given tokens, or is "free" to draw them anew.
+Both get the same true upper halves, with the same tokens made wrong, and sample the lower half.
+Lost tokens that come out otherwise than without the errors are counted in each row of the grid
+below: do errors reach far? A raster network has to leave the upper half as it is. A diffusion is
+measured twice: it "keeps" the given tokens, or is "free" to sample them anew.
 """
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
-from torch import Tensor
-
-from vqlearn.experiments.face_off.data import TokenWorld, by_row
-from vqlearn.experiments.face_off.inpainting import choose, go_on, half, mean, spoil
-from vqlearn.experiments.face_off.players import Drawing, Player, RasterPlayer
+from vqlearn.experiments.face_off.data import EvaluatedTokens, by_grid_row
+from vqlearn.experiments.face_off.inpainting import (
+    ONE,
+    WAY,
+    choose,
+    complete,
+    half,
+    mean,
+    spoil,
+    way_settings,
+)
+from vqlearn.experiments.face_off.players import Drawing, RasterPlayer
+from vqlearn.experiments.face_off.system_run import SystemRun, Trained
+from vqlearn.experiments.report import Accuracy
 from vqlearn.probability.random import random_stream
 
 KEEPS, FREE = "keeps", "free"
-WAYS = {KEEPS: "keeps the upper half", FREE: "may change it"}
+ABOVE = (ONE, "0.1")
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What wrong tokens in the upper half do; shares are from 0 to 1.
+
+    Of the wrong tokens those corrected to the true code; of the lower half, and of each row of the
+    grid, those that come out otherwise than without the errors.
+    """
+
+    accuracy: Accuracy
+    changed_share_by_row: tuple[float, ...]
+    corrected_share: float | None = None
+    changed_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Damages:
+    """Without errors, and with each amount of them."""
+
+    untouched: Accuracy
+    by_amount: dict[str, Damage]
+
+
+@dataclass(frozen=True)
+class Downstream:
+    """By what may happen to the given half: it keeps it, or it is free to sample it anew."""
+
+    by_freedom: dict[str, Damages]
+
+
+class DownstreamRun(SystemRun):
+    """Wrong tokens in the upper half."""
+
+    measure_id: ClassVar[str] = "downstream"
+    result: ClassVar[type] = Downstream
+
+    def details(self) -> dict[str, Any]:
+        return {**way_settings(WAY), "shares": list(ABOVE)}
+
+    def measure(self, data: EvaluatedTokens) -> Downstream:
+        return measure_downstream(self.trained(), data, WAY, ABOVE)
 
 
 def measure_downstream(
-    player: Player,
-    null: Tensor,
-    world: TokenWorld,
-    drawing: Drawing,
-    shares: tuple[str, ...],
-) -> dict[str, Any]:
-    """For each way to treat what is given, and for each share of wrong tokens (see `choose`)."""
-    examples = world.examples["seen"]
+    trained: Trained, data: EvaluatedTokens, way: Drawing, amounts: Sequence[str]
+) -> Downstream:
+    """For each way to treat what is given, and for each amount of wrong tokens."""
+    examples = data.examples["seen"]
     given = half("upper", examples.x.shape[1]).to(examples.x.device).expand_as(examples.x)
-    hidden = player.hide(examples.x, given, random_stream("face-off", "hidden", "upper"))
-    report: dict[str, Any] = {}
-    for way in (KEEPS,) if isinstance(player, RasterPlayer) else (KEEPS, FREE):
-        start = replace(hidden, fixed=way == KEEPS)
-        untouched = go_on(player, start, (examples, null), drawing)
-        report[way] = {"none": world.right(untouched, examples)}
-        for share in shares:
-            wrong = choose(given, share, random_stream("face-off", "wrong", share))
-            codes = random_stream("face-off", "codes", share)
-            spoilt = replace(start, x=spoil(start.x, wrong, world.num_codes, codes))
-            drawn = go_on(player, spoilt, (examples, null), drawing)
-            changed = drawn != untouched
-            report[way][share] = {
-                **world.right(drawn, examples),
-                "mended": mean((drawn == examples.x)[wrong]),
-                "lost changed": mean(changed[~given]),
-                "changed by row": by_row(changed),
-            }
-    return report
+    generator = random_stream("face-off", "hidden", "upper")
+    start = trained.player.hide(examples.x, given, generator)
+    found = {}
+    for freedom in (KEEPS,) if isinstance(trained.player, RasterPlayer) else (KEEPS, FREE):
+        start = replace(start, fixed=freedom == KEEPS)
+        untouched, damage = complete(trained, start, examples, way), {}
+        for amount in amounts:
+            wrong = choose(given, amount, random_stream("face-off", "wrong", amount))
+            codes = random_stream("face-off", "codes", amount)
+            spoilt = replace(start, x=spoil(start.x, wrong, data.num_codes, codes))
+            sampled = complete(trained, spoilt, examples, way)
+            changed = sampled != untouched
+            damage[amount] = Damage(
+                data.accuracy(sampled, examples.captions),
+                by_grid_row(changed),
+                corrected_share=mean((sampled == examples.x)[wrong]),
+                changed_share=mean(changed[~given]),
+            )
+        found[freedom] = Damages(data.accuracy(untouched, examples.captions), damage)
+    return Downstream(found)

@@ -1,90 +1,161 @@
-"""Does a system go astray on its own? A second model reads what it writes, and the true data.
+"""Does a system go astray on its own? A second model reads what it samples, and the true data.
 
-A network that learns with true tokens before it ("teacher forcing") meets its own when it draws. If
-errors add up, its rows become stranger the further they go: a second model, trained with another
-seed, needs more bits for them than for true rows, and most for the last ones.
+A network that learns with true tokens before it ("teacher forcing") meets its own when it samples:
+that is exposure bias. If errors add up, its sequences become less likely the further they go: a
+reference model, trained with another seed, needs more bits for them than for true ones, and most
+for the last tokens.
 
-A row may also be strange for another reason: its image shows something else than the caption.
-`measure_strangeness` keeps such rows apart.
+A sequence may also be unlikely for another reason: its image shows something else than the
+caption. `BitsByCorrectnessRun` keeps such sequences apart.
 """
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vqlearn.experiments.face_off.data import AT_ONCE, Examples, TokenWorld, by_row
+from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples, by_grid_row
 from vqlearn.experiments.face_off.players import Drawing, Player, RasterPlayer
-from vqlearn.experiments.face_off.quality import draw_all, nats
-from vqlearn.experiments.kernels.data import rounded
-from vqlearn.probability.estimates import bits_per_token
+from vqlearn.experiments.face_off.quality import nll, sample_all
+from vqlearn.experiments.face_off.system_run import RASTER, REFERENCES, SystemRun, Trained
+from vqlearn.experiments.report import DIGITS, rounded
+from vqlearn.experiments.tokens import AT_ONCE
+from vqlearn.probability.estimates import Bits, bits_per_token
 from vqlearn.probability.model import Conditioning
 from vqlearn.probability.random import random_stream
 
 OWN = Drawing(calls=100)
-"""How a system draws its own rows: from its distribution as it is, with as many calls as there can
-be."""
+"""How a system samples its own sequences: its distribution as it is, as many steps as there are."""
 
 
-def measure_forcing(
-    player: Player, null: Tensor, world: TokenWorld, judges: dict[str, Player]
-) -> dict[str, Any]:
-    """Bits of a token to every judge, of true rows and of drawn ones, after the same captions.
+@dataclass(frozen=True)
+class ReferenceBits:
+    """Bits per token of a reference model, of true sequences and of sampled ones.
 
-    A raster judge also says them for each row of the grid, from the top.
+    A raster network also gives them for each row of the grid, from the top.
     """
-    examples = world.examples["seen"]
-    n, own = examples.x.shape[1], own_rows(player, null, examples)
-    report: dict[str, Any] = {}
-    for name, judge in judges.items():
-        report[name] = {}
-        for kind, rows in {"data": examples, "own": own}.items():
-            cost = nats(judge, rows, random_stream("face-off", "judge"))
-            report[name][kind] = rounded(bits_per_token(cost, n))
-            if isinstance(judge, RasterPlayer):
-                report[name][f"{kind} by row"] = bits_by_row(judge, rows)
-    return report
+
+    data: Bits
+    own: Bits
+    data_by_row: tuple[float, ...] | None = None
+    own_by_row: tuple[float, ...] | None = None
 
 
-def own_rows(player: Player, null: Tensor, examples: Examples) -> Examples:
-    """What a system draws from its distribution as it is, after the captions of the examples."""
-    drawn = draw_all(player, examples, null, OWN, random_stream("face-off", "own rows"))
-    return Examples(drawn, examples.captions, examples.text)
+@dataclass(frozen=True)
+class ExposureBias:
+    """By reference model."""
+
+    by_reference: dict[str, ReferenceBits]
 
 
-def measure_strangeness(
-    player: Player, null: Tensor, world: TokenWorld, judge: Player
-) -> dict[str, Any]:
-    """Bits of a token to a judge: of true rows, of drawn ones that show the caption, of others.
+class ExposureBiasRun(SystemRun):
+    """What models of the next seed make of what it sampled."""
 
-    The mean, its standard error and the median of each kind; of fewer than two rows only how many.
-    """
-    examples = world.examples["seen"]
-    own = own_rows(player, null, examples)
-    shown = world.shows(own.x, examples)
-    true, drawn = (
-        nats(judge, each, random_stream("face-off", "judge")) for each in (examples, own)
+    measure_id: ClassVar[str] = "forcing"
+    result: ClassVar[type] = ExposureBias
+
+    def details(self) -> dict[str, Any]:
+        return {"calls": OWN.calls, "judges": dict.fromkeys(REFERENCES, self.reference_seed())}
+
+    def measure(self, data: EvaluatedTokens) -> ExposureBias:
+        references = {name: self.reference(name) for name in REFERENCES}
+        return measure_exposure_bias(self.trained(), data, references)
+
+
+@dataclass(frozen=True)
+class SequenceBits:
+    """So many sequences, and their bits per token; of fewer than two only the number is known."""
+
+    sequences: int
+    bits_per_token: Bits | None = None
+    median_bits_per_token: float | None = None
+
+
+@dataclass(frozen=True)
+class BitsByCorrectness:
+    """Of true sequences, and of sampled ones that show their caption or do not."""
+
+    true: SequenceBits
+    right: SequenceBits
+    wrong: SequenceBits
+
+
+class BitsByCorrectnessRun(SystemRun):
+    """What a raster network makes of sampled sequences, right ones and wrong ones apart."""
+
+    measure_id: ClassVar[str] = "strangeness"
+    result: ClassVar[type] = BitsByCorrectness
+
+    def details(self) -> dict[str, Any]:
+        return {"calls": OWN.calls, "judge": self.reference_seed()}
+
+    def measure(self, data: EvaluatedTokens) -> BitsByCorrectness:
+        return measure_bits_by_correctness(self.trained(), data, self.reference(RASTER))
+
+
+def measure_exposure_bias(
+    trained: Trained, data: EvaluatedTokens, references: Mapping[str, Player]
+) -> ExposureBias:
+    """Bits of a token to every reference, of true sequences and of sampled ones."""
+    examples = data.examples["seen"]
+    own, found = own_sequences(trained, examples), {}
+    for name, reference in references.items():
+        by_row = {}
+        if isinstance(reference, RasterPlayer):
+            by_row["data_by_row"] = bits_by_grid_row(reference, examples)
+            by_row["own_by_row"] = bits_by_grid_row(reference, own)
+        found[name] = ReferenceBits(
+            reference_bits(reference, examples), reference_bits(reference, own), **by_row
+        )
+    return ExposureBias(found)
+
+
+def own_sequences(trained: Trained, examples: Examples) -> Examples:
+    """What a system samples from its distribution as it is, after the captions of the examples."""
+    sampled = sample_all(trained, examples, OWN, random_stream("face-off", "own rows"))
+    return Examples(sampled, examples.captions, examples.text)
+
+
+def reference_bits(reference: Player, examples: Examples) -> Bits:
+    """Bits per token of these sequences."""
+    cost = nll(reference, examples, random_stream("face-off", "judge"))
+    return rounded(bits_per_token(cost, examples.x.shape[1]))
+
+
+def measure_bits_by_correctness(
+    trained: Trained, data: EvaluatedTokens, reference: Player
+) -> BitsByCorrectness:
+    """Bits of a token to a reference model, of each kind of sequences."""
+    examples = data.examples["seen"]
+    own = own_sequences(trained, examples)
+    right = data.shows(own.x, own.captions)
+    true, sampled = (
+        nll(reference, each, random_stream("face-off", "judge")) for each in (examples, own)
     )
-    kinds = {"true": true, "right": drawn[shown], "wrong": drawn[~shown]}
-    return {kind: _summary(each, own.x.shape[1]) for kind, each in kinds.items()}
+    n = own.x.shape[1]
+    return BitsByCorrectness(
+        _summary(true, n), _summary(sampled[right], n), _summary(sampled[~right], n)
+    )
 
 
-def bits_by_row(judge: RasterPlayer, rows: Examples) -> list[float]:
+def bits_by_grid_row(reference: RasterPlayer, examples: Examples) -> tuple[float, ...]:
     """Bits of a token in each row of the grid, from the top."""
-    parts = zip(rows.x.split(AT_ONCE), rows.text.split(AT_ONCE), strict=True)
-    return by_row(torch.cat([_bits(judge, x, text) for x, text in parts]))
+    parts = zip(examples.x.split(AT_ONCE), examples.text.split(AT_ONCE), strict=True)
+    return by_grid_row(torch.cat([_bits(reference, x, text) for x, text in parts]))
 
 
 @torch.no_grad()
-def _bits(judge: RasterPlayer, x: Tensor, text: Tensor) -> Float[Tensor, "b n"]:
-    log_p = judge.network.log_probs(x, Conditioning(text)).gather(-1, x[..., None])[..., 0]
+def _bits(reference: RasterPlayer, x: Tensor, text: Tensor) -> Float[Tensor, "b n"]:
+    log_p = reference.network.log_probs(x, Conditioning(text)).gather(-1, x[..., None])[..., 0]
     return -log_p / math.log(2)
 
 
-def _summary(nats: Float[Tensor, " b"], n: int) -> dict[str, Any]:
-    if len(nats) < 2:
-        return {"rows": len(nats)}
-    median = nats.double().median().item() / n / math.log(2)
-    return {"rows": len(nats), **rounded(bits_per_token(nats, n)), "median": round(median, 4)}
+def _summary(nll: Float[Tensor, " b"], n: int) -> SequenceBits:
+    if len(nll) < 2:
+        return SequenceBits(len(nll))
+    median = nll.double().median().item() / n / math.log(2)
+    return SequenceBits(len(nll), rounded(bits_per_token(nll, n)), round(median, DIGITS))

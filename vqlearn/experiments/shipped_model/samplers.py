@@ -2,37 +2,31 @@
 
 Both wrong ones are in use elsewhere; here they are measured beside two exact ones.
 
-    python -m vqlearn.experiments.shipped_model.samplers
+    python -m vqlearn.experiments samplers
 
 A sampler is a plan, one row (told, t, s) for each call of the denoiser: it is **told** that the
 tokens are at level `told`, then they are drawn as if they went from level t to level s.
 Lesson 05 draws the result.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from vqlearn.checkpoints.shipped import resolve
-from vqlearn.data.scenes.sampling import scene_batch
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise, all_masked, levels_to_visit, step
-from vqlearn.evaluation.prompts import PICTURES_AT_ONCE, Evaluation, describe_accuracy
-from vqlearn.evaluation.scene_reader import prompt_accuracy
+from vqlearn.evaluation.prompts import PICTURES_AT_ONCE, Evaluation, evaluated_scenes
+from vqlearn.experiments.report import Accuracy, Share
+from vqlearn.experiments.shipped_model.runs import evaluation_settings, load_pipeline
+from vqlearn.experiments.tokens import accuracy_of
 from vqlearn.pipeline.pipeline import VQDiffusionPipeline
-from vqlearn.probability.estimates import wilson_interval
 from vqlearn.probability.model import Sampling
 from vqlearn.probability.random import Generators, random_stream
 
-COMMAND = "python -m vqlearn.experiments.shipped_model.samplers"
-FILE = Path("figures/samplers.json")
-WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 COMPOSITION = "seen"
 PROMPTS = 100
 CALLS = (10, 25, 50)
@@ -90,7 +84,7 @@ def follow(
 
 
 @torch.no_grad()
-def draw_tokens(
+def sample_tokens(
     pipeline: VQDiffusionPipeline,
     captions: list[str],
     plan: Plan,
@@ -112,59 +106,69 @@ def draw_tokens(
     return [start, *follow(plan, pipeline.process, denoise, start, generator=streams)]
 
 
+@dataclass(frozen=True)
+class SamplerAccuracy:
+    """Images that are right, and the tokens that were still masked before the last call."""
+
+    accuracy: Accuracy
+    revealed_in_last_call: Share
+
+
+@dataclass(frozen=True)
+class SamplerRun:
+    """A plan at one number of calls: all get the same prompts and the same random numbers."""
+
+    plan: str
+    evaluation: Evaluation
+    data: ClassVar[None] = None
+    device: ClassVar[str] = "cpu"
+    result: ClassVar[type] = SamplerAccuracy
+
+    @property
+    def id(self) -> str:
+        """Such as "lagging/25"."""
+        return f"{self.plan}/{self.calls}"
+
+    @property
+    def calls(self) -> int:
+        """The calls of the denoiser for each image, without guidance."""
+        return self.evaluation.num_inference_steps
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result."""
+        return {
+            "plan": self.plan,
+            "composition": COMPOSITION,
+            **evaluation_settings(self.evaluation),
+        }
+
+    def measure(self, data: None) -> SamplerAccuracy:
+        """Sample, decode, read."""
+        pipeline, evaluation = load_pipeline(), self.evaluation
+        prompts = evaluated_scenes(COMPOSITION, evaluation, pipeline.image_size).captions
+        plan = PLANS[self.plan](pipeline.process.num_timesteps, self.calls)
+        return measure_plan(pipeline, prompts, plan, evaluation)
+
+
 @torch.no_grad()
 def measure_plan(
     pipeline: VQDiffusionPipeline, captions: list[str], plan: Plan, evaluation: Evaluation
-) -> dict[str, Any]:
-    """How many images are right, and how many tokens were still hidden before the last call."""
-    images, hidden, tokens = [], 0, 0
+) -> SamplerAccuracy:
+    """How many images are right, and how many tokens were still masked before the last call?"""
+    images, masked, tokens = [], 0, 0
     for first in range(0, len(captions), PICTURES_AT_ONCE):
         some = captions[first : first + PICTURES_AT_ONCE]
-        *_, before, last = draw_tokens(pipeline, some, plan, evaluation, first)
+        *_, before, last = sample_tokens(pipeline, some, plan, evaluation, first)
         images.append(pipeline.vqvae.decode(last).float().cpu())
-        hidden += int((before == pipeline.process.mask).sum())
+        masked += int((before == pipeline.process.mask).sum())
         tokens += before.numel()
-    low, high = wilson_interval(hidden, tokens)
-    in_last_call = {"tokens": hidden, "total": tokens, "share": round(hidden / tokens, 4)}
-    in_last_call |= {"interval_95": [round(low, 4), round(high, 4)]}
-    accuracy = describe_accuracy(prompt_accuracy(torch.cat(images), captions))
-    return {**accuracy, "drawn_in_last_call": in_last_call}
+    return SamplerAccuracy(accuracy_of(torch.cat(images), captions), Share(masked, tokens))
 
 
-def measure(pipeline: VQDiffusionPipeline, evaluation: Evaluation) -> dict[str, Any]:
-    """Every plan at every number of calls, on the same captions with the same random numbers."""
-    batch = scene_batch(
-        evaluation.prompts,
-        generator=random_stream("evaluated scenes", COMPOSITION, evaluation.seed),
-        composition=COMPOSITION,
-        image_size=pipeline.image_size,
+def sampler_runs(prompts: int = PROMPTS, calls: Sequence[int] = CALLS) -> tuple[SamplerRun, ...]:
+    """Every plan at every number of calls."""
+    return tuple(
+        SamplerRun(plan, Evaluation(num_inference_steps=count, prompts=prompts))
+        for plan in PLANS
+        for count in calls
     )
-    top = pipeline.process.num_timesteps
-    return {
-        name: {
-            str(calls): measure_plan(pipeline, batch.captions, plan(top, calls), evaluation)
-            for calls in CALLS
-        }
-        for name, plan in PLANS.items()
-    }
-
-
-def weights_digest() -> str:
-    """The SHA-256 of the shipped denoiser."""
-    with (resolve("scenes") / WEIGHTS).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def main(file: Path = FILE, prompts: int = PROMPTS) -> None:
-    """Measure "scenes" and write the numbers."""
-    evaluation = Evaluation(prompts=prompts)
-    report = {"command": COMMAND, "weights": WEIGHTS, "weights_sha256": weights_digest()}
-    report |= {"prompts": prompts, "composition": COMPOSITION, "seed": evaluation.seed}
-    report |= {"guidance": evaluation.guidance_scale, "truncation": evaluation.truncation_rate}
-    report["results"] = measure(VQDiffusionPipeline.from_pretrained("scenes"), evaluation)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,155 @@
+"""How many bits does a letter cost each family, where the truth is known?
+
+Captions come letter by letter, and the entropy of their grammar is known exactly. On English text
+the published order, fewest bits first, is: autoregressive, absorbing, nearest neighbour, uniform
+(Austin et al. 2021, text8). Here all systems learn the same batches in the same order, have as many
+weights but for 2 %, and are measured on the same test sequences, whatever the seed. The kernels
+also learn with other weights of the auxiliary loss: with one seed only.
+
+The bits of the raster transformer are exact, all others are bounds. Networks learn in bfloat16 and
+are measured in float32.
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vqlearn.data.characters import caption_rows
+from vqlearn.experiments.data import COMPOSITION, Budget, Captions
+from vqlearn.experiments.face_off.system_run import SEEDS, run_id
+from vqlearn.experiments.processes import PROCESSES
+from vqlearn.experiments.sequences import (
+    DEFAULT_AUXILIARY_WEIGHT,
+    DEFAULT_SIZE,
+    AutoregressiveRun,
+    DenoiserSize,
+    DiffusionRun,
+    Learned,
+    SequenceRun,
+)
+from vqlearn.experiments.systems import AUTOREGRESSIVE, WITHOUT_TEXT
+from vqlearn.probability.random import random_stream
+from vqlearn.training.recipes import Recipe
+from vqlearn.training.rows import Nats, Rows, autoregressive_nats, imagebart_nats
+
+DATA = "captions"
+RECIPE = Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
+BUDGET = Budget(RECIPE, test_rows=360, samples=200)
+OTHER_WEIGHTS = (0, 0.01)
+KERNELS = {
+    "absorbing": PROCESSES["absorbing"],
+    "mask-and-replace": PROCESSES["mask_and_replace"],
+    "nearest-neighbour": PROCESSES["letter_neighbours"],
+    "uniform": PROCESSES["uniform"],
+}
+SYSTEMS = ("raster", "imagebart", *KERNELS)
+"""In the published order; ImageBART and mask-and-replace are not in it, and stand between."""
+
+
+def in_bfloat16(nats: Nats) -> Nats:
+    """The same nats in half precision while a network learns; without gradients in float32.
+
+    Quicker where the CPU can do it, as `training.sequences.InBfloat16` is for denoisers.
+    """
+
+    def fast(
+        network: nn.Module, x: Int[Tensor, "b n"], stream: torch.Generator
+    ) -> Float[Tensor, " b"]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=torch.is_grad_enabled()):
+            return nats(network, x, stream)
+
+    return fast
+
+
+@dataclass(frozen=True)
+class LetterRun:
+    """A system with one seed: of its weights, its sequences and its noise."""
+
+    run: SequenceRun
+    seed: int
+    measure_id: ClassVar[str] = "captions"
+    data: ClassVar[str] = DATA
+    device: ClassVar[str] = "cpu"
+    result: ClassVar[type] = Learned
+
+    @property
+    def id(self) -> str:
+        """Such as "captions/raster/0"."""
+        return self.run.id
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result."""
+        weight = {}
+        if isinstance(self.run, DiffusionRun):
+            weight["auxiliary_weight"] = self.run.auxiliary_weight
+        return {**self.run.settings(), **weight, "mixed_precision": "bf16"}
+
+    def measure(self, data: Captions) -> Learned:
+        """Learn this seed's batches; the test sequences are those of all seeds."""
+        return self.run.measure(data.with_rows(rows_of(self.seed)))
+
+
+def letter_runs(
+    budget: Budget = BUDGET, size: DenoiserSize = DEFAULT_SIZE
+) -> tuple[LetterRun, ...]:
+    """Every system with every seed, then the kernels with other weights of the auxiliary loss."""
+    main = (
+        LetterRun(letter_run(system, seed, budget, size), seed)
+        for system in SYSTEMS
+        for seed in SEEDS
+    )
+    first = SEEDS[0]
+    others = (
+        LetterRun(letter_run(kernel, first, budget, size, weight), first)
+        for kernel in KERNELS
+        for weight in OTHER_WEIGHTS
+    )
+    return *main, *others
+
+
+def letter_run(
+    system: str,
+    seed: int,
+    budget: Budget,
+    size: DenoiserSize,
+    auxiliary_weight: float = DEFAULT_AUXILIARY_WEIGHT,
+) -> SequenceRun:
+    """One system with one seed."""
+    name, budget = run_id(with_weight(system, auxiliary_weight), seed), budget.with_seed(seed)
+    if system == "raster":
+        options = {"width": 108, "num_layers": 3, "num_heads": 4, **WITHOUT_TEXT}
+        network, nats = AUTOREGRESSIVE["RasterTransformer"], autoregressive_nats
+    elif system == "imagebart":
+        options = {"num_scales": 2, "width": 60, "num_layers": 2, "num_heads": 4}
+        network, nats = AUTOREGRESSIVE["ImageBART"], imagebart_nats
+    else:
+        neighbours = {"num_neighbours": 4} if system == "nearest-neighbour" else {}
+        return DiffusionRun(
+            DATA,
+            name,
+            KERNELS[system],
+            budget,
+            neighbours,
+            size=size,
+            auxiliary_weight=auxiliary_weight,
+        )
+    return AutoregressiveRun(DATA, name, network, options, budget, in_bfloat16(nats))
+
+
+def with_weight(kernel: str, auxiliary_weight: float) -> str:
+    """The name of a kernel that learns with this weight of the auxiliary loss."""
+    is_default = auxiliary_weight == DEFAULT_AUXILIARY_WEIGHT
+    return kernel if is_default else f"{kernel}-auxiliary-{auxiliary_weight:g}"
+
+
+def rows_of(seed: int) -> Rows:
+    """All batches of one seed, in one order, however many random numbers a system uses besides."""
+    stream = random_stream("face-off", "captions", seed)
+
+    def rows(count: int, *, generator: torch.Generator) -> Int[Tensor, "b n"]:
+        return caption_rows(count, generator=stream, composition=COMPOSITION)
+
+    return rows

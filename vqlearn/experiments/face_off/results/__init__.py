@@ -1,0 +1,1 @@
+"""What the stored face-off says: numbers over seeds, claims with verdicts, tables, plots."""

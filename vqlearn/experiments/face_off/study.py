@@ -1,0 +1,103 @@
+"""The command: every system learns the same tokens once; then each claim about them is measured.
+
+Weights go to runs/face-off, results to figures/face_off.json. As soon as every first seed is there,
+figures/face_off.md shows all results, with plots. With a CUDA device systems learn and are measured
+there, and its costs are measured as well.
+"""
+
+from pathlib import Path
+
+from vqlearn.experiments.data import Budget as LetterBudget
+from vqlearn.experiments.data import Captions
+from vqlearn.experiments.face_off import letters
+from vqlearn.experiments.face_off.costs import COSTS, LENGTHS, CostRun
+from vqlearn.experiments.face_off.data import EvaluatedTokens
+from vqlearn.experiments.face_off.downstream import DownstreamRun
+from vqlearn.experiments.face_off.exposure_bias import BitsByCorrectnessRun, ExposureBiasRun
+from vqlearn.experiments.face_off.inpainting import DirectionsRun, ErrorsRun
+from vqlearn.experiments.face_off.letters import letter_runs
+from vqlearn.experiments.face_off.quality import QualityRun
+from vqlearn.experiments.face_off.results import gallery, letter_plots, plots, tables
+from vqlearn.experiments.face_off.system_run import (
+    BUDGET,
+    DIFFUSION,
+    RASTER,
+    SEEDS,
+    Budget,
+    SystemRun,
+)
+from vqlearn.experiments.report import Report
+from vqlearn.experiments.runner import Run, Study, best_device
+from vqlearn.experiments.sequences import DEFAULT_SIZE, DenoiserSize
+from vqlearn.experiments.systems import SYSTEMS, VARIANTS
+
+MEASURES: dict[type[SystemRun], tuple[str, ...]] = {
+    QualityRun: (*SYSTEMS, *VARIANTS),
+    ErrorsRun: tuple(SYSTEMS),
+    DirectionsRun: (*(name for name in SYSTEMS if name != "nearest-neighbour"), "causal"),
+    ExposureBiasRun: tuple(SYSTEMS),
+    BitsByCorrectnessRun: (RASTER, DIFFUSION),
+    DownstreamRun: (RASTER, DIFFUSION),
+}
+"""Not every system can do everything: noise of the nearest-neighbour kernel is near to the true
+token, so half an image with nothing in its other half is no state that it knows."""
+
+
+def system_runs(budget: Budget) -> tuple[SystemRun, ...]:
+    """First every measure of one training, then those of the next seed."""
+    return tuple(
+        measure(system, seed, budget)
+        for seed in SEEDS
+        for measure, systems in MEASURES.items()
+        for system in systems
+    )
+
+
+def cost_runs() -> tuple[CostRun, ...]:
+    """Every way to sample, at every length, on the CPU and on CUDA."""
+    return tuple(
+        CostRun(way, n, device) for device in ("cpu", "cuda") for n in LENGTHS for way in COSTS
+    )
+
+
+def face_off_study(
+    budget: Budget = BUDGET,
+    letter_budget: LetterBudget = letters.BUDGET,
+    size: DenoiserSize = DEFAULT_SIZE,
+) -> Study:
+    """All runs of the face-off."""
+    of_systems, of_letters = system_runs(budget), letter_runs(letter_budget, size)
+    of_costs = cost_runs()
+    return Study(
+        name="face-off",
+        runs=(*of_systems, *of_letters, *of_costs),
+        data={
+            "tokens": lambda: EvaluatedTokens(budget.rows, best_device()),
+            letters.DATA: lambda: Captions(letter_budget.with_seed(0)),
+        },
+        plot=plot_all,
+        tables=tables.all_tables,
+        needed=frozenset(run.id for run in (*of_systems, *of_letters, *of_costs) if is_needed(run)),
+    )
+
+
+def is_needed(run: Run) -> bool:
+    """Does the page wait for this run? For all on the CPU that need no second seed.
+
+    Of what a system sampled on its own, only that of the references bears on a verdict.
+    """
+    if isinstance(run, CostRun):
+        return run.device == "cpu"
+    if isinstance(run, ExposureBiasRun) and run.system not in (RASTER, DIFFUSION):
+        return False
+    return run.seed == SEEDS[0]
+
+
+def plot_all(report: Report, folder: Path) -> None:
+    """Every plot of the page."""
+    plots.plot_all(report, folder)
+    letter_plots.plot(report, folder / "face_off_captions.png")
+    gallery.plot(report, folder / "face_off_gallery.png")
+
+
+STUDY = face_off_study()

@@ -1,0 +1,59 @@
+"""Tables in Markdown, and the pages of the repository that show them: no number is typed by hand.
+
+A page says where: `<!-- face-off-claims -->`, then the table, then `<!-- /face-off-claims -->`.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vqlearn.experiments.report import Report
+from vqlearn.experiments.sequences import SequenceRun
+from vqlearn.lessons.marks import write_between
+
+PAGES = ("README.md", "vqlearn/weights/README.md", "figures/*.md")
+
+
+def pages_with(root: Path, mark: str) -> list[Path]:
+    """The pages of this repository that hold the mark."""
+    pages = [page for pattern in PAGES for page in sorted(root.glob(pattern))]
+    return [page for page in pages if f"<!-- {mark} -->" in page.read_text(encoding="utf-8")]
+
+
+def write_tables(root: Path, tables: Mapping[str, str]) -> None:
+    """Write each table between its marks, on every page that has them."""
+    for mark, text in tables.items():
+        for page in pages_with(root, mark):
+            write_between(page, mark, text)
+
+
+def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [titles, ["---"] * len(titles), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def bits_table(
+    report: Report,
+    runs: Sequence[SequenceRun],
+    titles: Mapping[str, str],
+    *,
+    what: str,
+    digits: int,
+) -> str:
+    """Bits of each network on each data set (those of `titles`), beside counting and the floor.
+
+    With one standard error. Raises `KeyError` if a run is missing.
+    """
+    rows = [[name, *([""] * len(titles))] for name in dict.fromkeys(run.name for run in runs)]
+    row_of = {row[0]: row for row in rows}
+    for run in runs:
+        bits = report.runs[run.id].result.bits
+        column = 1 + list(titles).index(run.data)
+        row_of[run.name][column] = " ± ".join(f"{value:.{digits}f}" for value in bits)
+    counting, floors = ["counting alone"], ["no model can need less"]
+    for data in titles:
+        facts = report.data[data]
+        how, bits = list(facts.baselines.items())[-1]
+        counting.append(f"{bits:.{digits}f} ({how})")
+        floors.append("unknown" if facts.floor is None else f"{facts.floor:.{digits}f}")
+    return table((what, *titles.values()), [*rows, counting, floors])

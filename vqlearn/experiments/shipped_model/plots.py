@@ -1,0 +1,99 @@
+"""Images that the model generates for prompts, reconstructions, and accuracy against steps."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import fill
+
+import matplotlib.pyplot as plt
+import torch
+from einops import rearrange
+
+from vqlearn.data.scenes.captions import parse
+from vqlearn.data.scenes.sampling import HELD_OUT_PAIRS, scene_batch
+from vqlearn.evaluation.prompts import Evaluation, round_trip
+from vqlearn.evaluation.scene_reader import agrees, read
+from vqlearn.experiments import style
+from vqlearn.experiments.report import Share
+from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+
+LABELS = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
+PROMPTS = (
+    "a small red circle above a large blue square",
+    "a large green ring left of a small yellow heart",
+    "a large orange cross on a black background",
+    "a small purple triangle on a white background",
+    "a large pink circle below a small cyan cross",
+    "a small yellow square right of a large red ring",
+    "a large blue moon",
+    "a small green bar above a small orange circle",
+    "a large cyan heart on a brown background",
+    "a small pink square left of a large purple moon",
+    "a large red heart on a grey background",
+    "a small green circle on a white background",
+    "a large orange square above a small blue triangle",
+    "a large purple cross left of a large yellow circle",
+    "a large pink ring on a black background",
+    "a small cyan triangle below a large green square",
+)
+COLUMNS = 4
+
+
+def has_unseen_pair(prompt: str) -> bool:
+    """Whether training never showed one of the colour-shape pairs of this caption."""
+    return any((thing.colour, thing.shape) in HELD_OUT_PAIRS for thing in parse(prompt).objects)
+
+
+def plot_prompts(pipeline: VQDiffusionPipeline, file: Path) -> None:
+    """Image i has seed i, none is picked; the mark is what the scene reader says of it."""
+    images = pipeline(
+        list(PROMPTS),
+        **Evaluation().call_options(),
+        generator=[torch.Generator().manual_seed(seed) for seed in range(len(PROMPTS))],
+        output_type="np",
+    ).images
+    scenes = read(rearrange(torch.from_numpy(images), "b h w c -> b c h w"))
+    rows = len(PROMPTS) // COLUMNS
+    figure, grid = plt.subplots(rows, COLUMNS, figsize=(7.6, 9.2), layout="constrained")
+    for axes, prompt, image, scene in zip(grid.flat, PROMPTS, images, scenes, strict=True):
+        right = agrees(scene, prompt)
+        unseen = "\n(pair never seen)" if has_unseen_pair(prompt) else ""
+        title = f"{'✓' if right else '✗'} {fill(prompt, 26)}{unseen}"
+        axes.imshow(image)
+        axes.set_title(title, fontsize=8, color=style.RIGHT if right else style.WRONG)
+        axes.axis("off")
+    style.save(figure, file)
+
+
+def plot_reconstructions(pipeline: VQDiffusionPipeline, file: Path) -> None:
+    """Scenes above, and the same scenes after a round trip through their tokens below."""
+    batch = scene_batch(8, generator=torch.Generator().manual_seed(7), composition="any")
+    again = round_trip(pipeline, batch.images)
+    side, codes = pipeline.denoiser.config.sample_size, pipeline.denoiser.config.num_codes
+    figure, rows = plt.subplots(2, 1, figsize=(7.2, 2.4), layout="constrained")
+    size = pipeline.image_size
+    style.show_images(rows[0], batch.images, f"scenes, {size} × {size} pixels")
+    style.show_images(rows[1], again, f"decoded from {side} × {side} tokens of {codes} codes")
+    style.save(figure, file)
+
+
+def plot_accuracy(by_steps: Mapping[int, Mapping[str, Share]], ceiling: Share, file: Path) -> None:
+    """Shares of right images of each composition against steps; 95 % intervals, the ceiling."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for composition, label in LABELS.items():
+        parts = [each[composition] for each in by_steps.values()]
+        below = [100 * (part.share - part.interval_95[0]) for part in parts]
+        above = [100 * (part.interval_95[1] - part.share) for part in parts]
+        shares = [100 * part.share for part in parts]
+        axes.errorbar(
+            list(by_steps), shares, yerr=(below, above), marker="o", capsize=3, label=label
+        )
+    label = "true scenes through their tokens"
+    axes.axhline(100 * ceiling.share, color="grey", linestyle="--", label=label)
+    axes.set_xscale("log")
+    axes.set_xticks(list(by_steps), map(str, by_steps))
+    axes.minorticks_off()
+    axes.set_ylim(0, 103)
+    axes.set_xlabel("steps (calls of the denoiser without guidance)")
+    axes.set_ylabel("images that are right, %")
+    axes.legend(fontsize=8)
+    style.save(figure, file)

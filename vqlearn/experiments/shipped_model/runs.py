@@ -1,0 +1,169 @@
+"""How often is an image of the shipped model right, and how many steps does it take?
+
+    python -m vqlearn.experiments shipped-model
+
+The whole evaluation at 25 steps, and the model alone at other numbers of steps, on the same
+prompts with the same random numbers.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar
+
+from vqlearn.checkpoints.folder import load_clip
+from vqlearn.checkpoints.shipped import resolve
+from vqlearn.evaluation.prompts import COMPOSITIONS, Evaluation, evaluate, evaluate_model
+from vqlearn.experiments.report import Accuracy, Share
+from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+
+MODEL = "scenes"
+WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
+PROMPTS = 300
+PROMPTS_OF_STEPS = {2: 100, 5: 100, 10: 300, 100: 100}
+
+
+@dataclass(frozen=True)
+class Scored(Accuracy):
+    """What the scene reader and the small CLIP say of images and their captions.
+
+    Of images that were generated also the calls of the denoiser and the seconds of each.
+    """
+
+    clip_score: float | None = None
+    calls_per_image: float | None = None
+    seconds_per_image: float | None = None
+
+
+@dataclass(frozen=True)
+class EvaluatedComposition:
+    """What `evaluate` says of one kind of captions.
+
+    `ceiling`: true scenes after a round trip through their tokens; `floor`: an untrained denoiser;
+    `text_probe`: the share of attributes that a linear map reads off the text states.
+    """
+
+    model: Scored
+    ceiling: Scored
+    floor: Scored
+    bound_bits_per_token: float
+    token_bits_given_pixels: float
+    text_probe: dict[str, float]
+
+
+@dataclass(frozen=True)
+class WholeEvaluation:
+    """The whole evaluation of a model."""
+
+    by_composition: dict[str, EvaluatedComposition]
+
+
+@dataclass(frozen=True)
+class Timed(Share):
+    """Images that are right, with the calls of the denoiser and the seconds of each."""
+
+    calls_per_image: float
+    seconds_per_image: float
+
+
+@dataclass(frozen=True)
+class AccuracyOfSteps:
+    """Of one number of steps."""
+
+    by_composition: dict[str, Timed]
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """The whole evaluation, with the default evaluation."""
+
+    evaluation: Evaluation
+    id: ClassVar[str] = "evaluation"
+    data: ClassVar[None] = None
+    device: ClassVar[str] = "cpu"
+    result: ClassVar[type] = WholeEvaluation
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result."""
+        return evaluation_settings(self.evaluation)
+
+    def measure(self, data: None) -> WholeEvaluation:
+        """Generate, read, count."""
+        found = evaluate(load_pipeline(), load_clip(resolve(MODEL)), self.evaluation)
+        return WholeEvaluation({each: evaluated(found[each]) for each in COMPOSITIONS})
+
+
+@dataclass(frozen=True)
+class StepsRun:
+    """The model alone at one number of steps."""
+
+    evaluation: Evaluation
+    data: ClassVar[None] = None
+    device: ClassVar[str] = "cpu"
+    result: ClassVar[type] = AccuracyOfSteps
+
+    @property
+    def id(self) -> str:
+        """Such as "steps/10"."""
+        return f"steps/{self.evaluation.num_inference_steps}"
+
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result."""
+        return evaluation_settings(self.evaluation)
+
+    def measure(self, data: None) -> AccuracyOfSteps:
+        """Generate, read, count."""
+        found = evaluate_model(load_pipeline(), None, self.evaluation)
+        return AccuracyOfSteps({each: timed(found[each]) for each in COMPOSITIONS})
+
+
+def evaluated(found: dict[str, Any]) -> EvaluatedComposition:
+    """One composition of `evaluate`, typed."""
+    return EvaluatedComposition(
+        **{name: scored(found[name]) for name in ("model", "ceiling", "floor")},
+        bound_bits_per_token=found["bound_bits_per_token"],
+        token_bits_given_pixels=found["chance_bits_per_token"],
+        text_probe=found["text"],
+    )
+
+
+def scored(found: dict[str, Any]) -> Scored:
+    """A score of `evaluate`, typed."""
+    by_attribute = {
+        name: Share(part["right"], part["total"]) for name, part in found["by_attribute"].items()
+    }
+    others = {name: found.get(name) for name in ("calls_per_image", "seconds_per_image")}
+    counts = (found["right"], found["total"], found["unreadable"], by_attribute)
+    return Scored(*counts, found.get("clip_score"), **others)
+
+
+def timed(found: dict[str, Any]) -> Timed:
+    """The counts and costs of a score, typed."""
+    names = ("right", "total", "calls_per_image", "seconds_per_image")
+    return Timed(**{name: found[name] for name in names})
+
+
+def evaluation_settings(evaluation: Evaluation) -> dict[str, Any]:
+    """How is sampled, from which weights?"""
+    return {
+        "steps": evaluation.num_inference_steps,
+        "guidance": evaluation.guidance_scale,
+        "truncation": evaluation.truncation_rate,
+        "prompts": evaluation.prompts,
+        "seed": evaluation.seed,
+        "weights": WEIGHTS,
+        "weights_sha256": weights_digest(),
+    }
+
+
+@cache
+def load_pipeline() -> VQDiffusionPipeline:
+    """The shipped model, once."""
+    return VQDiffusionPipeline.from_pretrained(MODEL)
+
+
+@cache
+def weights_digest() -> str:
+    """The SHA-256 of the shipped denoiser."""
+    with (resolve(MODEL) / WEIGHTS).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,67 @@
+"""Scenes as tokens of the shipped VQ-VAE, and how many images of tokens show what was asked for."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.shipped import resolve
+from vqlearn.evaluation.scene_reader import agrees, prompt_accuracy, read
+from vqlearn.experiments.data import SHOWN
+from vqlearn.experiments.report import Accuracy, Share
+
+AT_ONCE = 100
+"""Sequences in one batch: a network and the random numbers of a run see them in these parts."""
+
+
+class ShippedTokens:
+    """The frozen parts that all systems share: images to tokens and back, captions to states."""
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device, self.shipped = device, resolve("scenes")
+        self.vqvae = files.load_vqvae(self.shipped).requires_grad_(False).eval().to(device)
+        self.encoder = files.load_text_encoder(self.shipped).to(device)
+        self.num_codes = self.vqvae.config.num_vq_embeddings
+
+    @torch.no_grad()
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
+        """The tokens of images in 0 to 1."""
+        return torch.cat(
+            [self.vqvae.encode(part) for part in images.to(self.device).split(AT_ONCE)]
+        )
+
+    @torch.no_grad()
+    def decode(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
+        """The images that they stand for, RGB in 0 to 1."""
+        return torch.cat([self.vqvae.decode(part) for part in tokens.split(AT_ONCE)])
+
+    def accuracy(self, tokens: Int[Tensor, "b n"], captions: list[str]) -> Accuracy:
+        """How many of these sequences, as images, show what their captions say?"""
+        return accuracy_of(self.decode(tokens), captions)
+
+    def shows(self, tokens: Int[Tensor, "b n"], captions: list[str]) -> Bool[Tensor, " b"]:
+        """Which of them do?"""
+        scenes = zip(read(self.decode(tokens)), captions, strict=True)
+        found = [agrees(scene, caption) for scene, caption in scenes]
+        return torch.tensor(found, device=tokens.device)
+
+
+def accuracy_of(images: Float[Tensor, "b 3 h w"], captions: list[str]) -> Accuracy:
+    """What the scene reader finds in these images, against their captions."""
+    found = prompt_accuracy(images, captions)
+    by_attribute = {
+        name: Share(found.correct.get(name, 0), named) for name, named in found.named.items()
+    }
+    return Accuracy(found.right, found.total, found.unreadable, by_attribute)
+
+
+def tokens_as_text(x: Int[Tensor, "b n"], count: int = SHOWN) -> tuple[str, ...]:
+    """The first sequences as numbers with spaces between, as they are stored."""
+    return tuple(" ".join(map(str, row)) for row in x[:count].tolist())
+
+
+def tokens_from_text(shown: Sequence[str]) -> Int[Tensor, "b n"]:
+    """The inverse of `tokens_as_text`."""
+    return torch.tensor([list(map(int, row.split())) for row in shown])
