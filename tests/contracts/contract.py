@@ -69,7 +69,7 @@ def a_given_prefix_conditions_an_autoregressive_model(case: Case, model: TokenMo
     """Two tokens are given: the other two follow p(x_3, x_4 | x_1, x_2), 5 sigma."""
     if not isinstance(model, AutoregressiveModel):
         return
-    given = Given(ONE.expand(COUNT, -1), (torch.arange(N) < 2).expand(COUNT, -1))
+    given = Given.prefix(ONE.expand(COUNT, -1), 2)
     x = model.sample(COUNT, case.condition(COUNT), given=given, generator=seeded(7))
     p = case.exact(case, model, PLAIN) * (STATES[:, :2] == ONE[:, :2]).all(dim=1)
     p = p / p.sum()

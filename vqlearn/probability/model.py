@@ -91,6 +91,12 @@ class Given:
     tokens: Int[Tensor, "b n"]
     where: Bool[Tensor, "b n"]
 
+    @classmethod
+    def prefix(cls, tokens: Int[Tensor, "b n"], length: int) -> "Given":
+        """The first `length` tokens of each sequence."""
+        first = torch.arange(tokens.shape[1], device=tokens.device) < length
+        return cls(tokens, first.expand(tokens.shape))
+
     def keep(self, x: Int[Tensor, "b n"]) -> Int[Tensor, "b n"]:
         """The sequences x, with the given tokens in their positions."""
         return torch.where(self.where, self.tokens, x)

@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
         "fit": "loop",
+        "train_rows": "rows",
+        "train_sequences": "sequences",
         "Recipe": "recipes",
         "Run": "loop",
     },
