@@ -31,10 +31,10 @@ def as_released(folder):
 @contextmanager
 def released(tmp_path, monkeypatch):
     """The branches main and fp16, as they are on the hub."""
-    main = as_released(write_diffusers_folder(tmp_path / "main"))
+    main = as_released(write_diffusers_folder(tmp_path / "main", levels=100))
     (main / "README.md").write_text("a card")
     (main / "a picture.png").write_bytes(b"not needed")
-    fp16 = write_diffusers_folder(tmp_path / "fp16")
+    fp16 = write_diffusers_folder(tmp_path / "fp16", levels=100)
     shutil.rmtree(fp16 / NULL_TEXT)
     with serving() as hub:
         hub.repositories[NAME] = {"main": main, "fp16": fp16}
