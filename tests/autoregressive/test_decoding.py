@@ -15,7 +15,7 @@ from vqlearn.probability.filters import temperature, top_k, top_p
 from vqlearn.probability.model import Given
 
 K, N = 3, 3
-ROWS = torch.cartesian_prod(*N * [torch.arange(K)])  # the last token fastest
+SEQUENCES = torch.cartesian_prod(*N * [torch.arange(K)])  # the last token fastest
 
 
 def random_joint(seed=0):
@@ -41,30 +41,30 @@ def conditionals(x):
 
 
 def test_the_likelihood_is_the_joint_distribution():
-    found = log_likelihood(conditionals(ROWS), ROWS)
+    found = log_likelihood(conditionals(SEQUENCES), SEQUENCES)
     torch.testing.assert_close(found.exp(), JOINT.flatten(), rtol=1e-12, atol=0)
     assert found.shape == (27,)
 
 
 def test_token_by_token_it_is_the_same():
-    expected = log_likelihood(conditionals(ROWS), ROWS)
+    expected = log_likelihood(conditionals(SEQUENCES), SEQUENCES)
     for distribution in (next_token_log_probs, decoding.without_cache(conditionals, N)):
-        found = decoding.sequential_log_likelihood(distribution, ROWS)
+        found = decoding.sequential_log_likelihood(distribution, SEQUENCES)
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_without_a_cache_it_asks_for_the_position_after_the_prefix():
     """Position i of this network says i, and nothing after the prefix is ever read but zeros."""
-    rows = []
+    sequences = []
 
     def asked(x):
-        rows.append(x)
+        sequences.append(x)
         return torch.arange(5.0).expand(len(x), 5)[..., None]
 
     distribution = decoding.without_cache(asked, 5)
     for i in range(5):
         assert distribution(torch.full((2, i), 7)).tolist() == [[i], [i]]
-        assert rows[-1].tolist() == 2 * [i * [7] + (5 - i) * [0]]
+        assert sequences[-1].tolist() == 2 * [i * [7] + (5 - i) * [0]]
 
 
 def test_the_exact_distribution_of_the_sampler_is_the_joint_distribution():
@@ -76,7 +76,7 @@ def counts(x):
     return torch.bincount((x * torch.tensor([9, 3, 1])).sum(dim=1), minlength=27)
 
 
-def draw_rows(count, filter=None, prefix=None):
+def draw_sequences(count, filter=None, prefix=None):
     prefix = torch.zeros(count, 0, dtype=torch.long) if prefix is None else prefix
     generator = torch.Generator().manual_seed(4)
     return decoding.sample(next_token_log_probs, prefix, N, filter=filter, generator=generator)
@@ -94,11 +94,11 @@ FILTERS = {
 
 @pytest.mark.parametrize("name", FILTERS)
 def test_samples_follow_the_exact_distribution(name):
-    """20,000 rows; a row of probability 0 never comes. All six distributions differ."""
+    """20,000 sequences; a sequence of probability 0 never comes. All six distributions differ."""
     count, filter = 20_000, FILTERS[name]
     distribution = decoding.exact_distribution(next_token_log_probs, K, N, filter=filter)
     assert distribution.sum().item() == pytest.approx(1, abs=1e-9)
-    found = counts(draw_rows(count, filter))
+    found = counts(draw_sequences(count, filter))
     assert (
         (found - count * distribution).abs()
         <= 5 * (count * distribution * (1 - distribution)).sqrt()
@@ -110,10 +110,9 @@ def test_samples_follow_the_exact_distribution(name):
 
 
 def test_a_prefix_stays_and_the_rest_follows_from_it():
-    """Half of the rows begin with (2, 0), half with (1, 1): the last token has the distribution of
-    each."""
+    """Half begin with (2, 0), half with (1, 1): the last token has the distribution of each."""
     prefix = torch.tensor([[2, 0], [1, 1]]).repeat(5000, 1)
-    x = draw_rows(10_000, prefix=prefix)
+    x = draw_sequences(10_000, prefix=prefix)
     assert torch.equal(x[:, :2], prefix)
     for begin in ([2, 0], [1, 1]):
         own = x[(x[:, :2] == torch.tensor(begin)).all(dim=1), 2]
@@ -142,14 +141,14 @@ def test_a_network_with_a_cache_reads_every_prefix_in_turn():
     assert torch.equal(decoding.sample(distribution, whole, N), whole)
 
 
-def test_a_prefix_longer_than_the_row_raises():
+def test_a_prefix_longer_than_the_sequence_raises():
     with pytest.raises(ValueError, match="the prefix has 4 tokens; allowed: 0 to 3"):
         decoding.sample(next_token_log_probs, torch.zeros(2, 4, dtype=torch.long), N)
 
 
-def test_the_same_generator_draws_the_same_rows():
-    """A list of generators makes every row independent of the others."""
-    assert torch.equal(draw_rows(100), draw_rows(100))
+def test_the_same_generator_draws_the_same_sequences():
+    """A list of generators makes every sequence independent of the others."""
+    assert torch.equal(draw_sequences(100), draw_sequences(100))
     empty = torch.zeros(3, 0, dtype=torch.long)
 
     def alone(seeds):
@@ -160,19 +159,18 @@ def test_the_same_generator_draws_the_same_rows():
 
 
 @pytest.mark.parametrize("scale", [0.0, 1.0, 4.0])
-def test_guided_rows_follow_the_guided_distributions_of_their_tokens(scale):
-    """At 0 and 1 the rows have one of the two distributions; above, not the guided distribution of
-    rows."""
+def test_guided_sequences_follow_the_guided_distributions_of_their_tokens(scale):
+    """At 0 and 1 one of the two distributions; above, not the guided distribution of sequences."""
     other = random_joint(1)
     distribution = guide_next(
         next_token_log_probs, lambda prefix: next_token_log_probs(prefix, other), scale
     )
     found = decoding.exact_distribution(distribution, K, N)
-    rows = other * (JOINT / other) ** scale
-    distance = (found - (rows / rows.sum()).flatten()).abs().sum().item() / 2
+    sequences = other * (JOINT / other) ** scale
+    distance = (found - (sequences / sequences.sum()).flatten()).abs().sum().item() / 2
     assert (distance < 1e-9) == (scale <= 1)
-    for row in ([], [1], [0, 2]):
-        prefix = torch.tensor([row], dtype=torch.long)
+    for sequence in ([], [1], [0, 2]):
+        prefix = torch.tensor([sequence], dtype=torch.long)
         p, u = next_token_log_probs(prefix).exp(), next_token_log_probs(prefix, other).exp()
         product = u * (p / u) ** scale
         torch.testing.assert_close(

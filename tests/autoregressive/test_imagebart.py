@@ -9,18 +9,18 @@ import pytest
 import torch
 from support.imagebart_toys import (
     BOTH,
-    SPOKEN,
     THREE_CODES,
     TINY,
-    TOLD,
+    TINY_WITH_TEXT,
     TOYS,
+    WITH_TEXT,
     assert_follows,
     captions,
     exact_p,
     seeded,
-    sentences,
     spread_weights,
     steps_back,
+    text_states,
     toy,
 )
 
@@ -36,7 +36,7 @@ from vqlearn.probability.model import PLAIN, Conditioning, Given, Sampling, Toke
 
 
 def forward_steps(config, alpha_bar=kernels.linear):
-    """q(x_t | x_{t-1}) over whole rows, from one position at a time, by loops."""
+    """q(x_t | x_{t-1}) over whole sequences, from one position at a time, by loops."""
     codes, states = config.num_codes, all_states(config.num_codes, config.num_positions)
     kept = alpha_bar(config.num_scales)
     steps = []
@@ -78,7 +78,7 @@ def test_the_distribution_sums_to_1_and_every_step_back_too(config):
 
 @TOYS
 def test_the_bound_is_the_exact_one_on_average(config):
-    """Within 5 standard errors of 4,000 draws for each row: fails once in 10⁵ runs or so."""
+    """Within 5 standard errors of 4,000 draws for each sequence: fails once in 10⁵ runs or so."""
     model = toy(config)
     states = all_states(config.num_codes, config.num_positions)
     exact = exact_bound(model)
@@ -91,7 +91,7 @@ def test_the_bound_is_the_exact_one_on_average(config):
 
 
 def test_a_process_that_leaves_something_of_the_data_pays_for_it():
-    """The prior term: noise that still knows the row is not the noise that one starts from."""
+    """The prior term: noise that still knows the sequence is not the noise that one starts from."""
 
     def some_left(num_timesteps):
         return 1 - 0.7 * torch.arange(num_timesteps + 1, dtype=torch.float64) / num_timesteps
@@ -108,7 +108,7 @@ def test_a_process_that_leaves_something_of_the_data_pays_for_it():
     assert ((draws.mean(dim=0) - exact_bound(model, some_left)).abs() < 5 * error).all()
 
 
-def test_the_terms_of_a_row_are_those_of_its_scale_alone():
+def test_the_terms_of_a_sequence_are_those_of_its_scale_alone():
     """At t = 1 the term is -log p_1(x_0 | x_1); other scales do not matter to a term."""
     model = toy(TINY)
     x_0 = torch.tensor([[0, 1, 1], [1, 0, 1]])
@@ -125,25 +125,24 @@ def test_the_terms_of_a_row_are_those_of_its_scale_alone():
 
 @TOYS
 def test_samples_follow_the_exact_distribution(config):
-    """Counts of 8,000 rows within 5 sigma: fails once in 10⁵ runs or so."""
+    """Counts of 8,000 sequences within 5 sigma: fails once in 10⁵ runs or so."""
     model = toy(config)
     y = None if config.text_width is None else captions(config, 1).text.expand(8000, -1, -1)
-    rows = model.sample(8000, y if y is None else Conditioning(y), generator=seeded(3))
-    assert rows.shape == (8000, config.num_positions)
+    sequences = model.sample(8000, y if y is None else Conditioning(y), generator=seeded(3))
+    assert sequences.shape == (8000, config.num_positions)
     distribution = exact_p(model)
-    assert_follows(rows, distribution, config.num_codes)
+    assert_follows(sequences, distribution, config.num_codes)
     assert (distribution.max() / distribution.min()) > 2  # far from noise, which would pass too
 
 
-def test_each_row_follows_the_distribution_of_its_own_sentence():
-    """Two captions in turn, 8,000 rows each; their distributions are far apart. Once in 10⁵ runs or
-    so."""
-    model = toy(TOLD)
-    text = torch.cat([sentences(TOLD, 1, seed) for seed in (0, 1)]).repeat(8000, 1, 1)
-    rows = model.sample(16000, Conditioning(text), generator=seeded(3))
+def test_each_sequence_follows_the_distribution_of_its_own_caption():
+    """Two captions in turn, 8,000 sequences each, far apart; fails once in 10⁵ runs or so."""
+    model = toy(TINY_WITH_TEXT)
+    text = torch.cat([text_states(TINY_WITH_TEXT, 1, seed) for seed in (0, 1)]).repeat(8000, 1, 1)
+    sequences = model.sample(16000, Conditioning(text), generator=seeded(3))
     distributions = [exact_p(model, seed) for seed in (0, 1)]
     for seed in (0, 1):
-        assert_follows(rows[seed::2], distributions[seed], 2)
+        assert_follows(sequences[seed::2], distributions[seed], 2)
     assert (distributions[0] - distributions[1]).abs().sum() > 0.2
 
 
@@ -186,12 +185,12 @@ def step_log_probs(model, x_t, t, condition, sampling, x):
 
 def test_guidance_and_truncation_are_those_of_every_step_back():
     """8,000 sequences, wrong once in 10⁵ runs or so."""
-    model, sampling = toy(TOLD), Sampling(1.5, 0.85)
-    one = Conditioning(sentences(TOLD, 1, 0), sentences(TOLD, 1, 1))
+    model, sampling = toy(TINY_WITH_TEXT), Sampling(1.5, 0.85)
+    one = Conditioning(text_states(TINY_WITH_TEXT, 1, 0), text_states(TINY_WITH_TEXT, 1, 1))
     distribution = walk_distribution(model, one, sampling)
     many = replace(one, text=one.text.expand(8000, -1, -1))
-    rows = model.sample(8000, many, sampling=sampling, generator=seeded(1))
-    assert_follows(rows, distribution, 2)
+    sequences = model.sample(8000, many, sampling=sampling, generator=seeded(1))
+    assert_follows(sequences, distribution, 2)
     assert (distribution - exact_p(model)).abs().sum() > 0.1
 
 
@@ -202,16 +201,16 @@ def test_given_tokens_stay_at_every_scale(where):
     given = Given(torch.tensor([[1, 0, 1]]), torch.tensor([where]).bool())
     distribution = walk_distribution(model, None, PLAIN, given)
     many = Given(given.tokens.repeat(8000, 1), given.where.repeat(8000, 1))
-    rows = model.sample(8000, given=many, generator=seeded(1))
-    assert torch.equal(many.keep(rows), rows)
-    assert_follows(rows, distribution, 2)
+    sequences = model.sample(8000, given=many, generator=seeded(1))
+    assert torch.equal(many.keep(sequences), sequences)
+    assert_follows(sequences, distribution, 2)
 
 
-def test_one_sentence_serves_all_rows_of_a_likelihood():
-    model = spread_weights(ImageBART(SPOKEN).double())
+def test_one_caption_serves_all_sequences_of_a_likelihood():
+    model = spread_weights(ImageBART(WITH_TEXT).double())
     assert isinstance(model, TokenModel)
     assert not model.exact
-    x, one, all_three = torch.randint(5, (3, 6), generator=seeded(0)), captions(SPOKEN), None
+    x, one, all_three = torch.randint(5, (3, 6), generator=seeded(0)), captions(WITH_TEXT), None
     all_three = Conditioning(one.text.expand(3, -1, -1))
     for ask in (
         lambda y: model.log_probs(x, x, 2, y),
@@ -225,7 +224,7 @@ def test_one_sentence_serves_all_rows_of_a_likelihood():
 @BOTH
 def test_every_scale_has_weights_of_its_own_and_all_are_reached(config):
     torch.manual_seed(0)
-    model, text = ImageBART(config), sentences(config, 20)
+    model, text = ImageBART(config), text_states(config, 20)
     condition = None if text is None else Conditioning(text.float())
     assert len(model.scales) == 3
     x_0 = torch.randint(5, (20, 6))
@@ -239,18 +238,18 @@ def test_every_scale_has_weights_of_its_own_and_all_are_reached(config):
     assert reached == {"1"}
 
 
-def train(model, rows, steps):
+def train(model, sequences, steps):
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     generator = seeded(0)
     for _ in range(steps):
-        x_0 = rows[torch.randint(len(rows), (64,), generator=generator)]
+        x_0 = sequences[torch.randint(len(sequences), (64,), generator=generator)]
         optimizer.zero_grad()
         (3 * model.loss(x_0, generator=generator)).mean().backward()
         optimizer.step()
     return model
 
 
-def test_rows_are_learnt_almost_to_their_entropy():
+def test_sequences_are_learnt_almost_to_their_entropy():
     """Rows 000 and 111: 2.08 nats (3 log 2) by independent positions, 0.69 (log 2) at best.
 
     A step back that draws its positions independently cannot do it, however well it is taught: even
@@ -258,23 +257,23 @@ def test_rows_are_learnt_almost_to_their_entropy():
     """
     torch.manual_seed(0)
     config = replace(TINY, num_scales=2, width=16)
-    rows = torch.tensor([[0, 0, 0], [1, 1, 1]])
-    model = train(ImageBART(config), rows, 120).double()
+    sequences = torch.tensor([[0, 0, 0], [1, 1, 1]])
+    model = train(ImageBART(config), sequences, 120).double()
     bound = float(exact_bound(model)[[0, 7]].mean())
-    estimates = model.nll(rows.repeat(100, 1), generator=seeded(1))
+    estimates = model.nll(sequences.repeat(100, 1), generator=seeded(1))
     table = torch.zeros(2, 2, 2)
     table[0, 0, 0] = table[1, 1, 1] = 0.5
     denoise = ExactWorld(table).denoiser(model.process)
-    independent = float(exact_world.exact_bound(model.process, denoise, rows).mean())
+    independent = float(exact_world.exact_bound(model.process, denoise, sequences).mean())
     assert math.log(2) < bound < 0.8
     assert independent > 1.5
     assert estimates.min() < -exact_p(model)[[0, 7]].log().max()  # one alone may be too low
 
 
-def test_the_sentence_is_learnt():
+def test_the_caption_is_learnt():
     """Rows 000 and 111, and the text says which: without it at best 0.69 nats, log 2."""
     torch.manual_seed(0)
-    model = ImageBART(replace(TOLD, num_scales=2, width=16))
+    model = ImageBART(replace(TINY_WITH_TEXT, num_scales=2, width=16))
     optimizer, generator = torch.optim.Adam(model.parameters(), 1e-2), seeded(0)
     for _ in range(60):
         which = torch.randint(2, (64,), generator=generator)
@@ -306,13 +305,13 @@ def test_config_is_validated():
     for name in ("text_width", "text_length"):
         for bad in (0, True):
             with pytest.raises(ValueError, match=f"{name} is {bad!r}; allowed: whole numbers of 1"):
-                replace(TOLD, **{name: bad})
+                replace(TINY_WITH_TEXT, **{name: bad})
     with pytest.raises(ValueError, match="text_length is 2; allowed: 0 without text_width"):
-        replace(TOLD, text_width=None)
+        replace(TINY_WITH_TEXT, text_width=None)
 
 
 def test_bad_text_raises():
-    x, plain, model = torch.zeros(2, 3, dtype=torch.long), toy(TINY), toy(TOLD)
+    x, plain, model = torch.zeros(2, 3, dtype=torch.long), toy(TINY), toy(TINY_WITH_TEXT)
 
     def ways(model, condition):
         yield lambda: model.log_probs(x, x, 1, condition)
@@ -322,13 +321,13 @@ def test_bad_text_raises():
         yield lambda: model.nll(x, condition)
         yield lambda: model.sample(2, condition)
 
-    for ask in ways(plain, captions(TOLD, 2)):
+    for ask in ways(plain, captions(TINY_WITH_TEXT, 2)):
         with pytest.raises(ValueError, match="condition is a Conditioning; allowed: None"):
             ask()
     for ask in ways(model, None):
         with pytest.raises(ValueError, match="condition is None; allowed: a Conditioning"):
             ask()
-    allowed, text = r"allowed: \(\(2, 2, 3\), \(1, 2, 3\)\)", sentences(TOLD, 2)
+    allowed, text = r"allowed: \(\(2, 2, 3\), \(1, 2, 3\)\)", text_states(TINY_WITH_TEXT, 2)
     for wrong in (text[:, :1], text[:, :, :2]):
         for ask in ways(model, Conditioning(wrong)):
             with pytest.raises(ValueError, match=rf"text is .*{wrong.shape[1]}.*; {allowed}"):
@@ -337,7 +336,7 @@ def test_bad_text_raises():
         model.scales[0](x, x)
 
 
-def test_bad_rows_raise():
+def test_bad_sequences_raise():
     model = toy(TINY)
     with pytest.raises(ValueError, match="x has 4 positions; allowed: 3"):
         model.nll(torch.zeros(2, 4, dtype=torch.long))

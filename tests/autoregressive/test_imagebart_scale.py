@@ -8,12 +8,12 @@ import torch
 from support.imagebart_toys import (
     BOTH,
     SMALL,
-    SPOKEN,
     TINY,
+    WITH_TEXT,
     captions,
     seeded,
-    sentences,
     spread_weights,
+    text_states,
     toy,
 )
 
@@ -38,11 +38,11 @@ def sees(output, inputs):
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_the_decoder_sees_all_of_x_t_and_only_earlier_positions_of_its_own_row(seed):
+def test_the_decoder_sees_all_of_x_t_and_only_earlier_positions_of_its_own_sequence(seed):
     """And all of the text. What is encoded of any word or token depends on all of both."""
-    scale = spread_weights(Scale(SPOKEN).double(), seed)
+    scale = spread_weights(Scale(WITH_TEXT).double(), seed)
     h, h_t = torch.randn(2, 6, 8, generator=seeded(seed), dtype=torch.float64)
-    text = sentences(SPOKEN, 1, seed)[0]
+    text = text_states(WITH_TEXT, 1, seed)[0]
 
     def encode(h_t, text):
         return scale.encode(h_t[None], text[None])
@@ -75,7 +75,7 @@ def attended(attention, targets, sources):
 
 
 def by_hand(scale, x, x_t, text):
-    """One layer, one row, one head, one position at a time: what is encoded, and the scores."""
+    """One layer, one head, one position at a time: what is encoded, and the scores."""
     encoder, decoder = scale.encoder[0], scale.decoder[0]
     line = [scale.token_embedding.weight[k] + scale.position_embedding.weight[i]
             for i, k in enumerate(x_t)]  # fmt: skip
@@ -104,7 +104,7 @@ def by_hand(scale, x, x_t, text):
 def test_the_scores_are_those_of_the_formula(config):
     scale = spread_weights(Scale(replace(config, num_layers=1)).double())
     x, x_t = torch.randint(5, (2, 2, 6), generator=seeded(0))
-    text = sentences(config, 2)
+    text = text_states(config, 2)
     found = scale.encode(scale.embed(x_t), text), scale(x, x_t, text)
     for i in range(2):
         expected = by_hand(scale, x[i], x_t[i], None if text is None else text[i])
@@ -112,7 +112,7 @@ def test_the_scores_are_those_of_the_formula(config):
             torch.testing.assert_close(a[i], b, rtol=1e-10, atol=1e-10)
 
 
-def test_no_token_of_the_row_reaches_its_own_position_or_an_earlier_one():
+def test_no_token_of_the_sequence_reaches_its_own_position_or_an_earlier_one():
     scale = spread_weights(Scale(SMALL).double())
     x, x_t = torch.randint(5, (2, 1, 6), generator=seeded(0))
     before = scale(x, x_t)
@@ -123,7 +123,7 @@ def test_no_token_of_the_row_reaches_its_own_position_or_an_earlier_one():
         assert moved.tolist() == [i > position for i in range(6)]
 
 
-def test_positions_are_told_apart_in_both_rows():
+def test_positions_are_told_apart_in_both_sequences():
     """The same tokens everywhere: only positions can make a difference, left or right."""
     scale = spread_weights(Scale(SMALL).double())
     same = torch.zeros(1, 6, dtype=torch.long)
@@ -141,10 +141,10 @@ def test_positions_are_told_apart_in_both_rows():
 
 
 def test_another_text_changes_every_position_and_its_order_matters():
-    scale = spread_weights(Scale(SPOKEN).double())
+    scale = spread_weights(Scale(WITH_TEXT).double())
     x, x_t = torch.randint(5, (2, 1, 6), generator=seeded(0))
-    text = sentences(SPOKEN)
-    for other in (sentences(SPOKEN, 1, 1), text.flip(1)):
+    text = text_states(WITH_TEXT)
+    for other in (text_states(WITH_TEXT, 1, 1), text.flip(1)):
         moved = scale(x, x_t, text) - scale(x, x_t, other)
         assert (moved.abs().amax(dim=-1) > 1e-3).all()
 
@@ -168,10 +168,10 @@ def slow(model, x_t, t, condition):
 
 
 @BOTH
-def test_the_whole_row_at_once_or_token_by_token_is_the_same(config):
+def test_the_whole_sequence_at_once_or_token_by_token_is_the_same(config):
     model = spread_weights(ImageBART(config).double())
     x, x_t = torch.randint(5, (2, 4, 6), generator=seeded(1))
-    text, condition = sentences(config, 4), captions(config, 4)
+    text, condition = text_states(config, 4), captions(config, 4)
     for t in (1, 2, 3):
         found = model.log_probs(x, x_t, t, condition)
         expected = model.scales[t - 1](x, x_t, text).log_softmax(dim=-1)
@@ -188,7 +188,7 @@ def test_the_whole_row_at_once_or_token_by_token_is_the_same(config):
 
 @BOTH
 def test_the_decoder_knows_the_same_distributions(config):
-    """Every distribution of every turn of every scale, also when one noisy row serves four
+    """Every distribution of every turn of every scale, also when one noisy sequence serves four
     others."""
     model = spread_weights(ImageBART(config).double())
     x, x_t = torch.randint(5, (2, 4, 6), generator=seeded(1))
@@ -237,7 +237,7 @@ def test_the_cache_draws_the_same_tokens(config, guidance_scale):
 
 def test_each_input_is_read_once():
     """A drawing: one call of each encoder, keys of its answer once, then token after token."""
-    model, text, seen = ImageBART(SPOKEN), sentences(SPOKEN, 2).float(), []
+    model, text, seen = ImageBART(WITH_TEXT), text_states(WITH_TEXT, 2).float(), []
 
     def note(name, module):
         module.register_forward_pre_hook(lambda _, inputs: seen.append((name, inputs[0].shape[1])))
@@ -264,7 +264,7 @@ def test_the_decoder_wants_its_turn():
 
 def test_values_are_not_read_on_other_devices():
     """The meta device has shapes and no values: reading one would raise, as a wait would cost."""
-    scale, text = Scale(SPOKEN).to("meta"), torch.zeros(2, 4, 3, device="meta")
+    scale, text = Scale(WITH_TEXT).to("meta"), torch.zeros(2, 4, 3, device="meta")
     x = torch.zeros(2, 6, dtype=torch.long, device="meta")
     assert scale(x, x, text).shape == (2, 6, 5)
     decoder = CachedDecoder(scale, scale.encode(scale.embed(x), text))

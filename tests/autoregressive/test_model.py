@@ -1,17 +1,12 @@
 """What all autoregressive networks can do: one of them with a cache and text, one without."""
 
-from dataclasses import replace
-
-import pytest
 import torch
 from support.imagebart_toys import seeded, spread_weights
 
-from vqlearn.autoregressive.decoding import exact_distribution, without_cache
 from vqlearn.autoregressive.model import dependence
 from vqlearn.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
 from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
-from vqlearn.diffusion.exact.world import all_states
-from vqlearn.probability.model import Conditioning, Given, Sampling, TokenModel
+from vqlearn.probability.model import Conditioning, Given, Sampling
 
 PIXELS = PixelCNNConfig(side=2, channels=1, num_codes=2, width=4, num_layers=2, kernel_size=3)
 TEXT = RasterTransformerConfig(
@@ -33,43 +28,6 @@ def after_text(count=1):
 
 def both(count=1):
     return [(pixels(), None), after_text(count)]
-
-
-def test_loss_and_nll_are_the_exact_negative_log_likelihood():
-    for model, condition in both(16):
-        assert isinstance(model, TokenModel)
-        assert model.exact
-        x = all_states(2, 4)
-        nll, loss = model.nll(x, condition), model.loss(x, condition)
-        one = None if condition is None else replace(condition, text=condition.text[:1])
-        p = exact_distribution(
-            without_cache(lambda x, model=model, one=one: model.log_probs(x, one), 4), 2, 4
-        )
-        torch.testing.assert_close((-nll).exp(), p)
-        torch.testing.assert_close(4 * loss, nll)
-        assert loss.requires_grad
-        assert not nll.requires_grad
-        assert p.max() > 2 * p.min()
-
-
-@pytest.mark.parametrize("length", [0, 1, 3, 4])
-def test_a_given_prefix_yields_the_conditional_distribution(length):
-    """8,000 sequences with each of two prefixes in turn, within 5 sigma (and 3)."""
-    count, states = 8000, all_states(2, 4)
-    tokens = torch.tensor([[1, 0, 0, 1], [0, 0, 1, 0]]).repeat(count, 1)
-    where = torch.zeros_like(tokens, dtype=torch.bool)
-    where[:, :length] = True
-    for model, condition in both(2 * count):
-        x = model.sample(2 * count, condition, given=Given(tokens, where), generator=seeded(0))
-        assert torch.equal(x[:, :length], tokens[:, :length])
-        one = None if condition is None else replace(condition, text=condition.text[:16])
-        p = (-model.nll(states, one)).exp()
-        for first in (0, 1):
-            fits = (states[:, :length] == tokens[first, :length]).all(dim=1)
-            expected = count * (p * fits) / (p * fits).sum()
-            index = (x[first::2] * torch.tensor([8, 4, 2, 1])).sum(dim=1)
-            found = torch.bincount(index, minlength=16)
-            assert ((found - expected).abs() <= 5 * expected.sqrt() + 3).all()
 
 
 def test_a_token_given_further_on_changes_nothing_before_it():
@@ -100,24 +58,6 @@ def test_guidance_and_truncation_are_those_of_every_token():
         assert (found.gather(1, x[:, i : i + 1]) > 0).all()
     other = model.sample(200, condition, generator=seeded(1))
     assert not torch.equal(x, other)
-
-
-def test_what_does_not_fit_is_refused():
-    model, condition = after_text(2)
-    x = torch.zeros(2, 4, dtype=torch.long)
-    for ask in (
-        lambda model, y: model.loss(x, y),
-        lambda model, y: model.nll(x, y),
-        lambda model, y: model.sample(2, y),
-    ):
-        with pytest.raises(ValueError, match="condition is a Conditioning; allowed: None"):
-            ask(pixels(), condition)
-        with pytest.raises(ValueError, match="condition is None; allowed: a Conditioning"):
-            ask(model, None)
-    with pytest.raises(ValueError, match="null is None; allowed with guidance"):
-        model.sample(2, Conditioning(condition.text), sampling=Sampling(2.0))
-    with pytest.raises(ValueError, match="the number of captions is 2; allowed: 3, the count"):
-        model.sample(3, condition)
 
 
 def test_dependence_finds_leaks_and_blind_spots():

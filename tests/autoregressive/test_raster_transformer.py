@@ -28,8 +28,8 @@ PLAIN = RasterTransformerConfig(
     num_layers=2,
     num_heads=2,
 )
-SPOKEN = replace(PLAIN, text_width=5, text_length=4)
-BOTH = pytest.mark.parametrize("config", [PLAIN, SPOKEN], ids=["plain", "text"])
+WITH_TEXT = replace(PLAIN, text_width=5, text_length=4)
+BOTH = pytest.mark.parametrize("config", [PLAIN, WITH_TEXT], ids=["plain", "text"])
 
 
 def fresh(config, seed=0):
@@ -43,7 +43,7 @@ def fresh(config, seed=0):
     return network
 
 
-def random_rows(config, count, seed=0):
+def random_sequences(config, count, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(config.num_codes, (count, config.num_positions), generator=generator)
 
@@ -72,16 +72,16 @@ def test_a_position_sees_all_earlier_tokens_and_no_other(config, num_positions):
     earlier = torch.ones(num_positions, num_positions).tril(-1).bool()
     for seed, num_layers in ((0, 1), (1, 2), (2, 2)):
         network, text = fresh(replace(config, num_layers=num_layers), seed), random_text(config, 1)
-        h = network.embed(random_rows(config, 1, seed))[0].detach()
+        h = network.embed(random_sequences(config, 1, seed))[0].detach()
         seen = raster.dependence(lambda h: network.from_embedding(h[None], text)[0], h)  # noqa: B023
         assert torch.equal(seen, earlier)
 
 
 def test_every_position_sees_all_of_the_text():
-    """Also the first position, also with one layer; and another row of the batch sees nothing."""
+    """Also the first position, also with one layer; another sequence of the batch sees nothing."""
     for num_layers in (1, 2):
-        network = fresh(replace(SPOKEN, num_layers=num_layers))
-        x, text = random_rows(SPOKEN, 2), random_text(SPOKEN, 2)
+        network = fresh(replace(WITH_TEXT, num_layers=num_layers))
+        x, text = random_sequences(WITH_TEXT, 2), random_text(WITH_TEXT, 2)
         jacobian = torch.autograd.functional.jacobian(lambda y: network(x, y), text)  # noqa: B023
         seen = (jacobian != 0).any(dim=-1).any(dim=2)  # (b, n, k, b, l, c) -> (b, n, b, l)
         own = torch.eye(2, dtype=torch.bool)[:, None, :, None].expand_as(seen)
@@ -89,28 +89,28 @@ def test_every_position_sees_all_of_the_text():
 
 
 def test_another_text_changes_every_position():
-    network, x = fresh(SPOKEN), random_rows(SPOKEN, 1)
-    one, other = (network(x, random_text(SPOKEN, 1, seed)) for seed in (0, 1))
+    network, x = fresh(WITH_TEXT), random_sequences(WITH_TEXT, 1)
+    one, other = (network(x, random_text(WITH_TEXT, 1, seed)) for seed in (0, 1))
     assert ((one - other).abs().amax(dim=-1) > 1e-3).all()
 
 
 def test_the_order_of_the_text_states_matters():
-    network, x, text = fresh(SPOKEN), random_rows(SPOKEN, 1), random_text(SPOKEN, 1)
+    network, x, text = fresh(WITH_TEXT), random_sequences(WITH_TEXT, 1), random_text(WITH_TEXT, 1)
     moved = network(x, text.flip(1)) - network(x, text)
     assert (moved.abs().amax(dim=-1) > 1e-3).all()
 
 
 def test_text_looks_to_both_sides():
     """What a layer keeps of the first text state depends on the last one, and on no token."""
-    network, text = fresh(SPOKEN), random_text(SPOKEN, 1).requires_grad_()
+    network, text = fresh(WITH_TEXT), random_text(WITH_TEXT, 1).requires_grad_()
     keys = network.prefill(1, text)[1].keys
     assert keys.shape == (1, 2, 4, 8)
     (gradient,) = torch.autograd.grad(keys[:, :, 0].sum(), text)
     assert (gradient.abs().amax(dim=-1) > 0).all()
 
 
-def test_one_sentence_serves_all_rows():
-    network, x, text = fresh(SPOKEN), random_rows(SPOKEN, 3), random_text(SPOKEN, 1)
+def test_one_caption_serves_all_sequences():
+    network, x, text = fresh(WITH_TEXT), random_sequences(WITH_TEXT, 3), random_text(WITH_TEXT, 1)
     many = network(x, text.expand(3, -1, -1))
     torch.testing.assert_close(network(x, text), many, rtol=1e-12, atol=1e-12)
 
@@ -133,7 +133,7 @@ def test_rows_and_columns_are_told_apart():
 
 
 def by_hand(network, x, text):
-    """One layer, one row, one head at a time, no cache: the whole network in loops."""
+    """One layer, one sequence, one head at a time, no cache: the whole network in loops."""
     block, config = network.blocks[0], network.config
     inputs = [network.start_embedding.weight[0], *network.token_embedding(x[:-1])]
     side = config.grid[1]
@@ -162,17 +162,17 @@ def by_hand(network, x, text):
 
 
 def test_the_scores_are_those_of_the_formula():
-    config = replace(SPOKEN, num_layers=1)
-    network, x, text = fresh(config), random_rows(config, 2), random_text(config, 2)
-    for row in range(2):
-        expected = by_hand(network, x[row], text[row])
-        torch.testing.assert_close(network(x, text)[row], expected, rtol=1e-10, atol=1e-10)
+    config = replace(WITH_TEXT, num_layers=1)
+    network, x, text = fresh(config), random_sequences(config, 2), random_text(config, 2)
+    for sequence in range(2):
+        expected = by_hand(network, x[sequence], text[sequence])
+        torch.testing.assert_close(network(x, text)[sequence], expected, rtol=1e-10, atol=1e-10)
 
 
 @BOTH
 def test_the_decoder_knows_the_same_distributions(config):
     """Every distribution of every turn, and the likelihood that they add up to, within 1e-9."""
-    network, x, text = fresh(config), random_rows(config, 4), random_text(config, 4)
+    network, x, text = fresh(config), random_sequences(config, 4), random_text(config, 4)
     condition, decoder = captions(text), CachedDecoder(network, text)
     distributions = network.log_probs(x, condition)
     for i in range(9):
@@ -186,8 +186,8 @@ def test_the_decoder_knows_the_same_distributions(config):
 @pytest.mark.parametrize("given", [0, 4, 9])
 def test_the_decoder_draws_the_same_tokens(given):
     """With text, guidance, a prefix, a temperature and top-k, drawn with the same chance."""
-    network, text, null = fresh(SPOKEN), random_text(SPOKEN, 16), random_text(SPOKEN, 1, 5)
-    prefix = random_rows(SPOKEN, 16)[:, :given]
+    network, text, null = fresh(WITH_TEXT), random_text(WITH_TEXT, 16), random_text(WITH_TEXT, 1, 5)
+    prefix = random_sequences(WITH_TEXT, 16)[:, :given]
 
     def draw(distribution_of):
         distribution = guide_next(distribution_of(text), distribution_of(null), 2.5)
@@ -209,14 +209,14 @@ def test_the_decoder_draws_the_same_tokens(given):
 
 def test_each_input_is_read_once():
     """Text, start, then token after token: 4 + 9 inputs in all, the last token is never read."""
-    network, text, seen = fresh(SPOKEN), random_text(SPOKEN, 2), []
+    network, text, seen = fresh(WITH_TEXT), random_text(WITH_TEXT, 2), []
     network.blocks[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[1]))
-    decoding.sample(CachedDecoder(network, text), random_rows(SPOKEN, 2)[:, :0], 9)
+    decoding.sample(CachedDecoder(network, text), random_sequences(WITH_TEXT, 2)[:, :0], 9)
     assert seen == [4] + 9 * [1]
 
 
 def test_the_decoder_wants_its_turn():
-    network, x = fresh(PLAIN), random_rows(PLAIN, 2)
+    network, x = fresh(PLAIN), random_sequences(PLAIN, 2)
     x[:, 1] = 0
     decoder = CachedDecoder(network)
     with pytest.raises(ValueError, match="the prefix has 3 tokens; allowed: 0, in turn"):
@@ -243,7 +243,7 @@ def test_the_decoder_wants_its_turn():
         decoder(x)
 
 
-TOY = replace(SPOKEN, num_codes=2, num_positions=4, width=8)
+TOY = replace(WITH_TEXT, num_codes=2, num_positions=4, width=8)
 
 
 def toy_network(seed=0):
@@ -251,31 +251,10 @@ def toy_network(seed=0):
     return fresh(TOY, seed)
 
 
-def test_all_rows_add_up_to_one_and_samples_follow_their_distribution():
-    """2^4 rows, 5,000 drawn by the decoder: 16 comparisons at 5 sigma, wrong once in 10^5 runs."""
-    network, text = toy_network(), random_text(TOY, 1)
-    distribution = decoding.exact_distribution(slow_decoder(network, text), 2, 4)
-    assert distribution.sum().item() == pytest.approx(1, abs=1e-9)
-    count, generator = 5000, torch.Generator().manual_seed(1)
-    x = network.sample(count, captions(text.expand(count, -1, -1)), generator=generator)
-    found = torch.bincount((x * torch.tensor([8, 4, 2, 1])).sum(dim=1), minlength=16)
-    sigma = (count * distribution * (1 - distribution)).sqrt()
-    assert ((found - count * distribution).abs() <= 5 * sigma + 1).all()
-    assert (distribution > 0.02).sum() >= 4
-
-
-def test_the_exact_distribution_counts_rows_with_the_last_token_fastest():
-    network, text = toy_network(), random_text(TOY, 1)
-    distribution = decoding.exact_distribution(slow_decoder(network, text), 2, 4)
-    rows = torch.cartesian_prod(*4 * [torch.arange(2)])
-    expected = network.log_likelihood(rows, captions(text)).exp()
-    torch.testing.assert_close(distribution, expected, rtol=1e-9, atol=1e-12)
-
-
 @pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
 def test_guided_distributions_are_those_of_the_formula(scale):
-    network, x = fresh(SPOKEN), random_rows(SPOKEN, 2)
-    both = [random_text(SPOKEN, 1, seed) for seed in (0, 1)]
+    network, x = fresh(WITH_TEXT), random_sequences(WITH_TEXT, 2)
+    both = [random_text(WITH_TEXT, 1, seed) for seed in (0, 1)]
     distribution = guide_next(*(slow_decoder(network, text) for text in both), scale)(x[:, :5])
     p, u = (network.log_probs(x, captions(text))[:, 5].exp() for text in both)
     product = u * (p / u) ** scale
@@ -283,7 +262,7 @@ def test_guided_distributions_are_those_of_the_formula(scale):
     torch.testing.assert_close(distribution.exp(), expected, rtol=1e-9, atol=1e-12)
 
 
-def toy_pictures(count, generator):
+def toy_images(count, generator):
     """Places 0 and 1 are free; then each position is its upper neighbour. The text says position
     0."""
     top = torch.randint(2, (count, 2), generator=generator)
@@ -291,7 +270,7 @@ def toy_pictures(count, generator):
     return torch.cat([top, top], dim=1), said
 
 
-def test_it_learns_rows_and_their_text():
+def test_it_learns_sequences_and_their_text():
     """With the text independent positions need 2 log 2 nats (positions 1 and 3); the best is log
     2."""
     with torch.random.fork_rng(devices=[]):
@@ -303,13 +282,13 @@ def test_it_learns_rows_and_their_text():
     generator = torch.Generator().manual_seed(0)
     optimizers = build_optimizers(network, matrices, recipe)
     for _ in range(recipe.steps):
-        x, text = toy_pictures(32, generator)
+        x, text = toy_images(32, generator)
         nats = -network.log_likelihood(x, captions(text)).mean()
         network.zero_grad()
         nats.backward()
         for each in optimizers:
             each.step()
-    x, text = toy_pictures(256, generator)
+    x, text = toy_images(256, generator)
     nats = network.nll(x, captions(text)).mean().item()
     assert math.log(2) - 0.15 < nats < math.log(2) + 0.15
 
@@ -319,7 +298,7 @@ def test_gradients_reach_every_parameter(config):
     torch.manual_seed(0)
     network, text = RasterTransformer(config), random_text(config, 8)
     text = None if text is None else text.float()
-    network.log_probs(random_rows(config, 8), captions(text))[..., 0].mean().backward()
+    network.log_probs(random_sequences(config, 8), captions(text))[..., 0].mean().backward()
     for name, parameter in network.named_parameters():
         if name.endswith("key.bias"):  # adds the same score to every key: softmax ignores it
             assert parameter.grad.abs().max() < 1e-6
@@ -331,7 +310,7 @@ def test_gradients_reach_every_parameter(config):
 
 def test_fresh_weights_are_those_of_the_denoiser():
     torch.manual_seed(0)
-    for name, parameter in RasterTransformer(replace(SPOKEN, width=128)).named_parameters():
+    for name, parameter in RasterTransformer(replace(WITH_TEXT, width=128)).named_parameters():
         if name.endswith("bias"):
             assert (parameter == 0).all(), name
         elif name.endswith("norm.weight"):
@@ -340,8 +319,8 @@ def test_fresh_weights_are_those_of_the_denoiser():
             assert 0.015 < parameter.std() < 0.025, name
 
 
-def test_bad_rows_raise():
-    network, x = fresh(PLAIN), random_rows(PLAIN, 2)
+def test_bad_sequences_raise():
+    network, x = fresh(PLAIN), random_sequences(PLAIN, 2)
     with pytest.raises(ValueError, match="x has 8 positions; allowed: 9"):
         network(x[:, :8])
     for token in (-1, 3):
@@ -352,10 +331,10 @@ def test_bad_rows_raise():
 
 
 def test_bad_text_raises():
-    x = random_rows(PLAIN, 2)
+    x = random_sequences(PLAIN, 2)
     with pytest.raises(ValueError, match=r"text is \(2, 4, 5\); allowed: \(None,\)"):
-        fresh(PLAIN)(x, random_text(SPOKEN, 2))
-    network, text = fresh(SPOKEN), random_text(SPOKEN, 3)
+        fresh(PLAIN)(x, random_text(WITH_TEXT, 2))
+    network, text = fresh(WITH_TEXT), random_text(WITH_TEXT, 3)
     allowed = r"allowed: \(\(2, 4, 5\), \(1, 4, 5\)\)"
     for wrong in (text, text[:2, :3], text[:2, :, :4]):
         with pytest.raises(ValueError, match=rf"text is .*{tuple(wrong.shape)[1]}.*; {allowed}"):
@@ -366,7 +345,7 @@ def test_bad_text_raises():
 
 def test_values_are_not_read_on_other_devices():
     """The meta device has shapes and no values: reading one would raise, as a wait would cost."""
-    network, x = RasterTransformer(PLAIN).to("meta"), random_rows(PLAIN, 2).to("meta")
+    network, x = RasterTransformer(PLAIN).to("meta"), random_sequences(PLAIN, 2).to("meta")
     assert network(x).shape == (2, 9, 3)
     decoder = CachedDecoder(network)
     assert [decoder(x[:, :i]).shape for i in range(2)] == 2 * [(2, 3)]
@@ -377,8 +356,8 @@ def test_config_is_validated():
         smallest = 2 if name == "num_codes" else 1
         for value in (smallest - 1, -3, True):
             with pytest.raises(ValueError, match=f"{name} is {value}; allowed: whole numbers of "):
-                replace(SPOKEN, **{name: value})
+                replace(WITH_TEXT, **{name: value})
     with pytest.raises(ValueError, match="text_length is 4; allowed: 0 without text_width"):
-        replace(SPOKEN, text_width=None)
+        replace(WITH_TEXT, text_width=None)
     with pytest.raises(ValueError, match="width is 16; allowed: multiples of num_heads, 3"):
         replace(PLAIN, num_heads=3)

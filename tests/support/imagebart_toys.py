@@ -23,13 +23,13 @@ TINY = ImageBARTConfig(
     num_heads=2,
 )
 THREE_CODES = replace(TINY, num_codes=3, num_positions=2, num_scales=2)
-TOLD = replace(TINY, text_width=3, text_length=2)
+TINY_WITH_TEXT = replace(TINY, text_width=3, text_length=2)
 TOYS = pytest.mark.parametrize(
-    "config", [TINY, THREE_CODES, TOLD], ids=["K2 n3 T3", "K3 n2 T2", "text"]
+    "config", [TINY, THREE_CODES, TINY_WITH_TEXT], ids=["K2 n3 T3", "K3 n2 T2", "text"]
 )
 SMALL = replace(TINY, num_codes=5, num_positions=6, num_layers=2)
-SPOKEN = replace(SMALL, text_width=3, text_length=4)
-BOTH = pytest.mark.parametrize("config", [SMALL, SPOKEN], ids=["plain", "text"])
+WITH_TEXT = replace(SMALL, text_width=3, text_length=4)
+BOTH = pytest.mark.parametrize("config", [SMALL, WITH_TEXT], ids=["plain", "text"])
 
 
 def spread_weights(module, seed=0):
@@ -46,8 +46,8 @@ def seeded(seed):
     return torch.Generator().manual_seed(seed)
 
 
-def sentences(config, count=1, seed=0):
-    """Text states for so many rows; None for a network without text."""
+def text_states(config, count=1, seed=0):
+    """Text states for so many sequences; None for a network without text."""
     if config.text_width is None:
         return None
     size = (count, config.text_length, config.text_width)
@@ -58,7 +58,7 @@ def captions(config, count=1, seed=0):
     """The same as a condition; with the null embedding of another seed."""
     if config.text_width is None:
         return None
-    return Conditioning(sentences(config, count, seed), sentences(config, 1, 5))
+    return Conditioning(text_states(config, count, seed), text_states(config, 1, 5))
 
 
 @lru_cache
@@ -67,7 +67,7 @@ def taught(config):
 
     With text: this for one caption, and for another one the running minimum.
     """
-    said = [None] if config.text_width is None else [sentences(config, 1, i) for i in range(2)]
+    said = [None] if config.text_width is None else [text_states(config, 1, i) for i in range(2)]
     model, generator = spread_weights(ImageBART(config), seed=1), seeded(0)
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     x_t = all_states(config.num_codes, config.num_positions).repeat(4, 1)
@@ -75,9 +75,9 @@ def taught(config):
         wrong = torch.randint(config.num_codes, x_t.shape, generator=generator)
         keep = torch.rand(x_t.shape, generator=generator) > 0.3
         redrawn = torch.where(keep, x_t, wrong)
-        rows = redrawn.cummax(dim=1).values, redrawn.cummin(dim=1).values
+        sequences = redrawn.cummax(dim=1).values, redrawn.cummin(dim=1).values
         loss = 0
-        for text, x in zip(said, rows, strict=False):
+        for text, x in zip(said, sequences, strict=False):
             y = None if text is None else Conditioning(text.float())
             for t in range(1, config.num_scales + 1):
                 loss = loss - log_likelihood(model.log_probs(x, x_t, t, y), x).mean()
@@ -93,8 +93,7 @@ def toy(config):
 
 
 def steps_back(model, seed=0):
-    """p_t(x_{t-1} | x_t) as matrices, from x_t (rows) to x_{t-1}, by `exact_distribution`; t = 1
-    first.
+    """p_t(x_{t-1} | x_t) as matrices, a row for each x_t, by `exact_distribution`; t = 1 first.
 
     With text: after the caption of this seed.
     """
@@ -114,7 +113,7 @@ def steps_back(model, seed=0):
 
 
 def exact_p(model, seed=0):
-    """p(x_0) of all rows: a sum over every path x_T … x_1 x_0, one product each."""
+    """p(x_0) of all sequences: a sum over every path x_T … x_1 x_0, one product each."""
     matrices = [matrix.tolist() for matrix in steps_back(model, seed)]
     count = len(matrices[0])
     p = [0.0] * count
@@ -126,9 +125,9 @@ def exact_p(model, seed=0):
     return torch.tensor(p, dtype=torch.float64)
 
 
-def assert_follows(rows, distribution, num_codes):
+def assert_follows(sequences, distribution, num_codes):
     """Counts within 5 sigma."""
-    positions = num_codes ** torch.arange(rows.shape[1] - 1, -1, -1)
-    counts = torch.bincount((rows * positions).sum(dim=1), minlength=len(distribution))
-    sigma = (len(rows) * distribution * (1 - distribution)).sqrt()
-    assert ((counts - len(rows) * distribution).abs() <= 5 * sigma).all()
+    positions = num_codes ** torch.arange(sequences.shape[1] - 1, -1, -1)
+    counts = torch.bincount((sequences * positions).sum(dim=1), minlength=len(distribution))
+    sigma = (len(sequences) * distribution * (1 - distribution)).sqrt()
+    assert ((counts - len(sequences) * distribution).abs() <= 5 * sigma).all()
