@@ -171,7 +171,8 @@ def decoder_for(
         return truncate_next(plain_decoder(None), sampling.truncation_rate)
     decoder = plain_decoder(condition.text)
     if sampling.is_guided:
-        decoder = guide_next(decoder, plain_decoder(condition.null), sampling.guidance_scale)
+        null = condition.null.to(condition.text.dtype)
+        decoder = guide_next(decoder, plain_decoder(null), sampling.guidance_scale)
     return truncate_next(decoder, sampling.truncation_rate)
 
 

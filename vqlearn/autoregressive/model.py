@@ -136,7 +136,7 @@ class AutoregressiveModel(nn.Module):
         sampling: Sampling = PLAIN,
         generator: Generators = None,
     ) -> Int[Tensor, "b n"]:
-        r"""Draw sequences token by token, in raster order; `num_inference_steps` says nothing here.
+        r"""Draw sequences token by token, in raster order; `num_inference_steps` is ignored.
 
         **Given tokens** come with certainty when it is their turn. A given *prefix* yields the
         conditional distribution $p(x \mid \text{prefix})$. A token that is given further on
