@@ -21,7 +21,7 @@ from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.random import random_stream
 from vqlearn.training.loop import Run
 from vqlearn.training.recipes import RECIPES
-from vqlearn.training.stages.diffusion import DiffusionTask
+from vqlearn.training.stages.diffusion import diffusion_task
 
 SECONDS = 3.0
 
@@ -40,8 +40,8 @@ def training_step(folder: Path, device: str):
     """One step of the diffusion stage without its optimizer, on the tokens of `folder`."""
     recipe, source = RECIPES["diffusion"], Scenes(32, "seen")
     accelerator = Accelerator(cpu=device == "cpu")
-    run = Run(folder, source, "scenes", recipe, accelerator)
-    task = DiffusionTask(run)
+    run = Run(folder, source, recipe, accelerator)
+    task, _ = diffusion_task(run)
     batch = source.batch(recipe.batch_size, generator=random_stream("bench"))
     return lambda: task.losses(task.network, batch, 0)[0]["loss"].backward()
 

@@ -70,7 +70,7 @@ def test_the_released_model_generates(hub, monkeypatch):
 
 
 def test_digits_are_learnt_by_diffusion():
-    assert run(block("train_sequences"), None)["samples"].shape == (8, 64)
+    assert run(block("SequenceDenoiser"), None)["samples"].shape == (8, 64)
 
 
 def test_digits_are_completed_row_by_row():

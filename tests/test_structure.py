@@ -23,7 +23,9 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "continuous": {"probability", "diffusion"},
     "autoregressive": {"probability", "diffusion", "transformer"},
     "data": {"probability"},
-    "checkpoints": {"probability", "tokens", "text", "diffusion", "transformer"},
+    "checkpoints": {
+        *("probability", "tokens", "text", "diffusion", "transformer", "autoregressive"),
+    },
     "pipeline": {"probability", "tokens", "text", "diffusion", "transformer", "checkpoints"},
     "training": {
         *("probability", "tokens", "text", "diffusion", "transformer", "continuous"),

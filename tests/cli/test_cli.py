@@ -5,12 +5,23 @@ import sys
 
 import pytest
 from PIL import Image
+from support.accelerate_state import forget_accelerate
 from support.tiny import write_diffusers_folder
 from typer.testing import CliRunner
 
 from vqlearn.checkpoints.folder import load_vqvae
 from vqlearn.cli import commands as cli
+from vqlearn.diffusion.schedule import SCHEDULES
 from vqlearn.pipeline.grid import make_grid
+from vqlearn.tokens.vqvae import QUANTIZERS
+from vqlearn.training.stages.order import STAGES
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate():
+    """accelerate keeps the precision of its first user for the whole process."""
+    yield
+    forget_accelerate()
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +94,14 @@ def test_the_seed_decides_and_picture_i_has_seed_plus_i(folder, tmp_path, monkey
         (["generate", "x", "--out", "picture.psd"], "--out is 'picture.psd'"),
         (["generate", "x", "--model", "nowhere"], "there is no folder 'nowhere'"),
         (["generate", "x", "--bogus"], "No such option: --bogus"),
-        (["train", "everything"], "everything"),
+        (["train", "everything"], "stage is 'everything'; allowed: 'all', 'tokens'"),
+        (["train", "--schedule", "odd"], "schedule is 'odd'; allowed: None, 'released'"),
         (["train", "--steps", "0"], "steps is 0"),
         (["train", "text", "--batch-size", "-1"], "batch_size is -1"),
-        (["train", "tokens", "--quantizer", "odd"], "'odd' is not one of 'nearest', 'gumbel'"),
+        (
+            ["train", "tokens", "--quantizer", "odd"],
+            "quantizer is 'odd'; allowed: 'nearest', '",
+        ),
     ],
 )
 def test_mistakes_end_with_one_line_and_no_traceback(
@@ -110,6 +125,28 @@ def test_the_quantizer_is_the_one_that_was_asked_for(tmp_path, monkeypatch, caps
     option = [] if quantizer == "nearest" else ["--quantizer", quantizer]
     assert run(monkeypatch, capsys, "train", "tokens", *option, *size)[0] == 0
     assert load_vqvae(tmp_path).config.quantizer == quantizer
+
+
+@pytest.mark.parametrize("stage", ["raster", "imagebart"])
+def test_an_autoregressive_model_is_trained_and_generates(tmp_path, monkeypatch, capsys, stage):
+    size = ["--steps", 2, "--batch-size", 2, "--start-from", "scenes"]
+    monkeypatch.chdir(tmp_path)
+    code, stdout, _ = run(monkeypatch, capsys, "train", stage, *size)
+    model = f"runs/{stage}"
+    assert (code, stdout.split()) == (0, [model])
+    words = ["generate", "a small red circle", "--model", model]
+    code, stdout, _ = run(monkeypatch, capsys, *words, "--images", 2)
+    assert (code, stdout.split()) == (0, ["out.png"])
+    with Image.open("out.png") as picture:
+        assert picture.size == (520, 256)
+    code, _, stderr = run(monkeypatch, capsys, *words, "--film", "film.gif")
+    assert code == 1
+    assert "--film is 'film.gif'; allowed: none" in stderr
+
+
+def test_help_names_what_can_be_trained():
+    result = CliRunner().invoke(cli.app, ["train", "--help"])
+    assert all(name in result.output for name in (*STAGES, *QUANTIZERS, *SCHEDULES))
 
 
 def test_python_dash_m_runs_the_same_command():

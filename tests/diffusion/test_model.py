@@ -136,6 +136,39 @@ def test_levels_learn_in_training_mode_only(captioned):
     assert not torch.equal(model.levels.squares, before)
 
 
+def test_levels_remember_the_bound_without_its_weight(captioned, monkeypatch):
+    """All at the last level, with a weight of 0: the loss is 0, the history gets the bound."""
+    model, condition = captioned
+    told, draw = [], model.levels.draw
+
+    def last(count, *, generator):
+        drawn = draw(count, generator=generator)
+        return drawn._replace(t=torch.full((count,), LEVELS), weight=0 * drawn.weight)
+
+    monkeypatch.setattr(model.levels, "draw", last)
+    monkeypatch.setattr(model.levels, "update", lambda *pair: told.append(pair))
+    x = torch.zeros(3, 4, dtype=torch.long)
+    loss = model.train().loss(x, condition, generator=seeded(0))
+    assert torch.equal(loss.detach(), torch.zeros(3, dtype=torch.float64))
+    terms = model.terms(x, model.corrupted(x, generator=seeded(0)), condition)
+    ((t, bound),) = told
+    assert t.tolist() == [LEVELS] * 3
+    assert torch.equal(bound, terms.bound.detach())
+    assert (bound > 0).all()
+
+
+def test_the_auxiliary_loss_counts_as_much_as_it_is_told(captioned):
+    """T times its weight times 2 - (t - 1)/T."""
+    model, condition = captioned
+    x = torch.zeros(3, 4, dtype=torch.long)
+    noisy = model.corrupted(x, generator=seeded(0))
+    for weight in (0.0, 0.3):
+        model.auxiliary_weight = weight
+        terms = model.terms(x, noisy, condition)
+        counted = LEVELS * weight * (2 - (noisy.t - 1) / LEVELS) * terms.auxiliary
+        torch.testing.assert_close(terms.total, terms.bound + counted)
+
+
 def test_what_does_not_fit_is_refused(captioned):
     model, condition = captioned
     sequences = SequenceDenoiser(SequenceConfig(3, 4, 4, LEVELS, 8, 1, 2))

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from scipy.stats import binomtest
+from support.training import train_stages
 
 from vqlearn import VQDiffusionPipeline
 from vqlearn.data.scenes.sampling import scene_batch
@@ -17,7 +18,6 @@ from vqlearn.evaluation.scene_reader import prompt_accuracy
 from vqlearn.probability.estimates import wilson_interval
 from vqlearn.text.clip import contrastive_loss
 from vqlearn.training.recipes import Recipe
-from vqlearn.training.stages import order as stages
 
 QUICK = Evaluation(num_inference_steps=2, prompts=6)
 
@@ -112,7 +112,7 @@ def test_the_floor_is_the_same_network_with_other_weights(pipeline):
 def test_a_trained_clip_prefers_the_right_caption(pipeline, tmp_path):
     """80 batches of 32 are enough to hear the colours."""
     recipe = Recipe(80, 32, learning_rate=1e-3, ema_decay=0.5, warmup_steps=10)
-    stages.train(stages.Settings(tmp_path), {"text": recipe}, {})
+    train_stages(tmp_path, {"text": recipe})
     from vqlearn.checkpoints import folder as files
 
     clip = files.load_clip(tmp_path)

@@ -28,9 +28,8 @@ def shipped(tmp_path_factory):
     """A run on the shipped tokens, as a training makes it."""
     folder = tmp_path_factory.mktemp("shipped")
     copy_frozen_parts(resolve("scenes"), folder)
-    return Run(
-        folder, Scenes(32, "seen"), "scenes", RECIPE, Accelerator(cpu=True, mixed_precision="bf16")
-    )
+    accelerator = Accelerator(cpu=True, mixed_precision="bf16")
+    return Run(folder, Scenes(32, "seen"), RECIPE, accelerator)
 
 
 # who meets
@@ -73,8 +72,8 @@ def test_diffusions_that_only_differ_in_their_process_only_differ_there(shipped)
     for name in ("absorbing", "multinomial", "vq-diffusion-paper"):
         settings = SYSTEMS[name].settings()
         assert settings | {"process": "released"} == SYSTEMS["vq-diffusion"].settings()
-    task = SYSTEMS["multinomial"].task(shipped)
-    assert task.process.num_timesteps == 100
-    assert (task.process.schedule.gamma_bar == 0).all()
-    assert task.auxiliary_weight == 5e-4
-    assert VARIANTS["no-auxiliary"].task(shipped).auxiliary_weight == 0
+    model = SYSTEMS["multinomial"].task(shipped).network.model
+    assert model.process.num_timesteps == 100
+    assert (model.process.schedule.gamma_bar == 0).all()
+    assert model.auxiliary_weight == 5e-4
+    assert VARIANTS["no-auxiliary"].task(shipped).network.model.auxiliary_weight == 0

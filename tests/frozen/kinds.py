@@ -32,8 +32,8 @@ from vqlearn.diffusion.sampler import levels_to_visit, sample
 from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.model import Conditioning, Sampling
 from vqlearn.probability.random import sample_categorical
-from vqlearn.training.sequences import OrdinalDenoiser
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
+from vqlearn.transformer.ordinal import OrdinalDenoiser
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 from vqlearn.transformer.variants import CausalDenoiser, DirectDenoiser
 

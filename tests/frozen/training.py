@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from accelerate import Accelerator
 from support.accelerate_state import forget_accelerate
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
@@ -32,13 +32,20 @@ from vqlearn.continuous.sampler import Model
 from vqlearn.continuous.unet import UNet, UNetConfig
 from vqlearn.data.batches import Scenes
 from vqlearn.diffusion import kernels, schedule
+from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace, Process
 from vqlearn.training.loop import Run
-from vqlearn.training.recipes import Recipe
-from vqlearn.training.rows import Nats, autoregressive_nats, imagebart_nats, train_rows
-from vqlearn.training.sequences import train_sequences
+from vqlearn.training.recipes import Recipe, Size
+from vqlearn.training.simple import train
 from vqlearn.training.stages import order
-from vqlearn.training.stages.autoregressive import Size, train_imagebart, train_raster
+from vqlearn.training.stages.autoregressive import (
+    ImageBARTOptions,
+    RasterOptions,
+    train_imagebart,
+    train_raster,
+)
+from vqlearn.training.stages.diffusion import DiffusionOptions
+from vqlearn.training.stages.tokens import TokenOptions
 from vqlearn.training.unet import train_unet
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 
@@ -93,10 +100,26 @@ def fresh(kind: Callable[..., nn.Module], config: object) -> nn.Module:
     return kind(config).double()
 
 
+def telling(kind: type[nn.Module], losses: list[float]) -> type[nn.Module]:
+    """A kind of model that tells its losses: nats of a whole row, without the prior's term."""
+
+    class Telling(kind):
+        def loss(self, x: Tensor, condition: None = None, *, generator: Generator) -> Tensor:
+            found = super().loss(x, condition, generator=generator)
+            losses.append(found.mean().item() * self.num_positions)
+            return found
+
+        def nll(self, x: Tensor, condition: None = None, *, generator: Generator) -> Tensor:
+            found = super().nll(x, condition, generator=generator)
+            losses.append(found.mean().item())
+            return found
+
+    return Telling
+
+
 def rows(
-    kind: Callable[..., nn.Module],
+    kind: type[nn.Module],
     config: object,
-    nats: Nats,
     held_back: int,
     seed: int,
     folder: Path,
@@ -106,21 +129,15 @@ def rows(
 ) -> Trained:
     """The losses are the nats that were asked for: of every step, and of the rows held back."""
     losses = []
-
-    def told(network: nn.Module, x: Tensor, generator: torch.Generator) -> Tensor:
-        found = nats(network, x, generator)
-        losses.append(found.mean().item())
-        return found
-
     others = random_rows(held_back, generator=torch.Generator().manual_seed(1))
-    kept = train_rows(
-        fresh(kind, config),
-        told,
+    kept = train(
+        fresh(telling(kind, losses), config),
         source,
         replace(recipe, seed=seed),
-        held_back=others if held_back else None,
+        validation=others if held_back else None,
+        stream="rows",
     )
-    return Trained([kept.network], losses)
+    return Trained([kept.model], losses)
 
 
 def sequences(process: Callable[[], Process], seed: int, folder: Path) -> Trained:
@@ -128,7 +145,7 @@ def sequences(process: Callable[[], Process], seed: int, folder: Path) -> Traine
     recipe = replace(SHORT, steps=5, seed=seed)
     made = process()
     network = fresh(SequenceDenoiser, replace(SEQUENCE, num_classes=made.num_classes))
-    return Trained([train_sequences(network, made, random_rows, recipe)], [])
+    return Trained([train(DiffusionModel(made, network), random_rows, recipe).model], [])
 
 
 def mask_and_replace() -> Process:
@@ -151,54 +168,57 @@ def stage(
     folder: Path,
     *,
     recipe: Recipe = STAGE,
-    **options: object,
+    options: order.Options | None = None,
 ) -> Trained:
     """One of the stages of a checkpoint, at full size, on small scenes; it draws fresh weights."""
     if name == "diffusion":
         order.copy_frozen_parts(resolve("scenes"), folder)
-    settings = order.Settings(folder, image_size=PICTURE)
-    order.train(settings, {name: replace(recipe, seed=seed)}, {name: options})
+    run = Run(folder, Scenes(PICTURE, "seen"), replace(recipe, seed=seed))
+    assert order.train(name, run, options)
     return Trained([result(folder) for result in results], [])
 
 
-def writer(train: Callable[..., nn.Module], seed: int, folder: Path, **options: object) -> Trained:
+def writer(
+    train: Callable[..., nn.Module], options: order.Options, seed: int, folder: Path
+) -> Trained:
     """A network that writes the tokens of the shipped checkpoint."""
     order.copy_frozen_parts(resolve("scenes"), folder)
     torch.manual_seed(0)
     recipe = replace(STAGE, seed=seed)
-    run = Run(folder, Scenes(PICTURE, "seen"), "scenes", recipe, Accelerator(cpu=True))
-    return Trained([train(run, size=SIZE, **options)], [])
+    run = Run(folder, Scenes(PICTURE, "seen"), recipe, Accelerator(cpu=True))
+    return Trained([train(run, options)], [])
 
 
 tokens = partial(stage, "tokens", [files.load_vqvae])
 diffusion = partial(stage, "diffusion", [files.load_denoiser, files.load_null_text])
 
 TRAINERS: dict[str, Callable[[int, Path], Trained]] = {
-    "rows pixelcnn": partial(rows, GatedPixelCNN, PIXELCNN, autoregressive_nats, 0),
-    "rows pixelcnn held back": partial(rows, GatedPixelCNN, PIXELCNN, autoregressive_nats, 7),
+    "rows pixelcnn": partial(rows, GatedPixelCNN, PIXELCNN, 0),
+    "rows pixelcnn held back": partial(rows, GatedPixelCNN, PIXELCNN, 7),
     "rows pixelcnn overfit": partial(
         rows,
         GatedPixelCNN,
         PIXELCNN,
-        autoregressive_nats,
         30,
         source=few_rows,
         recipe=LONG,
     ),
-    "rows raster": partial(rows, RasterTransformer, RASTER, autoregressive_nats, 0),
-    "rows imagebart": partial(rows, ImageBART, IMAGEBART, imagebart_nats, 0),
-    "rows imagebart held back": partial(rows, ImageBART, IMAGEBART, imagebart_nats, 7),
+    "rows raster": partial(rows, RasterTransformer, RASTER, 0),
+    "rows imagebart": partial(rows, ImageBART, IMAGEBART, 0),
+    "rows imagebart held back": partial(rows, ImageBART, IMAGEBART, 7),
     "sequences mask and replace": partial(sequences, mask_and_replace),
     "sequences dense": partial(sequences, partial(kernels.uniform, CODES, LEVELS)),
     "unet": unet,
     "tokens": tokens,
     "tokens revived": partial(tokens, recipe=REVIVED),
-    "tokens discriminator": partial(tokens, recipe=JOINED, discriminator=True),
-    "tokens gumbel": partial(tokens, recipe=DRAWN, quantizer="gumbel"),
+    "tokens discriminator": partial(
+        tokens, recipe=JOINED, options=TokenOptions(discriminator=True)
+    ),
+    "tokens gumbel": partial(tokens, recipe=DRAWN, options=TokenOptions(quantizer="gumbel")),
     "text": partial(stage, "text", [files.load_clip]),
-    "diffusion": partial(diffusion, schedule="released"),
-    "raster": partial(writer, train_raster),
-    "imagebart": partial(writer, train_imagebart, num_scales=2),
+    "diffusion": partial(diffusion, options=DiffusionOptions("released")),
+    "raster": partial(writer, train_raster, RasterOptions(SIZE)),
+    "imagebart": partial(writer, train_imagebart, ImageBARTOptions(2, SIZE)),
 }
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from vqlearn.data.batches import Scenes
 from vqlearn.training.loop import Run
 from vqlearn.training.recipes import RECIPES
 from vqlearn.training.state import TrainingState
@@ -98,7 +99,7 @@ def test_other_settings_are_refused(stopped):
 def test_how_often_a_state_is_saved_is_no_setting_that_matters(tmp_path):
     accelerator = Accelerator(cpu=True)
     runs = [
-        Run(tmp_path, None, "scenes", replace(RECIPES["text"], save_every=every), accelerator)
+        Run(tmp_path, Scenes(32, "seen"), replace(RECIPES["text"], save_every=every), accelerator)
         for every in (1, 1000)
     ]
     assert runs[0].config() == runs[1].config()

@@ -13,6 +13,7 @@ from accelerate import Accelerator
 from PIL import Image
 from support.accelerate_state import forget_accelerate
 from support.tiny import write_diffusers_folder
+from support.training import train_stages as train
 from torch import nn
 
 from vqlearn import VQDiffusionPipeline
@@ -24,6 +25,7 @@ from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
 from vqlearn.training import loop, optimizers, recipes
 from vqlearn.training.stages import diffusion, reconstruction, text, tokens
 from vqlearn.training.stages import order as stages
+from vqlearn.training.stages.diffusion import DiffusionOptions
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 
 
@@ -38,21 +40,18 @@ def fresh_accelerate():
 def small(monkeypatch):
     """Networks small enough to train in a test, of the same make."""
 
-    def denoiser_config(*, num_codes, grid_size, text_width):
-        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, grid_size, 100)
+    def denoiser_config(*, num_codes, side, text_width):
+        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, side, 100)
 
     vqvae = VQVAEConfig((8, 8, 8), 1, 8, 48, 16, 4, (), ())
     monkeypatch.setattr(tokens, "vqvae_config", lambda: vqvae)
     monkeypatch.setattr(diffusion, "denoiser_config", denoiser_config)
-    return {n: replace(r, steps=3, batch_size=4) for n, r in recipes.RECIPES.items()}
+    wanted = {name: recipes.RECIPES[name] for name in stages.VQ_DIFFUSION}
+    return {name: replace(recipe, steps=3, batch_size=4) for name, recipe in wanted.items()}
 
 
 def run_of(folder, recipe, composition="seen"):
-    return loop.Run(folder, Scenes(32, composition), "scenes", recipe, Accelerator(cpu=True))
-
-
-def train(folder, wanted, **settings):
-    return stages.train(stages.Settings(folder, **settings), wanted, {})
+    return loop.Run(folder, Scenes(32, composition), recipe, Accelerator(cpu=True))
 
 
 def test_the_three_stages_make_a_checkpoint_that_generates(small, tmp_path):
@@ -87,7 +86,7 @@ def test_a_training_goes_on_with_the_denoiser_of_a_checkpoint(small, tmp_path):
     """One batch at a learning rate of 0 with no running mean: the weights are the old ones."""
     old, new = tmp_path / "old", tmp_path / "new"
     recipe = {"diffusion": small["diffusion"]}
-    stages.train(stages.Settings(old), small, {"diffusion": {"schedule": "released"}})
+    train(old, small, {"diffusion": DiffusionOptions("released")})
     assert train(new, {**small, **recipe}, start_from=old) == ["tokens", "text"]
     again, before = (VQDiffusionPipeline.from_pretrained(folder) for folder in (new, old))
     assert again.schedule == before.schedule
@@ -107,9 +106,8 @@ def test_a_checkpoint_to_start_from_must_fit(small, tmp_path):
     train(old, small)
     with pytest.raises(ValueError, match=r"image_size is 64; allowed: 32, as in"):
         train(tmp_path / "new", recipe, start_from=old, image_size=64)
-    settings = stages.Settings(tmp_path / "new", start_from=old)
     with pytest.raises(ValueError, match=r"schedule is 'paper'; allowed: none"):
-        stages.train(settings, recipe, {"diffusion": {"schedule": "paper"}})
+        train(tmp_path / "new", recipe, {"diffusion": DiffusionOptions("paper")}, start_from=old)
     (old / "SHA256SUMS").write_text("wrong")
     with pytest.raises(files.CheckpointError, match="SHA256SUMS holds the line 'wrong'"):
         train(tmp_path / "third", recipe, start_from=old)
@@ -129,7 +127,7 @@ def test_pictures_of_64_pixels(small, tmp_path):
     pipeline = VQDiffusionPipeline.from_pretrained(tmp_path)
     assert pipeline("a red circle", num_inference_steps=1).images[0].size == (64, 64)
     with pytest.raises(ValueError, match=r"image_size is 30; allowed: multiples of 4"):
-        stages.Settings(tmp_path, image_size=30)
+        stages.open_source("scenes", 30)
 
 
 def test_a_folder_of_pictures_is_learned(small, tmp_path):
@@ -152,9 +150,8 @@ def test_a_folder_of_pictures_is_learned(small, tmp_path):
 def test_every_schedule_is_trained_and_written(small, tmp_path, schedule):
     wanted = {name: small[name] for name in ("tokens", "text")}
     train(tmp_path, wanted)
-    settings = stages.Settings(tmp_path)
     recipe = {"diffusion": small["diffusion"]}
-    stages.train(settings, recipe, {"diffusion": {"schedule": schedule}})
+    train(tmp_path, recipe, {"diffusion": DiffusionOptions(schedule)})
     written = files.load_schedule(tmp_path)
     num_codes = files.load_vqvae(tmp_path).config.num_vq_embeddings
     assert written == diffusion.SCHEDULES[schedule](num_codes, 100)
@@ -169,7 +166,7 @@ def test_mixed_precision_keeps_float32_weights(small, tmp_path):
 
 def test_tensorboard_curves_are_written(small, tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    train(tmp_path, {"tokens": small["tokens"]}, tensorboard=True)
+    train(tmp_path, {"tokens": small["tokens"]}, log_with="tensorboard")
     (log,) = (tmp_path / "logs" / "tokens").glob("events*")
     events = accumulator.EventAccumulator(str(log)).Reload()
     assert [event.step for event in events.Scalars("tokens/loss")] == [0]
@@ -192,7 +189,7 @@ def test_frozen_networks_get_no_gradient_and_do_not_move(small, tmp_path, monkey
 def test_the_null_states_learn_from_dropped_captions(small, tmp_path, monkeypatch):
     """20 batches of 16 at 10 % dropout: no caption at all is dropped once in 10^14 runs."""
     train(tmp_path, {name: small[name] for name in ("tokens", "text")})
-    task = diffusion.DiffusionTask(run_of(tmp_path, small["diffusion"]), "released")
+    task, _ = diffusion.diffusion_task(run_of(tmp_path, small["diffusion"]))
     before = task.network.null_text.embeddings.detach().clone()
     recipe = replace(small["diffusion"], steps=20, batch_size=16)
     trained = loop.fit("diffusion", task, run_of(tmp_path, recipe))
@@ -220,7 +217,7 @@ def test_only_the_tokeniser_sees_held_out_pairs(small, tmp_path, monkeypatch):
 def test_tokens_learn(small, tmp_path):
     """120 batches of a tiny network beat the best single colour by a wide margin."""
     recipe = replace(small["tokens"], steps=120, batch_size=16, warmup_steps=5, ema_decay=0.9)
-    tokens.train_tokens(run_of(tmp_path, recipe, "any"))
+    tokens.train_tokens(run_of(tmp_path, recipe))
     vqvae = files.load_vqvae(tmp_path)
     generator = torch.Generator().manual_seed(99)
     images = scene_batch(64, generator=generator, composition="any").images
@@ -268,7 +265,7 @@ def test_vectors_are_pulled_towards_their_own_squares(small, tmp_path, monkeypat
         monkeypatch.setattr(reconstruction, "OWN_SQUARE_WEIGHT", weight)
         folder = tmp_path / str(weight)
         recipe = replace(small["tokens"], steps=120, batch_size=16, warmup_steps=5, ema_decay=0.9)
-        tokens.train_tokens(run_of(folder, recipe, "any"))
+        tokens.train_tokens(run_of(folder, recipe))
         with torch.no_grad():
             features = files.load_vqvae(folder).encode_features(images)
         away[weight] = reconstruction.own_square_loss(features, 2 * images - 1).item()
@@ -343,7 +340,7 @@ def test_the_listed_weights_of_a_stage_learn_by_muon(tmp_path, by_muon):
 
 
 def test_muon_gets_attention_and_feed_forward_and_nothing_else():
-    denoiser = Denoiser(recipes.denoiser_config(num_codes=5, grid_size=2, text_width=4))
+    denoiser = Denoiser(recipes.denoiser_config(num_codes=5, side=2, text_width=4))
     names = {id(weight): name for name, weight in denoiser.named_parameters()}
     chosen = [names[id(weight)] for weight in optimizers.muon_weights(denoiser)]
     assert len(chosen) == len(set(chosen)) == 6 * (4 + 4 + 2)
@@ -405,7 +402,7 @@ def test_two_processes_train_one_checkpoint(tmp_path, launcher):
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    for stage in stages.STAGES:
+    for stage in stages.VQ_DIFFUSION:
         for process in (0, 1):
             assert (tmp_path / f"{stage}-{process}").exists()
     assert result.stdout.count(str(tmp_path / "out")) == 1

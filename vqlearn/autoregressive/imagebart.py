@@ -65,7 +65,8 @@ class ImageBART(nn.Module):
         self.config = config
         self.num_codes, self.num_positions = config.num_codes, config.num_positions
         self.reads_text = config.text_width is not None
-        schedule = build_schedule(multinomial(config.num_codes, config.num_scales))
+        with torch.device("cpu"):  # no weights: they are numbers even where weights are "meta"
+            schedule = build_schedule(multinomial(config.num_codes, config.num_scales))
         self.process = MaskAndReplace(schedule)
         self.scales = nn.ModuleList(Scale(config) for _ in range(config.num_scales))
 

@@ -134,6 +134,14 @@ def write_null_text_config(config: NullTextConfig) -> dict[str, Any]:
     return {"_class_name": "LearnedClassifierFreeSamplingEmbeddings", **asdict(config)}
 
 
+def read_config(kind: type, values: Values) -> Any:
+    """The dataclass `kind` from a `config.json` that has the names of its fields.
+
+    Raises `ValueError` for a field that is missing or has a value of another type.
+    """
+    return _read(kind, values, {})
+
+
 ENCODER_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")
 DECODER_BLOCKS = ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
 

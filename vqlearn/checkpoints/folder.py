@@ -5,6 +5,8 @@
     scheduler/  text_encoder/  tokenizer/
     SHA256SUMS  clip/                                                       may be missing
 
+In place of transformer/ and scheduler/ there may be another token model (see `token_models.py`).
+
 The same functions serve the shipped, the saved and the downloaded checkpoints. Nothing in a
 folder is ever imported or executed: the JSON files are data, the weights are safetensors.
 """
@@ -13,6 +15,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
@@ -20,12 +23,12 @@ from transformers.utils import logging as transformers_logging
 from vqlearn.checkpoints import configs
 from vqlearn.checkpoints.digests import check_digests, write_digests
 from vqlearn.checkpoints.layout import (
-    ALLOWED_CLASSES,
     CLIP_FOLDER,
     DENOISER_FOLDER,
-    INDEX,
     INDEX_FILE,
+    INDICES,
     NULL_TEXT_FOLDER,
+    OTHER_CLASSES,
     PARTS,
     SCHEDULE_FOLDER,
     TEXT_FOLDER,
@@ -33,6 +36,7 @@ from vqlearn.checkpoints.layout import (
     TRANSFORMERS_STEMS,
     VQVAE_FOLDER,
     CheckpointError,
+    model_folder,
 )
 from vqlearn.checkpoints.modules import (
     Kind,
@@ -60,27 +64,35 @@ logger = logging.getLogger("vqlearn")
 
 
 def check(folder: Path) -> None:
-    """Is this folder a whole and unchanged VQ-Diffusion checkpoint? `CheckpointError` if not."""
+    """Is this folder a whole and unchanged checkpoint? `CheckpointError` if not."""
     if not folder.is_dir():
         raise CheckpointError(f"there is no folder {str(folder)!r}")
     index = read_json(folder / INDEX_FILE)
     check_digests(folder, PARTS)
-    for name, allowed in ALLOWED_CLASSES.items():
-        _check_class(folder / INDEX_FILE, name, index.get(name), allowed)
+    for name, expected in _closest(index).items():
+        allowed = (_class_of(expected), *OTHER_CLASSES.get(name, ()))
+        seen = _class_of(index.get(name))
+        if seen not in allowed:
+            raise CheckpointError(
+                f"{folder / INDEX_FILE} describes {name} as a {seen!r}; "
+                f"allowed: {', '.join(map(repr, allowed))}"
+            )
 
 
-def _check_class(file: Path, name: str, found: object, allowed: tuple[str | None, ...]) -> None:
-    """The classes in the index are compared, never imported. Any library may be named."""
-    seen = found[-1] if isinstance(found, list) and found else found
-    if seen not in allowed:
-        raise CheckpointError(
-            f"{file} describes {name} as a {seen!r}; allowed: {', '.join(map(repr, allowed))}"
-        )
+def _closest(index: dict[str, Any]) -> dict[str, Any]:
+    """The index of the kind of checkpoint that this one claims to be: VQ-Diffusion, if none."""
+    claimed = [name for name in INDICES if name in index]
+    return INDICES[claimed[0] if claimed else DENOISER_FOLDER]
+
+
+def _class_of(found: object) -> object:
+    """The class that an index names; it is compared, never imported. Any library may be named."""
+    return found[-1] if isinstance(found, list) and found else found
 
 
 def finish(folder: Path) -> None:
     """Write the file that names the parts of the checkpoint, then the digests of all its files."""
-    write_json(folder / INDEX_FILE, INDEX)
+    write_json(folder / INDEX_FILE, INDICES[model_folder(folder)])
     write_digests(folder, PARTS)
 
 

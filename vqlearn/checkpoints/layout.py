@@ -1,9 +1,13 @@
-"""Where is what in the folder of a checkpoint? The names of the released models."""
+"""Where is what in the folder of a checkpoint? The names of the released models, and of ours."""
+
+from pathlib import Path
 
 VQVAE_FOLDER = "vqvae"
 DENOISER_FOLDER = "transformer"
 NULL_TEXT_FOLDER = "learned_classifier_free_sampling_embeddings"
 SCHEDULE_FOLDER = "scheduler"
+RASTER_FOLDER = "raster_transformer"
+IMAGEBART_FOLDER = "imagebart"
 TEXT_FOLDER = "text_encoder"
 TOKENIZER_FOLDER = "tokenizer"
 CLIP_FOLDER = "clip"
@@ -13,27 +17,51 @@ TRANSFORMERS_STEMS = ("model", "pytorch_model")
 STEMS = DIFFUSERS_STEMS + TRANSFORMERS_STEMS
 
 INDEX_FILE = "model_index.json"
-INDEX = {
-    "_class_name": "VQDiffusionPipeline",
+SHARED = {
     VQVAE_FOLDER: ["diffusers", "VQModel"],
-    DENOISER_FOLDER: ["diffusers", "Transformer2DModel"],
-    SCHEDULE_FOLDER: ["diffusers", "VQDiffusionScheduler"],
     TEXT_FOLDER: ["transformers", "CLIPTextModel"],
     TOKENIZER_FOLDER: ["transformers", "CLIPTokenizer"],
     NULL_TEXT_FOLDER: ["diffusers", "LearnedClassifierFreeSamplingEmbeddings"],
 }
-ALLOWED_CLASSES = {
-    "_class_name": ("VQDiffusionPipeline",),
-    VQVAE_FOLDER: ("VQModel",),
-    DENOISER_FOLDER: ("Transformer2DModel",),
-    SCHEDULE_FOLDER: ("VQDiffusionScheduler",),
-    TEXT_FOLDER: ("CLIPTextModel",),
-    TOKENIZER_FOLDER: ("CLIPTokenizer", "CLIPTokenizerFast"),
-    NULL_TEXT_FOLDER: ("LearnedClassifierFreeSamplingEmbeddings", None),
+INDICES = {
+    DENOISER_FOLDER: {
+        "_class_name": "VQDiffusionPipeline",
+        DENOISER_FOLDER: ["diffusers", "Transformer2DModel"],
+        SCHEDULE_FOLDER: ["diffusers", "VQDiffusionScheduler"],
+        **SHARED,
+    },
+    RASTER_FOLDER: {
+        "_class_name": "TextToImagePipeline",
+        RASTER_FOLDER: ["vqlearn", "RasterTransformer"],
+        **SHARED,
+    },
+    IMAGEBART_FOLDER: {
+        "_class_name": "TextToImagePipeline",
+        IMAGEBART_FOLDER: ["vqlearn", "ImageBART"],
+        **SHARED,
+    },
+}
+"""What `model_index.json` says of each kind of checkpoint, by the folder of its token model."""
+
+OTHER_CLASSES = {
+    TOKENIZER_FOLDER: ("CLIPTokenizerFast",),
+    NULL_TEXT_FOLDER: (None,),  # older files lack it
 }
 
-PARTS = (INDEX_FILE, CLIP_FOLDER, *(name for name in INDEX if not name.startswith("_")))
+PARTS = (
+    INDEX_FILE,
+    CLIP_FOLDER,
+    *dict.fromkeys(name for index in INDICES.values() for name in index if name[0] != "_"),
+)
 
 
 class CheckpointError(ValueError):
     """The files of a checkpoint cannot be used. Says which file, what was seen, what is allowed."""
+
+
+def model_folder(folder: Path) -> str:
+    """The name of the folder with the token model. Raises `CheckpointError` for none or several."""
+    there = [name for name in INDICES if (folder / name).is_dir()]
+    if len(there) != 1:
+        raise CheckpointError(f"{folder} holds the models {there}; allowed: one of {list(INDICES)}")
+    return there[0]

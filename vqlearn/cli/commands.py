@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,30 +13,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="VQ-Diffusion: generate pictures from sentences, and train the model that does it.",
 )
-
-
-class Stage(StrEnum):
-    """What `vqlearn train` can train."""
-
-    TOKENS = "tokens"
-    TEXT = "text"
-    DIFFUSION = "diffusion"
-    ALL = "all"
-
-
-class Quantizer(StrEnum):
-    """How `vqlearn train tokens` turns vectors into tokens."""
-
-    NEAREST = "nearest"
-    GUMBEL = "gumbel"
-
-
-class Schedule(StrEnum):
-    """The schedules that `vqlearn train diffusion` knows."""
-
-    RELEASED = "released"
-    PAPER = "paper"
-    ABSORBING = "absorbing"
 
 
 class Precision(StrEnum):
@@ -49,9 +25,9 @@ class Precision(StrEnum):
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(help="The sentence to draw.")],
+    prompt: Annotated[str, typer.Argument(help="What the image shall show.")],
     model: Annotated[str, typer.Option(help="A shipped checkpoint or a folder.")] = "scenes",
-    steps: Annotated[int, typer.Option(help="Calls of the denoiser, 1 to T.")] = 25,
+    steps: Annotated[int, typer.Option(help="Sampling steps of VQ-Diffusion, 1 to T.")] = 25,
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")] = 1.5,
     truncation: Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")] = 0.9,
     seed: Annotated[int, typer.Option(help="Picture i has the seed SEED + i.")] = 0,
@@ -59,7 +35,7 @@ def generate(
     out: Annotated[Path, typer.Option(help="Where the picture or grid goes.")] = Path("out.png"),
     film: Annotated[Path | None, typer.Option(help="Also a GIF of how it appears.")] = None,
 ) -> None:
-    """Draw a caption; the last line printed is the path of the image.
+    """Generate an image; the last line printed is its path.
 
     Several images are laid out in one grid. Small ones are enlarged, up to 256 pixels.
     """
@@ -73,7 +49,9 @@ def generate(
         raise ValueError(f"--film is {str(film)!r}; allowed: a GIF file such as film.gif")
     if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"--out is {str(out)!r}; allowed: a picture file such as grid.png")
-    pipeline = VQDiffusionPipeline.from_pretrained(model).to(_best_device())
+    pipeline = _pipeline(model).to(_best_device())
+    if film is not None and not isinstance(pipeline, VQDiffusionPipeline):
+        raise ValueError(f"--film is {str(film)!r}; allowed: none, {model} is no VQ-Diffusion")
     recorded = None if film is None else Film(pipeline)
     result = pipeline(
         prompt,
@@ -82,7 +60,7 @@ def generate(
         truncation_rate=truncation,
         num_images_per_prompt=images,
         generator=_generators(seed, images),
-        callback=recorded,
+        **({} if recorded is None else {"callback": recorded}),
     )
     if recorded is not None:
         film.parent.mkdir(parents=True, exist_ok=True)
@@ -94,23 +72,25 @@ def generate(
 
 @app.command()
 def train(
-    stage: Annotated[Stage, typer.Argument(help="Which network.")] = Stage.ALL,
-    out: Annotated[Path, typer.Option(help="The checkpoint folder.")] = Path("runs/scenes"),
+    stage: Annotated[
+        str, typer.Argument(help="tokens, text, diffusion; all of these; raster, imagebart.")
+    ] = "all",
+    out: Annotated[
+        Path | None, typer.Option(help="The checkpoint folder; default: runs/scenes, runs/raster…")
+    ] = None,
     data: Annotated[str, typer.Option(help="scenes, or a folder with metadata.jsonl.")] = "scenes",
     image_size: Annotated[int, typer.Option(help="Pixels of a side, a multiple of 4.")] = 32,
     steps: Annotated[int | None, typer.Option(help="Batches, instead of the recipe's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Pictures in a batch.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images in a batch.")] = None,
     save_every: Annotated[int | None, typer.Option(help="Steps between saved states.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
     discriminator: Annotated[bool, typer.Option(help="Sharpen tokens with one.")] = False,
-    quantizer: Annotated[
-        Quantizer, typer.Option(help="Tokens: nearest codes, or drawn ones.")
-    ] = Quantizer.NEAREST,
+    quantizer: Annotated[str, typer.Option(help="Tokens: nearest or gumbel (drawn).")] = "nearest",
     schedule: Annotated[
-        Schedule | None, typer.Option(help="How tokens are hidden; default: released.")
+        str | None, typer.Option(help="Corruption: released (default), paper or absorbing.")
     ] = None,
     start_from: Annotated[
-        str | None, typer.Option(help="Go on with the denoiser of this checkpoint.")
+        str | None, typer.Option(help="Use tokens and text of this checkpoint, and its denoiser.")
     ] = None,
     mixed_precision: Annotated[
         Precision | None, typer.Option(help="bf16: about twice as fast.")
@@ -118,32 +98,39 @@ def train(
     tensorboard: Annotated[bool, typer.Option(help="Write curves to OUT/logs.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that load batches in advance.")] = 0,
 ) -> None:
-    """Train: tokens, then text, then diffusion, in one folder.
+    """Train in one folder: tokens, then text, then diffusion, or another model of the tokens.
 
     Run it again after it was stopped, with the same options, and it goes on where it was. A stage
     that is finished is kept as it is.
     """
-    from accelerate import PartialState
-
     from vqlearn.checkpoints.shipped import resolve
+    from vqlearn.probability.checks import check_choice
+    from vqlearn.training.loop import Run, best_accelerator
     from vqlearn.training.recipes import RECIPES
-    from vqlearn.training.stages.order import STAGES, Settings
-    from vqlearn.training.stages.order import train as train_stages
+    from vqlearn.training.stages import order
+    from vqlearn.training.stages.diffusion import DiffusionOptions
+    from vqlearn.training.stages.tokens import TokenOptions
 
-    names = list(STAGES) if stage is Stage.ALL else [stage.value]
+    check_choice("stage", stage, ("all", *order.STAGES))
+    names = order.VQ_DIFFUSION if stage == "all" else (stage,)
+    out = out or Path("runs") / (stage if names[-1] not in order.VQ_DIFFUSION else "scenes")
     changes = {"steps": steps, "batch_size": batch_size, "save_every": save_every, "seed": seed}
-    changes = {name: value for name, value in changes.items() if value is not None}
-    recipes = {name: replace(RECIPES[name], **changes) for name in names}
+    changes = {key: value for key, value in changes.items() if value is not None}
     options = {
-        "tokens": {"discriminator": discriminator, "quantizer": quantizer.value},
-        "diffusion": {"schedule": schedule and schedule.value},
+        "tokens": TokenOptions(discriminator, quantizer),
+        "diffusion": DiffusionOptions(schedule),
     }
+    source = order.open_source(data, image_size)
     start = None if start_from is None else resolve(start_from)
-    settings = Settings(out, data, image_size, mixed_precision, tensorboard, workers, start)
-    kept = train_stages(settings, recipes, options)
-    if PartialState().is_main_process:
-        for name in kept:
+    for name in names:
+        curves = {"log_with": "tensorboard", "project_dir": out / "logs"} if tensorboard else {}
+        accelerator = best_accelerator(mixed_precision=mixed_precision, **curves)
+        recipe = replace(RECIPES[name], **changes)
+        run = Run(out, source, recipe, accelerator, workers, start)
+        trained = order.train(name, run, options.get(name))
+        if not trained and accelerator.is_main_process:
             typer.echo(f"{name}: finished before, kept", err=True)
+    if accelerator.is_main_process:
         typer.echo(out)
 
 
@@ -264,6 +251,18 @@ def _best_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _pipeline(model: str) -> Any:
+    """The pipeline of a checkpoint: that of VQ-Diffusion, or the one of every token model."""
+    from vqlearn.checkpoints.shipped import resolve
+    from vqlearn.checkpoints.token_models import KINDS
+    from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+    from vqlearn.pipeline.text_to_image import TextToImagePipeline
+
+    folder = resolve(model)
+    other = any((folder / name).is_dir() for name in KINDS)
+    return (TextToImagePipeline if other else VQDiffusionPipeline).from_pretrained(model)
 
 
 def _generators(seed: int, images: int) -> list:

@@ -5,7 +5,7 @@ that was stopped goes on with exactly the batches that were left.
 """
 
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -29,13 +29,21 @@ class Batch:
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything that can make batches."""
+    """Anything that can make batches of square images."""
+
+    name: str
+    """What a stopped training must go on with."""
+    image_size: int
+    """Pixels of a side."""
 
     def batch(self, count: int, *, generator: torch.Generator) -> Batch:
         """`count` random images with captions; the same generator state gives the same."""
 
     def captions(self) -> list[str]:
         """Captions enough to learn a vocabulary from."""
+
+    def with_held_out_pairs(self) -> "Source":
+        """The source that also shows what token models shall never have seen."""
 
     def with_hard_negatives(self) -> "Source":
         """The source whose batches are the hardest to match with their captions."""
@@ -52,6 +60,8 @@ class Scenes:
     composition: Composition
     hard_negatives: bool = False
 
+    name: ClassVar[str] = "scenes"
+
     def batch(self, count: int, *, generator: torch.Generator) -> Batch:
         make = hard_negative_batch if self.hard_negatives else scene_batch
         made = make(
@@ -62,6 +72,10 @@ class Scenes:
     def captions(self) -> list[str]:
         plain = replace(self, hard_negatives=False)
         return plain.batch(VOCABULARY_CAPTIONS, generator=random_stream("vocabulary")).captions
+
+    def with_held_out_pairs(self) -> "Scenes":
+        """Scenes of every composition, as the token stage needs them."""
+        return replace(self, composition="any")
 
     def with_hard_negatives(self) -> "Scenes":
         """The same scenes and their doubles, as the text stage needs them."""

@@ -43,7 +43,7 @@ class ImageFolder:
     """
 
     def __init__(self, folder: Path, image_size: int) -> None:
-        self.image_size = image_size
+        self.name, self.image_size = str(folder), image_size
         self.files = _usable_files(folder, image_size)
 
     def batch(self, count: int, *, generator: torch.Generator) -> Batch:
@@ -56,6 +56,10 @@ class ImageFolder:
     def captions(self) -> list[str]:
         """All of them, once for each image."""
         return [file.text for file in self.files]
+
+    def with_held_out_pairs(self) -> "ImageFolder":
+        """The same images: none is held out."""
+        return self
 
     def with_hard_negatives(self) -> "ImageFolder":
         """The same images: nobody knows which of them could be taken for one another."""

@@ -7,13 +7,14 @@ model.sample(8, sampling=Sampling(num_inference_steps=25))
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vqlearn.diffusion.level_sampling import ImportanceSampler
-from vqlearn.diffusion.objective import training_loss, variational_bound
+from vqlearn.diffusion.objective import TrainingLoss, training_loss, variational_bound
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise, draw_prior, levels_to_visit, sample
 from vqlearn.probability.checks import Level, check_sequences
@@ -31,6 +32,14 @@ from vqlearn.probability.random import Generators
 
 Scores = Callable[[Int[Tensor, "b n"], Level], Float[Tensor, "rows n k"]]
 """scores(x_t, t): what the network says, not normalised; with guidance for twice as many rows."""
+
+
+class Noisy(NamedTuple):
+    """Sequences at levels t of 1..T, and what each level's loss counts (`SampledLevels`)."""
+
+    t: Int[Tensor, " b"]
+    weight: Float[Tensor, " b"]
+    x_t: Int[Tensor, "b n"]
 
 
 class DiffusionModel(nn.Module):
@@ -111,16 +120,34 @@ class DiffusionModel(nn.Module):
         whole bound without the prior's term, plus the auxiliary loss (`objective.training_loss`).
         In training mode the history of the levels learns from it. One call of the network.
         """
+        noisy = self.corrupted(x, generator=generator)
+        terms = self.terms(x, noisy, condition)
+        if self.training:
+            self.levels.update(noisy.t, terms.bound.detach().cpu())
+        return noisy.weight.to(x.device) * terms.total
+
+    def corrupted(
+        self, x: Int[Tensor, "b n"], *, generator: torch.Generator | None = None
+    ) -> Noisy:
+        """The sequences at random levels, one for each: the first half of `loss`."""
         check_sequences("x", x, self.num_positions, self.num_codes)
         t, weight = self.levels.draw(len(x), generator=generator)
-        x_t = self.process.corrupt(x, t, generator=generator)
-        log_p_x0 = self.denoiser(condition)(x_t, t)
-        terms = training_loss(
-            self.process, log_p_x0, (x, x_t), t, auxiliary_weight=self.auxiliary_weight
-        )
-        if self.training:
-            self.levels.update(t, terms.bound.detach().cpu())
-        return weight.to(terms.total.device) * terms.total
+        with full_precision(x):
+            return Noisy(t, weight, self.process.corrupt(x, t, generator=generator))
+
+    def terms(
+        self, x: Int[Tensor, "b n"], noisy: Noisy, condition: Conditioning | None = None
+    ) -> TrainingLoss:
+        """The bound and the auxiliary loss at these levels, not weighted: the second half."""
+        log_p_x0 = self.denoiser(condition)(noisy.x_t, noisy.t)
+        with full_precision(x):
+            return training_loss(
+                self.process,
+                log_p_x0,
+                (x, noisy.x_t),
+                noisy.t,
+                auxiliary_weight=self.auxiliary_weight,
+            )
 
     @torch.no_grad()
     def nll(
@@ -189,3 +216,8 @@ class DiffusionModel(nn.Module):
         """Where the network's weights are; a network without weights is on the CPU."""
         weights = next(self.parameters(), None)
         return torch.device("cpu") if weights is None else weights.device
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """Autocast is for networks: the arithmetic of a process keeps its precision inside of it."""
+    return torch.autocast(x.device.type, enabled=False)

@@ -22,7 +22,7 @@ from vqlearn.experiments.identity import recipe_settings
 from vqlearn.experiments.report import DIGITS, Facts, Samples, Share, rounded
 from vqlearn.probability.estimates import Bits, bits_per_token, ratio
 from vqlearn.training.recipes import Recipe
-from vqlearn.training.rows import Rows
+from vqlearn.training.simple import Sequences
 
 COMPOSITION = "seen"
 ORDERS = (1, 3, 5)
@@ -59,7 +59,7 @@ class SequenceData(Protocol):
     num_codes: int
     num_samples: int
     channels: int
-    rows: Rows
+    rows: Sequences
     held_back: Int[Tensor, "m n"] | None
     test: Int[Tensor, "b n"]
 
@@ -93,7 +93,7 @@ class Captions:
         )
         self.distribution = CaptionDistribution(COMPOSITION)
 
-    def with_rows(self, rows: Rows) -> "Captions":
+    def with_rows(self, rows: Sequences) -> "Captions":
         """The same data with other sequences to learn from."""
         other = copy.copy(self)
         other.rows = rows

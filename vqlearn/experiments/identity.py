@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vqlearn.training.recipes import Recipe
-from vqlearn.training.stages.autoregressive import Size
+from vqlearn.training.recipes import Recipe, Size
 
 
 @dataclass(frozen=True)

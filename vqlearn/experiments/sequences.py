@@ -11,23 +11,20 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import torch
-from einops import repeat
-from jaxtyping import Int
-from torch import Tensor, nn
+from torch import nn
 
 from vqlearn.autoregressive.pixel_config import PixelConfig
-from vqlearn.diffusion.objective import prior_term, variational_bound
+from vqlearn.diffusion.model import DiffusionModel
+from vqlearn.diffusion.objective import prior_term
 from vqlearn.diffusion.process import Process
-from vqlearn.diffusion.sampler import Denoise, levels_to_visit, sample
 from vqlearn.experiments.data import Budget, SequenceData
 from vqlearn.experiments.identity import Named
 from vqlearn.experiments.processes import Codes
 from vqlearn.experiments.report import Samples
 from vqlearn.experiments.systems import CONFIGS, DENOISERS
 from vqlearn.probability.estimates import Bits, bits_per_token
-from vqlearn.probability.random import random_stream, sample_categorical
-from vqlearn.training.rows import Nats, autoregressive_nats, train_rows
-from vqlearn.training.sequences import InBfloat16, denoise_with, train_sequences
+from vqlearn.probability.random import random_stream
+from vqlearn.training.simple import train
 from vqlearn.transformer.sequence import SequenceConfig
 
 DEFAULT_AUXILIARY_WEIGHT = 5e-4
@@ -117,36 +114,20 @@ class DiffusionRun:
     def measure(self, data: SequenceData) -> Learned:
         """Train, then the bound on the test sequences, then samples."""
         recipe, process = self.budget.recipe, self.build_process(data)
-        network = train_sequences(
-            InBfloat16(self.build(data, process)),
-            process,
-            data.rows,
-            recipe,
-            auxiliary_weight=self.auxiliary_weight,
-        ).network
-        denoise, n = denoise_with(network), data.test.shape[1]
+        network = self.build(data, process)
+        model = DiffusionModel(process, network, auxiliary_weight=self.auxiliary_weight)
+        model = train(model, data.rows, recipe, bfloat16=True).model
         generator = random_stream("family", "bound", self.id, recipe.seed)
-        nll = variational_bound(process, denoise, data.test, generator=generator)
-        prior = bits_per_token(prior_term(process, data.test).sum(dim=1), n)
+        nll = model.nll(data.test, generator=generator)
+        prior = bits_per_token(prior_term(process, data.test).sum(dim=1), model.num_positions)
         generator = random_stream("family", "samples", self.id, recipe.seed)
-        drawn = sample_all_levels(process, denoise, (data.num_samples, n), generator=generator)
+        drawn = model.sample(data.num_samples, generator=generator)
         return Learned(
-            weights=count_weights(network),
+            weights=count_weights(model),
             samples=data.samples(drawn),
             prior_bits_per_position=round(prior.mean, 6),
             **data.bits(nll),
         )
-
-
-def sample_all_levels(
-    process: Process, denoise: Denoise, shape: tuple[int, int], *, generator: torch.Generator
-) -> Int[Tensor, "b n"]:
-    """From a draw of the prior through every level to the data."""
-    prior = repeat(process.log_prior(), "k -> b n k", b=shape[0], n=shape[1])
-    levels = levels_to_visit(process.num_timesteps, process.num_timesteps)
-    x_t = sample_categorical(prior, generator=generator)
-    *_, (_, x_0) = sample(process, denoise, x_t, levels, generator=generator)
-    return x_0
 
 
 @dataclass(frozen=True)
@@ -158,7 +139,7 @@ class AutoregressiveRun:
     network: Named
     options: dict[str, Any]
     budget: Budget
-    nats: Nats = autoregressive_nats
+    bfloat16: bool = False
     device: ClassVar[str] = "cpu"
     result: ClassVar[type] = Learned
 
@@ -183,18 +164,22 @@ class AutoregressiveRun:
     def measure(self, data: SequenceData) -> Learned:
         """Train, then sample, then measure on the test sequences."""
         recipe, begin = self.budget.recipe, time.process_time()
-        network, steps = train_rows(
-            self.build(data), self.nats, data.rows, recipe, held_back=data.held_back
+        model, steps = train(
+            self.build(data),
+            data.rows,
+            recipe,
+            validation=data.held_back,
+            stream="rows",
+            bfloat16=self.bfloat16,
         )
         training = time.process_time() - begin
         generator = random_stream("raster", "rows", self.id, recipe.seed)
-        drawn = network.sample(data.num_samples, generator=generator)
+        drawn = model.sample(data.num_samples, generator=generator)
         sampling = time.process_time() - begin - training
-        with torch.no_grad():
-            generator = random_stream("raster", "bits", self.id, recipe.seed)
-            nll = self.nats(network, data.test, generator)
+        generator = random_stream("raster", "bits", self.id, recipe.seed)
+        nll = model.nll(data.test, generator=generator)
         return Learned(
-            weights=count_weights(network),
+            weights=count_weights(model),
             samples=data.samples(drawn),
             steps_kept=steps,
             training_seconds=round(training),

@@ -15,15 +15,21 @@ from vqlearn.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNCon
 from vqlearn.autoregressive.pixelcnnpp import PixelCNNPlusPlus, PixelCNNPlusPlusConfig
 from vqlearn.autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
 from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
+from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.experiments.identity import Named, size_settings
 from vqlearn.experiments.processes import PROCESSES, Codes
 from vqlearn.training.loop import Run, Task
-from vqlearn.training.recipes import NUM_TIMESTEPS
-from vqlearn.training.sequences import OrdinalDenoiser
-from vqlearn.training.stages.autoregressive import ImageBARTTask, RasterTask, Size
-from vqlearn.training.stages.diffusion import ConditionalDenoiser, DenoiserTask
+from vqlearn.training.recipes import NUM_TIMESTEPS, Size, denoiser_config
+from vqlearn.training.stages.autoregressive import (
+    ImageBARTOptions,
+    RasterOptions,
+    imagebart_task,
+    raster_task,
+)
+from vqlearn.training.stages.diffusion import CaptionedDiffusion, DiffusionTask
 from vqlearn.training.stages.frozen import Frozen
-from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
+from vqlearn.transformer.denoiser import Denoiser
+from vqlearn.transformer.ordinal import OrdinalDenoiser
 from vqlearn.transformer.sequence import SequenceDenoiser
 from vqlearn.transformer.variants import CausalDenoiser, DirectDenoiser
 
@@ -69,22 +75,6 @@ LABELS = {
 """What tables and plots call the systems, in their order."""
 
 
-def denoiser_config(
-    size: Size, *, num_codes: int, side: int, text_width: int, num_timesteps: int = NUM_TIMESTEPS
-) -> DenoiserConfig:
-    """A denoiser of this size for a square grid of `side` x `side` tokens."""
-    return DenoiserConfig(
-        num_layers=size.num_layers,
-        num_attention_heads=size.num_heads,
-        attention_head_dim=size.width // size.num_heads,
-        cross_attention_dim=text_width,
-        attention_bias=True,
-        num_vector_embeds=num_codes + 1,
-        sample_size=side,
-        num_embeds_ada_norm=num_timesteps,
-    )
-
-
 @dataclass(frozen=True)
 class Diffusion:
     """A process, and the denoiser that learns its reverse."""
@@ -99,18 +89,18 @@ class Diffusion:
         """A fresh network with its loss, for the training loop."""
         frozen = Frozen(run)
         config = denoiser_config(
-            self.size,
             num_codes=frozen.num_codes,
             side=frozen.side,
             text_width=frozen.encoder.width,
             num_timesteps=self.num_timesteps,
+            size=self.size,
         )
-        network = ConditionalDenoiser(self.denoiser(config), frozen.fresh_null_text())
+        denoiser, null_text = self.denoiser(config), frozen.fresh_null_text()
         vectors = frozen.vqvae.quantizer.codebook.weight
         process = self.process(Codes(frozen.num_codes, self.num_timesteps, vectors))
-        task = DenoiserTask(run, frozen, network, process, auxiliary_weight=self.auxiliary_weight)
-        task.config = self.settings()
-        return task
+        model = DiffusionModel(process, denoiser, auxiliary_weight=self.auxiliary_weight)
+        network = CaptionedDiffusion(model, null_text)
+        return DiffusionTask(run, frozen, network, self.settings())
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result beside the recipe."""
@@ -129,7 +119,7 @@ class Raster:
 
     def task(self, run: Run) -> Task:
         """A fresh network with its loss, for the training loop."""
-        return RasterTask(run, self.size)
+        return raster_task(run, RasterOptions(self.size))
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result beside the recipe."""
@@ -145,7 +135,7 @@ class FewScales:
 
     def task(self, run: Run) -> Task:
         """A fresh network with its loss, for the training loop."""
-        return ImageBARTTask(run, self.num_scales, self.size)
+        return imagebart_task(run, ImageBARTOptions(self.num_scales, self.size))
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result beside the recipe."""

@@ -5,10 +5,10 @@ from vqlearn import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "fit": "loop",
-        "train_rows": "rows",
-        "train_sequences": "sequences",
         "Recipe": "recipes",
         "Run": "loop",
+        "fit": "loop",
+        "train": "simple",
+        "train_unet": "unet",
     },
 )

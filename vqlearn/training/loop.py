@@ -5,7 +5,7 @@ precision; what a step does to the weights stands in `learner.py`.
 """
 
 import copy
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -25,19 +25,26 @@ from vqlearn.training.state import TrainingState
 SHOW_EVERY = 10
 
 
+def best_accelerator(**options: Any) -> Accelerator:
+    """On a GPU if there is one. (Without being told, accelerate joins no processes without GPU.)"""
+    return Accelerator(cpu=not torch.accelerator.is_available(), **options)
+
+
 @dataclass(frozen=True)
 class Run:
     """What a stage is given: where it reads and writes, its data, its recipe, its processes.
 
-    `data` is the name under which the source was opened; `workers` load batches in advance;
-    `start_from` is a checkpoint whose weights the last stage begins with.
+    - `folder`: where the checkpoint grows.
+    - `accelerator`: devices, processes, precision and curves; by default the best device.
+    - `workers`: processes that load batches in advance.
+    - `start_from`: a checkpoint. Its tokens and text encoder are used, and its denoiser learns on
+      in the stage "diffusion".
     """
 
     folder: Path
     source: Source
-    data: str
     recipe: Recipe
-    accelerator: Accelerator
+    accelerator: Accelerator = field(default_factory=best_accelerator)
     workers: int = 0
     start_from: Path | None = None
 
@@ -50,7 +57,7 @@ class Run:
         recipe = asdict(self.recipe)
         del recipe["save_every"]
         start = None if self.start_from is None else str(self.start_from)
-        return {**recipe, "data": self.data, "start_from": start}
+        return {**recipe, "data": self.source.name, "start_from": start}
 
 
 @runtime_checkable

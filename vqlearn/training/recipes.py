@@ -40,6 +40,8 @@ RECIPES = {
     "tokens": Recipe(steps=5000, batch_size=32, learning_rate=2e-3, ema_decay=0.99),
     "text": Recipe(steps=3500, batch_size=64, learning_rate=1e-3, ema_decay=0.99),
     "diffusion": Recipe(steps=13000, batch_size=64, learning_rate=2e-3, ema_decay=0.999),
+    "raster": Recipe(steps=13000, batch_size=64, learning_rate=2e-3, ema_decay=0.999),
+    "imagebart": Recipe(steps=13000, batch_size=64, learning_rate=2e-3, ema_decay=0.999),
 }
 
 
@@ -57,15 +59,34 @@ def vqvae_config() -> VQVAEConfig:
     )
 
 
-def denoiser_config(*, num_codes: int, grid_size: int, text_width: int) -> DenoiserConfig:
-    """A denoiser that fits these tokens and this text encoder."""
+@dataclass(frozen=True)
+class Size:
+    """How large a transformer is; its config checks the numbers."""
+
+    width: int = 128
+    num_layers: int = 6
+    num_heads: int = 4
+
+
+DEFAULT_SIZE = Size()
+
+
+def denoiser_config(
+    *,
+    num_codes: int,
+    side: int,
+    text_width: int,
+    num_timesteps: int = NUM_TIMESTEPS,
+    size: Size = DEFAULT_SIZE,
+) -> DenoiserConfig:
+    """A denoiser that fits these `side` x `side` tokens and this text encoder."""
     return DenoiserConfig(
-        num_attention_heads=4,
-        attention_head_dim=32,
-        num_layers=6,
+        num_attention_heads=size.num_heads,
+        attention_head_dim=size.width // size.num_heads,
+        num_layers=size.num_layers,
         cross_attention_dim=text_width,
         attention_bias=True,
         num_vector_embeds=num_codes + 1,
-        sample_size=grid_size,
-        num_embeds_ada_norm=NUM_TIMESTEPS,
+        sample_size=side,
+        num_embeds_ada_norm=num_timesteps,
     )

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = lazy_names(
         "Denoiser": "denoiser",
         "DenoiserConfig": "denoiser",
         "DirectDenoiser": "variants",
+        "OrdinalDenoiser": "ordinal",
         "SequenceConfig": "sequence",
         "SequenceDenoiser": "sequence",
     },

@@ -23,7 +23,6 @@ from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.model import PLAIN, Sampling
 from vqlearn.probability.random import random_stream
 from vqlearn.training.recipes import Recipe
-from vqlearn.training.rows import autoregressive_nats
 
 TINY = Budget(
     Recipe(steps=1, batch_size=4, learning_rate=1e-6, ema_decay=0.9, warmup_steps=1),
@@ -202,7 +201,7 @@ def test_the_loss_of_pixels_is_what_is_reported():
     with torch.no_grad():
         distributions = log_normalise(network(data.test))
     nll = -distributions.gather(-1, data.test[..., None]).sum(dim=(1, 2))
-    found = autoregressive_nats(network, data.test, torch.Generator())
+    found = network.nll(data.test)
     torch.testing.assert_close(found, nll)
     bits = float(nll.mean()) / 64 / math.log(2)
     assert data.bits(nll.detach())["bits"].mean == pytest.approx(bits, abs=1e-4)

@@ -31,8 +31,8 @@ from vqlearn.experiments.systems import (
     RASTER_SIZE,
     Diffusion,
 )
-from vqlearn.training.stages.autoregressive import Size
-from vqlearn.training.stages.diffusion import DenoiserTask
+from vqlearn.training.recipes import Size
+from vqlearn.training.stages.diffusion import DiffusionTask
 from vqlearn.training.stages.frozen import Frozen
 
 FEW_STEPS = replace(RECIPE, steps=3, batch_size=4)
@@ -211,7 +211,7 @@ def test_a_stopped_training_goes_on(tmp_path, monkeypatch):
     recipe = replace(FEW_STEPS, steps=5, save_every=2)
     whole = Training("vq-diffusion", 0, recipe, tmp_path / "whole", TINY).trained().network
     stopped, steps = Training("vq-diffusion", 0, recipe, tmp_path / "stopped", TINY), []
-    original = DenoiserTask.after_step
+    original = DiffusionTask.after_step
 
     def stop(self, step, seen):
         original(self, step, seen)
@@ -219,7 +219,7 @@ def test_a_stopped_training_goes_on(tmp_path, monkeypatch):
         if steps == [0, 1, 2]:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(DenoiserTask, "after_step", stop)
+    monkeypatch.setattr(DiffusionTask, "after_step", stop)
     with pytest.raises(KeyboardInterrupt):
         stopped.trained()
     assert same(stopped.trained().network, whole)

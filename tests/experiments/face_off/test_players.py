@@ -14,6 +14,7 @@ from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
 from vqlearn.diffusion import kernels
 from vqlearn.diffusion.exact.world import all_states, prior_distribution, sampler_distribution
+from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.objective import variational_bound
 from vqlearn.diffusion.parameterisations import DirectPrediction
 from vqlearn.diffusion.process import MaskAndReplace
@@ -33,14 +34,6 @@ from vqlearn.experiments.processes import Codes
 from vqlearn.probability.filters import guide, top_p
 from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.model import Conditioning, Sampling
-from vqlearn.text.null_text import NullText, NullTextConfig
-from vqlearn.training.stages.autoregressive import (
-    ConditionalImageBART,
-    ConditionalRaster,
-    ImageBARTTask,
-    RasterTask,
-)
-from vqlearn.training.stages.diffusion import ConditionalDenoiser, DenoiserTask
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 from vqlearn.transformer.variants import DirectDenoiser
 
@@ -630,28 +623,15 @@ def test_noise_is_that_of_the_prior(kind):
     assert_follows(rows, prior_distribution(PROCESSES[kind], N), PROCESSES[kind].num_classes)
 
 
-def task(kind, network, **others):
-    """As far as a player looks at it: nothing is trained."""
-    made = kind.__new__(kind)
-    vars(made).update(network=network, muon_weights=[], config={}, extra_state=[], **others)
-    return made
-
-
-def test_there_is_a_player_for_every_kind_of_task():
-    null = NullText(NullTextConfig(True, 3, 2))
-    network = ConditionalRaster(raster_player().network, null)
-    player = player_of(task(RasterTask, network))
+def test_there_is_a_player_for_every_kind_of_model():
+    player = player_of(raster_player().network)
     assert isinstance(player, RasterPlayer)
-    assert player.network is network.transformer
-    network = ConditionalImageBART(imagebart().network, null)
-    player = player_of(task(ImageBARTTask, network))
+    assert player.network.config == raster_player().network.config
+    player = player_of(imagebart().network)
     assert isinstance(player, ImageBARTPlayer)
-    assert player.network is network.imagebart
     assert half_level(player.network.process, TRUE) == 1  # the first of two scales
-    denoiser = diffusion("near").denoiser
-    process = PROCESSES["near"]
-    network = ConditionalDenoiser(denoiser, null)
-    player = player_of(task(DenoiserTask, network, process=process))
+    denoiser, process = diffusion("near").denoiser, PROCESSES["near"]
+    player = player_of(DiffusionModel(process, denoiser, num_positions=N))
     assert isinstance(player, DiffusionPlayer)
     assert player.denoiser is denoiser
     assert player.process is process

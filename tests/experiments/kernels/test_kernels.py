@@ -4,19 +4,15 @@ import math
 from dataclasses import replace
 
 import pytest
-import torch
 from PIL import Image
 
-from vqlearn.diffusion.exact.examples import one_token
-from vqlearn.diffusion.kernels import linear
-from vqlearn.diffusion.kernels import uniform as uniform_kernel
 from vqlearn.diffusion.objective import prior_term
 from vqlearn.evaluation.caption_entropy import CaptionDistribution
 from vqlearn.experiments import style
 from vqlearn.experiments.data import LEVELS, SHOWN, Budget
 from vqlearn.experiments.kernels.runs import BUDGETS, RUNS
 from vqlearn.experiments.kernels.study import STUDY, kernel_study
-from vqlearn.experiments.sequences import DenoiserSize, sample_all_levels
+from vqlearn.experiments.sequences import DenoiserSize
 from vqlearn.training.recipes import Recipe
 
 TINY = Budget(
@@ -102,26 +98,6 @@ def test_the_kernels_forget_the_data_and_begin_gently(run):
     assert float(prior_term(process, data.test).mean()) / math.log(2) < 2e-3
     stay = process.log_marginal(data.test, 1).exp().gather(-1, data.test[..., None])
     assert 0.95 < float(stay.mean()) < 1 - 1e-4
-
-
-def test_sequences_are_sampled_from_the_prior_through_every_level():
-    """A single token with its true denoiser comes out with its own distribution: 5 sigma."""
-    process = uniform_kernel(3, 4, alpha_bar=linear)
-    told = []
-
-    def denoise(x_t, t):
-        told.append((t, x_t[:, 0].bincount()))
-        return one_token().denoiser(process)(x_t, t)
-
-    generator = torch.Generator().manual_seed(0)
-    rows = sample_all_levels(process, denoise, (20_000, 1), generator=generator)
-    assert [t for t, _ in told] == [4, 3, 2, 1]
-    for counts, distribution in (
-        (told[0][1], [1 / 3] * 3),
-        (rows[:, 0].bincount(), [0.7, 0.2, 0.1]),
-    ):
-        for count, p in zip(counts.tolist(), distribution, strict=True):
-            assert abs(count / 20_000 - p) < 5 * (p * (1 - p) / 20_000) ** 0.5
 
 
 def test_a_run_measured_again_is_the_same(report):

@@ -1,6 +1,5 @@
 """The two stages that write tokens: they learn what they should, and go on when stopped."""
 
-import inspect
 import math
 from dataclasses import replace
 
@@ -9,35 +8,38 @@ import torch
 from accelerate import Accelerator
 from support.accelerate_state import forget_accelerate
 from support.tiny import write_diffusers_folder
+from support.training import train_stages
 
+from vqlearn import TextToImagePipeline
 from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.shipped import resolve
+from vqlearn.checkpoints.token_models import load_token_model
 from vqlearn.data.batches import Batch, Scenes
 from vqlearn.probability.model import Conditioning
 from vqlearn.text.null_text import drop_captions
 from vqlearn.training import loop
-from vqlearn.training.recipes import Recipe, denoiser_config
-from vqlearn.training.stages import autoregressive as raster
+from vqlearn.training.recipes import Recipe, Size, denoiser_config
+from vqlearn.training.stages import autoregressive, captioned
 
 RECIPE = Recipe(steps=4, batch_size=4, learning_rate=1e-2, ema_decay=0.9, warmup_steps=2)
-SMALL = raster.Size(width=16, num_layers=1, num_heads=2)
+SMALL = Size(width=16, num_layers=1, num_heads=2)
 BOTH = pytest.mark.parametrize("stage", ["raster", "imagebart"])
 
 
+def options_of(stage, size=SMALL, num_scales=2):
+    if stage == "raster":
+        return autoregressive.RasterOptions(size)
+    return autoregressive.ImageBARTOptions(num_scales, size)
+
+
 def task_of(stage, run, size=SMALL):
-    if stage == "raster":
-        return raster.RasterTask(run, size)
-    return raster.ImageBARTTask(run, 2, size)
+    make = {"raster": autoregressive.raster_task, "imagebart": autoregressive.imagebart_task}
+    return make[stage](run, options_of(stage, size))
 
 
-def train(stage, run, size=SMALL):
-    if stage == "raster":
-        return raster.train_raster(run, size)
-    return raster.train_imagebart(run, 2, size)
-
-
-def written_by(network):
-    """The network without the states of "no caption"."""
-    return network.transformer if hasattr(network, "transformer") else network.imagebart
+def train(stage, run, size=SMALL, num_scales=2):
+    learn = {"raster": autoregressive.train_raster, "imagebart": autoregressive.train_imagebart}
+    return learn[stage](run, options_of(stage, size, num_scales))
 
 
 @pytest.fixture(autouse=True)
@@ -56,7 +58,7 @@ def base(tmp_path_factory):
 def run_of(folder, recipe=RECIPE, source=None, *, mixed_precision="no", **others):
     source = Scenes(16, "any") if source is None else source
     accelerator = Accelerator(cpu=True, mixed_precision=mixed_precision)
-    return loop.Run(folder, source, "scenes", recipe, accelerator, **others)
+    return loop.Run(folder, source, recipe, accelerator, **others)
 
 
 def same(a, b):
@@ -76,7 +78,7 @@ def copied(base, folder):
 @BOTH
 def test_the_network_fits_the_tokens_and_the_text(base, tmp_path, stage):
     trained = train(stage, run_of(copied(base, tmp_path)))
-    config = written_by(trained).config
+    config = trained.model.config
     assert (config.num_codes, config.num_positions) == (11, 64)
     assert (config.text_width, config.text_length) == (12, 9)
     assert (config.width, config.num_layers, config.num_heads) == (16, 1, 2)
@@ -84,24 +86,30 @@ def test_the_network_fits_the_tokens_and_the_text(base, tmp_path, stage):
     assert trained.null_text(2).shape == (2, 9, 12)
     assert not trained.training
     assert {weight.device.type for weight in trained.parameters()} == {"cpu"}
-    parts = {files.VQVAE_FOLDER, files.TEXT_FOLDER, files.TOKENIZER_FOLDER}
-    assert {path.name for path in tmp_path.iterdir()} == parts
+    folder = {"raster": "raster_transformer", "imagebart": "imagebart"}[stage]
+    frozen = {files.VQVAE_FOLDER, files.TEXT_FOLDER, files.TOKENIZER_FOLDER}
+    written = {folder, files.NULL_TEXT_FOLDER, files.INDEX_FILE, "SHA256SUMS"}
+    assert {path.name for path in tmp_path.iterdir()} == frozen | written
+    read = load_token_model(tmp_path)
+    assert type(read) is type(trained.model)
+    assert read.config == config
+    assert same(read, trained.model)
+    assert same(files.load_null_text(tmp_path), trained.null_text)
 
 
 def test_the_full_size_is_that_of_the_denoiser(base):
-    encoder = files.load_text_encoder(base)
-    denoiser = denoiser_config(num_codes=384, grid_size=8, text_width=12)
+    denoiser = denoiser_config(num_codes=384, side=8, text_width=12)
     size = (denoiser.width, denoiser.num_layers, denoiser.num_attention_heads)
-    sizes = {"num_codes": 384, "num_positions": 64, "encoder": encoder}
-    for config in (raster.raster_config(**sizes), raster.imagebart_config(3, **sizes)):
+    makers = (autoregressive.raster_task, autoregressive.imagebart_task)
+    raster, imagebart = (make(run_of(base)).network.model.config for make in makers)
+    for config in (raster, imagebart):
         assert (config.width, config.num_layers, config.num_heads) == size
-    scales = inspect.signature(raster.train_imagebart).parameters["num_scales"]
-    assert scales.default == 3
+    assert imagebart.num_scales == 3
 
 
 def test_a_scale_has_seven_thirds_of_the_weights_of_a_transformer(base):
     """Matrices inside the blocks: 12 d² for each, and 12 d² + 16 d² for each of T scales."""
-    size = raster.Size(width=32, num_layers=2, num_heads=4)
+    size = Size(width=32, num_layers=2, num_heads=4)
     found = [
         sum(matrix.numel() for matrix in task_of(stage, run_of(base), size).muon_weights)
         for stage in ("raster", "imagebart")
@@ -131,10 +139,10 @@ def test_the_loss_is_the_mean_surprise_of_a_token(base, monkeypatch, stage):
     That of an ImageBART is its bound, with the chance of the step.
     """
     task = task_of(stage, run_of(base))
-    network = written_by(task.network)
+    network = task.network.model
     batch, x, texts, seen = example(task, monkeypatch)
     for rate, said in zip((0.0, 1.0), texts, strict=True):
-        monkeypatch.setattr(raster, "CAPTION_DROPOUT", rate)
+        monkeypatch.setattr(captioned, "CAPTION_DROPOUT", rate)
         losses, _ = task.losses(task.network, batch, 5)
         if stage == "raster":
             nats = network.nll(x, Conditioning(said))
@@ -149,7 +157,7 @@ def test_the_loss_is_the_mean_surprise_of_a_token(base, monkeypatch, stage):
 @BOTH
 def test_every_weight_learns_in_every_step(base, monkeypatch, stage):
     """All scales, and the states of "no caption" whenever one caption is dropped."""
-    monkeypatch.setattr(raster, "CAPTION_DROPOUT", 0.5)
+    monkeypatch.setattr(captioned, "CAPTION_DROPOUT", 0.5)
     task = task_of(stage, run_of(base))
     batch, *_ = example(task, monkeypatch)
     losses, _ = task.losses(task.network, batch, 0)
@@ -162,7 +170,7 @@ def test_every_weight_learns_in_every_step(base, monkeypatch, stage):
 @BOTH
 def test_which_captions_are_dropped_is_a_matter_of_the_step(base, monkeypatch, stage):
     """The same step drops the same captions; one in ten, 0.1 plus or minus 5 sigma of 2,000."""
-    monkeypatch.setattr(raster, "drop_captions", spy := Spy())
+    monkeypatch.setattr(captioned, "drop_captions", spy := Spy())
     task = task_of(stage, run_of(base))
     batch = task.run.source.batch(40, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -204,10 +212,10 @@ def test_muon_gets_attention_and_feed_forward_and_nothing_else(base, stage):
     task = task_of(stage, run_of(base))
     names = {id(weight): name for name, weight in task.network.named_parameters()}
     chosen = [names[id(weight)] for weight in task.muon_weights]
-    parts = ["transformer.blocks.0."]
+    parts = ["model.blocks.0."]
     if stage == "imagebart":
         halves = ("encoder", "decoder")
-        parts = [f"imagebart.scales.{t}.{half}.0." for t in (0, 1) for half in halves]
+        parts = [f"model.scales.{t}.{half}.0." for t in (0, 1) for half in halves]
     expected = [4 + 2] if stage == "raster" else 2 * [4 + 2, 4 + 4 + 2]
     assert len(chosen) == len(set(chosen)) == sum(expected)
     assert [sum(name.startswith(part) for name in chosen) for part in parts] == expected
@@ -224,7 +232,7 @@ class TwoPictures(Scenes):
 
 
 @BOTH
-def test_it_learns_what_the_caption_says(base, stage):
+def test_it_learns_what_the_caption_says(base, tmp_path, stage):
     """Two rows: log 2 nats a row without the caption, nothing with it; at first 64 log 11.
 
     Both hold for the likelihood and for the bound of an ImageBART, whose steps back may be any
@@ -232,22 +240,18 @@ def test_it_learns_what_the_caption_says(base, stage):
     """
     recipe = replace(RECIPE, steps=120, batch_size=16)
     source = TwoPictures(16, "any")
-    trained = train(stage, run_of(base, recipe, source))
+    trained = train(stage, run_of(copied(base, tmp_path), recipe, source))
     batch = source.batch(32, generator=torch.Generator().manual_seed(1))
     x = files.load_vqvae(base).encode(batch.images)
     assert len(x.unique(dim=0)) == 2
-    said = files.load_text_encoder(base)(batch.captions)
+    captions = files.load_text_encoder(base)(batch.captions)
 
     def nats(text):
-        if stage == "raster":
-            return trained.transformer.nll(x, Conditioning(text)).mean().item()
         generator = torch.Generator().manual_seed(2)
-        return trained.imagebart.nll(x, Conditioning(text), generator=generator).mean().item()
+        return trained.model.nll(x, Conditioning(text), generator=generator).mean().item()
 
-    with torch.no_grad():
-        said, unsaid = nats(said), nats(trained.null_text(1))
-    assert said < 0.35
-    assert math.log(2) - 0.1 < unsaid < 5
+    assert nats(captions) < 0.35
+    assert math.log(2) - 0.1 < nats(trained.null_text(1)) < 5
 
 
 @BOTH
@@ -265,7 +269,7 @@ def test_a_training_that_was_stopped_goes_on_bit_for_bit(base, tmp_path, monkeyp
             raise Stop
 
     with monkeypatch.context() as patch:
-        patch.setattr(raster.AutoregressiveTask, "after_step", stop)
+        patch.setattr(captioned.CaptionedTask, "after_step", stop)
         torch.manual_seed(0)
         with pytest.raises(Stop):
             train(stage, run_of(stopped, recipe))
@@ -278,20 +282,18 @@ def test_a_training_that_was_stopped_goes_on_bit_for_bit(base, tmp_path, monkeyp
         train(stage, run_of(stopped, recipe), replace(SMALL, width=8))
     if stage == "imagebart":
         with pytest.raises(ValueError, match="num_scales 3 is not allowed: num_scales 2"):
-            raster.train_imagebart(run_of(stopped, recipe), 3, SMALL)
+            train(stage, run_of(stopped, recipe), num_scales=3)
 
 
 @BOTH
-def test_half_precision_keeps_float32_weights(base, stage):
-    trained = train(stage, run_of(base, mixed_precision="bf16"))
+def test_half_precision_keeps_float32_weights(base, tmp_path, stage):
+    trained = train(stage, run_of(copied(base, tmp_path), mixed_precision="bf16"))
     assert {weight.dtype for weight in trained.parameters()} == {torch.float32}
     assert all(weight.isfinite().all() for weight in trained.parameters())
 
 
 @BOTH
-def test_it_begins_with_no_other_network(base, tmp_path, stage):
-    with pytest.raises(ValueError, match="start_from is 'elsewhere'; allowed: None"):
-        train(stage, run_of(base, start_from="elsewhere"))
+def test_a_missing_part_is_named(tmp_path, stage):
     with pytest.raises(files.CheckpointError, match="vqvae"):
         train(stage, run_of(tmp_path))
 
@@ -300,3 +302,36 @@ def test_it_begins_with_no_other_network(base, tmp_path, stage):
 def test_sizes_are_those_of_the_configs(base, stage):
     with pytest.raises(ValueError, match="width is 16; allowed: multiples of num_heads, 3"):
         train(stage, run_of(base), replace(SMALL, num_heads=3))
+
+
+@BOTH
+def test_the_shipped_tokens_and_text_make_a_checkpoint_that_generates(tmp_path, stage):
+    """From the shipped checkpoint, and from a folder that holds tokens and text alone."""
+    recipe = {stage: replace(RECIPE, steps=2)}
+    first, second = tmp_path / "first", tmp_path / "second"
+    options = {stage: options_of(stage)}
+    assert train_stages(first, recipe, options, start_from=resolve("scenes")) == []
+    assert train_stages(first, recipe, options) == [stage]
+    (grown := tmp_path / "grown").mkdir()
+    copied(first, grown)
+    train_stages(second, recipe, options, start_from=grown)
+    images = [
+        TextToImagePipeline.from_pretrained(folder)(
+            "a small red circle", guidance_scale=1.5, truncation_rate=0.9, generator=seeded(0)
+        ).images[0]
+        for folder in (first, second)
+    ]
+    assert images[0].size == (32, 32)
+    assert images[0].tobytes() == images[1].tobytes()
+    (first / files.INDEX_FILE).write_text("{}")
+    with pytest.raises(files.CheckpointError, match="changed"):
+        TextToImagePipeline.from_pretrained(first)
+    other = {"raster": "imagebart", "imagebart": "raster"}[stage]
+    with pytest.raises(FileExistsError, match=f"built on other {other}"):
+        train_stages(second, {other: RECIPE})
+    with pytest.raises(files.CheckpointError, match=r"no file .*model_index.json"):
+        train_stages(tmp_path / "third", recipe, start_from=tmp_path)
+
+
+def seeded(seed):
+    return torch.Generator().manual_seed(seed)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from support.accelerate_state import forget_accelerate
+from support.training import train_stages
 
 from vqlearn import VQDiffusionPipeline
 from vqlearn.checkpoints import folder as files
@@ -18,21 +19,12 @@ from vqlearn.tokens.gumbel import GumbelQuantizer
 from vqlearn.tokens.quantizer import perplexity
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
 from vqlearn.training import loop, recipes
-from vqlearn.training.stages import (
-    diffusion,
-    reconstruction,
-    tokens,
-)
-from vqlearn.training.stages import (
-    gumbel as dvae,
-)
-from vqlearn.training.stages import (
-    order as stages,
-)
+from vqlearn.training.stages import diffusion, order, reconstruction, tokens
+from vqlearn.training.stages import gumbel as dvae
 from vqlearn.transformer.denoiser import DenoiserConfig
 
 SMALL = VQVAEConfig((8, 8, 8), 1, 8, 48, 16, 4, (), ())
-GUMBEL = {"tokens": {"quantizer": "gumbel"}}
+GUMBEL = tokens.TokenOptions(quantizer="gumbel")
 
 
 @pytest.fixture(autouse=True)
@@ -46,17 +38,18 @@ def fresh_accelerate():
 def small(monkeypatch):
     """Networks small enough to train in a test, of the same make."""
 
-    def denoiser_config(*, num_codes, grid_size, text_width):
-        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, grid_size, 100)
+    def denoiser_config(*, num_codes, side, text_width):
+        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, side, 100)
 
     monkeypatch.setattr(tokens, "vqvae_config", lambda: SMALL)
     monkeypatch.setattr(diffusion, "denoiser_config", denoiser_config)
-    return {n: replace(r, steps=3, batch_size=4) for n, r in recipes.RECIPES.items()}
+    wanted = {name: recipes.RECIPES[name] for name in order.VQ_DIFFUSION}
+    return {name: replace(recipe, steps=3, batch_size=4) for name, recipe in wanted.items()}
 
 
 def run_of(folder, steps=10, **changes):
     recipe = replace(recipes.RECIPES["tokens"], steps=steps, batch_size=4, **changes)
-    return loop.Run(folder, Scenes(32, "any"), "scenes", recipe, Accelerator(cpu=True))
+    return loop.Run(folder, Scenes(32, "any"), recipe, Accelerator(cpu=True))
 
 
 def make(folder, seed=0, **options):
@@ -166,17 +159,18 @@ def stop_after(steps, monkeypatch):
 def test_a_stopped_training_goes_on_to_the_same_bytes(small, tmp_path, monkeypatch):
     """And only with the same quantizer."""
     recipe = {"tokens": replace(small["tokens"], steps=6, save_every=2)}
-    whole, stopped = stages.Settings(tmp_path / "whole"), stages.Settings(tmp_path / "stopped")
-    stages.train(whole, recipe, GUMBEL)
+    options = {"tokens": GUMBEL}
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train_stages(whole, recipe, options)
     with monkeypatch.context() as patch:
         stop_after(4, patch)
         with pytest.raises(KeyboardInterrupt):
-            stages.train(stopped, recipe, GUMBEL)
-    assert [path.name for path in (stopped.folder / ".training" / "tokens").iterdir()] == ["4"]
+            train_stages(stopped, recipe, options)
+    assert [path.name for path in (stopped / ".training" / "tokens").iterdir()] == ["4"]
     with pytest.raises(ValueError, match=r"quantizer 'nearest' is not allowed: quantizer 'gumbel'"):
-        stages.train(stopped, recipe, {})
-    stages.train(stopped, recipe, GUMBEL)
-    files_of = [sorted((s.folder / "vqvae").iterdir()) for s in (whole, stopped)]
+        train_stages(stopped, recipe)
+    train_stages(stopped, recipe, options)
+    files_of = [sorted((folder / "vqvae").iterdir()) for folder in (whole, stopped)]
     assert len(files_of[0]) == len(files_of[1]) == 2
     for one, other in zip(*files_of, strict=True):
         assert one.read_bytes() == other.read_bytes()
@@ -186,7 +180,7 @@ def test_a_stopped_training_goes_on_to_the_same_bytes(small, tmp_path, monkeypat
 def test_all_stages_stand_on_drawn_tokens(small, tmp_path, monkeypatch):
     """A checkpoint that generates, is measured, verified, saved, and loaded again."""
     folder, again = tmp_path / "model", tmp_path / "again"
-    assert stages.train(stages.Settings(folder), small, GUMBEL) == []
+    assert train_stages(folder, small, {"tokens": GUMBEL}) == []
     pipeline = VQDiffusionPipeline.from_pretrained(folder)
     assert isinstance(pipeline.vqvae.quantizer, GumbelQuantizer)
     assert pipeline("a small red circle", num_inference_steps=2).images[0].size == (32, 32)
@@ -205,7 +199,7 @@ def test_drawn_tokens_learn(small, tmp_path):
     run = run_of(tmp_path, 120, warmup_steps=5, ema_decay=0.9)
     run = replace(run, recipe=replace(run.recipe, batch_size=16))
     torch.manual_seed(0)
-    tokens.train_tokens(run, quantizer="gumbel")
+    tokens.train_tokens(run, GUMBEL)
     vqvae = files.load_vqvae(tmp_path)
     generator = torch.Generator().manual_seed(99)
     pictures = scene_batch(64, generator=generator, composition="any").images

@@ -12,7 +12,6 @@ Bits are exact; those of an ImageBART are a bound.
 """
 
 from collections.abc import Mapping
-from operator import attrgetter
 from typing import Any
 
 from vqlearn.experiments.autoregressive.token_runs import TokenRun
@@ -20,9 +19,13 @@ from vqlearn.experiments.data import Budget
 from vqlearn.experiments.identity import Named
 from vqlearn.experiments.sequences import AutoregressiveRun, with_rate
 from vqlearn.experiments.systems import AUTOREGRESSIVE, WITHOUT_TEXT
-from vqlearn.training.recipes import Recipe
-from vqlearn.training.rows import imagebart_nats
-from vqlearn.training.stages.autoregressive import Size, train_imagebart, train_raster
+from vqlearn.training.recipes import Recipe, Size
+from vqlearn.training.stages.autoregressive import (
+    ImageBARTOptions,
+    RasterOptions,
+    train_imagebart,
+    train_raster,
+)
 
 RECIPE = Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
 TOKEN_RECIPE = Recipe(steps=3000, batch_size=64, learning_rate=2e-3, ema_decay=0.99)
@@ -39,13 +42,12 @@ TRAIN_IMAGEBART = Named("train_imagebart", train_imagebart)
 def digit_runs(budget: Budget) -> tuple[AutoregressiveRun, ...]:
     """Networks of about 0.15 million weights."""
 
-    def run(name: str, network: str, options: dict[str, Any], **ways: Any) -> AutoregressiveRun:
-        return AutoregressiveRun("digits", name, AUTOREGRESSIVE[network], options, budget, **ways)
+    def run(name: str, network: str, options: dict[str, Any]) -> AutoregressiveRun:
+        return AutoregressiveRun("digits", name, AUTOREGRESSIVE[network], options, budget)
 
     blocks = {"width": 64, "num_layers": 3, "num_heads": 4}
     two, four = {"num_scales": 2, "width": 36}, {"num_scales": 4, "width": 24}
     scale = {"num_layers": 2, "num_heads": 4}
-    bound = {"nats": imagebart_nats}
     return (
         run("pixelrnn", "PixelRNN", {"width": 44, "num_layers": 2}),
         run("pixelcnn", "PixelCNN", {"width": 52, "num_layers": 5, "kernel_size": 3}),
@@ -57,8 +59,8 @@ def digit_runs(budget: Budget) -> tuple[AutoregressiveRun, ...]:
             {**blocks, "block_length": 8, "memory_length": 16},
         ),
         run("raster-transformer", "RasterTransformer", {**blocks, **WITHOUT_TEXT}),
-        run("imagebart-2", "ImageBART", {**two, **scale}, **bound),
-        run("imagebart-4", "ImageBART", {**four, **scale}, **bound),
+        run("imagebart-2", "ImageBART", {**two, **scale}),
+        run("imagebart-4", "ImageBART", {**four, **scale}),
     )
 
 
@@ -85,12 +87,10 @@ def rgb_runs(budget: Budget) -> tuple[AutoregressiveRun, ...]:
 def token_runs(budget: Budget) -> tuple[TokenRun, ...]:
     """Networks of about 1.3 million weights, after captions."""
 
-    def run(name: str, train: Named, size: Size, part: str, **options: int) -> TokenRun:
-        return TokenRun(name, train, size, attrgetter(part), budget, options)
-
+    raster, imagebart = RasterOptions(Size(128, 6, 4)), ImageBARTOptions(3, Size(64, 3, 4))
     return (
-        run("raster-transformer", TRAIN_RASTER, Size(128, 6, 4), "transformer"),
-        run("imagebart-3", TRAIN_IMAGEBART, Size(64, 3, 4), "imagebart", num_scales=3),
+        TokenRun("raster-transformer", TRAIN_RASTER, raster, budget),
+        TokenRun("imagebart-3", TRAIN_IMAGEBART, imagebart, budget),
     )
 
 

@@ -6,8 +6,7 @@ their distributions as they are, and with its guidance and its truncation (top-p
 
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,14 +27,10 @@ from vqlearn.probability.estimates import Bits, bits_per_token
 from vqlearn.probability.model import PLAIN, Conditioning, Sampling, TokenModel
 from vqlearn.probability.random import random_stream
 from vqlearn.training.loop import Run
-from vqlearn.training.stages.autoregressive import (
-    Conditional,
-    Size,
-)
+from vqlearn.training.stages.autoregressive import ImageBARTOptions, RasterOptions
+from vqlearn.training.stages.captioned import Captioned
 from vqlearn.training.stages.order import copy_frozen_parts
 
-MIXED_PRECISION = "bf16"
-GUIDED = Evaluation()
 MIXED_PRECISION = "bf16"
 GUIDED = Evaluation()
 
@@ -62,14 +57,12 @@ class LearnedTokens:
 
 @dataclass(frozen=True)
 class TokenRun:
-    """A training stage with its options and the size of its network; the model in its result."""
+    """A training stage with its options."""
 
     name: str
     train: Named
-    size: Size
-    model_of: Callable[[Conditional], TokenModel]
+    options: RasterOptions | ImageBARTOptions
     budget: Budget
-    options: dict[str, Any] = field(default_factory=dict)
     data: ClassVar[str] = "tokens"
     device: ClassVar[str] = "cpu"
     result: ClassVar[type] = LearnedTokens
@@ -81,7 +74,9 @@ class TokenRun:
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result."""
-        network = {"stage": self.train.id, "size": size_settings(self.size), **self.options}
+        network = {"stage": self.train.id, "size": size_settings(self.options.size)}
+        if isinstance(self.options, ImageBARTOptions):
+            network["num_scales"] = self.options.num_scales
         ways = {"guidance": GUIDED.guidance_scale, "truncation": GUIDED.truncation_rate}
         return {**network, **ways, "mixed_precision": MIXED_PRECISION, **self.budget.settings()}
 
@@ -90,7 +85,7 @@ class TokenRun:
         begin = time.process_time()
         trained = self._trained(data)
         training = time.process_time() - begin
-        model, count = self.model_of(trained), self.budget.samples
+        model, count = trained.model, self.budget.samples
         plain = sample_for_prompts(model, data, count, null=None)
         nll = nll_of_tests(model, data, random_stream("raster", "bits", self.id))
         return LearnedTokens(
@@ -101,14 +96,14 @@ class TokenRun:
             guided=sample_for_prompts(model, data, count, null=trained.null_text(1)),
         )
 
-    def _trained(self, data: CaptionedTokens) -> Conditional:
+    def _trained(self, data: CaptionedTokens) -> Captioned:
         recipe = self.budget.recipe
         accelerator = Accelerator(cpu=True, mixed_precision=MIXED_PRECISION)
         with tempfile.TemporaryDirectory() as name:
             copy_frozen_parts(data.shipped, Path(name))
-            run = Run(Path(name), data.source, "scenes", recipe, accelerator)
+            run = Run(Path(name), data.source, recipe, accelerator)
             set_seed(recipe.seed)
-            return self.train(run, size=self.size, **self.options).requires_grad_(False)
+            return self.train(run, self.options).requires_grad_(False)
 
 
 def nll_of_tests(

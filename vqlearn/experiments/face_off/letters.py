@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Int
+from torch import Tensor
 
 from vqlearn.data.characters import caption_rows
 from vqlearn.experiments.data import COMPOSITION, Budget, Captions
@@ -33,7 +33,7 @@ from vqlearn.experiments.sequences import (
 from vqlearn.experiments.systems import AUTOREGRESSIVE, WITHOUT_TEXT
 from vqlearn.probability.random import random_stream
 from vqlearn.training.recipes import Recipe
-from vqlearn.training.rows import Nats, Rows, autoregressive_nats, imagebart_nats
+from vqlearn.training.simple import Sequences
 
 DATA = "captions"
 RECIPE = Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
@@ -47,21 +47,6 @@ KERNELS = {
 }
 SYSTEMS = ("raster", "imagebart", *KERNELS)
 """In the published order; ImageBART and mask-and-replace are not in it, and stand between."""
-
-
-def in_bfloat16(nats: Nats) -> Nats:
-    """The same nats in half precision while a network learns; without gradients in float32.
-
-    Quicker where the CPU can do it, as `training.sequences.InBfloat16` is for denoisers.
-    """
-
-    def fast(
-        network: nn.Module, x: Int[Tensor, "b n"], stream: torch.Generator
-    ) -> Float[Tensor, " b"]:
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.is_grad_enabled()):
-            return nats(network, x, stream)
-
-    return fast
 
 
 @dataclass(frozen=True)
@@ -121,10 +106,10 @@ def letter_run(
     name, budget = run_id(with_weight(system, auxiliary_weight), seed), budget.with_seed(seed)
     if system == "raster":
         options = {"width": 108, "num_layers": 3, "num_heads": 4, **WITHOUT_TEXT}
-        network, nats = AUTOREGRESSIVE["RasterTransformer"], autoregressive_nats
+        network = AUTOREGRESSIVE["RasterTransformer"]
     elif system == "imagebart":
         options = {"num_scales": 2, "width": 60, "num_layers": 2, "num_heads": 4}
-        network, nats = AUTOREGRESSIVE["ImageBART"], imagebart_nats
+        network = AUTOREGRESSIVE["ImageBART"]
     else:
         neighbours = {"num_neighbours": 4} if system == "nearest-neighbour" else {}
         return DiffusionRun(
@@ -136,7 +121,7 @@ def letter_run(
             size=size,
             auxiliary_weight=auxiliary_weight,
         )
-    return AutoregressiveRun(DATA, name, network, options, budget, in_bfloat16(nats))
+    return AutoregressiveRun(DATA, name, network, options, budget, bfloat16=True)
 
 
 def with_weight(kernel: str, auxiliary_weight: float) -> str:
@@ -145,7 +130,7 @@ def with_weight(kernel: str, auxiliary_weight: float) -> str:
     return kernel if is_default else f"{kernel}-auxiliary-{auxiliary_weight:g}"
 
 
-def rows_of(seed: int) -> Rows:
+def rows_of(seed: int) -> Sequences:
     """All batches of one seed, in one order, however many random numbers a system uses besides."""
     stream = random_stream("face-off", "captions", seed)
 

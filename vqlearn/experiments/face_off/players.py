@@ -14,16 +14,14 @@ from torch import Tensor, nn
 
 from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.raster_transformer import RasterTransformer
+from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.objective import variational_bound
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise, levels_to_visit, step
 from vqlearn.experiments.face_off.starts import Start, corrupted, hidden, noise
 from vqlearn.probability.filters import guide, top_p
 from vqlearn.probability.log_probs import log_normalise
-from vqlearn.probability.model import Conditioning, Given, Sampling
-from vqlearn.training.loop import Task
-from vqlearn.training.stages.autoregressive import RasterTask
-from vqlearn.training.stages.diffusion import DenoiserTask
+from vqlearn.probability.model import Conditioning, Given, Sampling, TokenModel
 
 Text = Float[Tensor, "_ l c"]
 
@@ -230,10 +228,10 @@ class DiffusionPlayer:
         return x_t
 
 
-def player_of(task: Task) -> Player:
+def player_of(model: TokenModel) -> Player:
     """The player for what was trained."""
-    if isinstance(task, DenoiserTask):
-        return DiffusionPlayer(task.network.denoiser, task.process)
-    if isinstance(task, RasterTask):
-        return RasterPlayer(task.network.transformer)
-    return ImageBARTPlayer(task.network.imagebart)
+    if isinstance(model, DiffusionModel):
+        return DiffusionPlayer(model.network, model.process)
+    if isinstance(model, RasterTransformer):
+        return RasterPlayer(model)
+    return ImageBARTPlayer(model)

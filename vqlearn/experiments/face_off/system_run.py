@@ -103,4 +103,5 @@ def run_id(*parts: str | int) -> str:
 def load(training: Training) -> Trained:
     """Everything that a measure needs of a training."""
     task = training.trained()
-    return Trained(player_of(task), task.network.null_text(1), count_weights(task.network))
+    network = task.network
+    return Trained(player_of(network.model), network.null_text(1), count_weights(network))

@@ -73,7 +73,7 @@ class Training:
         source = Scenes(IMAGE_SIZE, COMPOSITION)
         accelerator = Accelerator(cpu=best_device() == "cpu", mixed_precision="bf16")
         set_seed(self.seed)
-        return self.systems[self.name].task(Run(folder, source, "scenes", recipe, accelerator))
+        return self.systems[self.name].task(Run(folder, source, recipe, accelerator))
 
     def _train(self, folder: Path, file: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ from vqlearn import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     {
-        "Settings": "order",
         "train": "order",
         "train_diffusion": "diffusion",
         "train_imagebart": "autoregressive",

@@ -1,123 +1,96 @@
 """Stage 3: learn to denoise tokens, given a caption."""
 
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.data.batches import Batch
-from vqlearn.diffusion.level_sampling import ImportanceSampler
-from vqlearn.diffusion.objective import training_loss
-from vqlearn.diffusion.process import MaskAndReplace, Process
+from vqlearn.diffusion.model import DiffusionModel
+from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import SCHEDULES, ScheduleConfig, build_schedule
-from vqlearn.probability.log_probs import log_normalise
-from vqlearn.text.null_text import NullText, drop_captions
+from vqlearn.probability.checks import check_choice
+from vqlearn.text.null_text import NullText
 from vqlearn.training.loop import Run, fit
-from vqlearn.training.optimizers import muon_weights
 from vqlearn.training.recipes import NUM_TIMESTEPS, denoiser_config
+from vqlearn.training.stages.captioned import Captioned, CaptionedTask, Losses
 from vqlearn.training.stages.frozen import Frozen
 from vqlearn.transformer.denoiser import Denoiser
 
-CAPTION_DROPOUT = 0.1
 
+class CaptionedDiffusion(Captioned):
+    """A diffusion model, and the null embedding; the levels learn from all processes at once."""
 
-class ConditionalDenoiser(nn.Module):
-    """What the diffusion stage trains: the denoiser, and the states of "no caption"."""
-
-    def __init__(self, denoiser: Denoiser, null_text: NullText) -> None:
-        super().__init__()
-        self.denoiser, self.null_text = denoiser, null_text
+    model: DiffusionModel
 
     def forward(
-        self,
-        x_t: Int[Tensor, "b n"],
-        t: Int[Tensor, " b"],
-        text: Float[Tensor, "b l c"],
-        generator: torch.Generator,
-    ) -> Float[Tensor, "b n k"]:
-        """Logits of the clean tokens; one caption in ten is replaced by "no caption"."""
-        null = self.null_text(len(text))
-        text = drop_captions(text, null, CAPTION_DROPOUT, generator=generator)
-        return self.denoiser(x_t, t, text)
+        self, x: Int[Tensor, "b n"], text: Float[Tensor, "b l c"], generator: torch.Generator
+    ) -> Losses:
+        """The parts of the loss, weighted; then the levels and their bound, for `levels.update`.
+
+        Levels and noise are drawn before captions are dropped.
+        """
+        noisy = self.model.corrupted(x, generator=generator)
+        terms = self.model.terms(x, noisy, self.condition(text, generator))
+        weight, t = noisy.weight.to(x.device), noisy.t.to(x.device)
+        values = {"loss": terms.total, "bound": terms.bound, "auxiliary": terms.auxiliary}
+        shown = {name: weight * value for name, value in values.items()}
+        return shown, (t, terms.bound.detach())
 
 
-class DenoiserTask:
-    """The loss of VQ-Diffusion at levels drawn by their importance, for any process and denoiser.
-
-    A subclass sets its `config`.
-    """
-
-    config: dict[str, Any]
-
-    def __init__(
-        self,
-        run: Run,
-        frozen: Frozen,
-        network: ConditionalDenoiser,
-        process: Process,
-        *,
-        auxiliary_weight: float = 5e-4,
-    ) -> None:
-        self.run, self.frozen, self.process = run, frozen, process
-        self.network = network.to(frozen.device)
-        self.auxiliary_weight = auxiliary_weight
-        self.levels = ImportanceSampler(process.num_timesteps)
-        self.muon_weights = muon_weights(self.network.denoiser)
-        self.extra_state = [self.levels]
-
-    def losses(
-        self, network: nn.Module, batch: Batch, step: int
-    ) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
-        noise = self.run.noise(step)
-        x_0, text = self.frozen.read(batch)
-        t, weight = self.levels.draw(len(x_0), generator=noise)
-        x_t = self.process.corrupt(x_0, t, generator=noise)
-        log_p_x0 = log_normalise(network(x_t, t.to(x_t.device), text, noise))
-        loss = training_loss(
-            self.process, log_p_x0, (x_0, x_t), t, auxiliary_weight=self.auxiliary_weight
-        )
-        weight = weight.to(x_t.device)
-        shown = {
-            "loss": (weight * loss.total).mean(),
-            "bound": (weight * loss.bound).mean(),
-            "auxiliary": (weight * loss.auxiliary).mean(),
-        }
-        return shown, (t.to(x_t.device), loss.bound.detach())
+class DiffusionTask(CaptionedTask):
+    """The loss of VQ-Diffusion at levels drawn by importance, for any process and denoiser."""
 
     def after_step(self, step: int, seen: tuple[Tensor, Tensor]) -> None:
         t, bound = self.run.accelerator.gather(seen)
-        self.levels.update(t.cpu(), bound.cpu())
+        self.network.model.levels.update(t.cpu(), bound.cpu())
 
 
-class DiffusionTask(DenoiserTask):
-    """A fresh denoiser with a schedule by name, or the one of `run.start_from` with its own."""
+@dataclass(frozen=True)
+class DiffusionOptions:
+    """`schedule` is a name of `diffusion.schedule.SCHEDULES`.
 
-    def __init__(self, run: Run, schedule: str | None = None) -> None:
-        frozen = Frozen(run)
-        if run.start_from is None:
-            schedule = schedule or "released"
-            network, self.schedule = _fresh(frozen, schedule)
-        else:
-            network, self.schedule = _trained_before(run, frozen, schedule)
-        super().__init__(run, frozen, network, MaskAndReplace(build_schedule(self.schedule)))
-        self.config = {"schedule": schedule}
+    None: "released" for a fresh denoiser, its own for one that learns on.
+    """
+
+    schedule: str | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("schedule", self.schedule, (None, *SCHEDULES))
 
 
-def _fresh(frozen: Frozen, schedule: str) -> tuple[ConditionalDenoiser, ScheduleConfig]:
+def diffusion_task(
+    run: Run, options: DiffusionOptions = DiffusionOptions()
+) -> tuple[DiffusionTask, ScheduleConfig]:
+    """A fresh denoiser, or the one of `run.start_from` with its own schedule."""
+    schedule = options.schedule
+    frozen = Frozen(run)
+    if run.start_from is None:
+        schedule = schedule or "released"
+        denoiser, null_text, numbers = _fresh(frozen, schedule)
+    else:
+        denoiser, null_text, numbers = _trained_before(run, frozen, schedule)
+    model = DiffusionModel(MaskAndReplace(build_schedule(numbers)), denoiser)
+    network = CaptionedDiffusion(model, null_text)
+    return DiffusionTask(run, frozen, network, {"schedule": schedule}), numbers
+
+
+Parts = tuple[Denoiser, NullText, ScheduleConfig]
+
+
+def _fresh(frozen: Frozen, schedule: str) -> Parts:
     config = denoiser_config(
-        num_codes=frozen.num_codes, grid_size=frozen.side, text_width=frozen.encoder.width
+        num_codes=frozen.num_codes, side=frozen.side, text_width=frozen.encoder.width
     )
-    network = ConditionalDenoiser(Denoiser(config), frozen.fresh_null_text())
-    return network, SCHEDULES[schedule](frozen.num_codes, NUM_TIMESTEPS)
+    denoiser = Denoiser(config)  # before the null embedding: both draw their first weights
+    numbers = SCHEDULES[schedule](frozen.num_codes, NUM_TIMESTEPS)
+    return denoiser, frozen.fresh_null_text(), numbers
 
 
-def _trained_before(
-    run: Run, frozen: Frozen, schedule: str | None
-) -> tuple[ConditionalDenoiser, ScheduleConfig]:
+def _trained_before(run: Run, frozen: Frozen, schedule: str | None) -> Parts:
     folder = run.start_from
-    denoiser, trained_with = files.load_denoiser(folder).float(), files.load_schedule(folder)
+    denoiser, numbers = files.load_denoiser(folder).float(), files.load_schedule(folder)
     if schedule is not None:
         raise ValueError(f"schedule is {schedule!r}; allowed: none, {folder} has its own")
     factor, side = frozen.vqvae.config.downsampling_factor, denoiser.config.sample_size
@@ -127,21 +100,20 @@ def _trained_before(
     null_text = files.load_null_text(folder).float()
     if not null_text.config.learnable:
         null_text = frozen.fresh_null_text()
-    return ConditionalDenoiser(denoiser, null_text), trained_with
+    return denoiser, null_text, numbers
 
 
-def train_diffusion(run: Run, *, schedule: str | None = None) -> None:
+def train_diffusion(run: Run, options: DiffusionOptions = DiffusionOptions()) -> None:
     """Learn to denoise; reads what the other two stages wrote and completes the checkpoint.
 
-    `schedule` is a name of `diffusion.schedule.SCHEDULES`, "released" if None. With
-    `run.start_from` denoiser, "no caption" and schedule are those of that checkpoint. Raises
+    With `run.start_from` denoiser, "no caption" and schedule are those of that checkpoint. Raises
     `ValueError` if it is for images of another size, or if a schedule is named as well.
     """
-    task = DiffusionTask(run, schedule)
+    task, numbers = diffusion_task(run, options)
     trained = fit("diffusion", task, run)
     if run.accelerator.is_main_process:
         files.save_null_text(trained.null_text, run.folder)
-        files.save_schedule(task.schedule, run.folder)
-        files.save_denoiser(trained.denoiser, run.folder)
+        files.save_schedule(numbers, run.folder)
+        files.save_denoiser(trained.model.network, run.folder)
         files.finish(run.folder)
     run.accelerator.wait_for_everyone()

@@ -1,4 +1,4 @@
-"""Train the three networks, one after the other: tokens, text, diffusion.
+"""Train the networks of a checkpoint one after the other: tokens, text, then a token model.
 
 Each stage reads from one folder what the stages before it wrote, and adds its own part; after the
 last the folder is a checkpoint. A stage that is finished is kept, one that was stopped goes on.
@@ -6,126 +6,89 @@ last the folder is a checkpoint. A stage that is finished is kept, one that was 
 
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-from accelerate import Accelerator, PartialState
+from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.digests import SUMS_FILE
 from vqlearn.data.batches import Scenes, Source
 from vqlearn.data.image_folder import ImageFolder
 from vqlearn.training.loop import Run
-from vqlearn.training.recipes import Recipe, vqvae_config
-from vqlearn.training.stages.diffusion import train_diffusion
+from vqlearn.training.recipes import vqvae_config
+from vqlearn.training.stages.autoregressive import (
+    ImageBARTOptions,
+    RasterOptions,
+    train_imagebart,
+    train_raster,
+)
+from vqlearn.training.stages.diffusion import DiffusionOptions, train_diffusion
 from vqlearn.training.stages.text import train_text
-from vqlearn.training.stages.tokens import train_tokens
+from vqlearn.training.stages.tokens import TokenOptions, train_tokens
 from vqlearn.training.state import TrainingState
 
 SCENES = "scenes"
 FROZEN_PARTS = (files.VQVAE_FOLDER, files.TEXT_FOLDER, files.TOKENIZER_FOLDER, files.CLIP_FOLDER)
 
+Options = TokenOptions | DiffusionOptions | RasterOptions | ImageBARTOptions
+
 
 @dataclass(frozen=True)
 class Stage:
-    """`result` is the file that the stage writes last; `composition` the scenes that it sees."""
+    """`results` are files that are all there once the stage is finished."""
 
-    train: Callable[[Run], None]
-    result: str
-    composition: str
+    train: Callable[..., Any]
+    results: tuple[str, ...]
+
+    def is_finished(self, folder: Path) -> bool:
+        """Has this stage written all of its part?"""
+        return all((folder / name).exists() for name in self.results)
 
 
 STAGES = {
-    "tokens": Stage(train_tokens, "vqvae/config.json", "any"),
-    "text": Stage(train_text, "tokenizer/tokenizer.json", "seen"),
-    "diffusion": Stage(train_diffusion, "SHA256SUMS", "seen"),
+    "tokens": Stage(train_tokens, ("vqvae/config.json",)),
+    "text": Stage(train_text, ("tokenizer/tokenizer.json",)),
+    "diffusion": Stage(train_diffusion, ("transformer/config.json", SUMS_FILE)),
+    "raster": Stage(train_raster, ("raster_transformer/config.json", SUMS_FILE)),
+    "imagebart": Stage(train_imagebart, ("imagebart/config.json", SUMS_FILE)),
 }
+VQ_DIFFUSION = ("tokens", "text", "diffusion")
+"""The stages of a checkpoint of VQ-Diffusion, in order."""
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Where and on what to train.
+def train(name: str, run: Run, options: Options | None = None) -> bool:
+    """Train one stage, unless it is finished: then return False.
 
-    - `folder`: where the checkpoint grows.
-    - `data`: "scenes", or a folder with `metadata.jsonl` (see `data.folder`).
-    - `image_size`: pixels of a side, a multiple of the tokens' size.
-    - `mixed_precision`: "no", "fp16" or "bf16"; None leaves it to `accelerate launch`.
-    - `tensorboard`: whether to write curves into `<folder>/logs`.
-    - `workers`: processes that load batches in advance.
-    - `start_from`: a checkpoint. Its tokens and text encoder are copied, its denoiser learns on.
-
-    Raises `ValueError` for an image size that the tokens do not fill.
+    Raises `FileExistsError` if the folder holds a finished checkpoint, which is built on other
+    parts, or another `OSError` if it cannot be made or written to; `CheckpointError` for a
+    `run.start_from` that cannot be used; otherwise what the stage raises.
     """
-
-    folder: Path
-    data: str = SCENES
-    image_size: int = 32
-    mixed_precision: str | None = None
-    tensorboard: bool = False
-    workers: int = 0
-    start_from: Path | None = None
-
-    def __post_init__(self) -> None:
-        factor = vqvae_config().downsampling_factor
-        if self.image_size < 1 or self.image_size % factor:
-            raise ValueError(
-                f"image_size is {self.image_size}; allowed: multiples of {factor}, such as 32 or 64"
-            )
-
-
-def train(settings: Settings, recipes: dict[str, Recipe], options: dict[str, dict]) -> list[str]:
-    """Train these stages; returns the names of those that were finished before.
-
-    `options` are the keyword arguments of single stages. Raises `FileExistsError` if a stage
-    would change what a finished later stage was built on, or another `OSError` if the folder
-    cannot be made or written to; `CheckpointError` for a `start_from` that cannot be used;
-    otherwise what the stages raise.
-    """
-    # Without being told, accelerate does not join processes that have no GPU.
-    PartialState(cpu=not torch.accelerator.is_available())
-    _check_folder(settings.folder, recipes)
-    if settings.start_from is not None:
-        copy_frozen_parts(settings.start_from, settings.folder)
-    kept = []
-    for name, recipe in recipes.items():
-        if (settings.folder / STAGES[name].result).exists():
-            kept.append(name)
-        else:
-            _train_one(name, settings, recipe, options.get(name, {}))
-    return kept
-
-
-def _train_one(name: str, settings: Settings, recipe: Recipe, options: dict) -> None:
     stage = STAGES[name]
-    accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(),
-        mixed_precision=settings.mixed_precision,
-        log_with="tensorboard" if settings.tensorboard else None,
-        project_dir=settings.folder / "logs",
-    )
-    accelerator.init_trackers(name)
-    set_seed(recipe.seed)
-    source = open_source(settings.data, settings.image_size, stage.composition)
-    run = Run(
-        settings.folder,
-        source,
-        settings.data,
-        recipe,
-        accelerator,
-        settings.workers,
-        settings.start_from,
-    )
-    stage.train(run, **options)
-    TrainingState(settings.folder, name, accelerator).forget()
-    for tracker in accelerator.trackers:
+    _check_folder(run.folder, name)
+    if run.start_from is not None:
+        copy_frozen_parts(run.start_from, run.folder)
+    if stage.is_finished(run.folder):
+        return False
+    run.accelerator.init_trackers(name)
+    set_seed(run.recipe.seed)
+    stage.train(run, *([] if options is None else [options]))
+    TrainingState(run.folder, name, run.accelerator).forget()
+    for tracker in run.accelerator.trackers:
         tracker.finish()
+    return True
 
 
 def copy_frozen_parts(checkpoint: Path, folder: Path) -> None:
-    """Everything that the diffusion stage reads and does not change, unless it is there already."""
-    files.check(checkpoint)
+    """Everything that a token model reads and does not change, unless it is there already.
+
+    Raises `CheckpointError` if `checkpoint` is damaged, or has no VQ network.
+    """
+    if (checkpoint / files.INDEX_FILE).exists() or not (checkpoint / files.VQVAE_FOLDER).is_dir():
+        files.check(checkpoint)  # otherwise it is a folder that still grows
     state = PartialState()
     if state.is_main_process:
         for name in FROZEN_PARTS:
@@ -137,13 +100,19 @@ def copy_frozen_parts(checkpoint: Path, folder: Path) -> None:
     state.wait_for_everyone()
 
 
-def open_source(data: str, image_size: int, composition: str) -> Source:
-    """The scenes of this composition, or the images of a folder.
+def open_source(data: str, image_size: int = 32) -> Source:
+    """The scenes, without the pairs that are held out, or the images of a folder.
 
-    Raises `FileNotFoundError` if `data` is neither "scenes" nor a folder.
+    Raises `FileNotFoundError` if `data` is neither "scenes" nor a folder, and `ValueError` for an
+    image size that the tokens do not fill.
     """
+    factor = vqvae_config().downsampling_factor
+    if image_size < 1 or image_size % factor:
+        raise ValueError(
+            f"image_size is {image_size}; allowed: multiples of {factor}, such as 32 or 64"
+        )
     if data == SCENES:
-        return Scenes(image_size, composition)
+        return Scenes(image_size, "seen")
     if not Path(data).is_dir():
         raise FileNotFoundError(
             f"data is {data!r}; allowed: {SCENES!r}, or a folder with metadata.jsonl"
@@ -151,13 +120,12 @@ def open_source(data: str, image_size: int, composition: str) -> Source:
     return ImageFolder(Path(data), image_size)
 
 
-def _check_folder(folder: Path, names: Iterable[str]) -> None:
+def _check_folder(folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} cannot be written to; choose another folder with --out")
-    whole = folder / STAGES["diffusion"].result
-    for name in names:
-        if whole.exists() and not (folder / STAGES[name].result).exists():
-            raise FileExistsError(
-                f"{whole} is there already, built on other {name}; choose another folder with --out"
-            )
+    whole = folder / SUMS_FILE
+    if whole.exists() and not STAGES[name].is_finished(folder):
+        raise FileExistsError(
+            f"{whole} is there already, built on other {name}; choose another folder with --out"
+        )

@@ -1,12 +1,13 @@
 """Stage 1: learn to write images as tokens."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
+from vqlearn.probability.checks import check_choice
 from vqlearn.tokens.quantizer import CodebookEMA
-from vqlearn.tokens.vqvae import VQVAE
+from vqlearn.tokens.vqvae import QUANTIZERS, VQVAE
 from vqlearn.training.loop import Run, fit
 from vqlearn.training.recipes import vqvae_config
 from vqlearn.training.stages.gumbel import GumbelTask
@@ -45,17 +46,32 @@ class NearestTask(TokenTask):
         super().after_step(step, seen)
 
 
-def train_tokens(run: Run, *, discriminator: bool = False, quantizer: str = "nearest") -> None:
+@dataclass(frozen=True)
+class TokenOptions:
+    """How tokens are made.
+
+    - `discriminator`: whether a patch discriminator joins for the second half.
+    - `quantizer`: with "nearest" the codebook follows by moving averages; codes that are of no use
+      are moved in the first 80 % of the batches. With "gumbel" codes are drawn, as in DALL-E (see
+      `stages.gumbel`).
+    """
+
+    discriminator: bool = False
+    quantizer: str = "nearest"
+
+    def __post_init__(self) -> None:
+        check_choice("quantizer", self.quantizer, QUANTIZERS)
+
+
+def train_tokens(run: Run, options: TokenOptions = TokenOptions()) -> None:
     """Learn to write images as tokens; writes `vqvae/`.
 
-    With the quantizer "nearest" the codebook follows by moving averages; codes that are of no use
-    are moved in the first 80 % of the batches. With "gumbel" codes are drawn, as in DALL-E (see
-    `dvae`). With `discriminator` a patch discriminator joins for the second half. Give it images
-    of all kinds, held-out pairs too: a tokeniser is not a generator.
+    It sees images of all kinds, held-out pairs too: a tokeniser is not a generator.
     """
-    vqvae = VQVAE(replace(vqvae_config(), quantizer=quantizer))
-    kind = GumbelTask if quantizer == "gumbel" else NearestTask
-    trained = fit("tokens", kind(run, vqvae, discriminator=discriminator), run)
+    run = replace(run, source=run.source.with_held_out_pairs())
+    vqvae = VQVAE(replace(vqvae_config(), quantizer=options.quantizer))
+    kind = GumbelTask if options.quantizer == "gumbel" else NearestTask
+    trained = fit("tokens", kind(run, vqvae, discriminator=options.discriminator), run)
     if run.accelerator.is_main_process:
         files.save_vqvae(trained.vqvae, run.folder)
     run.accelerator.wait_for_everyone()
