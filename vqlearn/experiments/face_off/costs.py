@@ -136,7 +136,9 @@ def imagebart_network(n: int, device: str) -> ImageBART:
 def denoiser_network(n: int, device: str) -> Denoiser:
     """The denoiser of the face-off for a square grid of n tokens."""
     side = math.isqrt(n)
-    config = denoiser_config(DENOISER_SIZE, num_codes=NUM_CODES, side=side, text_width=TEXT_WIDTH)
+    config = denoiser_config(
+        num_codes=NUM_CODES, side=side, text_width=TEXT_WIDTH, size=DENOISER_SIZE
+    )
     return _fresh(Denoiser(config), device)
 
 
