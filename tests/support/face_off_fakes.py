@@ -1,21 +1,32 @@
-"""Players whose answers are known, and data without images."""
+"""Models whose answers are known, and data without images."""
+
+from types import SimpleNamespace
 
 import torch
 from einops import repeat
 
+from vqlearn.autoregressive.model import AutoregressiveModel
+from vqlearn.diffusion.model import DiffusionModel
+from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.schedule import absorbing, build_schedule
 from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples
-from vqlearn.experiments.face_off.players import DiffusionPlayer, Drawing
-from vqlearn.experiments.face_off.starts import Start
 from vqlearn.experiments.face_off.system_run import Trained
 from vqlearn.experiments.report import Accuracy
+from vqlearn.probability.model import Sampling
 
 CODES, COUNT, N = 7, 8, 16
+MASK = CODES
 TRUTH = torch.randint(CODES, (COUNT, N), generator=torch.Generator().manual_seed(3))
+GUIDED = Sampling(1.5, 0.9, 25)
 
 
-def spoken(count=COUNT):
-    """The caption of row i has states of i."""
+def texts(count=COUNT):
+    """The caption of sequence i has states of i."""
     return repeat(torch.arange(count).float(), "b -> b 2 3")
+
+
+def truth_of(condition):
+    return TRUTH[condition.text[:, 0, 0].long() % COUNT]
 
 
 class FakeData(EvaluatedTokens):
@@ -25,8 +36,8 @@ class FakeData(EvaluatedTokens):
         self.num_codes = CODES
         captions = [f"row {i}" for i in range(count)]
         rows = TRUTH.repeat(count // COUNT, 1)
-        backwards = Examples(rows.flip(0), captions[::-1], spoken(count).flip(0))
-        self.examples = {"seen": Examples(rows, captions, spoken(count)), "held_out": backwards}
+        backwards = Examples(rows.flip(0), captions[::-1], texts(count).flip(0))
+        self.examples = {"seen": Examples(rows, captions, texts(count)), "held_out": backwards}
 
     def accuracy(self, x, captions):
         return all_of(len(x), right=int(self.shows(x, captions).sum()))
@@ -41,50 +52,57 @@ def all_of(total, right=None):
     return Accuracy(total if right is None else right, total, 0, {})
 
 
-class FakePlayer:
-    """A player that knows the truth of each caption; `answer` makes of it what it draws."""
+class FakeModel(DiffusionModel):
+    """A diffusion by masks that knows the truth of each caption.
 
-    def __init__(self, answer=None, left=None):
-        self.answer, self.left = answer, left
-        self.starts, self.ways, self.numbers, self.hidden = [], [], [], []
+    `answer` makes of it what the model samples: of the truth and the sampling, or of the truth and
+    the half from which it goes on (`starts`). `numbers` tell which random numbers it got.
+    """
 
-    def truth(self, heard):
-        return TRUTH[heard.text[:, 0, 0].long() % COUNT]
+    def __init__(self, answer=None):
+        process = MaskAndReplace(build_schedule(absorbing(CODES, 2)))
+        super().__init__(process, torch.nn.Identity(), num_positions=N)
+        self.answer, self.starts, self.ways, self.numbers = answer, [], [], []
 
-    def nats(self, x, text, generator):
-        return (x != TRUTH[text[:, 0, 0].long() % COUNT]).sum(dim=1) + text[:, 0, 0]
+    def nll(self, x, condition, *, generator):
+        return (x != truth_of(condition)).sum(dim=1) + condition.text[:, 0, 0]
 
-    def lose_half(self, x, generator):
-        """What is lost is the next code; it may be drawn anew, from level 4 on."""
-        left = self.left.repeat(len(x) // COUNT, 1)
-        return Start(torch.where(left, x, (x + 1) % CODES), left, fixed=False, level=4)
-
-    def hide(self, x, given, generator):
-        self.hidden.append(float(torch.rand(1, generator=generator)))
-        return Start(torch.where(given, x, (x + 2) % CODES), given, fixed=True, level=5)
-
-    def draw(self, heard, n, drawing, generator):
-        self.ways.append(drawing)
+    def sample(self, count, condition, *, given=None, sampling, generator):
+        self.ways.append(sampling)
         self.numbers.append(float(torch.rand(1, generator=generator)))
-        return self.answer(self.truth(heard), drawing)
+        return self.answer(truth_of(condition), sampling)
 
-    def go_on(self, start, heard, drawing, generator):
+    def steps(self, x_t, levels, condition, *, given, sampling, generator):
+        start = SimpleNamespace(x=x_t, known=x_t != MASK, held=given is not None)
         self.starts.append(start)
-        self.ways.append(drawing)
+        self.ways.append(sampling)
         self.numbers.append(float(torch.rand(1, generator=generator)))
-        return self.answer(self.truth(heard), start)
+        yield 0, self.answer(truth_of(condition), start)
+
+    def denoiser(self, condition, sampling=None):
+        """It gives no code any probability."""
+        return lambda x_t, t: torch.zeros(*x_t.shape, CODES + 1).log()
+
+
+class FakeRaster(FakeModel, AutoregressiveModel):
+    """The same as an autoregressive model: it always keeps what is given."""
+
+    num_codes, num_positions = CODES, N
+
+    def sample(self, count, condition, *, given=None, sampling, generator):
+        if given is None:
+            return FakeModel.sample(self, count, condition, sampling=sampling, generator=generator)
+        start = SimpleNamespace(x=given.tokens, known=given.where, held=True)
+        self.starts.append(start)
+        return self.answer(truth_of(condition), start)
 
 
 NULL = torch.zeros(1, 2, 3)
 
 
-def trained(player):
+def trained(model):
     """As a measure gets it."""
-    return Trained(player, NULL, 7)
-
-
-LEFT = torch.rand(COUNT, N, generator=torch.Generator().manual_seed(5)) < 0.6
-WAY = Drawing(1.5, 0.9, 25)
+    return Trained(model, NULL, 7)
 
 
 def restore(truth, start):
@@ -92,17 +110,17 @@ def restore(truth, start):
 
 
 def copy_given(truth, start):
-    return torch.where(start.given, start.x, truth)
+    return torch.where(start.known, start.x, truth)
 
 
-class Believer(FakePlayer, DiffusionPlayer):
-    """It gives row i a predicted distribution of 0.01 i in its true code, and 0.02 in what it sees
-    elsewhere."""
+class Believer(FakeModel):
+    """It gives sequence i 0.01 i for its true code, and 0.02 for the code that it sees."""
 
-    def p_x0(self, start, heard):
-        row = heard.text[:, 0, 0].long()
-        self.levels.append(start.level)
-        p_x0 = torch.zeros(*start.x.shape, CODES)
-        p_x0.scatter_(-1, start.x[..., None], 0.02)
-        true = (0.01 * row)[:, None, None].expand(-1, N, 1)
-        return p_x0.scatter_(-1, self.truth(heard)[..., None], true)
+    def denoiser(self, condition, sampling=None):
+        def denoise(x_t, t):
+            self.levels.append(t)
+            p_x0 = torch.zeros(*x_t.shape, CODES + 1).scatter_(-1, x_t[..., None], 0.02)
+            true = (0.01 * condition.text[:, 0, 0])[:, None, None].expand(-1, N, 1)
+            return p_x0.scatter_(-1, truth_of(condition)[..., None], true).log()
+
+        return denoise

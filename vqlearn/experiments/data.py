@@ -168,7 +168,7 @@ class DigitImages:
         """Counts of the training part: of each pixel's position, or of its two neighbours too."""
         baselines = {
             "uniform guess": math.log2(self.num_codes),
-            "by place": digit_bits(self.data, neighbours=False),
+            "by position": digit_bits(self.data, neighbours=False),
             "by neighbours": digit_bits(self.data, neighbours=True),
         }
         return Facts(

@@ -69,7 +69,7 @@ LABELS = {
     "raster": "raster transformer",
     "imagebart": "ImageBART, 2 scales",
     "causal": "VQ-Diffusion, causal attention",
-    "direct": "VQ-Diffusion, naming x_{t-1}",
+    "direct": "VQ-Diffusion, predicting x_{t-1}",
     "no-auxiliary": "VQ-Diffusion, no auxiliary loss",
 }
 """What tables and plots call the systems, in their order."""

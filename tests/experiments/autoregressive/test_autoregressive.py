@@ -113,7 +113,7 @@ def test_tokens_are_those_of_the_shipped_images(report, few_counted):
     data = TINY_STUDY.data["tokens"]()
     assert torch.equal(data.test, tokens_from_text(report.data["tokens"].samples.shown))
     counted, _ = data._draw("counted", 60)
-    found = report.data["tokens"].baselines["by place"]
+    found = report.data["tokens"].baselines["by position"]
     assert found == round(grid_bits(counted, data.test, 384, neighbours=False), 4)
     true = data.source.batch(6, generator=random_stream("raster", "tokens", "test"))
     assert (data.decode(data.test) - true.images).abs().mean() < 0.03

@@ -243,13 +243,13 @@ def test_gaps_count_and_not_bits(report):
     put(report, "forcing", "raster", ("by_reference", "raster", "data_by_row"), data)
     put(report, "forcing", "raster", ("by_reference", "raster", "own_by_row"), own)
     expected = {
-        ("than true rows", "to a raster network"): (0.1, 0.2, 0.3),
-        ("than true rows", "to a diffusion"): (0.4, 0.4, 0.1),
+        ("than true sequences", "to a raster network"): (0.1, 0.2, 0.3),
+        ("than true sequences", "to a diffusion"): (0.4, 0.4, 0.1),
         ("than VQ-Diffusion's", "to a raster network"): (0.0, 0.1, 0.2),
         ("than VQ-Diffusion's", "to a diffusion"): (0.3, 0.3, 0.0),
         ("in the lower half than in the upper", "to a raster network"): (0.0, -1.5, 0.0),
     }
-    found = evidence.astray(typed(report))
+    found = evidence.exposure_bias(typed(report))
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name].values == pytest.approx(values, abs=1e-9)

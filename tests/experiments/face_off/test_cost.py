@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from vqlearn.autoregressive.decoding import without_cache
+from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.experiments.face_off import costs
 from vqlearn.experiments.face_off.costs import COSTS, CostRun, Way, measure_cost, operations
-from vqlearn.experiments.face_off.players import Drawing
 from vqlearn.experiments.systems import IMAGEBART_SIZE, RASTER_SIZE
-from vqlearn.probability.model import Conditioning
+from vqlearn.probability.model import Conditioning, Sampling
 from vqlearn.training.recipes import Size
 
 L, C, K = 32, 128, 384  # text states, their width, codes
@@ -100,8 +100,8 @@ def test_without_a_cache_each_token_reads_all(n, part):
     """256 tokens are counted as 16 times 16 calls."""
     found = operations(COSTS["raster without cache"], n)
     assert found == pytest.approx(without_cache_by_hand(n), rel=1e-12)
-    assert costs.part_of_row(n) == COSTS["raster without cache"].part(n) == part
-    assert costs.part_of_row(64) == 1
+    assert COSTS["raster without cache"].part(n) == part
+    assert COSTS["raster without cache"].part(64) == 1
 
 
 @pytest.mark.parametrize(("n", "part"), [(16, 1), (64, 1), (256, 1 / 16)])
@@ -114,7 +114,7 @@ def test_prefixes_of_all_lengths_or_of_some_that_stand_for_them(n, part):
 
 
 def test_a_prefix_alone_gives_the_distribution_of_the_whole_row():
-    network = costs.raster_network(16, "cpu")
+    network = costs.raster_model(16, "cpu")
     text = torch.randn(2, L, C, generator=torch.Generator().manual_seed(0))
     alone = costs.read_prefix(network, text)
     whole = without_cache(lambda x: network.log_probs(x, Conditioning(text)), 16)
@@ -132,22 +132,22 @@ def test_a_few_calls_stand_for_all_of_a_long_row(name, calls):
 
 
 @pytest.mark.parametrize(
-    ("n", "made"), [(16, {5: 5, 25: 25}), (64, {5: 5, 10: 10}), (81, {3: 3, 5: 4, 25: 4, 100: 4})]
+    ("n", "made"), [(16, {5: 5, 25: 25}), (64, {5: 5, 10: 10}), (81, {5: 4, 25: 4, 100: 4})]
 )
-def test_a_diffusion_makes_four_calls_for_a_long_row(n, made, monkeypatch):
+def test_a_diffusion_takes_four_steps_for_a_long_sequence(n, made, monkeypatch):
     told = []
 
-    def draw(player, way, *size):
-        told.append((way, size))
+    def sample(self, count, condition, *, sampling, generator):
+        told.append((count, sampling))
         return torch.zeros(1)
 
-    monkeypatch.setattr(costs, "draw", draw)
-    for guided in ({}, {"guidance": 1.5, "truncation": 0.9}):
+    monkeypatch.setattr(DiffusionModel, "sample", sample)
+    for guidance, name in (((), ""), ((1.5, 0.9), " guided")):
         for calls, few in made.items():
-            cost = costs.of_diffusion(calls, guided)
-            cost.draw(n, 3)
-            assert told.pop() == (Drawing(**guided, calls=few), (n, 3, "cpu"))
-            assert cost.part(n) == few / calls
+            way = COSTS[f"diffusion {calls}{name}"]
+            way.sample(n, 3)
+            assert told.pop() == (3, Sampling(*guidance, num_inference_steps=few))
+            assert way.part(n) == few / calls
 
 
 def test_a_cache_pays():
@@ -164,9 +164,9 @@ def test_a_cache_pays():
 
 def test_a_long_row_is_read_in_part():
     n, calls = 256, []
-    network = costs.raster_network(n, "cpu")
+    network = costs.raster_model(n, "cpu")
     hook = network.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0].shape))
-    drawn = costs.draw_without_cache(n, 1)
+    drawn = COSTS["raster without cache"].sample(n, 1)
     hook.remove()
     assert drawn.shape == (1, 16)
     assert calls == 16 * [(1, n)]  # the whole row each time
@@ -174,18 +174,21 @@ def test_a_long_row_is_read_in_part():
 
 @pytest.mark.parametrize("name", list(COSTS))
 def test_every_way_draws_whole_rows(name):
-    drawn = COSTS[name].draw(16, 2)
+    drawn = COSTS[name].sample(16, 2)
     assert drawn.shape == (2, 16)
     assert ((0 <= drawn) & (drawn < K)).all()
 
 
-class Clock:
-    """Each drawing takes the next of these seconds, times its rows."""
+class Clock(Way):
+    """Sampling takes the next of these seconds, times its count; a part stands for all."""
 
-    def __init__(self, lasts):
-        self.now, self.lasts, self.drawn = 0.0, iter(lasts), []
+    def __init__(self, lasts, part=1.0):
+        self.now, self.lasts, self.drawn, self.share = 0.0, iter(lasts), [], part
 
-    def draw(self, n, count, device="cpu"):
+    def part(self, n):
+        return self.share
+
+    def sample(self, n, count, device="cpu"):
         assert device == "cpu"
         self.now += next(self.lasts) * count
         self.drawn.append((n, count))
@@ -193,9 +196,9 @@ class Clock:
 
 
 def test_seconds_are_the_median_for_one_picture_without_the_first(monkeypatch):
-    clock = Clock([70, 3, 1, 2, 50, 5, 40, 6, 1, 70, 8, 50, 4, 1])
+    clock = Clock([70, 3, 1, 2, 50, 5, 40, 6, 1, 70, 8, 50, 4, 1], part=0.25)
     monkeypatch.setattr(time, "process_time", lambda: clock.now)
-    monkeypatch.setitem(COSTS, "fake", Way(clock.draw, lambda n: 0.25))
+    monkeypatch.setitem(COSTS, "fake", clock)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -214,7 +217,7 @@ def test_seconds_are_the_median_for_one_picture_without_the_first(monkeypatch):
 
 def test_the_clock_counts_on_one_thread(monkeypatch):
     clock = Clock([1] * 5)
-    monkeypatch.setitem(COSTS, "fake", Way(clock.draw))
+    monkeypatch.setitem(COSTS, "fake", clock)
     monkeypatch.setattr(costs, "operations", lambda cost, n: 0.0)
     timed, original = [], time.process_time
 
@@ -234,11 +237,11 @@ def test_nothing_is_made_while_the_clock_runs(monkeypatch):
     """Networks and schedules are there after the first drawing."""
     names = ("raster", "raster without cache", "imagebart", "diffusion 5")
     for name in names:
-        COSTS[name].draw(16, 1)
+        COSTS[name].sample(16, 1)
     for part in ("RasterTransformer", "ImageBART", "Denoiser", "build_schedule", "MaskAndReplace"):
         monkeypatch.setattr(costs, part, None)
     for name in names:
-        COSTS[name].draw(16, 1)
+        COSTS[name].sample(16, 1)
 
 
 @pytest.mark.parametrize("name", ["raster", "diffusion 5 guided"])
@@ -276,7 +279,7 @@ CUDA_WAYS = ("raster", "raster without cache", "raster, prefix only", "imagebart
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", CUDA_WAYS)
 def test_cuda_draws_and_its_clock_waits(name):
-    drawn = COSTS[name].draw(16, 2, "cuda")
+    drawn = COSTS[name].sample(16, 2, "cuda")
     assert drawn.device.type == "cuda"
     assert torch.equal(drawn.cpu() // K, torch.zeros(2, 16, dtype=torch.long))
     found = measure_cost(name, 16, (1, 2), "cuda")
@@ -292,13 +295,17 @@ def test_on_cuda_the_wall_clock_counts_after_a_drawing_of_the_same_size(monkeypa
         def cpu(self):
             now[0] += 5
 
-    def draw(n, count, device):
-        asked.append((n, count, device))
-        now[0] += 2 * count
-        return Drawn()
+    class OnDevice(Way):
+        def sample(self, n, count, device):
+            asked.append((n, count, device))
+            now[0] += 2 * count
+            return Drawn()
+
+        def part(self, n):
+            return 0.5
 
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    monkeypatch.setitem(COSTS, "fake", Way(draw, lambda n: 0.5))
+    monkeypatch.setitem(COSTS, "fake", OnDevice())
     found = measure_cost("fake", 81, (1, 5), "cuda")
     assert found.seconds_per_image == {"1": 7 / 0.5, "5": 15 / 5 / 0.5}
     assert asked == [(81, 1, "cuda")] * 2 + [(81, 5, "cuda")] * 2

@@ -1,14 +1,15 @@
-"""Errors in the upper half: against players whose answers are known."""
+"""Errors in the upper half: against models whose answers are known."""
 
 import pytest
 import torch
 from support.face_off_fakes import (
     CODES,
     COUNT,
+    GUIDED,
     TRUTH,
-    WAY,
     FakeData,
-    FakePlayer,
+    FakeModel,
+    FakeRaster,
     N,
     all_of,
     copy_given,
@@ -18,7 +19,6 @@ from support.face_off_fakes import (
 
 from vqlearn.experiments.face_off.data import by_grid_row
 from vqlearn.experiments.face_off.downstream import Damage, measure_downstream
-from vqlearn.experiments.face_off.players import RasterPlayer
 
 UPPER = torch.arange(N) < N // 2
 ABOVE = ("one", "0.4")
@@ -27,19 +27,19 @@ ABOVE = ("one", "0.4")
 def follow(truth, start):
     """The given tokens; below an error the first lost token, and the last but one, are others."""
     drawn = copy_given(truth, start)
-    has_error = (start.given & (start.x != truth)).any(dim=1)
+    has_error = (start.known & (start.x != truth)).any(dim=1)
     for position in (8, 14):
         drawn[has_error, position] = (truth[has_error, position] + 1) % CODES
     return drawn
 
 
-def measured(player):
-    return measure_downstream(trained(player), FakeData(), WAY, ABOVE).by_freedom
+def measured(model):
+    return measure_downstream(trained(model), FakeData(), GUIDED, ABOVE).by_freedom
 
 
 def test_damage_is_counted_below_the_errors_and_in_each_row():
-    player = FakePlayer(follow)
-    report = measured(player)
+    model = FakeModel(follow)
+    report = measured(model)
     assert list(report) == ["keeps", "free"]
     assert report["keeps"] == report["free"]  # it does not use its freedom
     assert report["keeps"].untouched == all_of(COUNT)
@@ -48,15 +48,15 @@ def test_damage_is_counted_below_the_errors_and_in_each_row():
     *above, first, last = one.changed_share_by_row
     assert sum(above) == pytest.approx(1 / 4)  # one error in each image, in one of two rows
     assert (first, last) == (1 / 4, 1 / 4)
-    some, wrong = report["keeps"].by_amount["0.4"], player.starts[2].x != TRUTH
+    some, wrong = report["keeps"].by_amount["0.4"], model.starts[2].x != TRUTH
     spoilt = (wrong & UPPER).any(dim=1).double().mean()
     assert some.changed_share == pytest.approx(float(spoilt) / 4, abs=1e-4)
     assert some.changed_share_by_row[:2] == by_grid_row(wrong & UPPER)[:2]
 
 
 def test_one_that_mends_does_no_damage():
-    report = measured(FakePlayer(copy_given))
-    mending = measured(FakePlayer(lambda truth, start: truth if not start.fixed else start.x))
+    report = measured(FakeModel(copy_given))
+    mending = measured(FakeModel(lambda truth, start: truth if not start.held else start.x))
     for share in ABOVE:
         assert mending["free"].by_amount[share] == Damage(all_of(COUNT), (0.0,) * 4, 1.0, 0.0)
         assert report["free"].by_amount[share].corrected_share == 0.0
@@ -64,31 +64,27 @@ def test_one_that_mends_does_no_damage():
 
 def test_damage_is_a_difference_from_what_would_have_been_drawn():
     """It never finds what was lost, but draws the same with errors and without."""
-    player = FakePlayer(lambda truth, start: torch.where(start.given, truth, (truth + 3) % CODES))
-    for shares in measured(player).values():
+    model = FakeModel(lambda truth, start: torch.where(start.known, truth, (truth + 3) % CODES))
+    for shares in measured(model).values():
         assert shares.untouched.right == 0
         for share in ABOVE:
             assert shares.by_amount[share].changed_share == 0
             assert shares.by_amount[share].changed_share_by_row == (0.0,) * 4
 
 
-def test_both_ways_and_all_players_get_the_same_upper_halves():
+def test_both_ways_and_all_models_get_the_same_upper_halves():
     """Nothing but the errors differs, and a raster network has one way only."""
 
-    class FakeRaster(FakePlayer, RasterPlayer):
-        pass
-
-    diffusion, raster = FakePlayer(restore), FakeRaster(restore)
+    diffusion, raster = FakeModel(restore), FakeRaster(restore)
     measured(diffusion)
     assert list(measured(raster)) == ["keeps"]
-    assert [start.fixed for start in diffusion.starts] == [True] * 3 + [False] * 3
-    assert [start.fixed for start in raster.starts] == [True] * 3
+    assert [start.held for start in diffusion.starts] == [True] * 3 + [False] * 3
+    assert [start.held for start in raster.starts] == [True] * 3
     for i, start in enumerate(diffusion.starts):
-        assert torch.equal(start.given, UPPER.expand(COUNT, N))
-        assert torch.equal(start.x, raster.starts[i % 3].x)
-        assert torch.equal(start.x[:, ~UPPER], (TRUTH[:, ~UPPER] + 2) % CODES)
+        assert torch.equal(start.known, UPPER.expand(COUNT, N))
+        assert torch.equal(start.x[:, UPPER], raster.starts[i % 3].x[:, UPPER])
     wrong = [(start.x != TRUTH)[:, UPPER].sum(dim=1) for start in raster.starts]
     assert not wrong[0].any()
     assert (wrong[1] == 1).all()
     assert len(set(diffusion.numbers)) == 1
-    assert set(diffusion.ways) == {WAY}
+    assert set(diffusion.ways) == {GUIDED}

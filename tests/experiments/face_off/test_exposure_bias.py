@@ -1,10 +1,11 @@
-"""What a reference model makes of sampled sequences: against players whose answers are known."""
+"""What a reference model makes of sampled sequences: against models whose answers are known."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from support.face_off_fakes import CODES, COUNT, TRUTH, FakeData, FakePlayer, N, trained
+from support.face_off_fakes import CODES, COUNT, TRUTH, FakeData, FakeModel, N, trained
 from support.imagebart_toys import seeded
 from torch.testing import assert_close
 
@@ -12,62 +13,60 @@ from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterT
 from vqlearn.experiments.face_off import exposure_bias, quality
 from vqlearn.experiments.face_off.data import Examples
 from vqlearn.experiments.face_off.exposure_bias import SequenceBits
-from vqlearn.experiments.face_off.players import Drawing, RasterPlayer
 from vqlearn.experiments.report import rounded
 from vqlearn.probability.estimates import Bits
+from vqlearn.probability.model import Sampling
 
 
-def read_by(reference, player, data=None):
+def read_by(reference, model, data=None):
     found = exposure_bias.measure_exposure_bias(
-        trained(player), data or FakeData(), {"a": reference}
+        trained(model), data or FakeData(), {"a": reference}
     )
     return found.by_reference["a"]
 
 
-def by_correctness(player, reference=None):
+def by_correctness(model, reference=None):
     return exposure_bias.measure_bits_by_correctness(
-        trained(player), FakeData(), reference or FakePlayer()
+        trained(model), FakeData(), reference or FakeModel()
     )
 
 
-def test_bits_of_sequences_that_are_known(monkeypatch):
-    """The judge counts wrong tokens: none in the data, 3 in every drawn row."""
-    monkeypatch.setattr(quality, "AT_ONCE", 3)
+def test_bits_of_sequences_that_are_known():
+    """The reference counts wrong tokens: none in the data, 3 in every drawn row."""
 
     def answer(truth, drawing):
         drawn = truth.clone()
         drawn[:, 2:5] = (drawn[:, 2:5] + 1) % CODES
         return drawn
 
-    player, judge = FakePlayer(answer), FakePlayer()
-    found = read_by(judge, player)
+    model, reference = FakeModel(answer), FakeModel()
+    found = read_by(reference, model)
     nat = 1 / N / math.log(2)
     assert found.data.mean == round(3.5 * nat, 4)
     assert found.own.mean == round(6.5 * nat, 4)
     assert (found.data_by_row, found.own_by_row) == (None, None)  # only a raster network
-    assert set(player.ways) == {Drawing(calls=100)}
+    assert set(model.ways) == {Sampling(num_inference_steps=100)}
 
 
 @pytest.fixture
-def judge():
+def reference():
     config = RasterTransformerConfig(CODES, N, 3, 2, 8, 1, 2)
     network = RasterTransformer(config).double()
     generator = seeded(0)
     with torch.no_grad():
         for weight in network.parameters():
             weight.copy_(torch.randn(weight.shape, generator=generator))
-    return RasterPlayer(network.requires_grad_(False))
+    return network.requires_grad_(False)
 
 
-def test_bits_by_row_of_the_grid(judge, monkeypatch):
+def test_bits_by_row_of_the_grid(reference):
     """Each token's distribution from the tokens before it, one by one; the rows sum up to all the
     bits."""
-    monkeypatch.setattr(exposure_bias, "AT_ONCE", 3)
     examples = FakeData().examples["seen"]
     rows = Examples(examples.x, examples.captions, examples.text.double())
-    found = exposure_bias.bits_by_grid_row(judge, rows)
+    found = exposure_bias.bits_by_grid_row(reference, rows)
     bits = torch.zeros(4, dtype=torch.float64)
-    distributions = judge.network(rows.x, rows.text).softmax(dim=-1)
+    distributions = reference(rows.x, rows.text).softmax(dim=-1)
     for i in range(COUNT):
         for position in range(N):
             bits[position // 4] -= distributions[i, position, rows.x[i, position]].log2() / (
@@ -75,24 +74,24 @@ def test_bits_by_row_of_the_grid(judge, monkeypatch):
             )
     assert_close(torch.tensor(found).double(), bits, atol=1e-4, rtol=0)
     assert bits.max() - bits.min() > 0.1
-    whole = quality.nll(judge, rows, seeded(0)).mean() / N / math.log(2)
+    whole = quality.nll(reference, rows, seeded(0)).mean() / N / math.log(2)
     assert sum(found) / 4 == pytest.approx(float(whole), abs=1e-4)
 
 
-def test_a_raster_reference_reads_both_kinds_row_by_row(judge):
+def test_a_raster_reference_reads_both_kinds_row_by_row(reference):
     fake = FakeData()
-    for each in fake.examples.values():
-        each.text = each.text.double()
+    for name, each in fake.examples.items():
+        fake.examples[name] = replace(each, text=each.text.double())
 
     def answer(truth, drawing):
         return truth.flip(1)
 
-    player = FakePlayer(answer)
-    found = read_by(judge, player, fake)
+    model = FakeModel(answer)
+    found = read_by(reference, model, fake)
     rows = fake.examples["seen"]
     own = Examples(rows.x.flip(1), rows.captions, rows.text)
-    assert found.data_by_row == exposure_bias.bits_by_grid_row(judge, rows) != found.own_by_row
-    assert found.own_by_row == exposure_bias.bits_by_grid_row(judge, own)
+    assert found.data_by_row == exposure_bias.bits_by_grid_row(reference, rows) != found.own_by_row
+    assert found.own_by_row == exposure_bias.bits_by_grid_row(reference, own)
     assert found.data.mean == pytest.approx(sum(found.data_by_row) / 4, abs=1e-3)
     assert found.own.mean == pytest.approx(sum(found.own_by_row) / 4, abs=1e-3)
 
@@ -105,21 +104,20 @@ def drawing_badly(wrong_rows):
         drawn[wrong_rows, 2:5] = (drawn[wrong_rows, 2:5] + 1) % CODES
         return drawn[[int((row == TRUTH).all(dim=1).nonzero()[0]) for row in truth]]
 
-    return FakePlayer(answer)
+    return FakeModel(answer)
 
 
-def test_wrong_images_are_kept_apart(monkeypatch):
+def test_wrong_images_are_kept_apart():
     """A sequence costs its number and one nat for each wrong token."""
-    monkeypatch.setattr(quality, "AT_ONCE", 5)
-    player, judge = drawing_badly([1, 3, 4]), FakePlayer()
-    found = by_correctness(player, judge)
+    model, reference = drawing_badly([1, 3, 4]), FakeModel()
+    found = by_correctness(model, reference)
     expected = {"true": range(8), "right": (0, 2, 5, 6, 7), "wrong": (4, 6, 7)}
     for kind, nats in expected.items():
         nats = torch.tensor(list(nats)).double() / N / math.log(2)
         bits = Bits(float(nats.mean()), float(nats.std() / len(nats) ** 0.5))
         median = round(float(nats.median()), 4)
         assert getattr(found, kind) == SequenceBits(len(nats), rounded(bits), median)
-    assert set(player.ways) == {Drawing(calls=100)}
+    assert set(model.ways) == {Sampling(num_inference_steps=100)}
 
 
 def test_of_a_single_sequence_only_the_number_is_told():

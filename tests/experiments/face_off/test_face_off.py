@@ -18,7 +18,6 @@ from vqlearn.experiments.face_off.downstream import DownstreamRun
 from vqlearn.experiments.face_off.exposure_bias import BitsByCorrectnessRun, ExposureBiasRun
 from vqlearn.experiments.face_off.inpainting import DirectionsRun, ErrorsRun
 from vqlearn.experiments.face_off.letters import LetterRun
-from vqlearn.experiments.face_off.players import Drawing
 from vqlearn.experiments.face_off.quality import QualityRun
 from vqlearn.experiments.face_off.study import STUDY, face_off_study
 from vqlearn.experiments.face_off.system_run import REFERENCES, SEEDS, Budget, SystemRun
@@ -31,6 +30,7 @@ from vqlearn.experiments.systems import (
     RASTER_SIZE,
     Diffusion,
 )
+from vqlearn.probability.model import Sampling
 from vqlearn.training.recipes import Size
 from vqlearn.training.stages.diffusion import DiffusionTask
 from vqlearn.training.stages.frozen import Frozen
@@ -110,10 +110,9 @@ def few_steps():
         patch.setattr(quality, "NUM_TIMESTEPS", STEPS)
         patch.setattr(quality, "CALLS", (STEPS, 3))
         patch.setattr(quality, "USUAL_CALLS", 3)
-        patch.setattr(quality, "Drawing", lambda **way: Drawing(**{"calls": 3, **way}))
         patch.setattr(inpainting, "AMOUNTS", ("one", "0.4"))
         patch.setattr(inpainting, "SIDES", ("upper", "left"))
-        patch.setattr(exposure_bias, "OWN", Drawing(calls=STEPS))
+        patch.setattr(exposure_bias, "OWN", Sampling(num_inference_steps=STEPS))
         vqvae = files.load_vqvae(resolve("scenes"))  # the same in every folder, and never changed
         patch.setattr(files, "load_vqvae", lambda folder: vqvae)
         patch.setattr(kernels, "nearest_neighbour", cache(kernels.nearest_neighbour))

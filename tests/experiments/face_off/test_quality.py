@@ -1,40 +1,34 @@
-"""Quality of a system: against players whose answers are known."""
+"""Quality of a system: against models whose answers are known."""
 
 import math
 
 import torch
-from support.face_off_fakes import CODES, COUNT, TRUTH, FakeData, FakePlayer, N, all_of, trained
+from support.face_off_fakes import CODES, COUNT, TRUTH, FakeData, FakeModel, N, all_of, trained
 
 from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
-from vqlearn.diffusion.process import MaskAndReplace
-from vqlearn.diffusion.schedule import absorbing, build_schedule
 from vqlearn.experiments.face_off import quality
-from vqlearn.experiments.face_off.inpainting import WAY
-from vqlearn.experiments.face_off.players import DiffusionPlayer, Drawing, RasterPlayer
-from vqlearn.experiments.face_off.quality import QualityRun, SampledAccuracy
+from vqlearn.experiments.face_off.quality import GUIDED, QualityRun, SampledAccuracy
 from vqlearn.experiments.face_off.system_run import SEEDS
 from vqlearn.experiments.tokens import tokens_from_text
 from vqlearn.probability.estimates import Bits
+from vqlearn.probability.model import PLAIN, Sampling
 from vqlearn.training.recipes import NUM_TIMESTEPS
 
 
-def measure(player, ways):
-    return quality.measure_quality(trained(player), FakeData(), ways)
+def measure(model, ways):
+    return quality.measure_quality(trained(model), FakeData(), ways)
 
 
-def test_quality_of_a_player_whose_answers_are_known(monkeypatch):
-    monkeypatch.setattr(quality, "AT_ONCE", 3)
-    monkeypatch.setattr(quality, "SHOWN", 2)
+def test_quality_of_a_model_whose_answers_are_known():
+    def answer(truth, sampling):
+        sampled = truth.clone()
+        if not sampling.is_guided:
+            sampled[:3, 0] = (sampled[:3, 0] + 1) % CODES
+        return sampled
 
-    def answer(truth, drawing):
-        drawn = truth.clone()
-        if drawing.guidance == 1:
-            drawn[0, 0] = (drawn[0, 0] + 1) % CODES  # the first of each part of 3, 3, 2
-        return drawn
-
-    player = FakePlayer(answer)
-    ways = [Drawing(), Drawing(1.5, 0.9, 25), Drawing(1.5, 0.9, 5)]
-    found = measure(player, ways)
+    model = FakeModel(answer)
+    ways = [PLAIN, GUIDED, Sampling(1.5, 0.9, 5)]
+    found = measure(model, ways)
     nll = torch.arange(8).double()  # no token differs, so it is the number of the sequence
     mean, error = nll.mean() / N / math.log(2), nll.std() / N / math.log(2) / 8**0.5
     assert found.weights == 7
@@ -43,23 +37,17 @@ def test_quality_of_a_player_whose_answers_are_known(monkeypatch):
         assert part.bits_per_token == (round(float(mean), 4), round(float(error), 4))
         right = [(way.guided, way.accuracy) for way in part.sampled]
         assert right == [(False, all_of(COUNT, 5)), (True, all_of(COUNT)), (True, all_of(COUNT))]
-        assert torch.equal(tokens_from_text(part.shown), truth[:2])
-    numbers = torch.tensor(player.numbers).view(2, 3, 3)
-    assert (numbers == numbers[:, :1]).all()  # all ways begin with the same random numbers
-    assert len(set(player.numbers)) == 6
+        assert torch.equal(tokens_from_text(part.shown), truth[:6])
+    assert len(set(model.numbers)) == 2  # all ways begin with the same random numbers
 
 
 def test_only_what_is_guided_with_the_usual_steps_is_shown():
-    player = FakePlayer(lambda truth, drawing: (truth + drawing.calls) % CODES)
-    usual = Drawing(1.5, 0.9, 25)
-    for ways, is_shown in (
-        ([Drawing()], False),
-        ([Drawing(1.5, 0.9, 50)], False),
-        ([Drawing(1.5, 0.9, 50), usual, Drawing()], True),
-    ):
-        for part in measure(player, ways).by_composition.values():
+    model = FakeModel(lambda truth, sampling: (truth + sampling.num_inference_steps) % CODES)
+    plain, many = Sampling(num_inference_steps=25), Sampling(1.5, 0.9, 50)
+    for ways, is_shown in (([plain], False), ([many], False), ([many, GUIDED, plain], True)):
+        for part in measure(model, ways).by_composition.values():
             assert (part.shown is not None) == is_shown
-    shown = tokens_from_text(measure(player, [usual]).by_composition["seen"].shown)
+    shown = tokens_from_text(measure(model, [GUIDED]).by_composition["seen"].shown)
     assert torch.equal(shown, (TRUTH[:6] + 25) % CODES)
 
 
@@ -73,18 +61,14 @@ def test_a_share_is_found_by_its_way():
 
 
 def test_only_a_diffusion_is_sampled_with_fewer_steps():
-    network = RasterTransformer(RasterTransformerConfig(3, 4, 3, 2, 8, 1, 2))
-    process = MaskAndReplace(build_schedule(absorbing(3, 4)))
-    diffusion = DiffusionPlayer(network, process)
     for steps in ((25,), quality.CALLS, ()):
-        for player in (RasterPlayer(network), FakePlayer()):
-            ways = [Drawing(1.0, 1.0, 25), Drawing(1.5, 0.9, 25)]
-            assert quality.ways_to_sample(player, steps, guided=True) == ways
-            assert quality.ways_to_sample(player, steps, guided=False) == ways[:1]
-        plain = [Drawing(1.0, 1.0, count) for count in steps]
-        guided = [Drawing(1.5, 0.9, count) for count in steps]
-        assert quality.ways_to_sample(diffusion, steps, guided=True) == plain + guided
-        assert quality.ways_to_sample(diffusion, steps, guided=False) == plain
+        guided = [Sampling(1.5, 0.9, count) for count in steps]
+        plain = [Sampling(num_inference_steps=count) for count in steps]
+        assert quality.ways_to_sample(FakeModel(), steps, guided=True) == plain + guided
+        assert quality.ways_to_sample(FakeModel(), steps, guided=False) == plain
+        network = RasterTransformer(RasterTransformerConfig(3, 4, 3, 2, 8, 1, 2))
+        found = quality.ways_to_sample(network, steps, guided=True)
+        assert found == [PLAIN, Sampling(1.5, 0.9)]
 
 
 def test_the_steps_of_each_system():
@@ -100,4 +84,4 @@ def test_the_steps_of_each_system():
 
 def test_every_way_to_sample_fits_into_the_levels():
     assert max(quality.CALLS) <= NUM_TIMESTEPS
-    assert Drawing(1.5, 0.9, 25) == WAY
+    assert Sampling(1.5, 0.9, 25) == GUIDED

@@ -58,7 +58,7 @@ def test_the_table_of_quality(report):
         *("11 (10 to 13)", "21 (20 to 23)", "31 (30 to 33)", "41 (40 to 43)"),
     ]
     assert rows["multinomial"] == ["1", "1.000", "1.000", "50", "50", "50", "50"]
-    direct = rows["VQ-Diffusion, naming x_{t-1}"]
+    direct = rows["VQ-Diffusion, predicting x_{t-1}"]
     assert direct[3:] == ["30 (20 to 50)", "50 (50 to 50)", "", ""]
     assert rows["VQ-Diffusion, causal attention"][5] == "80 (70 to 90)"
 
@@ -121,7 +121,7 @@ def test_the_table_of_errors(report):
         put(report, "errors", "absorbing", ("by_amount", "0.1", what), ((i + 1) / 100,) * 3)
     titles, rows = cells(tables.errors_table(typed(report)))
     assert titles[1:5] == ["none wrong: right, %", "one", "10 %", "40 %"]
-    assert titles[5:] == ["10 %: lost changed", "10 %: replaced", "10 %: mended"]
+    assert titles[5:] == ["10 %: lost changed", "10 %: replaced", "10 %: corrected"]
     assert list(rows) == [LABELS[name] for name in SYSTEMS]
     sentences = ["90 (90 to 90)", "80 (70 to 90)", "40 (40 to 40)", "10 (0 to 20)"]
     outcomes = ["1 (1 to 1)", "2 (2 to 2)", "3 (3 to 3)"]
@@ -155,8 +155,8 @@ def test_the_table_of_forcing(report):
     for seed in (0, 1, 2):
         del report[f"forcing/multinomial/{seed}"]
     titles, rows = cells(tables.exposure_bias_table(typed(report)))
-    assert titles[1:3] == ["raster reads true rows", "rows drawn"]
-    assert titles[3:] == ["VQ-Diffusion reads true rows", "rows drawn"]
+    assert titles[1:3] == ["raster: true sequences", "sampled"]
+    assert titles[3:] == ["VQ-Diffusion: true sequences", "sampled"]
     assert rows["ImageBART, 2 scales"] == [
         *("0.200 (0.100 to 0.300)", "2.000 (2.000 to 2.000)"),
         *("1.000 (1.000 to 1.000)", "0.500 (0.400 to 0.600)"),
@@ -172,7 +172,7 @@ def test_the_table_of_errors_above(report):
         put(report, "downstream", "vq-diffusion", path, values)
     titles, rows = cells(tables.downstream_table(typed(report)))
     assert titles[1:4] == ["none wrong: right, %", "one", "10 %"]
-    assert titles[4:] == ["one: lost changed", "10 %", "one: mended", "10 %"]
+    assert titles[4:] == ["one: lost changed", "10 %", "one: corrected", "10 %"]
     ways = ("keeps the upper half", "may change it")
     assert list(rows) == [
         f"raster transformer, {ways[0]}",
@@ -192,9 +192,9 @@ def test_the_table_of_strange_rows(report):
         99  # only the first seed is told
     )
     titles, rows = cells(tables.correctness_table(typed(report)))
-    assert titles == ["rows", "number", "mean", "standard error", "median"]
-    assert rows["raster transformer, drawn, wrong sentence"] == ["1", "", "", ""]
-    assert rows["raster transformer, drawn, right sentence"] == ["50", "0.500", "0.100", "0.250"]
+    assert titles == ["sequences", "number", "mean", "standard error", "median"]
+    assert rows["raster transformer, sampled, wrong caption"] == ["1", "", "", ""]
+    assert rows["raster transformer, sampled, right caption"] == ["50", "0.500", "0.100", "0.250"]
     assert len(rows) == 6
 
 

@@ -17,7 +17,7 @@ from vqlearn.probability.estimates import Bits, bits_per_token
 from vqlearn.probability.random import random_stream
 
 COUNTED = 20_000  # images that the baselines count
-COUNTS = {"by place": False, "by neighbours": True}
+COUNTS = {"by position": False, "by neighbours": True}
 
 
 class RgbScenes:

@@ -1,7 +1,7 @@
 """What does an image cost, from 16 to 1,024 tokens? Seconds, and operations by counting.
 
-The networks are those of the face-off, fresh: how long a drawing takes does not depend on what was
-learnt. Each draws with the very code that draws elsewhere. Operations are multiplications and
+The networks are those of the face-off, fresh: how long sampling takes does not depend on what was
+learnt. Each samples with the very code that samples elsewhere. Operations are multiplications and
 additions in matrix products, both counted.
 
 Seconds on the CPU are processor time on one thread. On CUDA they are seconds of the clock: there
@@ -18,9 +18,10 @@ spaced lengths, because the longer ones cost more.
 import math
 import statistics
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache, partial
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -33,29 +34,17 @@ from torch.utils.flop_counter import FlopCounterMode
 from vqlearn.autoregressive.decoding import NextTokenLogProbs, sample, without_cache
 from vqlearn.autoregressive.imagebart import ImageBART, ImageBARTConfig
 from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
+from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import build_schedule, released
-from vqlearn.experiments.face_off.players import (
-    DiffusionPlayer,
-    Drawing,
-    Heard,
-    ImageBARTPlayer,
-    Player,
-    RasterPlayer,
-)
 from vqlearn.experiments.face_off.quality import CALLS, GUIDED
 from vqlearn.experiments.face_off.system_run import run_id
 from vqlearn.experiments.identity import size_settings
-from vqlearn.experiments.systems import (
-    DENOISER_SIZE,
-    IMAGEBART_SIZE,
-    RASTER_SIZE,
-    denoiser_config,
-)
+from vqlearn.experiments.systems import DENOISER_SIZE, IMAGEBART_SIZE, RASTER_SIZE
 from vqlearn.probability.log_probs import log_normalise
-from vqlearn.probability.model import Conditioning
+from vqlearn.probability.model import PLAIN, Conditioning, Sampling, TokenModel
 from vqlearn.probability.random import sample_categorical
-from vqlearn.training.recipes import NUM_TIMESTEPS
+from vqlearn.training.recipes import NUM_TIMESTEPS, Size, denoiser_config
 from vqlearn.transformer.denoiser import Denoiser
 
 LENGTHS = (16, 64, 256, 1024)
@@ -104,84 +93,83 @@ class CostRun:
         return measure_cost(self.way, self.num_tokens, BATCHES, self.device)
 
 
+class Way(ABC):
+    """One way to sample; for long sequences it may sample a part, which stands for all."""
+
+    @abstractmethod
+    def sample(self, n: int, count: int, device: str = "cpu") -> Tensor:
+        """`count` sequences of n tokens, or a part of them."""
+
+    def part(self, n: int) -> float:
+        """Which part of all the work is done? 1 is all."""
+        return 1.0
+
+
 @dataclass(frozen=True)
-class Way:
-    """`draw(n, count, device)` draws `count` rows of n tokens; `part(n)` of it stands for all."""
+class WholeSequences(Way):
+    """What the model does on its own: with a cache, each token is read once."""
 
-    draw: Callable[..., Tensor]
-    part: Callable[[int], float] = lambda n: 1.0
+    model: Callable[[int, str], TokenModel]
+    sampling: Sampling = PLAIN
 
-
-def text_config(n: int) -> dict[str, int]:
-    """What the raster networks are told of their rows and their text."""
-    sizes = {"num_codes": NUM_CODES, "num_positions": n}
-    return {**sizes, "text_width": TEXT_WIDTH, "text_length": TEXT_LENGTH}
+    def sample(self, n: int, count: int, device: str = "cpu") -> Tensor:
+        return _sample(self.model(n, device), count, device, self.sampling)
 
 
-@cache
-def raster_network(n: int, device: str) -> RasterTransformer:
-    """The raster transformer of the face-off for rows of n tokens."""
-    config = RasterTransformerConfig(**text_config(n), **asdict(RASTER_SIZE))
-    return _fresh(RasterTransformer(config), device)
+@dataclass(frozen=True)
+class DiffusionSteps(Way):
+    """So many steps of a diffusion; of a long sequence a few of them, which all cost the same."""
+
+    sampling: Sampling
+
+    def steps(self, n: int) -> int:
+        """The steps that are taken."""
+        steps = self.sampling.num_inference_steps
+        return steps if n <= SHORT else min(steps, CALLS_OF_LONG)
+
+    def sample(self, n: int, count: int, device: str = "cpu") -> Tensor:
+        sampling = replace(self.sampling, num_inference_steps=self.steps(n))
+        return _sample(diffusion_model(n, device), count, device, sampling)
+
+    def part(self, n: int) -> float:
+        return self.steps(n) / self.sampling.num_inference_steps
 
 
-@cache
-def imagebart_network(n: int, device: str) -> ImageBART:
-    """The ImageBART of the face-off, two scales."""
-    config = ImageBARTConfig(**text_config(n), num_scales=2, **asdict(IMAGEBART_SIZE))
-    return _fresh(ImageBART(config), device)
+class WithoutCache(Way):
+    """The raster transformer reads the whole sequence, empty positions too, for each token.
 
-
-@cache
-def denoiser_network(n: int, device: str) -> Denoiser:
-    """The denoiser of the face-off for a square grid of n tokens."""
-    side = math.isqrt(n)
-    config = denoiser_config(
-        num_codes=NUM_CODES, side=side, text_width=TEXT_WIDTH, size=DENOISER_SIZE
-    )
-    return _fresh(Denoiser(config), device)
-
-
-def heard(count: int, device: str) -> Heard:
-    """Any captions: the cost does not depend on them."""
-    null = torch.zeros(1, TEXT_LENGTH, TEXT_WIDTH, device=device)
-    return Heard(repeat(null, "1 l c -> b l c", b=count), null)
-
-
-def draw(
-    player: Callable[[int, str], Player], drawing: Drawing, n: int, count: int, device: str = "cpu"
-) -> Tensor:
-    """`count` rows of n tokens."""
-    generator = torch.Generator().manual_seed(0)
-    return player(n, device).draw(heard(count, device), n, drawing, generator)
-
-
-def draw_without_cache(n: int, count: int, device: str = "cpu") -> Tensor:
-    """The first tokens of each row (`part_of_row`); the whole row is read again for each."""
-    network, tokens = raster_network(n, device), round(n * part_of_row(n))
-    condition = Conditioning(heard(count, device).text)
-    distribution = without_cache(lambda x: network.log_probs(x, condition), n)
-    nothing = torch.zeros(count, 0, dtype=torch.long, device=device)
-    return sample(distribution, nothing, tokens, generator=torch.Generator().manual_seed(0))
-
-
-def draw_from_prefixes(n: int, count: int, device: str = "cpu") -> Tensor:
-    """One token after each of these prefixes, with nothing kept and no empty position read.
-
-    Of a long row some prefixes of evenly spaced lengths stand for all.
+    Of a long sequence the first tokens are sampled.
     """
-    network, tokens = raster_network(n, device), round(n * part_of_row(n))
-    distribution, apart = read_prefix(network, heard(count, device).text), n // tokens
-    generator, drawn = torch.Generator().manual_seed(0), []
-    for length in range(apart // 2, n, apart):
-        prefix = torch.zeros(count, length, dtype=torch.long, device=device)
-        drawn.append(sample_categorical(distribution(prefix)[:, None], generator=generator))
-    return torch.cat(drawn, dim=1)
+
+    def sample(self, n: int, count: int, device: str = "cpu") -> Tensor:
+        model, condition = raster_model(n, device), conditioning(count, device)
+        distribution = without_cache(lambda x: model.log_probs(x, condition), n)
+        nothing = torch.zeros(count, 0, dtype=torch.long, device=device)
+        generator = torch.Generator().manual_seed(0)
+        return sample(distribution, nothing, round(n * self.part(n)), generator=generator)
+
+    def part(self, n: int) -> float:
+        return 1.0 if n <= SHORT else PART / n
+
+
+class PrefixOnly(WithoutCache):
+    """The same without the empty positions.
+
+    Of a long sequence some prefixes of evenly spaced lengths stand for all.
+    """
+
+    def sample(self, n: int, count: int, device: str = "cpu") -> Tensor:
+        distribution = read_prefix(raster_model(n, device), conditioning(count, device).text)
+        generator, sampled = torch.Generator().manual_seed(0), []
+        apart = n // round(n * self.part(n))
+        for length in range(apart // 2, n, apart):
+            prefix = torch.zeros(count, length, dtype=torch.long, device=device)
+            sampled.append(sample_categorical(distribution(prefix)[:, None], generator=generator))
+        return torch.cat(sampled, dim=1)
 
 
 def read_prefix(network: RasterTransformer, text: Tensor) -> NextTokenLogProbs:
-    """The next distribution by reading the caption, the start and the prefix: all of them, each
-    time."""
+    """The next distribution by reading caption, start and prefix: all of them, each time."""
 
     @torch.no_grad()
     def next_token_log_probs(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
@@ -192,48 +180,46 @@ def read_prefix(network: RasterTransformer, text: Tensor) -> NextTokenLogProbs:
     return next_token_log_probs
 
 
-def part_of_row(n: int) -> float:
-    """All of a short row; of a longer one as much as `PART` calls write."""
-    return 1.0 if n <= SHORT else PART / n
-
-
-def raster_player(n: int, device: str) -> Player:
-    """One call for each token, each token read once."""
-    return RasterPlayer(raster_network(n, device))
-
-
-def imagebart_player(n: int, device: str) -> Player:
-    """Two calls for each token, each token read once by each scale."""
-    return ImageBARTPlayer(imagebart_network(n, device))
+@cache
+def raster_model(n: int, device: str) -> RasterTransformer:
+    """The raster transformer of the face-off for n tokens."""
+    return _fresh(RasterTransformer(RasterTransformerConfig(**_sizes(n, RASTER_SIZE))), device)
 
 
 @cache
-def diffusion_player(n: int, device: str) -> Player:
-    """The released schedule, which other schedules cost as much as."""
+def imagebart_model(n: int, device: str) -> ImageBART:
+    """The ImageBART of the face-off, two scales."""
+    return _fresh(ImageBART(ImageBARTConfig(**_sizes(n, IMAGEBART_SIZE), num_scales=2)), device)
+
+
+@cache
+def diffusion_model(n: int, device: str) -> DiffusionModel:
+    """The released schedule, which other schedules cost as much as; a square grid of n tokens."""
+    side = math.isqrt(n)
+    config = denoiser_config(
+        num_codes=NUM_CODES, side=side, text_width=TEXT_WIDTH, size=DENOISER_SIZE
+    )
     process = MaskAndReplace(build_schedule(released(NUM_CODES, NUM_TIMESTEPS)))
-    return DiffusionPlayer(denoiser_network(n, device), process)
+    return _fresh(DiffusionModel(process, Denoiser(config)), device)
 
 
-def of_diffusion(calls: int, guided: dict[str, float]) -> Way:
-    """So many calls of the denoiser; for a long row a few of them."""
-
-    def made(n: int) -> int:
-        return calls if n <= SHORT else min(calls, CALLS_OF_LONG)
-
-    def draw_some(n: int, count: int, device: str = "cpu") -> Tensor:
-        return draw(diffusion_player, Drawing(**guided, calls=made(n)), n, count, device)
-
-    return Way(draw_some, lambda n: made(n) / calls)
+def conditioning(count: int, device: str) -> Conditioning:
+    """Any captions: the cost does not depend on them."""
+    null = torch.zeros(1, TEXT_LENGTH, TEXT_WIDTH, device=device)
+    return Conditioning(repeat(null, "1 l c -> b l c", b=count), null)
 
 
 COSTS: dict[str, Way] = {
-    "raster without cache": Way(draw_without_cache, part_of_row),
-    "raster, prefix only": Way(draw_from_prefixes, part_of_row),
-    "raster": Way(partial(draw, raster_player, Drawing())),
-    "raster guided": Way(partial(draw, raster_player, Drawing(**GUIDED))),
-    "imagebart": Way(partial(draw, imagebart_player, Drawing())),
-    **{f"diffusion {calls}": of_diffusion(calls, {}) for calls in CALLS},
-    **{f"diffusion {calls} guided": of_diffusion(calls, GUIDED) for calls in CALLS},
+    "raster without cache": WithoutCache(),
+    "raster, prefix only": PrefixOnly(),
+    "raster": WholeSequences(raster_model),
+    "raster guided": WholeSequences(raster_model, GUIDED),
+    "imagebart": WholeSequences(imagebart_model),
+    **{f"diffusion {n}": DiffusionSteps(replace(PLAIN, num_inference_steps=n)) for n in CALLS},
+    **{
+        f"diffusion {n} guided": DiffusionSteps(replace(GUIDED, num_inference_steps=n))
+        for n in CALLS
+    },
 }
 
 
@@ -245,16 +231,18 @@ def measure_cost(way: str, n: int, batches: Sequence[int], device: str = "cpu") 
 
 
 def operations(way: Way, n: int) -> float:
-    """Multiplications and additions for one image, counted while it is drawn."""
+    """Multiplications and additions for one image, counted while it is sampled."""
     counter = FlopCounterMode(display=False)
     with counter, sdpa_kernel(SDPBackend.MATH):
-        way.draw(n, 1)
+        way.sample(n, 1)
     return counter.get_total_flops() / way.part(n)
 
 
 def _seconds(way: Way, n: int, count: int, device: str) -> float:
     clock = _processor_time if device == "cpu" else _wall_time
-    way.draw(n, 1 if device == "cpu" else count, device)  # makes the network; CUDA plans each size
+    way.sample(
+        n, 1 if device == "cpu" else count, device
+    )  # makes the network; CUDA plans each size
     threads, taken = torch.get_num_threads(), []
     torch.set_num_threads(1)
     for _ in range(REPEATS if n <= SHORT else 1):
@@ -265,15 +253,26 @@ def _seconds(way: Way, n: int, count: int, device: str) -> float:
 
 def _processor_time(way: Way, n: int, count: int) -> float:
     begin = time.process_time()
-    way.draw(n, count)
+    way.sample(n, count)
     return time.process_time() - begin
 
 
 def _wall_time(way: Way, n: int, count: int) -> float:
     begin = time.perf_counter()
-    way.draw(n, count, "cuda").cpu()  # waits for the last token
+    way.sample(n, count, "cuda").cpu()  # waits for the last token
     return time.perf_counter() - begin
 
 
-def _fresh(network: nn.Module, device: str) -> Any:
-    return network.eval().requires_grad_(False).to(device)
+def _sample(model: TokenModel, count: int, device: str, sampling: Sampling) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    condition = conditioning(count, device)
+    return model.sample(count, condition, sampling=sampling, generator=generator)
+
+
+def _sizes(n: int, size: Size) -> dict[str, int]:
+    sizes = {"num_codes": NUM_CODES, "num_positions": n}
+    return {**sizes, "text_width": TEXT_WIDTH, "text_length": TEXT_LENGTH, **asdict(size)}
+
+
+def _fresh(model: nn.Module, device: str) -> Any:
+    return model.eval().requires_grad_(False).to(device)

@@ -1,6 +1,8 @@
 """What every system is measured on: the same scenes, seen and held out, with their captions."""
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -9,14 +11,25 @@ from torch import Tensor
 
 from vqlearn.evaluation.prompts import COMPOSITIONS, Evaluation, evaluated_scenes
 from vqlearn.experiments.report import DIGITS, Facts
-from vqlearn.experiments.tokens import ShippedTokens
+from vqlearn.experiments.tokens import AT_ONCE, ShippedTokens
+from vqlearn.probability.model import Conditioning
 
 
+@dataclass(frozen=True, eq=False)
 class Examples:
-    """Scenes as tokens, their captions, and the states of these."""
+    """Scenes as tokens, their captions, and the text states of these."""
 
-    def __init__(self, x: Int[Tensor, "b n"], captions: list[str], text: Tensor) -> None:
-        self.x, self.captions, self.text = x, captions, text
+    x: Int[Tensor, "b n"]
+    captions: list[str]
+    text: Float[Tensor, "b l c"]
+
+    def conditions(self, null: Float[Tensor, "1 l c"] | None = None) -> list[Conditioning]:
+        """The captions in the parts that a model sees at once."""
+        return [Conditioning(text, null) for text in self.text.split(AT_ONCE)]
+
+    def split(self) -> Iterator[tuple[Int[Tensor, "_ n"], Conditioning]]:
+        """Tokens and captions in these parts."""
+        return zip(self.x.split(AT_ONCE), self.conditions(), strict=True)
 
 
 class EvaluatedTokens(ShippedTokens):

@@ -10,20 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.experiments.face_off.data import EvaluatedTokens, by_grid_row
-from vqlearn.experiments.face_off.inpainting import (
-    ONE,
-    WAY,
-    choose,
-    complete,
-    half,
-    mean,
-    spoil,
-    way_settings,
-)
-from vqlearn.experiments.face_off.players import Drawing, RasterPlayer
+from vqlearn.experiments.face_off.halves import ONE, choose, complete, half, hide_rest, make_wrong
+from vqlearn.experiments.face_off.inpainting import mean
+from vqlearn.experiments.face_off.quality import GUIDED, sampling_settings
 from vqlearn.experiments.face_off.system_run import SystemRun, Trained
 from vqlearn.experiments.report import Accuracy
+from vqlearn.probability.model import Sampling
 from vqlearn.probability.random import random_stream
 
 KEEPS, FREE = "keeps", "free"
@@ -66,35 +60,35 @@ class DownstreamRun(SystemRun):
     result: ClassVar[type] = Downstream
 
     def details(self) -> dict[str, Any]:
-        return {**way_settings(WAY), "shares": list(ABOVE)}
+        return {**sampling_settings(GUIDED), "shares": list(ABOVE)}
 
     def measure(self, data: EvaluatedTokens) -> Downstream:
-        return measure_downstream(self.trained(), data, WAY, ABOVE)
+        return measure_downstream(self.trained(), data, GUIDED, ABOVE)
 
 
 def measure_downstream(
-    trained: Trained, data: EvaluatedTokens, way: Drawing, amounts: Sequence[str]
+    trained: Trained, data: EvaluatedTokens, sampling: Sampling, amounts: Sequence[str]
 ) -> Downstream:
     """For each way to treat what is given, and for each amount of wrong tokens."""
     examples = data.examples["seen"]
-    given = half("upper", examples.x.shape[1]).to(examples.x.device).expand_as(examples.x)
-    generator = random_stream("face-off", "hidden", "upper")
-    start = trained.player.hide(examples.x, given, generator)
+    known = half("upper", examples.x.shape[1]).to(examples.x.device).expand_as(examples.x)
+    noise = random_stream("face-off", "hidden", "upper")
+    start = hide_rest(trained.model, examples.x, known, noise)
     found = {}
-    for freedom in (KEEPS,) if isinstance(trained.player, RasterPlayer) else (KEEPS, FREE):
-        start = replace(start, fixed=freedom == KEEPS)
-        untouched, damage = complete(trained, start, examples, way), {}
+    for freedom in (KEEPS, FREE) if isinstance(trained.model, DiffusionModel) else (KEEPS,):
+        start = replace(start, held=freedom == KEEPS)
+        untouched, damage = complete(trained, start, examples, sampling), {}
         for amount in amounts:
-            wrong = choose(given, amount, random_stream("face-off", "wrong", amount))
+            wrong = choose(known, amount, random_stream("face-off", "wrong", amount))
             codes = random_stream("face-off", "codes", amount)
-            spoilt = replace(start, x=spoil(start.x, wrong, data.num_codes, codes))
-            sampled = complete(trained, spoilt, examples, way)
+            spoilt = replace(start, x=make_wrong(start.x, wrong, data.num_codes, codes))
+            sampled = complete(trained, spoilt, examples, sampling)
             changed = sampled != untouched
             damage[amount] = Damage(
                 data.accuracy(sampled, examples.captions),
                 by_grid_row(changed),
                 corrected_share=mean((sampled == examples.x)[wrong]),
-                changed_share=mean(changed[~given]),
+                changed_share=mean(changed[~known]),
             )
         found[freedom] = Damages(data.accuracy(untouched, examples.captions), damage)
     return Downstream(found)

@@ -18,17 +18,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples, by_grid_row
-from vqlearn.experiments.face_off.players import Drawing, Player, RasterPlayer
 from vqlearn.experiments.face_off.quality import nll, sample_all
 from vqlearn.experiments.face_off.system_run import RASTER, REFERENCES, SystemRun, Trained
 from vqlearn.experiments.report import DIGITS, rounded
-from vqlearn.experiments.tokens import AT_ONCE
 from vqlearn.probability.estimates import Bits, bits_per_token
-from vqlearn.probability.model import Conditioning
+from vqlearn.probability.model import Sampling, TokenModel
 from vqlearn.probability.random import random_stream
 
-OWN = Drawing(calls=100)
+OWN = Sampling(num_inference_steps=100)
 """How a system samples its own sequences: its distribution as it is, as many steps as there are."""
 
 
@@ -59,7 +58,10 @@ class ExposureBiasRun(SystemRun):
     result: ClassVar[type] = ExposureBias
 
     def details(self) -> dict[str, Any]:
-        return {"calls": OWN.calls, "judges": dict.fromkeys(REFERENCES, self.reference_seed())}
+        return {
+            "calls": OWN.num_inference_steps,
+            "judges": dict.fromkeys(REFERENCES, self.reference_seed()),
+        }
 
     def measure(self, data: EvaluatedTokens) -> ExposureBias:
         references = {name: self.reference(name) for name in REFERENCES}
@@ -91,21 +93,21 @@ class BitsByCorrectnessRun(SystemRun):
     result: ClassVar[type] = BitsByCorrectness
 
     def details(self) -> dict[str, Any]:
-        return {"calls": OWN.calls, "judge": self.reference_seed()}
+        return {"calls": OWN.num_inference_steps, "judge": self.reference_seed()}
 
     def measure(self, data: EvaluatedTokens) -> BitsByCorrectness:
         return measure_bits_by_correctness(self.trained(), data, self.reference(RASTER))
 
 
 def measure_exposure_bias(
-    trained: Trained, data: EvaluatedTokens, references: Mapping[str, Player]
+    trained: Trained, data: EvaluatedTokens, references: Mapping[str, TokenModel]
 ) -> ExposureBias:
     """Bits of a token to every reference, of true sequences and of sampled ones."""
     examples = data.examples["seen"]
     own, found = own_sequences(trained, examples), {}
     for name, reference in references.items():
         by_row = {}
-        if isinstance(reference, RasterPlayer):
+        if isinstance(reference, AutoregressiveModel):
             by_row["data_by_row"] = bits_by_grid_row(reference, examples)
             by_row["own_by_row"] = bits_by_grid_row(reference, own)
         found[name] = ReferenceBits(
@@ -120,14 +122,14 @@ def own_sequences(trained: Trained, examples: Examples) -> Examples:
     return Examples(sampled, examples.captions, examples.text)
 
 
-def reference_bits(reference: Player, examples: Examples) -> Bits:
+def reference_bits(reference: TokenModel, examples: Examples) -> Bits:
     """Bits per token of these sequences."""
     cost = nll(reference, examples, random_stream("face-off", "judge"))
     return rounded(bits_per_token(cost, examples.x.shape[1]))
 
 
 def measure_bits_by_correctness(
-    trained: Trained, data: EvaluatedTokens, reference: Player
+    trained: Trained, data: EvaluatedTokens, reference: TokenModel
 ) -> BitsByCorrectness:
     """Bits of a token to a reference model, of each kind of sequences."""
     examples = data.examples["seen"]
@@ -142,16 +144,12 @@ def measure_bits_by_correctness(
     )
 
 
-def bits_by_grid_row(reference: RasterPlayer, examples: Examples) -> tuple[float, ...]:
-    """Bits of a token in each row of the grid, from the top."""
-    parts = zip(examples.x.split(AT_ONCE), examples.text.split(AT_ONCE), strict=True)
-    return by_grid_row(torch.cat([_bits(reference, x, text) for x, text in parts]))
-
-
 @torch.no_grad()
-def _bits(reference: RasterPlayer, x: Tensor, text: Tensor) -> Float[Tensor, "b n"]:
-    log_p = reference.network.log_probs(x, Conditioning(text)).gather(-1, x[..., None])[..., 0]
-    return -log_p / math.log(2)
+def bits_by_grid_row(reference: AutoregressiveModel, examples: Examples) -> tuple[float, ...]:
+    """Bits of a token in each row of the grid, from the top."""
+    log_p = torch.cat([reference.log_probs(*part) for part in examples.split()])  # (b, n, K)
+    nats = -log_p.gather(-1, examples.x[..., None])[..., 0]
+    return by_grid_row(nats / math.log(2))
 
 
 def _summary(nll: Float[Tensor, " b"], n: int) -> SequenceBits:

@@ -10,31 +10,36 @@ probable the true code is to it, and the wrong one that it sees.
 captions come out right?
 """
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from einops import rearrange
-from jaxtyping import Bool, Int
+from jaxtyping import Bool
 from torch import Tensor
 
+from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples
-from vqlearn.experiments.face_off.players import DiffusionPlayer, Drawing, Heard
-from vqlearn.experiments.face_off.quality import GUIDED, USUAL_CALLS
-from vqlearn.experiments.face_off.starts import Start
+from vqlearn.experiments.face_off.halves import (
+    ONE,
+    Half,
+    choose,
+    complete,
+    half,
+    hide_rest,
+    lose_half,
+    make_wrong,
+)
+from vqlearn.experiments.face_off.quality import GUIDED, sampling_settings
 from vqlearn.experiments.face_off.system_run import SystemRun, Trained
 from vqlearn.experiments.report import DIGITS, Accuracy
-from vqlearn.experiments.tokens import AT_ONCE
+from vqlearn.probability.model import Sampling
 from vqlearn.probability.random import random_stream
 
-ONE = "one"
 SHARES = (0.05, 0.1, 0.2, 0.4)
 AMOUNTS = (ONE, *map(str, SHARES))
 """How many tokens are wrong: one in each sequence, or a share of those that are left."""
 SIDES = ("upper", "lower", "left", "right")
-WAY = Drawing(**GUIDED, calls=USUAL_CALLS)
 
 
 @dataclass(frozen=True)
@@ -70,10 +75,10 @@ class ErrorsRun(SystemRun):
     result: ClassVar[type] = Errors
 
     def details(self) -> dict[str, Any]:
-        return {**way_settings(WAY), "shares": list(SHARES)}
+        return {**sampling_settings(GUIDED), "shares": list(SHARES)}
 
     def measure(self, data: EvaluatedTokens) -> Errors:
-        return measure_errors(self.trained(), data, WAY, AMOUNTS)
+        return measure_errors(self.trained(), data, GUIDED, AMOUNTS)
 
 
 @dataclass(frozen=True)
@@ -98,50 +103,47 @@ class DirectionsRun(SystemRun):
     result: ClassVar[type] = Directions
 
     def details(self) -> dict[str, Any]:
-        return way_settings(WAY)
+        return sampling_settings(GUIDED)
 
     def measure(self, data: EvaluatedTokens) -> Directions:
-        return measure_directions(self.trained(), data, WAY, SIDES)
-
-
-def way_settings(way: Drawing) -> dict[str, float]:
-    """How is sampled? In the words of stored runs."""
-    return {"guidance": way.guidance, "truncation": way.truncation, "calls": way.calls}
+        return measure_directions(self.trained(), data, GUIDED, SIDES)
 
 
 def measure_errors(
-    trained: Trained, data: EvaluatedTokens, way: Drawing, amounts: Sequence[str]
+    trained: Trained, data: EvaluatedTokens, sampling: Sampling, amounts: Sequence[str]
 ) -> Errors:
     """For no wrong token, and for each amount of them."""
     examples = data.examples["seen"]
-    start = trained.player.lose_half(examples.x, random_stream("face-off", "lost"))
-    left = start.given
-    untouched = complete(trained, start, examples, way)
+    start = lose_half(trained.model, examples.x, random_stream("face-off", "lost"))
+    untouched = complete(trained, start, examples, sampling)
     found = {}
     for amount in amounts:
-        wrong = choose(left, amount, random_stream("face-off", "wrong", amount))
-        x = spoil(start.x, wrong, data.num_codes, random_stream("face-off", "codes", amount))
-        spoilt = replace(start, x=x)
-        sampled = complete(trained, spoilt, examples, way)
+        wrong = choose(start.known, amount, random_stream("face-off", "wrong", amount))
+        codes = random_stream("face-off", "codes", amount)
+        spoilt = replace(start, x=make_wrong(start.x, wrong, data.num_codes, codes))
+        sampled = complete(trained, spoilt, examples, sampling)
         found[amount] = ErrorEffect(
             data.accuracy(sampled, examples.captions),
-            replaced_share=mean((sampled != x)[wrong]),
+            replaced_share=mean((sampled != spoilt.x)[wrong]),
             corrected_share=mean((sampled == examples.x)[wrong]),
-            changed_share=mean((sampled != untouched)[~wrong & ~left]),
+            changed_share=mean((sampled != untouched)[~wrong & ~start.known]),
             **code_probabilities(trained, spoilt, wrong, examples),
         )
-    return Errors(data.accuracy(untouched, examples.captions), found, mean(left))
+    return Errors(data.accuracy(untouched, examples.captions), found, mean(start.known))
 
 
+@torch.no_grad()
 def code_probabilities(
-    trained: Trained, start: Start, wrong: Bool[Tensor, "b n"], examples: Examples
+    trained: Trained, half: Half, wrong: Bool[Tensor, "b n"], examples: Examples
 ) -> dict[str, float]:
     """Where a token is wrong: the mean predicted probability of the true and of the seen code."""
-    if not isinstance(trained.player, DiffusionPlayer):
+    if not isinstance(trained.model, DiffusionModel):
         return {}
-    parts = _parts(trained, start, examples)
-    p_x0 = torch.cat([trained.player.p_x0(some, heard) for some, heard in parts])
-    codes = {"p_true_code": examples.x, "p_seen_code": start.x}
+    parts = zip(half.split(), examples.conditions(), strict=True)
+    p_x0 = torch.cat(
+        [trained.model.denoiser(condition)(part.x, half.level).exp() for part, condition in parts]
+    )
+    codes = {"p_true_code": examples.x, "p_seen_code": half.x}
     return {
         name: round(p_x0[wrong].gather(-1, code[wrong][:, None]).mean().item(), DIGITS)
         for name, code in codes.items()
@@ -149,66 +151,21 @@ def code_probabilities(
 
 
 def measure_directions(
-    trained: Trained, data: EvaluatedTokens, way: Drawing, sides: Sequence[str]
+    trained: Trained, data: EvaluatedTokens, sampling: Sampling, sides: Sequence[str]
 ) -> Directions:
     """Captions that come out right when one half is given, seen and held out."""
     found: dict[str, dict[str, HalfGiven]] = {}
     for composition, examples in data.examples.items():
         found[composition] = {}
         for side in sides:
-            given = half(side, examples.x.shape[1]).to(examples.x.device).expand_as(examples.x)
-            generator = random_stream("face-off", "hidden", side)
-            start = trained.player.hide(examples.x, given, generator)
-            sampled = complete(trained, start, examples, way)
+            known = half(side, examples.x.shape[1]).to(examples.x.device).expand_as(examples.x)
+            noise = random_stream("face-off", "hidden", side)
+            start = hide_rest(trained.model, examples.x, known, noise)
+            sampled = complete(trained, start, examples, sampling)
             found[composition][side] = HalfGiven(
-                data.accuracy(sampled, examples.captions), mean((sampled == examples.x)[~given])
+                data.accuracy(sampled, examples.captions), mean((sampled == examples.x)[~known])
             )
     return Directions(found)
-
-
-def half(side: str, n: int) -> Bool[Tensor, "1 n"]:
-    """Which positions of a square grid of n lie in this half?"""
-    edge = math.isqrt(n)
-    rows, columns = torch.meshgrid(torch.arange(edge), torch.arange(edge), indexing="ij")
-    halves = {
-        "upper": rows < edge // 2,
-        "lower": rows >= edge // 2,
-        "left": columns < edge // 2,
-        "right": columns >= edge // 2,
-    }
-    return rearrange(halves[side], "r c -> 1 (r c)")
-
-
-def choose(left: Bool[Tensor, "b n"], name: str, generator: torch.Generator) -> Bool[Tensor, "b n"]:
-    """Some of the tokens that are left: one of each row, or this share of them all."""
-    score = torch.rand(left.shape, generator=generator).to(left.device).masked_fill(~left, 2.0)
-    if name == ONE:
-        first = torch.zeros_like(left).scatter_(1, score.argmin(dim=1, keepdim=True), True)
-        return first & left
-    return score < float(name)
-
-
-def spoil(
-    x: Int[Tensor, "b n"], wrong: Bool[Tensor, "b n"], num_codes: int, generator: torch.Generator
-) -> Int[Tensor, "b n"]:
-    """Each wrong token becomes any other code."""
-    shift = torch.randint(1, num_codes, x.shape, generator=generator).to(x.device)
-    return torch.where(wrong, (x + shift) % num_codes, x)
-
-
-def complete(
-    trained: Trained, start: Start, examples: Examples, way: Drawing
-) -> Int[Tensor, "b n"]:
-    """What it samples from here, each after its own caption, always from the same generator."""
-    generator = random_stream("face-off", "going on")
-    parts = _parts(trained, start, examples)
-    return torch.cat([trained.player.go_on(some, heard, way, generator) for some, heard in parts])
-
-
-def _parts(trained: Trained, start: Start, examples: Examples) -> Iterator[tuple[Start, Heard]]:
-    rows = (start.x, start.given, examples.text)
-    for x, given, text in zip(*(part.split(AT_ONCE) for part in rows), strict=True):
-        yield replace(start, x=x, given=given), Heard(text, trained.null)
 
 
 def mean(flags: Bool[Tensor, "*any"]) -> float | None:

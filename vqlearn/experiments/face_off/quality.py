@@ -8,19 +8,20 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples
-from vqlearn.experiments.face_off.players import DiffusionPlayer, Drawing, Heard, Player
 from vqlearn.experiments.face_off.system_run import SEEDS, SystemRun, Trained
 from vqlearn.experiments.report import Accuracy, rounded
 from vqlearn.experiments.systems import VARIANTS
-from vqlearn.experiments.tokens import AT_ONCE, tokens_as_text
+from vqlearn.experiments.tokens import tokens_as_text
 from vqlearn.probability.estimates import Bits, bits_per_token
+from vqlearn.probability.model import PLAIN, Sampling, TokenModel
 from vqlearn.probability.random import random_stream
 from vqlearn.training.recipes import NUM_TIMESTEPS
 
-GUIDED = {"guidance": 1.5, "truncation": 0.9}
 CALLS = (100, 50, 25, 10, 5)
 USUAL_CALLS = 25
+GUIDED = Sampling(guidance_scale=1.5, truncation_rate=0.9, num_inference_steps=USUAL_CALLS)
 SHOWN = 6
 
 
@@ -75,52 +76,61 @@ class QualityRun(SystemRun):
         return CALLS if self.seed == SEEDS[0] else (USUAL_CALLS,)
 
     def details(self) -> dict[str, Any]:
-        return {**GUIDED, "calls": list(self.steps())}
+        return {**sampling_settings(GUIDED), "calls": list(self.steps())}
 
     def measure(self, data: EvaluatedTokens) -> Quality:
         """Guidance and truncation are for a distribution of clean tokens: "direct" has none."""
         trained = self.trained()
-        ways = ways_to_sample(trained.player, self.steps(), guided=self.system != "direct")
+        ways = ways_to_sample(trained.model, self.steps(), guided=self.system != "direct")
         return measure_quality(trained, data, ways)
 
 
-def ways_to_sample(player: Player, steps: Sequence[int], *, guided: bool) -> list[Drawing]:
+def sampling_settings(sampling: Sampling) -> dict[str, float]:
+    """How is sampled? In the words of stored runs."""
+    return {
+        "guidance": sampling.guidance_scale,
+        "truncation": sampling.truncation_rate,
+        "calls": sampling.num_inference_steps,
+    }
+
+
+def ways_to_sample(model: TokenModel, steps: Sequence[int], *, guided: bool) -> list[Sampling]:
     """All that are compared: plainly, then guided; only a diffusion can choose its steps."""
-    ways = [Drawing(), *([Drawing(**GUIDED)] if guided else [])]
-    if not isinstance(player, DiffusionPlayer):
-        return ways
-    return [replace(way, calls=count) for way in ways for count in steps]
+    steps = steps if isinstance(model, DiffusionModel) else (None,)
+    return [
+        replace(way, num_inference_steps=count)
+        for way in ((PLAIN, GUIDED) if guided else (PLAIN,))
+        for count in steps
+    ]
 
 
-def measure_quality(trained: Trained, data: EvaluatedTokens, ways: Sequence[Drawing]) -> Quality:
+def measure_quality(trained: Trained, data: EvaluatedTokens, ways: Sequence[Sampling]) -> Quality:
     """Bits of the true tokens, then images for their captions, sampled in each way."""
     found = {}
     for composition, examples in data.examples.items():
         generator = random_stream("face-off", "bits", composition)
-        bits = bits_per_token(nll(trained.player, examples, generator), examples.x.shape[1])
+        bits = bits_per_token(nll(trained.model, examples, generator), examples.x.shape[1])
         sampled, shown = [], None
         for way in ways:
-            generator = random_stream("face-off", "drawn", composition)
-            x = sample_all(trained, examples, way, generator)
-            accuracy = data.accuracy(x, examples.captions)
-            steps = way.calls if isinstance(trained.player, DiffusionPlayer) else None
-            sampled.append(SampledAccuracy(way.guidance > 1, accuracy, steps))
-            if way == Drawing(**GUIDED, calls=USUAL_CALLS):
+            x = sample_all(trained, examples, way, random_stream("face-off", "drawn", composition))
+            accuracy, steps = data.accuracy(x, examples.captions), way.num_inference_steps
+            sampled.append(SampledAccuracy(way.is_guided, accuracy, steps))
+            if way.is_guided and steps in (None, USUAL_CALLS):
                 shown = tokens_as_text(x, SHOWN)
         found[composition] = CompositionQuality(rounded(bits), tuple(sampled), shown)
     return Quality(trained.weights, found)
 
 
-def nll(player: Player, examples: Examples, generator: torch.Generator) -> Float[Tensor, " b"]:
+def nll(model: TokenModel, examples: Examples, generator: torch.Generator) -> Float[Tensor, " b"]:
     """Negative log-likelihood of each sequence given its caption, or a bound: nats."""
-    parts = zip(examples.x.split(AT_ONCE), examples.text.split(AT_ONCE), strict=True)
-    return torch.cat([player.nats(x, text, generator) for x, text in parts])
+    parts = examples.split()
+    return torch.cat([model.nll(x, condition, generator=generator) for x, condition in parts])
 
 
 def sample_all(
-    trained: Trained, examples: Examples, way: Drawing, generator: torch.Generator
+    trained: Trained, examples: Examples, sampling: Sampling, generator: torch.Generator
 ) -> Int[Tensor, "b n"]:
     """One sequence for each caption."""
-    n, parts = examples.x.shape[1], examples.text.split(AT_ONCE)
-    heard = [Heard(text, trained.null) for text in parts]
-    return torch.cat([trained.player.draw(each, n, way, generator) for each in heard])
+    how = {"sampling": sampling, "generator": generator}
+    conditions = examples.conditions(trained.null)
+    return torch.cat([trained.model.sample(len(each), each, **how) for each in conditions])

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from vqlearn.experiments.face_off.data import EvaluatedTokens
-from vqlearn.experiments.face_off.players import Player, player_of
 from vqlearn.experiments.face_off.training import FOLDER, RECIPE, Training
 from vqlearn.experiments.runner import best_device
 from vqlearn.experiments.sequences import count_weights
 from vqlearn.experiments.systems import ALL, System
+from vqlearn.probability.model import TokenModel
 from vqlearn.training.recipes import Recipe
 
 SEEDS = (0, 1, 2)
@@ -41,9 +41,9 @@ BUDGET = Budget()
 
 @dataclass(frozen=True)
 class Trained:
-    """A system after its training, the states of "no caption", and its number of weights."""
+    """A system after its training, the null embedding, and the number of all weights."""
 
-    player: Player
+    model: TokenModel
     null: Tensor
     weights: int
 
@@ -90,9 +90,9 @@ class SystemRun:
         """The seed of the reference models that read what this system sampled: the next one."""
         return (self.seed + 1) % len(SEEDS)
 
-    def reference(self, system: str) -> Player:
+    def reference(self, system: str) -> TokenModel:
         """A model of this kind with the seed of references."""
-        return load(self.budget.training(system, self.reference_seed())).player
+        return load(self.budget.training(system, self.reference_seed())).model
 
 
 def run_id(*parts: str | int) -> str:
@@ -102,6 +102,5 @@ def run_id(*parts: str | int) -> str:
 
 def load(training: Training) -> Trained:
     """Everything that a measure needs of a training."""
-    task = training.trained()
-    network = task.network
-    return Trained(player_of(network.model), network.null_text(1), count_weights(network))
+    network = training.trained().network
+    return Trained(network.model, network.null_text(1), count_weights(network))

@@ -6,7 +6,7 @@ Both wrong ones are in use elsewhere; here they are measured beside two exact on
 
 A sampler is a plan, one row (told, t, s) for each call of the denoiser: it is **told** that the
 tokens are at level `told`, then they are drawn as if they went from level t to level s.
-Lesson 05 draws the result.
+Lesson 05 shows the result.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,9 +49,9 @@ def _exact(levels: list[int]) -> Plan:
 
 
 def wrong_prefix_plan(num_timesteps: int, calls: int) -> Plan:
-    """WRONG: only the lowest levels, one at a time, from tokens that are all hidden.
+    """WRONG: only the lowest levels, one at a time, from tokens that are all masked.
 
-    The denoiser is told level `calls`, where few tokens are hidden, and sees that all are: it was
+    The denoiser is told level `calls`, where few tokens are masked, and sees that all are: it was
     never trained for that. Source: `VQDiffusionScheduler.set_timesteps` of diffusers.
     """
     return [(t, t, t - 1) for t in range(calls, 0, -1)]

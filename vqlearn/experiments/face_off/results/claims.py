@@ -71,10 +71,10 @@ def _decide(sides: Mapping[tuple[str, ...], bool], positions: Sequence[int]) -> 
     return True
 
 
-CAUSAL, DIRECT = "with causal attention", "when naming x_{t-1}"
+CAUSAL, DIRECT = "with causal attention", "when predicting x_{t-1}"
 CLAIMS = (
     Claim(
-        "autoregression slows down more as pictures grow",
+        "autoregression slows down more as images grow",
         evidence.slower_growth,
         "times the growth of 100 calls, from 16 to 1,024 tokens",
         1,
@@ -92,7 +92,7 @@ CLAIMS = (
         evidence.fifteen_times,
         "times the seconds of diffusion, on one CPU thread",
         15,
-        ("number of calls", "cache", "number of pictures"),
+        ("number of calls", "cache", "number of images"),
     ),
     Claim(
         "errors add up in autoregression",
@@ -111,51 +111,51 @@ CLAIMS = (
     Claim(
         "the order of reading biases autoregression",
         evidence.order,
-        "more of 100 sentences right if the first half is given than with the last",
+        "more of 100 captions right if the first half is given than with the last",
         0,
         ("comparison", "direction"),
     ),
     Claim(
-        "teacher forcing leads autoregression astray",
-        evidence.astray,
-        "bits of a token more in rows that it drew",
+        "teacher forcing leads to exposure bias",
+        evidence.exposure_bias,
+        "bits of a token more in sequences that it sampled",
         0,
-        ("comparison", "judge"),
+        ("comparison", "reference model"),
     ),
     Claim(
         "global context saves bits",
         evidence.global_context_bits,
         f"bits of a token more {CAUSAL}",
         0,
-        ("sentences",),
+        ("captions",),
     ),
     Claim(
-        "global context draws better",
+        "global context samples better",
         evidence.global_context_images,
-        f"fewer of 100 sentences right {CAUSAL}",
+        f"fewer of 100 captions right {CAUSAL}",
         0,
-        ("sentences",),
+        ("captions",),
     ),
     Claim(
         "x_0 as the target saves bits",
         evidence.clearer_target_bits,
         f"bits of a token more {DIRECT}",
         0,
-        ("sentences",),
+        ("captions",),
     ),
     Claim(
-        "x_0 as the target draws better",
+        "x_0 as the target samples better",
         evidence.clearer_target_images,
-        f"fewer of 100 sentences right {DIRECT}",
+        f"fewer of 100 captions right {DIRECT}",
         0,
-        ("sentences",),
+        ("captions",),
     ),
     Claim(
-        "VQ-Diffusion draws better pictures",
+        "VQ-Diffusion samples better images",
         evidence.better_images,
-        "more of 100 sentences right than with the raster transformer",
+        "more of 100 captions right than with the raster transformer",
         0,
-        ("sentences",),
+        ("captions",),
     ),
     Claim(
         "letters cost the kernels bits in the published order",

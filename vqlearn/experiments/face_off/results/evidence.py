@@ -6,33 +6,12 @@ Every number is made so that the larger it is, the more it speaks for the claim.
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-import numpy as np
-
+from vqlearn.experiments.face_off import downstream, inpainting
 from vqlearn.experiments.face_off.costs import Cost
-from vqlearn.experiments.face_off.downstream import (
-    ABOVE,
-    FREE,
-    KEEPS,
-    Downstream,
-    DownstreamRun,
-)
-from vqlearn.experiments.face_off.exposure_bias import ExposureBias, ExposureBiasRun
-from vqlearn.experiments.face_off.inpainting import (
-    AMOUNTS,
-    ONE,
-    Directions,
-    DirectionsRun,
-    ErrorsRun,
-)
+from vqlearn.experiments.face_off.downstream import FREE, KEEPS
 from vqlearn.experiments.face_off.letters import KERNELS, OTHER_WEIGHTS, with_weight
-from vqlearn.experiments.face_off.results.numbers import (
-    Seeds,
-    cost,
-    letter_bits,
-    over_seeds,
-    right,
-    token_bits,
-)
+from vqlearn.experiments.face_off.results import numbers
+from vqlearn.experiments.face_off.results.numbers import Seeds
 from vqlearn.experiments.face_off.system_run import DIFFUSION, RASTER
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.sequences import DEFAULT_AUXILIARY_WEIGHT
@@ -64,33 +43,33 @@ def seconds_at_once(count: int) -> Callable[[Cost], float]:
 
 def slower_growth(report: Report) -> Numbers:
     """From 16 to 1,024 tokens: how many times more does a raster network grow than 100 calls?"""
-    numbers = {}
+    found = {}
     for kind, of in (("operations", operations), ("seconds", seconds_at_once(1))):
         for reader, way in READERS.items():
             short, long = (_against(report, way, 100, n, of) for n in (SHORT, LONG))
-            numbers[kind, reader] = Seeds({0: long / short})
-    return numbers
+            found[kind, reader] = Seeds({0: long / short})
+    return found
 
 
 def ten_times(report: Report) -> Numbers:
     """1,024 tokens against 100 calls: how many times less, in calls and in operations?"""
-    numbers = {("calls",): Seeds({0: LONG / 100})}
+    found = {("calls",): Seeds({0: LONG / 100})}
     for reader, way in READERS.items():
         factor = _against(report, way, 100, LONG, operations)
-        numbers[(f"operations {reader}",)] = Seeds({0: factor})
-    return numbers
+        found[(f"operations {reader}",)] = Seeds({0: factor})
+    return found
 
 
 def fifteen_times(report: Report) -> Numbers:
     """1,024 tokens: how many times fewer seconds does diffusion take?"""
-    numbers = {}
+    found = {}
     for calls in (100, 25):
         for reader, way in READERS.items():
             for count in (1, 32):
                 factor = _against(report, way, calls, LONG, seconds_at_once(count))
                 key = (f"{calls} calls", reader, f"{count} at once")
-                numbers[key] = Seeds({0: factor})
-    return numbers
+                found[key] = Seeds({0: factor})
+    return found
 
 
 def errors_add_up(report: Report) -> Numbers:
@@ -98,26 +77,26 @@ def errors_add_up(report: Report) -> Numbers:
 
     Each has lost its own half, or both the lower half.
     """
-    numbers = {}
-    for amount in AMOUNTS:
-        raster, diffusion = (changed(report, name, amount) for name in (RASTER, DIFFUSION))
-        numbers["own half lost", wrong(amount)] = raster.minus(diffusion).percent()
+    found = {}
+    for amount in inpainting.AMOUNTS:
+        raster, diffusion = (numbers.changed(report, name, amount) for name in (RASTER, DIFFUSION))
+        found["own half lost", wrong(amount)] = raster.minus(diffusion).percent()
     for way, freedom in (("keeps the upper", KEEPS), ("may change the upper", FREE)):
-        for amount in ABOVE:
-            raster = changed_below(report, RASTER, KEEPS, amount)
-            diffusion = changed_below(report, DIFFUSION, freedom, amount)
+        for amount in downstream.ABOVE:
+            raster = numbers.changed_below(report, RASTER, KEEPS, amount)
+            diffusion = numbers.changed_below(report, DIFFUSION, freedom, amount)
             key = (f"lower half lost, VQ-Diffusion {way}", wrong(amount))
-            numbers[key] = raster.minus(diffusion).percent()
-    return numbers
+            found[key] = raster.minus(diffusion).percent()
+    return found
 
 
 def corrects(report: Report) -> Numbers:
     """Of wrong tokens: which share gets the true code back?"""
     schedules = {"released schedule": DIFFUSION, "paper's schedule": "vq-diffusion-paper"}
     return {
-        (schedule, wrong(amount)): corrected(report, name, amount).percent()
+        (schedule, wrong(amount)): numbers.corrected(report, name, amount).percent()
         for schedule, name in schedules.items()
-        for amount in AMOUNTS
+        for amount in inpainting.AMOUNTS
     }
 
 
@@ -126,7 +105,9 @@ def order(report: Report) -> Numbers:
     own, more = {}, {}
     for first, last in SIDES:
         raster, diffusion = (
-            right_given(report, name, first).minus(right_given(report, name, last)).percent()
+            numbers.right_given(report, name, first)
+            .minus(numbers.right_given(report, name, last))
+            .percent()
             for name in (RASTER, DIFFUSION)
         )
         own["raster", f"{first} less {last}"] = raster
@@ -134,18 +115,22 @@ def order(report: Report) -> Numbers:
     return {**own, **more}
 
 
-def astray(report: Report) -> Numbers:
+def exposure_bias(report: Report) -> Numbers:
     """How many bits more do sampled sequences of a raster network need than true ones?
 
     And than VQ-Diffusion's; and do they grow from the upper half to the lower?
     """
     own, more = {}, {}
     for reader, reference in REFERENCES.items():
-        raster, diffusion = (gap(report, name, reference) for name in (RASTER, DIFFUSION))
-        own["than true rows", reader] = raster
+        raster, diffusion = (numbers.gap(report, name, reference) for name in (RASTER, DIFFUSION))
+        own["than true sequences", reader] = raster
         more["than VQ-Diffusion's", reader] = raster.minus(diffusion)
     reader, *_ = REFERENCES
-    return {**own, **more, ("in the lower half than in the upper", reader): growth(report, RASTER)}
+    return {
+        **own,
+        **more,
+        ("in the lower half than in the upper", reader): numbers.growth(report, RASTER),
+    }
 
 
 def global_context_bits(report: Report) -> Numbers:
@@ -203,91 +188,31 @@ def auxiliary_loss(report: Report) -> Numbers:
 
 def wrong(amount: str) -> str:
     """In words."""
-    return "one wrong" if amount == ONE else f"{100 * float(amount):g} % wrong"
-
-
-def changed(report: Report, system: str, amount: str) -> Seeds:
-    """The share of lost tokens that come out otherwise because others are wrong."""
-    return over_seeds(
-        report, ErrorsRun, system, lambda found: found.by_amount[amount].changed_share
-    )
-
-
-def corrected(report: Report, system: str, amount: str) -> Seeds:
-    """The share of wrong tokens that get the true code."""
-    return over_seeds(
-        report, ErrorsRun, system, lambda found: found.by_amount[amount].corrected_share
-    )
-
-
-def changed_below(report: Report, system: str, freedom: str, amount: str) -> Seeds:
-    """The share of the lower half that comes out otherwise because tokens above are wrong."""
-
-    def share(found: Downstream) -> float:
-        return found.by_freedom[freedom].by_amount[amount].changed_share
-
-    return over_seeds(report, DownstreamRun, system, share)
-
-
-def right_with(report: Report, system: str, amount: str) -> Seeds:
-    """The share of captions that come out right although some tokens are wrong."""
-    return over_seeds(
-        report, ErrorsRun, system, lambda found: found.by_amount[amount].accuracy.share
-    )
-
-
-def right_given(report: Report, system: str, side: str, composition: str = "seen") -> Seeds:
-    """The share of captions that come out right if this half is given."""
-
-    def share(found: Directions) -> float:
-        return found.by_composition[composition][side].accuracy.share
-
-    return over_seeds(report, DirectionsRun, system, share)
-
-
-def gap(report: Report, system: str, reference: str) -> Seeds:
-    """Bits of a token that sampled sequences cost this reference more than true ones."""
-
-    def bits(found: ExposureBias) -> float:
-        part = found.by_reference[reference]
-        return part.own.mean - part.data.mean
-
-    return over_seeds(report, ExposureBiasRun, system, bits)
-
-
-def growth(report: Report, system: str) -> Seeds:
-    """That gap to a raster reference, the lower half of the grid less the upper."""
-
-    def lower_less_upper(found: ExposureBias) -> float:
-        part = found.by_reference[RASTER]
-        upper, lower = np.array_split(np.subtract(part.own_by_row, part.data_by_row), 2)
-        return float(lower.mean() - upper.mean())
-
-    return over_seeds(report, ExposureBiasRun, system, lower_less_upper)
+    return "one wrong" if amount == inpainting.ONE else f"{100 * float(amount):g} % wrong"
 
 
 def bits_with(report: Report, system: str, auxiliary_weight: float) -> Seeds:
     """Bits of a letter; only kernels have an auxiliary loss."""
     name = with_weight(system, auxiliary_weight) if system in KERNELS else system
-    return letter_bits(report, name)
+    return numbers.letter_bits(report, name)
 
 
 def _against(report: Report, way: str, calls: int, n: int, of: Callable[[Cost], float]) -> float:
     """How many times more does this way cost than so many calls of a denoiser?"""
-    return of(cost(report, way, n)) / of(cost(report, f"diffusion {calls}", n))
+    return of(numbers.cost(report, way, n)) / of(numbers.cost(report, f"diffusion {calls}", n))
 
 
 def _more_bits(report: Report, system: str, than: str) -> Numbers:
-    return {
-        (text,): token_bits(report, system, pairs).minus(token_bits(report, than, pairs))
-        for pairs, text in PAIRS.items()
-    }
+    found = {}
+    for pairs, text in PAIRS.items():
+        one, other = (numbers.token_bits(report, name, pairs) for name in (system, than))
+        found[(text,)] = one.minus(other)
+    return found
 
 
 def _fewer_right(report: Report, system: str, than: str, **way: int) -> Numbers:
-    return {
-        (text,): right(report, than, pairs, **way)
-        .minus(right(report, system, pairs, **way))
-        .percent()
-        for pairs, text in PAIRS.items()
-    }
+    found = {}
+    for pairs, text in PAIRS.items():
+        more, fewer = (numbers.right(report, name, pairs, **way) for name in (than, system))
+        found[(text,)] = more.minus(fewer).percent()
+    return found

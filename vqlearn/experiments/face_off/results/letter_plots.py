@@ -32,7 +32,7 @@ def plot(report: Report, file: Path) -> None:
     """Left: one point for each seed; right: bits against the weight of the auxiliary loss.
 
     Bars are two standard errors of the distance to the floor: all systems have the same test
-    rows, and how hard these rows are is no error of a distance.
+    captions, and how hard these are is no error of a distance.
     """
     figure, (systems, weights) = plt.subplots(
         1, 2, figsize=(12, 4.2), layout="constrained", width_ratios=(3, 2)

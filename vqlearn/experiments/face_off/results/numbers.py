@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from operator import sub
 from typing import Any
 
+import numpy as np
+
 from vqlearn.experiments.face_off.costs import Cost, CostRun
+from vqlearn.experiments.face_off.downstream import Downstream, DownstreamRun
+from vqlearn.experiments.face_off.exposure_bias import ExposureBias, ExposureBiasRun
+from vqlearn.experiments.face_off.inpainting import Directions, DirectionsRun, Errors, ErrorsRun
 from vqlearn.experiments.face_off.letters import LetterRun
 from vqlearn.experiments.face_off.quality import USUAL_CALLS, QualityRun
-from vqlearn.experiments.face_off.system_run import SEEDS, SystemRun, run_id
+from vqlearn.experiments.face_off.system_run import RASTER, SEEDS, SystemRun, run_id
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.systems import LABELS
 
@@ -106,6 +111,102 @@ def right(
     if not known:
         raise KeyError(f"no seed of {system} was sampled {guided=} with {steps} steps")
     return Seeds(known)
+
+
+def of_errors(report: Report, system: str, amount: str, field: str) -> Seeds:
+    """A share of `ErrorEffect`, by seed."""
+
+    def share(found: Errors) -> float:
+        return getattr(found.by_amount[amount], field)
+
+    return over_seeds(report, ErrorsRun, system, share)
+
+
+def changed(report: Report, system: str, amount: str) -> Seeds:
+    """The share of lost tokens that come out otherwise because others are wrong."""
+    return of_errors(report, system, amount, "changed_share")
+
+
+def replaced(report: Report, system: str, amount: str) -> Seeds:
+    """The share of wrong tokens that get another code."""
+    return of_errors(report, system, amount, "replaced_share")
+
+
+def corrected(report: Report, system: str, amount: str) -> Seeds:
+    """The share of wrong tokens that get the true code."""
+    return of_errors(report, system, amount, "corrected_share")
+
+
+def right_with(report: Report, system: str, amount: str | None) -> Seeds:
+    """The share of captions that come out right although tokens are wrong; None: none is."""
+
+    def share(found: Errors) -> float:
+        return (found.by_amount[amount].accuracy if amount else found.untouched).share
+
+    return over_seeds(report, ErrorsRun, system, share)
+
+
+def of_damage(report: Report, system: str, freedom: str, amount: str, field: str) -> Seeds:
+    """A share of `Damage`, by seed."""
+
+    def share(found: Downstream) -> float:
+        return getattr(found.by_freedom[freedom].by_amount[amount], field)
+
+    return over_seeds(report, DownstreamRun, system, share)
+
+
+def changed_below(report: Report, system: str, freedom: str, amount: str) -> Seeds:
+    """The share of the lower half that comes out otherwise because tokens above are wrong."""
+    return of_damage(report, system, freedom, amount, "changed_share")
+
+
+def corrected_above(report: Report, system: str, freedom: str, amount: str) -> Seeds:
+    """The share of wrong tokens in the upper half that get the true code."""
+    return of_damage(report, system, freedom, amount, "corrected_share")
+
+
+def right_below(report: Report, system: str, freedom: str, amount: str | None) -> Seeds:
+    """The share of captions that come out right although tokens above are wrong; None: none is."""
+
+    def share(found: Downstream) -> float:
+        part = found.by_freedom[freedom]
+        return (part.by_amount[amount].accuracy if amount else part.untouched).share
+
+    return over_seeds(report, DownstreamRun, system, share)
+
+
+def right_given(report: Report, system: str, side: str, composition: str = "seen") -> Seeds:
+    """The share of captions that come out right if this half is given."""
+
+    def share(found: Directions) -> float:
+        return found.by_composition[composition][side].accuracy.share
+
+    return over_seeds(report, DirectionsRun, system, share)
+
+
+def reference_bits(report: Report, system: str, reference: str) -> tuple[Seeds, Seeds]:
+    """Bits of a token to this reference: of true sequences, and of sampled ones."""
+    found = results_of(report, ExposureBiasRun, system).items()
+    parts = {seed: each.by_reference[reference] for seed, each in found}
+    true = Seeds({seed: part.data.mean for seed, part in parts.items()})
+    return true, Seeds({seed: part.own.mean for seed, part in parts.items()})
+
+
+def gap(report: Report, system: str, reference: str) -> Seeds:
+    """Bits of a token that sampled sequences cost this reference more than true ones."""
+    true, own = reference_bits(report, system, reference)
+    return own.minus(true)
+
+
+def growth(report: Report, system: str) -> Seeds:
+    """That gap to a raster reference, the lower half of the grid less the upper."""
+
+    def lower_less_upper(found: ExposureBias) -> float:
+        part = found.by_reference[RASTER]
+        upper, lower = np.array_split(np.subtract(part.own_by_row, part.data_by_row), 2)
+        return float(lower.mean() - upper.mean())
+
+    return over_seeds(report, ExposureBiasRun, system, lower_less_upper)
 
 
 def measured(report: Report, measure: Measure) -> list[str]:

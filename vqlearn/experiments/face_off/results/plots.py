@@ -13,16 +13,8 @@ from vqlearn.experiments.face_off.downstream import ABOVE, DownstreamRun
 from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun
 from vqlearn.experiments.face_off.inpainting import AMOUNTS, ONE, SIDES, DirectionsRun, ErrorsRun
 from vqlearn.experiments.face_off.quality import CALLS, QualityRun
-from vqlearn.experiments.face_off.results import evidence
-from vqlearn.experiments.face_off.results.numbers import (
-    COMPOSITIONS,
-    Seeds,
-    cost,
-    measured,
-    over_seeds,
-    results_of,
-    right,
-)
+from vqlearn.experiments.face_off.results import evidence, numbers
+from vqlearn.experiments.face_off.results.numbers import COMPOSITIONS, Seeds
 from vqlearn.experiments.face_off.results.tables import FIRST, FREEDOMS, FROM_ABOVE
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.style import LABELS
@@ -49,18 +41,18 @@ def plot_quality(report: Report) -> plt.Figure:
     """
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.6), layout="constrained", sharey=True)
     for axes, (composition, title) in zip(panels, COMPOSITIONS.items(), strict=True):
-        for name in measured(report, QualityRun):
+        for name in numbers.measured(report, QualityRun):
             found = [
                 each.by_composition[composition]
-                for each in results_of(report, QualityRun, name).values()
+                for each in numbers.results_of(report, QualityRun, name).values()
             ]
             ways = {(way.guided, way.steps) for each in found for way in each.sampled}
             steps = [count for count in CALLS if (True, count) in ways]
-            shares = [right(report, name, composition, steps=n).percent() for n in steps]
+            shares = [numbers.right(report, name, composition, steps=n).percent() for n in steps]
             if steps:
                 _line_and_points(axes, steps, shares, **style.SYSTEMS[name])
             elif (True, None) in ways:
-                _level(axes, right(report, name, composition).percent(), name)
+                _level(axes, numbers.right(report, name, composition).percent(), name)
         axes.set(title=title, xscale="log", xlabel="calls of the denoiser for an image")
         axes.set_xticks(CALLS, map(str, CALLS))
         axes.minorticks_off()
@@ -74,7 +66,7 @@ def plot_costs(report: Report) -> plt.Figure:
     figure, panels = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
     for axes, (title, number) in zip(panels, COSTS.items(), strict=True):
         for way, (name, line) in LINES.items():
-            values = [number(cost(report, way, n)) for n in LENGTHS]
+            values = [number(numbers.cost(report, way, n)) for n in LENGTHS]
             axes.plot(LENGTHS, values, **style.SYSTEMS[name] | {"ls": line, "label": way})
         axes.set(title=title, xscale="log", yscale="log", xlabel="tokens of an image")
         axes.set_xticks(LENGTHS, map(str, LENGTHS))
@@ -87,11 +79,10 @@ def plot_errors(report: Report) -> plt.Figure:
     """What wrong tokens do: to captions, to other tokens; and how many are corrected."""
     figure, panels = plt.subplots(1, 3, figsize=(12, 4.4), layout="constrained")
     ticks = ["none", "one", *(f"{100 * float(amount):g} %" for amount in AMOUNTS[1:])]
-    for name in measured(report, ErrorsRun):
-        untouched = over_seeds(report, ErrorsRun, name, lambda found: found.untouched.share)
-        rights = [untouched, *(evidence.right_with(report, name, each) for each in AMOUNTS)]
-        changed = [evidence.changed(report, name, amount) for amount in AMOUNTS]
-        corrected = [evidence.corrected(report, name, amount) for amount in AMOUNTS]
+    for name in numbers.measured(report, ErrorsRun):
+        rights = [numbers.right_with(report, name, amount) for amount in (None, *AMOUNTS)]
+        changed = [numbers.changed(report, name, amount) for amount in AMOUNTS]
+        corrected = [numbers.corrected(report, name, amount) for amount in AMOUNTS]
         for axes, first, shares in zip(
             panels, (0, 1, 1), (rights, changed, corrected), strict=True
         ):
@@ -111,7 +102,7 @@ def plot_downstream(report: Report) -> plt.Figure:
     figure, panels = plt.subplots(1, len(ABOVE), figsize=(10, 4.4), layout="constrained")
     for axes, amount in zip(panels, ABOVE, strict=True):
         for (name, freedom), line in zip(FROM_ABOVE, ("-", "--", "-"), strict=True):
-            found = results_of(report, DownstreamRun, name).values()
+            found = numbers.results_of(report, DownstreamRun, name).values()
             damages = [each.by_freedom[freedom].by_amount[amount] for each in found]
             mean = _mean_rows(each.changed_share_by_row for each in damages)
             label = f"{LABELS[name]}, {FREEDOMS[freedom]}"
@@ -129,9 +120,9 @@ def plot_directions(report: Report) -> plt.Figure:
     """Captions that come out right when one half is given."""
     figure, panels = plt.subplots(1, 2, figsize=(10, 4.5), layout="constrained", sharey=True)
     for axes, (composition, title) in zip(panels, COMPOSITIONS.items(), strict=True):
-        for name in measured(report, DirectionsRun):
+        for name in numbers.measured(report, DirectionsRun):
             shares = [
-                evidence.right_given(report, name, side, composition).percent() for side in SIDES
+                numbers.right_given(report, name, side, composition).percent() for side in SIDES
             ]
             _bars(axes, range(len(SIDES)), shares, **style.SYSTEMS[name])
         axes.set(title=title, xlabel="the half that is given")
@@ -143,12 +134,12 @@ def plot_directions(report: Report) -> plt.Figure:
 
 def plot_exposure_bias(report: Report) -> plt.Figure:
     """Bits that a raster reference needs for true and for sampled sequences, row by row."""
-    names = measured(report, ExposureBiasRun)
+    names = numbers.measured(report, ExposureBiasRun)
     figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
     of_raster = {
         name: [
             each.by_reference["raster"]
-            for each in results_of(report, ExposureBiasRun, name).values()
+            for each in numbers.results_of(report, ExposureBiasRun, name).values()
         ]
         for name in names
     }
