@@ -118,7 +118,7 @@ class Believer(FakeModel):
 
     def denoiser(self, condition, sampling=None):
         def denoise(x_t, t):
-            self.levels.append(t)
+            self.seen_levels.append(t)
             p_x0 = torch.zeros(*x_t.shape, CODES + 1).scatter_(-1, x_t[..., None], 0.02)
             true = (0.01 * condition.text[:, 0, 0])[:, None, None].expand(-1, N, 1)
             return p_x0.scatter_(-1, truth_of(condition)[..., None], true).log()

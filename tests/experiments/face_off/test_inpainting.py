@@ -166,9 +166,9 @@ def test_directions_of_one_that_knows_two_of_them():
 
 def test_a_denoiser_says_how_probable_the_codes_of_wrong_tokens_are():
     model = Believer(copy_given)
-    model.levels = []
+    model.seen_levels = []
     found = measure_errors(trained(model), FakeData(), GUIDED, AMOUNTS)
-    assert set(model.levels) == {1}  # half of the tokens are masks at level 1 of 2
+    assert set(model.seen_levels) == {1}  # half of the tokens are masks at level 1 of 2
     assert found.by_amount["one"].p_true_code == round(0.01 * 3.5, 4)  # one in each sequence
     for each, start in zip(found.by_amount.values(), model.starts[1:], strict=True):
         sequence = ((start.x != TRUTH) & start.known).nonzero()[:, 0].double()

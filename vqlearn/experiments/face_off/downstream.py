@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from vqlearn.diffusion.model import DiffusionModel
+from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.experiments.face_off.data import EvaluatedTokens, by_grid_row
 from vqlearn.experiments.face_off.halves import ONE, choose, complete, half, hide_rest, make_wrong
 from vqlearn.experiments.face_off.inpainting import mean
@@ -75,7 +75,7 @@ def measure_downstream(
     noise = random_stream("face-off", "hidden", "upper")
     start = hide_rest(trained.model, examples.x, known, noise)
     found = {}
-    for freedom in (KEEPS, FREE) if isinstance(trained.model, DiffusionModel) else (KEEPS,):
+    for freedom in (KEEPS,) if isinstance(trained.model, AutoregressiveModel) else (KEEPS, FREE):
         start = replace(start, held=freedom == KEEPS)
         untouched, damage = complete(trained, start, examples, sampling), {}
         for amount in amounts:
