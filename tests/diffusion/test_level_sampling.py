@@ -95,6 +95,13 @@ def test_the_memory_can_be_saved_and_goes_on_exactly():
     assert torch.equal(drawn[0].weight, drawn[1].weight)
 
 
+def test_the_history_keeps_its_type_and_stays_on_the_cpu():
+    levels = taught()
+    squares = levels.squares.clone()
+    assert torch.equal(levels.half().to("meta").squares, squares)
+    assert levels.squares.dtype == torch.float64
+
+
 def test_no_levels_are_refused():
     with pytest.raises(ValueError, match="num_timesteps is 0"):
         ImportanceSampler(0)

@@ -129,7 +129,7 @@ def test_the_loss_is_on_average_the_bound_without_its_prior():
 def test_levels_learn_in_training_mode_only(captioned):
     model, condition = captioned
     x = torch.zeros(3, 4, dtype=torch.long)
-    before = model.levels.state_dict()["squares"].clone()
+    before = model.levels.squares.clone()
     model.eval().loss(x, condition, generator=seeded(0))
     assert torch.equal(model.levels.squares, before)
     model.train().loss(x, condition, generator=seeded(0))

@@ -232,18 +232,18 @@ def test_the_discriminator_joins_in_the_second_half(small, tmp_path):
     recipe = replace(small["tokens"], steps=6)
     vqvae = VQVAE(tokens.vqvae_config())
     task = tokens.NearestTask(run_of(tmp_path, recipe, "any"), vqvae, discriminator=True)
-    opponent = task.opponent.network
-    before = [weight.detach().clone() for weight in opponent.parameters()]
+    discriminator = task.adversary.network
+    before = [weight.detach().clone() for weight in discriminator.parameters()]
     batch = task.run.source.batch(4, generator=torch.Generator().manual_seed(0))
     for step in range(6):
         losses, seen = task.losses(task.network, batch, step)
-        assert ("deception" in losses) == (step >= 3)
+        assert ("adversarial" in losses) == (step >= 3)
         losses["loss"].backward()
-        assert all(weight.grad is None for weight in opponent.parameters())
+        assert all(weight.grad is None for weight in discriminator.parameters())
         task.after_step(step, seen)
-        same = all(map(torch.equal, before, opponent.parameters()))
+        same = all(map(torch.equal, before, discriminator.parameters()))
         assert same == (step < 3)
-        task.opponent.optimizer.zero_grad()
+        task.adversary.optimizer.zero_grad()
 
 
 def test_the_own_square_of_a_token_is_where_the_decoder_draws_it():

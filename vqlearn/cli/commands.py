@@ -11,7 +11,7 @@ import typer
 app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
-    help="VQ-Diffusion: generate pictures from sentences, and train the model that does it.",
+    help="VQ-Diffusion: generate images from captions, and train the model that does it.",
 )
 
 
@@ -30,9 +30,9 @@ def generate(
     steps: Annotated[int, typer.Option(help="Sampling steps of VQ-Diffusion, 1 to T.")] = 25,
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")] = 1.5,
     truncation: Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")] = 0.9,
-    seed: Annotated[int, typer.Option(help="Picture i has the seed SEED + i.")] = 0,
-    images: Annotated[int, typer.Option(help="How many pictures.")] = 1,
-    out: Annotated[Path, typer.Option(help="Where the picture or grid goes.")] = Path("out.png"),
+    seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
+    images: Annotated[int, typer.Option(help="How many images.")] = 1,
+    out: Annotated[Path, typer.Option(help="Where the image or grid goes.")] = Path("out.png"),
     film: Annotated[Path | None, typer.Option(help="Also a GIF of how it appears.")] = None,
 ) -> None:
     """Generate an image; the last line printed is its path.
@@ -48,7 +48,7 @@ def generate(
     if film is not None and film.suffix.lower() != ".gif":
         raise ValueError(f"--film is {str(film)!r}; allowed: a GIF file such as film.gif")
     if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
-        raise ValueError(f"--out is {str(out)!r}; allowed: a picture file such as grid.png")
+        raise ValueError(f"--out is {str(out)!r}; allowed: an image file such as grid.png")
     pipeline = _pipeline(model).to(_best_device())
     if film is not None and not isinstance(pipeline, VQDiffusionPipeline):
         raise ValueError(f"--film is {str(film)!r}; allowed: none, {model} is no VQ-Diffusion")
@@ -137,11 +137,11 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Option(help="A shipped checkpoint or a folder.")] = "scenes",
-    steps: Annotated[int, typer.Option(help="Calls of the denoiser, 1 to T.")] = 25,
-    prompts: Annotated[int, typer.Option(help="Sentences of each kind.")] = 300,
+    steps: Annotated[int, typer.Option(help="Sampling steps, 1 to T.")] = 25,
+    prompts: Annotated[int, typer.Option(help="Prompts of each kind.")] = 300,
     guidance: Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")] = 1.5,
     truncation: Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")] = 0.9,
-    seed: Annotated[int, typer.Option(help="Other sentences and pictures.")] = 0,
+    seed: Annotated[int, typer.Option(help="Other prompts and images.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:
     """Count how many images of scenes show what their caption says; prints JSON.
@@ -187,7 +187,7 @@ def download(
 @app.command()
 def verify(
     model: Annotated[str, typer.Argument(help="A shipped checkpoint, a folder, or OWNER/NAME.")],
-    steps: Annotated[int, typer.Option(help="Calls of the denoiser, 1 to T.")] = 100,
+    steps: Annotated[int, typer.Option(help="Sampling steps, 1 to T.")] = 100,
     half: Annotated[bool, typer.Option(help="Load the weights in float16.")] = False,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
     variant: Annotated[str | None, typer.Option(help="Kind of weights, such as fp16.")] = None,
@@ -212,11 +212,11 @@ def verify(
         model, torch_dtype=dtype, revision=revision, variant=variant
     )
     folder = resolve(model, HubOptions(revision, variant))
-    report, pictures = examine(pipeline.to(_best_device()), folder, steps)
+    report, images = examine(pipeline.to(_best_device()), folder, steps)
     out.mkdir(parents=True, exist_ok=True)
     report = {"model": model, "revision": revision, "variant": variant, **report}
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    make_grid(pictures).save(out / "sheet.png")
+    make_grid(images).save(out / "sheet.png")
     typer.echo(out / "report.json")
     typer.echo(out / "sheet.png")
 

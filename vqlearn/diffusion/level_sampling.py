@@ -30,7 +30,8 @@ class ImportanceSampler(nn.Module):
     r"""The history of $L_t^2$, and the distribution of t that follows from it.
 
     Every level keeps a running mean of its squared loss. Until each has had 10 losses the levels
-    are drawn uniformly. The history is a buffer: `state_dict()` holds it.
+    are drawn uniformly. `state_dict()` holds the history; it stays in float64 on the CPU, wherever
+    the model goes: MPS has no float64.
 
     Raises `ValueError` for fewer than one level.
     """
@@ -38,8 +39,17 @@ class ImportanceSampler(nn.Module):
     def __init__(self, num_timesteps: int):
         super().__init__()
         check_sizes({"num_timesteps": num_timesteps})
-        self.register_buffer("squares", torch.zeros(num_timesteps, dtype=torch.float64))
-        self.register_buffer("counts", torch.zeros(num_timesteps, dtype=torch.long))
+        self.squares = torch.zeros(num_timesteps, dtype=torch.float64)
+        self.counts = torch.zeros(num_timesteps, dtype=torch.long)
+
+    def get_extra_state(self) -> Float[Tensor, "2 T"]:
+        """The history as one tensor, for `state_dict`."""
+        return torch.stack([self.squares, self.counts.double()])
+
+    def set_extra_state(self, state: Float[Tensor, "2 T"]) -> None:
+        """The inverse, for `load_state_dict`."""
+        squares, counts = state.cpu()
+        self.squares, self.counts = squares.clone(), counts.long()
 
     def probabilities(self) -> Float[Tensor, " T"]:
         """The distribution of t = 1..T, float64."""
@@ -55,7 +65,7 @@ class ImportanceSampler(nn.Module):
         One uniform number u serves the batch: sample i sits at $(u + i)/b$ of the cumulative
         distribution. Every sample has the distribution p alone, and no batch has high levels only.
         """
-        distribution = self.probabilities().cpu()
+        distribution = self.probabilities()
         position = torch.arange(count, dtype=torch.float64)
         position = (position + torch.rand((), dtype=torch.float64, generator=generator)) / count
         index = torch.searchsorted(distribution.cumsum(0), position, right=True)

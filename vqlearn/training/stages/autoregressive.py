@@ -83,7 +83,7 @@ def train_imagebart(run: Run, options: ImageBARTOptions = ImageBARTOptions()) ->
     t, drawn at random, with T times its term as the loss, has the same gradient on average and
     costs one T-th; but then a scale learns in one step of T only. The same number of updates of
     every scale takes T times as many steps: the same work in the networks, and T times as many
-    images to draw, tokenise and describe. Nothing would be saved, and how often each scale learns
+    images to make, tokenise and describe. Nothing would be saved, and how often each scale learns
     would be random.
     """
     return train_captioned("imagebart", imagebart_task(run, options), run)

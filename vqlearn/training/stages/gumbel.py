@@ -41,7 +41,7 @@ class GumbelTask(TokenTask):
     readable. There is no codebook to move and no code to revive: all learns by gradient.
     """
 
-    def draw(self, step: int) -> dict[str, Any]:
+    def quantizer_options(self, step: int) -> dict[str, Any]:
         return {
             "temperature": temperature(step, self.run.recipe.steps),
             "generator": self.run.noise(step),
@@ -53,7 +53,7 @@ class GumbelTask(TokenTask):
 
 
 def temperature(step: int, steps: int) -> float:
-    r"""How soft are the draws? At first 1, at the end 1/16, along half a cosine between.
+    r"""The temperature of the draws: at first 1, at the end 1/16, along half a cosine between.
 
     $\tau = \tau_1 + (1 - \tau_1) \, \frac{1 + \cos(\pi i / n)}{2}$ for step i of n.
     """
@@ -62,9 +62,9 @@ def temperature(step: int, steps: int) -> float:
 
 
 def kl_weight(step: int, steps: int) -> float:
-    r"""How much does it cost to say which code? $\beta$ grows from 0 in a line, then stays.
+    r"""The weight $\beta$ of the KL term: it grows from 0 in a line, then stays.
 
-    At the start codes are of no use yet, so only the price would count, and the encoder would
-    first learn to say nothing.
+    At the start codes are of no use yet, so only their cost would count, and the encoder would
+    first learn to choose all codes alike.
     """
     return KL_WEIGHT * min(1.0, step / (KL_GROWS_UNTIL * steps))

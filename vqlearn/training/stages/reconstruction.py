@@ -27,7 +27,7 @@ DISCRIMINATOR_FROM = 0.5  # of all steps: first the pixels
 class TokenStage(nn.Module):
     """The network of the stage. Unlike `VQVAE` alone it also gives the encoder's vectors.
 
-    `draw` goes to the quantizer: what it takes besides vectors.
+    `options` go to the quantizer: what it takes besides vectors.
     """
 
     def __init__(self, vqvae: VQVAE) -> None:
@@ -35,10 +35,10 @@ class TokenStage(nn.Module):
         self.vqvae = vqvae
 
     def forward(
-        self, images: Float[Tensor, "b 3 H W"], **draw: Any
+        self, images: Float[Tensor, "b 3 H W"], **options: Any
     ) -> tuple[Float[Tensor, "b 3 H W"], Quantized | GumbelQuantized, Float[Tensor, "b h w d"]]:
         features = self.vqvae.encode_features(images)
-        quantized = self.vqvae.quantizer(features, **draw)
+        quantized = self.vqvae.quantizer(features, **options)
         return self.vqvae.decode_vectors(quantized.vectors), quantized, features
 
 
@@ -59,22 +59,22 @@ class TokenTask:
     **Own squares**: a code vector has as many numbers as the square of pixels that a token stands
     for, and the encoder's vector is pulled towards those very pixels. A code then stands for a
     small image. Without it an encoder that sees the whole image lets every token depend on
-    things far away, as if by chance: plain background alone gets dozens of codes, and whoever must
-    later generate tokens would have to guess which.
+    things far away, as if at random: plain background alone gets dozens of codes, and a model that
+    generates tokens would have to guess which.
 
     How codes are chosen, and what is added to the loss for them, each kind of quantizer says for
-    itself: `draw`, `code_losses`, and `after_step` for what learns without a gradient.
+    itself: `quantizer_options`, `code_losses`, and `after_step` for what learns without a gradient.
     """
 
     def __init__(self, run: Run, vqvae: VQVAE, *, discriminator: bool) -> None:
         self.run = run
         self.network = TokenStage(vqvae).to(run.accelerator.device)
         self.vqvae = self.network.vqvae
-        self.opponent = Opponent(run.accelerator) if discriminator else None
+        self.adversary = Adversary(run.accelerator) if discriminator else None
         self.muon_weights, self.extra_state = [], []
         self.config = {"discriminator": discriminator, "quantizer": vqvae.config.quantizer}
 
-    def draw(self, step: int) -> dict[str, Any]:
+    def quantizer_options(self, step: int) -> dict[str, Any]:
         """What the quantizer is given besides vectors."""
         return {}
 
@@ -84,7 +84,7 @@ class TokenTask:
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> tuple[dict[str, Tensor], Seen]:
         images = batch.images.to(self.run.accelerator.device)
-        decoded, quantized, features = network(images, **self.draw(step))
+        decoded, quantized, features = network(images, **self.quantizer_options(step))
         target = to_network_range(images)
         seen = Seen(target, decoded, quantized, features)
         error = decoded - target
@@ -98,21 +98,21 @@ class TokenTask:
             losses["loss"] = losses["loss"] + weight * loss
             losses[name] = loss
         if self._discriminator_joins(step):
-            losses["deception"] = adversarial_loss(self.opponent.judge(decoded))
+            losses["adversarial"] = adversarial_loss(self.adversary.scores(decoded))
             last_layer = self.vqvae.decoder.output.weight
-            weight = adaptive_weight(pixels, losses["deception"], last_layer)
-            losses["loss"] = losses["loss"] + losses["deception"] * weight
+            weight = adaptive_weight(pixels, losses["adversarial"], last_layer)
+            losses["loss"] = losses["loss"] + losses["adversarial"] * weight
         return losses, seen._replace(decoded=decoded.detach())
 
     def after_step(self, step: int, seen: Seen) -> None:
         if self._discriminator_joins(step):
-            self.opponent.learn(seen.target, seen.decoded)
+            self.adversary.learn(seen.target, seen.decoded)
 
     def _discriminator_joins(self, step: int) -> bool:
-        return self.opponent is not None and step >= DISCRIMINATOR_FROM * self.run.recipe.steps
+        return self.adversary is not None and step >= DISCRIMINATOR_FROM * self.run.recipe.steps
 
 
-class Opponent:
+class Adversary:
     """The discriminator and its optimizer."""
 
     LEARNING_RATE = 1e-3
@@ -123,7 +123,7 @@ class Opponent:
         optimizer = torch.optim.Adam(network.parameters(), self.LEARNING_RATE, betas=(0.5, 0.9))
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
 
-    def judge(self, decoded: Tensor) -> Tensor:
+    def scores(self, decoded: Tensor) -> Tensor:
         """Scores through which gradients reach the decoder, and not the discriminator."""
         frozen = self.accelerator.unwrap_model(self.network).requires_grad_(False)
         scores = frozen(decoded)

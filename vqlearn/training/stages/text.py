@@ -51,9 +51,9 @@ def train_text(run: Run) -> None:
     """Learn to read captions; writes `tokenizer/`, `text_encoder/` and, for scoring, `clip/`.
 
     The vocabulary and the encoder see what `run.source` shows, and nothing else. Its scenes come
-    with their doubles: without them no batch asks which object has which colour, and the encoder
-    does not tell (a linear reader of its states finds the shape of the upper or left object in
-    6 of 10 captions).
+    with their hard negatives: without them no batch asks which object has which colour, and the
+    encoder does not tell (a linear reader of its states finds the shape of the upper or left
+    object in 6 of 10 captions).
     """
     run = replace(run, source=run.source.with_hard_negatives())
     task = TextTask(run)
