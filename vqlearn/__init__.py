@@ -6,7 +6,7 @@ Importing vqlearn is quick: what you name is imported when you first name it.
 """
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
@@ -14,9 +14,10 @@ __version__ = "0.1.0"
 
 
 def lazy_names(
-    package: str, homes: Mapping[str, str]
+    package: str, **files: str
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a package: each public name, and its module."""
+    """`__getattr__`, `__dir__`, `__all__` of a package, from its files and their public names."""
+    homes = {name: file for file, names in files.items() for name in names.split()}
 
     def get(name: str) -> Any:
         if name not in homes:
@@ -31,18 +32,10 @@ def lazy_names(
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "CheckpointError": "checkpoints.layout",
-        "Denoiser": "transformer.denoiser",
-        "DenoiserConfig": "transformer.denoiser",
-        "ExactWorld": "diffusion.exact.world",
-        "MaskAndReplace": "diffusion.process",
-        "ScheduleConfig": "diffusion.schedule",
-        "TextEncoder": "text.encoder",
-        "TextToImagePipeline": "pipeline.text_to_image",
-        "VQDiffusionPipeline": "pipeline.pipeline",
-        "VQVAE": "tokens.vqvae",
-        "VQVAEConfig": "tokens.vqvae",
-        "build_schedule": "diffusion.schedule",
-    },
+    checkpoints="CheckpointError",
+    diffusion="MaskAndReplace ScheduleConfig build_schedule",
+    pipeline="TextToImagePipeline VQDiffusionPipeline",
+    text="TextEncoder",
+    tokens="VQVAE VQVAEConfig",
+    transformer="Denoiser DenoiserConfig",
 )

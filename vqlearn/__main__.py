@@ -1,5 +1,5 @@
 """`python -m vqlearn`, and with it `accelerate launch -m vqlearn train`."""
 
-from vqlearn.cli.commands import main
+from vqlearn.cli import main
 
 main()

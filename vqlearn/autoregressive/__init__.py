@@ -4,18 +4,12 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "GatedPixelCNN": "pixelcnn",
-        "ImageBART": "imagebart",
-        "ImageBARTConfig": "imagebart_scale",
-        "ImageTransformer": "image_transformer",
-        "ImageTransformerConfig": "image_transformer",
-        "PixelCNNConfig": "pixelcnn",
-        "PixelCNNPlusPlus": "pixelcnnpp",
-        "PixelCNNPlusPlusConfig": "pixelcnnpp",
-        "PixelRNN": "pixelrnn",
-        "PixelRNNConfig": "pixelrnn",
-        "RasterTransformer": "raster_transformer",
-        "RasterTransformerConfig": "raster_transformer",
-    },
+    image_transformer="ImageTransformer ImageTransformerConfig",
+    imagebart="ImageBART",
+    imagebart_scale="ImageBARTConfig",
+    model="AutoregressiveModel",
+    pixelcnn="GatedPixelCNN PixelCNN PixelCNNConfig",
+    pixelcnnpp="PixelCNNPlusPlus PixelCNNPlusPlusConfig",
+    pixelrnn="PixelRNN PixelRNNConfig",
+    raster_transformer="RasterTransformer RasterTransformerConfig",
 )

@@ -12,11 +12,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vqlearn.probability import (
+    Conditioning,
+    Filter,
+    Generators,
+    Given,
+    Sampling,
+    guide,
+    log_normalise,
+    log_one_hot,
+    sample_categorical,
+    top_p,
+)
 from vqlearn.probability.checks import check_tokens
-from vqlearn.probability.filters import Filter, guide, top_p
-from vqlearn.probability.log_probs import log_normalise, log_one_hot
-from vqlearn.probability.model import Conditioning, Given, Sampling
-from vqlearn.probability.random import Generators, sample_categorical
 
 Conditionals = Callable[[Int[Tensor, "b n"]], Float[Tensor, "b n k"]]
 """conditionals(x): normalised log p(x_i | x_1..x_{i-1}); position i must not depend on x_i..x_n."""

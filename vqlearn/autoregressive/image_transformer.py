@@ -38,8 +38,7 @@ from torch import Tensor, nn
 from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.autoregressive.pixel_config import PixelConfig
 from vqlearn.probability.checks import check_multiple, check_sequences
-from vqlearn.transformer.denoiser import initialise
-from vqlearn.transformer.layers import FeedForward
+from vqlearn.transformer import FeedForward, initialise
 
 
 @dataclass(frozen=True)

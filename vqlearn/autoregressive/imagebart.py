@@ -30,21 +30,21 @@ from vqlearn.autoregressive.decoding import (
     sample,
 )
 from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig, Scale
-from vqlearn.diffusion.objective import prior_term
-from vqlearn.diffusion.process import MaskAndReplace
-from vqlearn.diffusion.sampler import draw_prior
-from vqlearn.diffusion.schedule import build_schedule, multinomial
-from vqlearn.probability.checks import check_level
-from vqlearn.probability.log_probs import kl_divergence, log_normalise
-from vqlearn.probability.model import (
+from vqlearn.diffusion import MaskAndReplace, build_schedule, draw_prior, multinomial, prior_term
+from vqlearn.probability import (
     PLAIN,
     Conditioning,
+    Generators,
     Given,
     Sampling,
     check_condition,
     check_request,
+    finest_float,
+    kl_divergence,
+    log_normalise,
+    sample_categorical,
 )
-from vqlearn.probability.random import Generators, finest_float, sample_categorical
+from vqlearn.probability.checks import check_level
 
 
 class ImageBART(nn.Module):

@@ -27,8 +27,7 @@ from vqlearn.autoregressive.raster_transformer import (
     check_text,
 )
 from vqlearn.probability.checks import check_sequences
-from vqlearn.transformer.denoiser import initialise
-from vqlearn.transformer.layers import Attention, FeedForward
+from vqlearn.transformer import Attention, FeedForward, initialise
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,16 @@ from vqlearn.autoregressive.decoding import (
     sample,
     without_cache,
 )
-from vqlearn.probability.log_probs import log_normalise
-from vqlearn.probability.model import (
+from vqlearn.probability import (
     PLAIN,
     Conditioning,
+    Generators,
     Given,
     Sampling,
     check_condition,
     check_request,
+    log_normalise,
 )
-from vqlearn.probability.random import Generators
 
 
 def log_likelihood(log_probs: Float[Tensor, "b n k"], x: Int[Tensor, "b n"]) -> Float[Tensor, " b"]:

@@ -39,8 +39,8 @@ from vqlearn.autoregressive import logistic_mixture
 from vqlearn.autoregressive.logistic_mixture import LogisticMixture
 from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.autoregressive.pixel_config import PixelConfig
+from vqlearn.probability import Conditioning, check_condition
 from vqlearn.probability.checks import check_sequences
-from vqlearn.probability.model import Conditioning, check_condition
 
 NUM_SIZES = 3  # full, half, quarter
 

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 from vqlearn.autoregressive.decoding import CachedDecoder
 from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.probability.checks import check_multiple, check_sequences, check_sizes
-from vqlearn.transformer.denoiser import initialise
-from vqlearn.transformer.layers import Attention, FeedForward, attend
+from vqlearn.transformer import Attention, FeedForward, initialise
+from vqlearn.transformer.layers import attend
 
 Text = Float[Tensor, "_ l c"] | None
 """Text states: one caption for each sequence, or one for all; None without text."""

@@ -4,11 +4,9 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "CheckpointError": "layout",
-        "load_denoiser": "folder",
-        "load_text_encoder": "folder",
-        "load_vqvae": "folder",
-        "resolve": "shipped",
-    },
+    folder="load_clip load_denoiser load_text_encoder load_vqvae",
+    hub="HubOptions",
+    layout="CheckpointError",
+    shipped="find_null_text resolve",
+    token_models="load_token_model save_token_model",
 )

@@ -9,10 +9,10 @@ from dataclasses import asdict, fields
 from types import NoneType
 from typing import Any
 
-from vqlearn.diffusion.schedule import ScheduleConfig
-from vqlearn.text.null_text import NullTextConfig
-from vqlearn.tokens.vqvae import VQVAEConfig
-from vqlearn.transformer.denoiser import DenoiserConfig
+from vqlearn.diffusion import ScheduleConfig
+from vqlearn.text import NullTextConfig
+from vqlearn.tokens import VQVAEConfig
+from vqlearn.transformer import DenoiserConfig
 
 Values = Mapping[str, Any]
 

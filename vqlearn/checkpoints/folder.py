@@ -49,11 +49,10 @@ from vqlearn.checkpoints.modules import (
 )
 from vqlearn.checkpoints.renames import DENOISER_RENAMES, VQVAE_RENAMES
 from vqlearn.checkpoints.weights import WeightsFile, find_weights
-from vqlearn.diffusion.schedule import ScheduleConfig
-from vqlearn.text.encoder import TextEncoder
-from vqlearn.text.null_text import NullText, NullTextConfig
-from vqlearn.tokens.vqvae import VQVAE
-from vqlearn.transformer.denoiser import Denoiser
+from vqlearn.diffusion import ScheduleConfig
+from vqlearn.text import NullText, NullTextConfig, TextEncoder
+from vqlearn.tokens import VQVAE
+from vqlearn.transformer import Denoiser
 
 VQVAE_KIND = Kind(configs.read_vqvae_config, VQVAE, VQVAE_RENAMES)
 DENOISER_KIND = Kind(configs.read_denoiser_config, Denoiser, DENOISER_RENAMES)

@@ -9,17 +9,18 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from vqlearn.autoregressive.imagebart import ImageBART
-from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
-from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
+from vqlearn.autoregressive import (
+    ImageBART,
+    ImageBARTConfig,
+    RasterTransformer,
+    RasterTransformerConfig,
+)
 from vqlearn.checkpoints.configs import read_config
 from vqlearn.checkpoints.folder import AS_STORED, load_denoiser, load_schedule
 from vqlearn.checkpoints.layout import IMAGEBART_FOLDER, RASTER_FOLDER, model_folder
 from vqlearn.checkpoints.modules import Kind, Wanted, load_module, save_module
-from vqlearn.diffusion.model import DiffusionModel
-from vqlearn.diffusion.process import MaskAndReplace
-from vqlearn.diffusion.schedule import build_schedule
-from vqlearn.probability.model import TokenModel
+from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule
+from vqlearn.probability import TokenModel
 
 KINDS = {
     RASTER_FOLDER: Kind(partial(read_config, RasterTransformerConfig), RasterTransformer, None),

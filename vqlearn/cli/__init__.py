@@ -4,7 +4,5 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "main": "commands",
-    },
+    commands="main",
 )

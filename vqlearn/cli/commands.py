@@ -41,9 +41,7 @@ def generate(
     """
     from PIL import Image
 
-    from vqlearn.pipeline.film import Film
-    from vqlearn.pipeline.grid import make_grid
-    from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+    from vqlearn.pipeline import Film, VQDiffusionPipeline, make_grid
 
     if film is not None and film.suffix.lower() != ".gif":
         raise ValueError(f"--film is {str(film)!r}; allowed: a GIF file such as film.gif")
@@ -103,13 +101,12 @@ def train(
     Run it again after it was stopped, with the same options, and it goes on where it was. A stage
     that is finished is kept as it is.
     """
-    from vqlearn.checkpoints.shipped import resolve
+    from vqlearn.checkpoints import resolve
     from vqlearn.probability.checks import check_choice
-    from vqlearn.training.loop import Run, best_accelerator
+    from vqlearn.training import Run
+    from vqlearn.training.loop import best_accelerator
     from vqlearn.training.recipes import RECIPES
-    from vqlearn.training.stages import order
-    from vqlearn.training.stages.diffusion import DiffusionOptions
-    from vqlearn.training.stages.tokens import TokenOptions
+    from vqlearn.training.stages import DiffusionOptions, TokenOptions, order
 
     check_choice("stage", stage, ("all", *order.STAGES))
     names = order.VQ_DIFFUSION if stage == "all" else (stage,)
@@ -150,11 +147,10 @@ def evaluate(
     """
     import json
 
-    from vqlearn.checkpoints.folder import load_clip
-    from vqlearn.checkpoints.shipped import resolve
-    from vqlearn.evaluation.prompts import Evaluation
+    from vqlearn.checkpoints import load_clip, resolve
+    from vqlearn.evaluation import Evaluation
     from vqlearn.evaluation.prompts import evaluate as measure
-    from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+    from vqlearn.pipeline import VQDiffusionPipeline
 
     evaluation = Evaluation(steps, guidance, truncation, prompts, seed)
     pipeline = VQDiffusionPipeline.from_pretrained(model).to(_best_device())
@@ -173,8 +169,8 @@ def download(
     cache_dir: Annotated[Path | None, typer.Option(help="Instead of the hub's cache.")] = None,
 ) -> None:
     """Fetch a checkpoint from the hub, so that it needs no network later; prints its folder."""
-    from vqlearn.checkpoints.hub import HubOptions, is_repository
-    from vqlearn.checkpoints.shipped import find_null_text, resolve
+    from vqlearn.checkpoints import HubOptions, find_null_text, resolve
+    from vqlearn.checkpoints.hub import is_repository
 
     if not is_repository(model):
         raise ValueError(f"the model is {model!r}; allowed: OWNER/NAME of a repository of the hub")
@@ -201,11 +197,9 @@ def verify(
 
     import torch
 
-    from vqlearn.checkpoints.hub import HubOptions
-    from vqlearn.checkpoints.shipped import resolve
+    from vqlearn.checkpoints import HubOptions, resolve
     from vqlearn.cli.verify import verify as examine
-    from vqlearn.pipeline.grid import make_grid
-    from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+    from vqlearn.pipeline import VQDiffusionPipeline, make_grid
 
     dtype = torch.float16 if half else None
     pipeline = VQDiffusionPipeline.from_pretrained(
@@ -255,10 +249,9 @@ def _best_device() -> str:
 
 def _pipeline(model: str) -> Any:
     """The pipeline of a checkpoint: that of VQ-Diffusion, or the one of every token model."""
-    from vqlearn.checkpoints.shipped import resolve
+    from vqlearn.checkpoints import resolve
     from vqlearn.checkpoints.token_models import KINDS
-    from vqlearn.pipeline.pipeline import VQDiffusionPipeline
-    from vqlearn.pipeline.text_to_image import TextToImagePipeline
+    from vqlearn.pipeline import TextToImagePipeline, VQDiffusionPipeline
 
     folder = resolve(model)
     other = any((folder / name).is_dir() for name in KINDS)

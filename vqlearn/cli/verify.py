@@ -26,10 +26,10 @@ from vqlearn.checkpoints.digests import file_digests
 from vqlearn.checkpoints.layout import PARTS
 from vqlearn.checkpoints.renames import DENOISER_RENAMES, VQVAE_RENAMES, Table, rename_to_diffusers
 from vqlearn.cli.doctor import PACKAGES, installed_version
-from vqlearn.diffusion.sampler import all_masked
-from vqlearn.pipeline.pipeline import VQDiffusionPipeline
-from vqlearn.probability.model import Conditioning
-from vqlearn.tokens.vqvae import from_network_range
+from vqlearn.diffusion import all_masked
+from vqlearn.pipeline import VQDiffusionPipeline
+from vqlearn.probability import Conditioning
+from vqlearn.tokens import from_network_range
 
 PROMPTS = (
     "A teddy bear playing in the pool.",

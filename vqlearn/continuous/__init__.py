@@ -4,15 +4,9 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "Ancestral": "sampler",
-        "Blur": "blur",
-        "Cold": "blur",
-        "DDIM": "sampler",
-        "GaussianProcess": "gaussian",
-        "Model": "sampler",
-        "sample": "sampler",
-        "UNet": "unet",
-        "UNetConfig": "unet",
-    },
+    blur="Blur Cold",
+    gaussian="Corruption GaussianProcess",
+    objective="simple_loss",
+    sampler="Ancestral DDIM Model sample",
+    unet="UNet UNetConfig",
 )

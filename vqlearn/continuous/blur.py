@@ -13,8 +13,8 @@ from einops import einsum
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from vqlearn.probability import Generators
 from vqlearn.probability.checks import Level, check_level, check_sizes
-from vqlearn.probability.random import Generators
 
 
 class Blur:

@@ -13,8 +13,8 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from vqlearn.continuous.normal import Normal
+from vqlearn.probability import Generators, finest_float
 from vqlearn.probability.checks import Level, check_choice, check_level, check_stride
-from vqlearn.probability.random import Generators, finest_float
 
 Variance = Literal["small", "large"]
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vqlearn.probability.random import Generators, finest_float, uniform
+from vqlearn.probability import Generators, finest_float, uniform
 
 CPU = torch.device("cpu")
 

@@ -15,7 +15,7 @@ from torch.special import log_ndtr
 from vqlearn.continuous.gaussian import Corruption, GaussianProcess
 from vqlearn.continuous.normal import Normal, kl_divergence
 from vqlearn.continuous.sampler import Ancestral, Model, Restore
-from vqlearn.probability.random import Generators, finest_float
+from vqlearn.probability import Generators, finest_float
 
 NUM_GREYS = 256
 

@@ -16,8 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vqlearn.continuous.gaussian import Corruption, GaussianProcess, Variance
+from vqlearn.probability import Generators
 from vqlearn.probability.checks import Level, check_choice
-from vqlearn.probability.random import Generators
 
 Target = Literal["epsilon", "x_0"]
 DATA_RANGE = (-1.0, 1.0)

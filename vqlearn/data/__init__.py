@@ -4,10 +4,8 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "Batch": "batches",
-        "ImageFolder": "image_folder",
-        "Scenes": "batches",
-        "Source": "batches",
-    },
+    batches="Batch NumberedBatches Scenes Source",
+    characters="caption_rows",
+    digits="Digits",
+    image_folder="ImageFolder",
 )

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from vqlearn.data.scenes.hard_negatives import hard_negative_batch
 from vqlearn.data.scenes.sampling import Composition, scene_batch
-from vqlearn.probability.random import random_stream
+from vqlearn.probability import random_stream
 
 VOCABULARY_CAPTIONS = 2000
 

@@ -27,7 +27,7 @@ from vqlearn.data.scenes.captions import (
 )
 from vqlearn.data.scenes.sampling import Composition, sample_scenes
 from vqlearn.data.scenes.world import BACKGROUNDS, COLOURS
-from vqlearn.probability.random import random_stream
+from vqlearn.probability import random_stream
 
 ALPHABET = "".join(sorted({" ", *"".join(VOCABULARY)}))
 END = len(ALPHABET)

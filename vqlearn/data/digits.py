@@ -20,7 +20,7 @@ from jaxtyping import Int
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from vqlearn.probability.random import random_stream
+from vqlearn.probability import random_stream
 
 SIDE = 8
 NUM_LEVELS = 17

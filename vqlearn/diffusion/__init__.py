@@ -4,19 +4,12 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "absorbing": "schedule",
-        "build_schedule": "schedule",
-        "paper": "schedule",
-        "DenseProcess": "d3pm",
-        "DiffusionModel": "model",
-        "ImportanceSampler": "level_sampling",
-        "levels_to_visit": "sampler",
-        "MaskAndReplace": "process",
-        "sample": "sampler",
-        "Schedule": "schedule",
-        "ScheduleConfig": "schedule",
-        "training_loss": "objective",
-        "variational_bound": "objective",
-    },
+    d3pm="DenseProcess",
+    level_sampling="ImportanceSampler",
+    model="DiffusionModel",
+    objective="prior_term training_loss variational_bound",
+    parameterisations="DirectPrediction",
+    process="MaskAndReplace Process",
+    sampler="all_masked draw_prior levels_to_visit sample",
+    schedule="absorbing build_schedule multinomial paper released Schedule ScheduleConfig",
 )

@@ -20,9 +20,16 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from vqlearn.diffusion.transition_products import StepMatrix, TransitionProducts, check_distribution
+from vqlearn.probability import (
+    IMPOSSIBLE,
+    Generators,
+    at_least_float32,
+    finest_float,
+    log_normalise,
+    log_one_hot,
+    sample_categorical,
+)
 from vqlearn.probability.checks import Level, check_level, check_sizes, check_stride, check_tokens
-from vqlearn.probability.log_probs import IMPOSSIBLE, at_least_float32, log_normalise, log_one_hot
-from vqlearn.probability.random import Generators, finest_float, sample_categorical
 
 
 class StrideMatrices(NamedTuple):

@@ -22,9 +22,8 @@ from vqlearn.diffusion.exact.world import prior_distribution, sampler_distributi
 from vqlearn.diffusion.objective import variational_bound
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise
+from vqlearn.probability import Bits, bits_per_token, uniform
 from vqlearn.probability.checks import check_sizes
-from vqlearn.probability.estimates import Bits, bits_per_token
-from vqlearn.probability.random import uniform
 
 Unmask = Callable[[Int[Tensor, "b n"]], Float[Tensor, "b n k"]]
 """unmask(x_t): normalised log p(x_0 | the tokens that are not MASK); it is told no level."""

@@ -17,18 +17,19 @@ from vqlearn.diffusion.level_sampling import ImportanceSampler
 from vqlearn.diffusion.objective import TrainingLoss, training_loss, variational_bound
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise, draw_prior, levels_to_visit, sample
-from vqlearn.probability.checks import Level, check_sequences
-from vqlearn.probability.filters import guide, top_p
-from vqlearn.probability.log_probs import log_normalise
-from vqlearn.probability.model import (
+from vqlearn.probability import (
     PLAIN,
     Conditioning,
+    Generators,
     Given,
     Sampling,
     check_condition,
     check_request,
+    guide,
+    log_normalise,
+    top_p,
 )
-from vqlearn.probability.random import Generators
+from vqlearn.probability.checks import Level, check_sequences
 
 Scores = Callable[[Int[Tensor, "b n"], Level], Float[Tensor, "rows n k"]]
 """scores(x_t, t): what the network says, not normalised; with guidance for twice as many rows."""

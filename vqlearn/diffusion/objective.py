@@ -15,9 +15,8 @@ from torch import Tensor
 
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise
+from vqlearn.probability import finest_float, kl_divergence
 from vqlearn.probability.checks import Level
-from vqlearn.probability.log_probs import kl_divergence
-from vqlearn.probability.random import finest_float
 
 
 class TrainingLoss(NamedTuple):

@@ -23,9 +23,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from vqlearn.diffusion.process import Process
+from vqlearn.probability import IMPOSSIBLE, at_least_float32, finest_float, log_normalise
 from vqlearn.probability.checks import Level, check_sizes, check_stride
-from vqlearn.probability.log_probs import IMPOSSIBLE, at_least_float32, log_normalise
-from vqlearn.probability.random import finest_float
 
 LEAST_LOG_SCALE = -20.0  # far narrower than any bin; below it float32 would overflow
 

@@ -17,15 +17,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vqlearn.diffusion.schedule import Schedule
-from vqlearn.probability.checks import Level, check_tokens
-from vqlearn.probability.log_probs import (
+from vqlearn.probability import (
     IMPOSSIBLE,
+    Generators,
     at_least_float32,
     log_add,
     log_normalise,
     log_one_hot,
+    uniform,
 )
-from vqlearn.probability.random import Generators, uniform
+from vqlearn.probability.checks import Level, check_tokens
 
 
 @runtime_checkable

@@ -17,9 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.diffusion.process import Process
+from vqlearn.probability import Generators, Given, sample_categorical
 from vqlearn.probability.checks import Level
-from vqlearn.probability.model import Given
-from vqlearn.probability.random import Generators, sample_categorical
 
 Denoise = Callable[[Int[Tensor, "b n"], Level], Float[Tensor, "b n k"]]
 """denoise(x_t, t): normalised log p(x_0 | x_t) over the K codes."""

@@ -22,6 +22,7 @@ from fractions import Fraction
 from itertools import product
 
 from vqlearn.data.characters import Bits
+from vqlearn.data.scenes import Composition
 from vqlearn.data.scenes.captions import (
     BACKGROUND_PHRASES,
     RELATION_WORDS,
@@ -30,7 +31,7 @@ from vqlearn.data.scenes.captions import (
     SHARE_WITH_SIZE,
     SIZE_WORDS,
 )
-from vqlearn.data.scenes.sampling import COMPOSITIONS, ONE_OBJECT_SHARE, Composition
+from vqlearn.data.scenes.sampling import COMPOSITIONS, ONE_OBJECT_SHARE
 from vqlearn.data.scenes.world import (
     BACKGROUNDS,
     HELD_OUT_PAIRS,

@@ -14,8 +14,8 @@ from einops import rearrange, repeat
 from jaxtyping import Float64, Int
 from torch import Tensor
 
+from vqlearn.data import Digits
 from vqlearn.data.characters import NUM_CLASSES, Bits, is_real
-from vqlearn.data.digits import Digits
 from vqlearn.data.rgb import NUM_LEVELS
 
 MAX_CODES = 2**62  # contexts are numbered with int64

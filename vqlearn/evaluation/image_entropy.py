@@ -13,13 +13,8 @@ from collections.abc import Iterable
 from fractions import Fraction
 from itertools import product
 
-from vqlearn.data.scenes.sampling import (
-    COMPOSITIONS,
-    ONE_OBJECT_SHARE,
-    Composition,
-    centres,
-    placements,
-)
+from vqlearn.data.scenes import Composition
+from vqlearn.data.scenes.sampling import COMPOSITIONS, ONE_OBJECT_SHARE, centres, placements
 from vqlearn.data.scenes.world import BACKGROUNDS, RELATIONS, SIZES
 from vqlearn.evaluation.caption_entropy import drawn_pairs, single_pairs
 from vqlearn.probability.checks import check_choice

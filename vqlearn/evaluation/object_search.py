@@ -20,6 +20,7 @@ from einops import einsum, rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
+from vqlearn.data.scenes import SceneObject
 from vqlearn.data.scenes.drawing import coverage
 from vqlearn.data.scenes.world import (
     BACKGROUND_RGB,
@@ -29,7 +30,6 @@ from vqlearn.data.scenes.world import (
     RGB,
     SHAPES,
     SIZES,
-    SceneObject,
 )
 
 SIDE = 32  # every image is read at this size

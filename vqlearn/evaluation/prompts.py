@@ -21,15 +21,14 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPModel
 
-from vqlearn.data.scenes.sampling import Composition, SceneBatch, scene_batch
-from vqlearn.diffusion.model import DiffusionModel
+from vqlearn.data.scenes import Composition, SceneBatch, scene_batch
+from vqlearn.diffusion import DiffusionModel
 from vqlearn.evaluation.scene_reader import Accuracy, prompt_accuracy
 from vqlearn.evaluation.text_probe import text_probe
-from vqlearn.pipeline.pipeline import VQDiffusionPipeline
-from vqlearn.probability.estimates import wilson_interval
-from vqlearn.probability.random import random_stream
-from vqlearn.text.clip import pixel_values
-from vqlearn.transformer.denoiser import Denoiser
+from vqlearn.pipeline import VQDiffusionPipeline
+from vqlearn.probability import random_stream, wilson_interval
+from vqlearn.text import pixel_values
+from vqlearn.transformer import Denoiser
 
 COMPOSITIONS = ("seen", "held_out")
 PICTURES_AT_ONCE = 50

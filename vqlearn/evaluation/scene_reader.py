@@ -18,9 +18,9 @@ from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from vqlearn.data.scenes.captions import Description, parse
-from vqlearn.data.scenes.drawing import render
-from vqlearn.data.scenes.world import BACKGROUND_RGB, INVERSE, Scene, relation_between
+from vqlearn.data.scenes import Scene, parse, render
+from vqlearn.data.scenes.captions import Description
+from vqlearn.data.scenes.world import BACKGROUND_RGB, INVERSE, relation_between
 from vqlearn.evaluation.object_search import SIDE, find_background, find_objects
 
 BORDER_TOLERANCE = 0.2  # largest mean RGB distance of the border from its named colour

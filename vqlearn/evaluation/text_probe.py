@@ -12,11 +12,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vqlearn.data.scenes.captions import describe_all
-from vqlearn.data.scenes.sampling import Composition, sample_scenes
-from vqlearn.data.scenes.world import COLOURS, SHAPES, Scene, SceneObject
-from vqlearn.probability.random import random_stream
-from vqlearn.text.encoder import TextEncoder
+from vqlearn.data.scenes import Composition, Scene, SceneObject, describe_all, sample_scenes
+from vqlearn.data.scenes.world import COLOURS, SHAPES
+from vqlearn.probability import random_stream
+from vqlearn.text import TextEncoder
 
 LEARNED_FROM, TRIED_ON = 8000, 1500
 CAPTIONS_AT_ONCE = 200

@@ -13,16 +13,14 @@ from typing import Any, Protocol, runtime_checkable
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vqlearn.data.characters import NUM_CLASSES, caption_rows, caption_split, decode, is_real
-from vqlearn.data.digits import Digits
-from vqlearn.data.scenes.captions import parse
-from vqlearn.evaluation.caption_entropy import CaptionDistribution
-from vqlearn.evaluation.counting import digit_bits, ngram_bits
+from vqlearn.data import Digits, caption_rows
+from vqlearn.data.characters import NUM_CLASSES, caption_split, decode, is_real
+from vqlearn.data.scenes import parse
+from vqlearn.evaluation import CaptionDistribution, digit_bits, ngram_bits
 from vqlearn.experiments.identity import recipe_settings
 from vqlearn.experiments.report import DIGITS, Facts, Samples, Share, rounded
-from vqlearn.probability.estimates import Bits, bits_per_token, ratio
-from vqlearn.training.recipes import Recipe
-from vqlearn.training.simple import Sequences
+from vqlearn.probability import Bits, bits_per_token, ratio
+from vqlearn.training import Recipe, Sequences
 
 COMPOSITION = "seen"
 ORDERS = (1, 3, 5)

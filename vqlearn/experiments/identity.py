@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from vqlearn.training.recipes import Recipe, Size
+from vqlearn.training import Recipe, Size
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,19 @@ import torch
 from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
-from vqlearn.data.characters import caption_rows, is_real
-from vqlearn.diffusion import kernels, schedule
-from vqlearn.diffusion.parameterisations import DirectPrediction
-from vqlearn.diffusion.process import MaskAndReplace, Process
-from vqlearn.diffusion.schedule import Schedule, build_schedule
+from vqlearn.data import caption_rows
+from vqlearn.data.characters import is_real
+from vqlearn.diffusion import (
+    DirectPrediction,
+    MaskAndReplace,
+    Process,
+    Schedule,
+    build_schedule,
+    kernels,
+    schedule,
+)
 from vqlearn.experiments.identity import Named
-from vqlearn.probability.random import random_stream
+from vqlearn.probability import random_stream
 
 LETTERS_COUNTED = 2000
 

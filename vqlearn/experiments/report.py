@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vqlearn.probability.estimates import Bits, wilson_interval
+from vqlearn.probability import Bits, wilson_interval
 
 DIGITS = 4
 

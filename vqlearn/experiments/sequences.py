@@ -14,18 +14,15 @@ import torch
 from torch import nn
 
 from vqlearn.autoregressive.pixel_config import PixelConfig
-from vqlearn.diffusion.model import DiffusionModel
-from vqlearn.diffusion.objective import prior_term
-from vqlearn.diffusion.process import Process
+from vqlearn.diffusion import DiffusionModel, Process, prior_term
 from vqlearn.experiments.data import Budget, SequenceData
 from vqlearn.experiments.identity import Named
 from vqlearn.experiments.processes import Codes
 from vqlearn.experiments.report import Samples
 from vqlearn.experiments.systems import CONFIGS, DENOISERS
-from vqlearn.probability.estimates import Bits, bits_per_token
-from vqlearn.probability.random import random_stream
-from vqlearn.training.simple import train
-from vqlearn.transformer.sequence import SequenceConfig
+from vqlearn.probability import Bits, bits_per_token, random_stream
+from vqlearn.training import train
+from vqlearn.transformer import SequenceConfig
 
 DEFAULT_AUXILIARY_WEIGHT = 5e-4
 

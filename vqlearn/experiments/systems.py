@@ -8,30 +8,41 @@ is made.
 from dataclasses import dataclass
 from typing import Any
 
-from vqlearn.autoregressive.image_transformer import ImageTransformer, ImageTransformerConfig
-from vqlearn.autoregressive.imagebart import ImageBART
-from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig
-from vqlearn.autoregressive.pixelcnn import GatedPixelCNN, PixelCNN, PixelCNNConfig
-from vqlearn.autoregressive.pixelcnnpp import PixelCNNPlusPlus, PixelCNNPlusPlusConfig
-from vqlearn.autoregressive.pixelrnn import PixelRNN, PixelRNNConfig
-from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
-from vqlearn.diffusion.model import DiffusionModel
+from vqlearn.autoregressive import (
+    GatedPixelCNN,
+    ImageBART,
+    ImageBARTConfig,
+    ImageTransformer,
+    ImageTransformerConfig,
+    PixelCNN,
+    PixelCNNConfig,
+    PixelCNNPlusPlus,
+    PixelCNNPlusPlusConfig,
+    PixelRNN,
+    PixelRNNConfig,
+    RasterTransformer,
+    RasterTransformerConfig,
+)
+from vqlearn.diffusion import DiffusionModel
 from vqlearn.experiments.identity import Named, size_settings
 from vqlearn.experiments.processes import PROCESSES, Codes
-from vqlearn.training.loop import Run, Task
-from vqlearn.training.recipes import NUM_TIMESTEPS, Size, denoiser_config
-from vqlearn.training.stages.autoregressive import (
+from vqlearn.training import NUM_TIMESTEPS, Run, Size, Task, denoiser_config
+from vqlearn.training.stages import (
+    CaptionedDiffusion,
+    DiffusionTask,
+    Frozen,
     ImageBARTOptions,
     RasterOptions,
     imagebart_task,
     raster_task,
 )
-from vqlearn.training.stages.diffusion import CaptionedDiffusion, DiffusionTask
-from vqlearn.training.stages.frozen import Frozen
-from vqlearn.transformer.denoiser import Denoiser
-from vqlearn.transformer.ordinal import OrdinalDenoiser
-from vqlearn.transformer.sequence import SequenceDenoiser
-from vqlearn.transformer.variants import CausalDenoiser, DirectDenoiser
+from vqlearn.transformer import (
+    CausalDenoiser,
+    Denoiser,
+    DirectDenoiser,
+    OrdinalDenoiser,
+    SequenceDenoiser,
+)
 
 DENOISERS = {
     id: Named(id, make)

@@ -7,8 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.shipped import resolve
-from vqlearn.evaluation.scene_reader import agrees, prompt_accuracy, read
+from vqlearn.checkpoints import resolve
+from vqlearn.evaluation import agrees, prompt_accuracy, read
 from vqlearn.experiments.data import SHOWN
 from vqlearn.experiments.report import Accuracy, Share
 

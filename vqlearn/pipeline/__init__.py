@@ -4,14 +4,8 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "as_pil": "text_to_image",
-        "Film": "film",
-        "make_grid": "grid",
-        "Networks": "pipeline",
-        "paint": "film",
-        "PipelineOutput": "text_to_image",
-        "TextToImagePipeline": "text_to_image",
-        "VQDiffusionPipeline": "pipeline",
-    },
+    film="Film paint save_gif",
+    grid="make_grid",
+    pipeline="Networks VQDiffusionPipeline",
+    text_to_image="as_pil PipelineOutput TextToImagePipeline",
 )

@@ -6,8 +6,8 @@ values allowed.
 
 import torch
 
+from vqlearn.probability import Generators
 from vqlearn.probability.checks import check_choice
-from vqlearn.probability.random import Generators
 
 NOISES = ("exact", "reference")
 OUTPUT_TYPES = ("pil", "np")

@@ -19,20 +19,22 @@ from tqdm.auto import tqdm
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.modules import Wanted
-from vqlearn.diffusion.model import DiffusionModel
-from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion import (
+    DiffusionModel,
+    MaskAndReplace,
+    ScheduleConfig,
+    all_masked,
+    build_schedule,
+    levels_to_visit,
+)
 from vqlearn.diffusion.reference import reference_log_p_x0, replay
-from vqlearn.diffusion.sampler import all_masked, levels_to_visit
-from vqlearn.diffusion.schedule import ScheduleConfig, build_schedule
 from vqlearn.pipeline.arguments import OUTPUT_TYPES, as_prompts, check_generator, check_noise
 from vqlearn.pipeline.text_to_image import Parts, PipelineOutput, TextToImagePipeline, check_facts
+from vqlearn.probability import Conditioning, Generators, Sampling
 from vqlearn.probability.checks import check_choice, check_integer
-from vqlearn.probability.model import Conditioning, Sampling
-from vqlearn.probability.random import Generators
-from vqlearn.text.encoder import TextEncoder
-from vqlearn.text.null_text import NullText
-from vqlearn.tokens.vqvae import VQVAE
-from vqlearn.transformer.denoiser import Denoiser
+from vqlearn.text import NullText, TextEncoder
+from vqlearn.tokens import VQVAE
+from vqlearn.transformer import Denoiser
 
 Callback = Callable[[int, int, Tensor], Any]
 Steps = Iterator[tuple[int, Int[Tensor, "b n"]]]

@@ -18,19 +18,21 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
 
+from vqlearn.checkpoints import (
+    CheckpointError,
+    HubOptions,
+    find_null_text,
+    load_token_model,
+    resolve,
+    save_token_model,
+)
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.hub import HubOptions
-from vqlearn.checkpoints.layout import CheckpointError
 from vqlearn.checkpoints.modules import Wanted
-from vqlearn.checkpoints.shipped import find_null_text, resolve
-from vqlearn.checkpoints.token_models import load_token_model, save_token_model
 from vqlearn.pipeline.arguments import OUTPUT_TYPES, as_prompts, check_generator
+from vqlearn.probability import Conditioning, Generators, Sampling, TokenModel
 from vqlearn.probability.checks import check_choice, check_integer
-from vqlearn.probability.model import Conditioning, Sampling, TokenModel
-from vqlearn.probability.random import Generators
-from vqlearn.text.encoder import TextEncoder
-from vqlearn.text.null_text import NullText, null_states
-from vqlearn.tokens.vqvae import VQVAE
+from vqlearn.text import NullText, TextEncoder, null_states
+from vqlearn.tokens import VQVAE
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,19 +4,9 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "Bits": "estimates",
-        "bits_per_token": "estimates",
-        "Conditioning": "model",
-        "Given": "model",
-        "guide": "filters",
-        "log_normalise": "log_probs",
-        "random_stream": "random",
-        "sample_categorical": "random",
-        "Sampling": "model",
-        "temperature": "filters",
-        "TokenModel": "model",
-        "top_k": "filters",
-        "top_p": "filters",
-    },
+    estimates="Bits bits_per_token ratio wilson_interval",
+    filters="Filter guide temperature top_k top_p",
+    log_probs="at_least_float32 IMPOSSIBLE kl_divergence log_add log_normalise log_one_hot",
+    model="check_condition check_request Conditioning Given PLAIN Sampling TokenModel",
+    random="finest_float Generators random_stream sample_categorical uniform",
 )

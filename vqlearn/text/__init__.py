@@ -4,16 +4,8 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "build_clip": "clip",
-        "build_text_model": "clip",
-        "build_tokenizer": "tokenizer",
-        "clean_caption": "tokenizer",
-        "contrastive_loss": "clip",
-        "drop_captions": "null_text",
-        "null_states": "null_text",
-        "NullText": "null_text",
-        "NullTextConfig": "null_text",
-        "TextEncoder": "encoder",
-    },
+    clip="build_clip build_text_model contrastive_loss pixel_values",
+    encoder="TextEncoder",
+    null_text="drop_captions null_states NullText NullTextConfig",
+    tokenizer="build_tokenizer clean_caption",
 )

@@ -4,14 +4,8 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "CodebookEMA": "quantizer",
-        "GumbelQuantizer": "gumbel",
-        "PatchDiscriminator": "discriminator",
-        "VectorQuantizer": "quantizer",
-        "VQVAE": "vqvae",
-        "VQVAEConfig": "vqvae",
-        "from_network_range": "vqvae",
-        "to_network_range": "vqvae",
-    },
+    discriminator="adaptive_weight adversarial_loss discriminator_loss PatchDiscriminator",
+    gumbel="GumbelQuantizer",
+    quantizer="CodebookEMA VectorQuantizer",
+    vqvae="from_network_range QUANTIZERS to_network_range VQVAE VQVAEConfig",
 )

@@ -4,11 +4,9 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "Recipe": "recipes",
-        "Run": "loop",
-        "fit": "loop",
-        "train": "simple",
-        "train_unet": "unet",
-    },
+    loop="fit Run Task",
+    recipes="denoiser_config NUM_TIMESTEPS Recipe Size",
+    simple="Sequences train",
+    state="TrainingState",
+    unet="train_unet",
 )

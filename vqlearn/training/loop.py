@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
-from vqlearn.data.batches import Batch, NumberedBatches, Source
-from vqlearn.probability.random import random_stream
+from vqlearn.data import Batch, NumberedBatches, Source
+from vqlearn.probability import random_stream
 from vqlearn.training.learner import Learner
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.state import TrainingState

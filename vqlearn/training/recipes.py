@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from vqlearn.tokens.vqvae import VQVAEConfig
-from vqlearn.transformer.denoiser import DenoiserConfig
+from vqlearn.tokens import VQVAEConfig
+from vqlearn.transformer import DenoiserConfig
 
 NUM_TIMESTEPS = 100
 NUM_CODES = 384

@@ -16,8 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from vqlearn.probability.model import TokenModel
-from vqlearn.probability.random import random_stream
+from vqlearn.probability import TokenModel, random_stream
 from vqlearn.training.learner import Learner
 from vqlearn.training.optimizers import muon_weights
 from vqlearn.training.recipes import Recipe

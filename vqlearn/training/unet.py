@@ -9,9 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vqlearn.continuous.gaussian import Corruption
-from vqlearn.continuous.objective import simple_loss
-from vqlearn.continuous.sampler import Model
+from vqlearn.continuous import Corruption, Model, simple_loss
 from vqlearn.training.learner import Learner
 
 

@@ -4,13 +4,9 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "CausalDenoiser": "variants",
-        "Denoiser": "denoiser",
-        "DenoiserConfig": "denoiser",
-        "DirectDenoiser": "variants",
-        "OrdinalDenoiser": "ordinal",
-        "SequenceConfig": "sequence",
-        "SequenceDenoiser": "sequence",
-    },
+    denoiser="Denoiser DenoiserConfig initialise",
+    layers="Attention FeedForward",
+    ordinal="OrdinalDenoiser",
+    sequence="SequenceConfig SequenceDenoiser",
+    variants="CausalDenoiser DirectDenoiser",
 )

@@ -4,15 +4,9 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "describe_all": "captions",
-        "hard_negative_batch": "hard_negatives",
-        "parse": "captions",
-        "render": "drawing",
-        "sample_scenes": "sampling",
-        "Scene": "world",
-        "scene_batch": "sampling",
-        "SceneBatch": "sampling",
-        "SceneObject": "world",
-    },
+    captions="describe_all parse",
+    drawing="render",
+    hard_negatives="hard_negative_batch",
+    sampling="Composition sample_scenes scene_batch SceneBatch",
+    world="Scene SceneObject",
 )

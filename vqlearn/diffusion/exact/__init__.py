@@ -4,17 +4,7 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "all_states": "world",
-        "chain": "examples",
-        "exact_bound": "world",
-        "ExactWorld": "world",
-        "one_token": "examples",
-        "parity": "examples",
-        "point_distribution": "world",
-        "prior_distribution": "world",
-        "sampler_distribution": "world",
-        "total_variation": "world",
-        "twins": "examples",
-    },
+    examples="chain one_token parity twins",
+    world="all_states exact_bound ExactWorld point_distribution "
+    "prior_distribution sampler_distribution total_variation",
 )

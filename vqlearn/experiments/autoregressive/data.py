@@ -6,15 +6,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vqlearn.data.batches import Scenes
+from vqlearn.data import Scenes
 from vqlearn.data.rgb import NUM_LEVELS, SMALL_SIDE, rgb_scenes
-from vqlearn.evaluation.counting import grid_bits, rgb_bits
-from vqlearn.evaluation.image_entropy import image_bits
+from vqlearn.evaluation import grid_bits, image_bits, rgb_bits
 from vqlearn.experiments.data import COMPOSITION, SHOWN, Budget
 from vqlearn.experiments.report import DIGITS, Facts, Samples, rounded
 from vqlearn.experiments.tokens import ShippedTokens, tokens_as_text
-from vqlearn.probability.estimates import Bits, bits_per_token
-from vqlearn.probability.random import random_stream
+from vqlearn.probability import Bits, bits_per_token, random_stream
 
 COUNTED = 20_000  # images that the baselines count
 COUNTS = {"by position": False, "by neighbours": True}

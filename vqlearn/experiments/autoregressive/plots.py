@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vqlearn.data.rgb import to_images
-from vqlearn.evaluation.prompts import Evaluation, evaluated_scenes
+from vqlearn.evaluation import Evaluation, evaluated_scenes
 from vqlearn.experiments import style
 from vqlearn.experiments.autoregressive.token_runs import TokenRun
 from vqlearn.experiments.report import Report

@@ -19,13 +19,8 @@ from vqlearn.experiments.data import Budget
 from vqlearn.experiments.identity import Named
 from vqlearn.experiments.sequences import AutoregressiveRun, with_rate
 from vqlearn.experiments.systems import AUTOREGRESSIVE, WITHOUT_TEXT
-from vqlearn.training.recipes import Recipe, Size
-from vqlearn.training.stages.autoregressive import (
-    ImageBARTOptions,
-    RasterOptions,
-    train_imagebart,
-    train_raster,
-)
+from vqlearn.training import Recipe, Size
+from vqlearn.training.stages import ImageBARTOptions, RasterOptions, train_imagebart, train_raster
 
 RECIPE = Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
 TOKEN_RECIPE = Recipe(steps=3000, batch_size=64, learning_rate=2e-3, ema_decay=0.99)

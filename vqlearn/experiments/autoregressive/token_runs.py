@@ -16,18 +16,25 @@ from accelerate.utils import set_seed
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vqlearn.evaluation.prompts import COMPOSITIONS, Evaluation, evaluated_scenes
+from vqlearn.evaluation import Evaluation, evaluated_scenes
+from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.experiments.autoregressive.data import CaptionedTokens
 from vqlearn.experiments.data import Budget, batched
 from vqlearn.experiments.identity import Named, size_settings
 from vqlearn.experiments.report import Accuracy, rounded
 from vqlearn.experiments.sequences import count_weights
 from vqlearn.experiments.tokens import AT_ONCE, tokens_as_text
-from vqlearn.probability.estimates import Bits, bits_per_token
-from vqlearn.probability.model import PLAIN, Conditioning, Sampling, TokenModel
-from vqlearn.probability.random import random_stream
-from vqlearn.training.loop import Run
-from vqlearn.training.stages.autoregressive import ImageBARTOptions, RasterOptions
+from vqlearn.probability import (
+    PLAIN,
+    Bits,
+    Conditioning,
+    Sampling,
+    TokenModel,
+    bits_per_token,
+    random_stream,
+)
+from vqlearn.training import Run
+from vqlearn.training.stages import ImageBARTOptions, RasterOptions
 from vqlearn.training.stages.captioned import Captioned
 from vqlearn.training.stages.order import copy_frozen_parts
 

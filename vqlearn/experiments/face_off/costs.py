@@ -31,21 +31,24 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from vqlearn.autoregressive import ImageBART, RasterTransformer, RasterTransformerConfig
 from vqlearn.autoregressive.decoding import NextTokenLogProbs, sample, without_cache
-from vqlearn.autoregressive.imagebart import ImageBART, ImageBARTConfig
-from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
-from vqlearn.diffusion.model import DiffusionModel
-from vqlearn.diffusion.process import MaskAndReplace
-from vqlearn.diffusion.schedule import build_schedule, released
+from vqlearn.autoregressive.imagebart import ImageBARTConfig
+from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule, released
 from vqlearn.experiments.face_off.quality import CALLS, GUIDED
 from vqlearn.experiments.face_off.system_run import run_id
 from vqlearn.experiments.identity import size_settings
 from vqlearn.experiments.systems import DENOISER_SIZE, IMAGEBART_SIZE, RASTER_SIZE
-from vqlearn.probability.log_probs import log_normalise
-from vqlearn.probability.model import PLAIN, Conditioning, Sampling, TokenModel
-from vqlearn.probability.random import sample_categorical
-from vqlearn.training.recipes import NUM_TIMESTEPS, Size, denoiser_config
-from vqlearn.transformer.denoiser import Denoiser
+from vqlearn.probability import (
+    PLAIN,
+    Conditioning,
+    Sampling,
+    TokenModel,
+    log_normalise,
+    sample_categorical,
+)
+from vqlearn.training import NUM_TIMESTEPS, Size, denoiser_config
+from vqlearn.transformer import Denoiser
 
 LENGTHS = (16, 64, 256, 1024)
 BATCHES = (1, 8, 32)

@@ -9,10 +9,11 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vqlearn.evaluation.prompts import COMPOSITIONS, Evaluation, evaluated_scenes
+from vqlearn.evaluation import Evaluation, evaluated_scenes
+from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.experiments.report import DIGITS, Facts
 from vqlearn.experiments.tokens import AT_ONCE, ShippedTokens
-from vqlearn.probability.model import Conditioning
+from vqlearn.probability import Conditioning
 
 
 @dataclass(frozen=True, eq=False)

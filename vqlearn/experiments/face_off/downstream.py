@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from vqlearn.autoregressive.model import AutoregressiveModel
+from vqlearn.autoregressive import AutoregressiveModel
 from vqlearn.experiments.face_off.data import EvaluatedTokens, by_grid_row
 from vqlearn.experiments.face_off.halves import ONE, choose, complete, half, hide_rest, make_wrong
 from vqlearn.experiments.face_off.inpainting import mean
 from vqlearn.experiments.face_off.quality import GUIDED, sampling_settings
 from vqlearn.experiments.face_off.system_run import SystemRun, Trained
 from vqlearn.experiments.report import Accuracy
-from vqlearn.probability.model import Sampling
-from vqlearn.probability.random import random_stream
+from vqlearn.probability import Sampling, random_stream
 
 KEEPS, FREE = "keeps", "free"
 ABOVE = (ONE, "0.1")

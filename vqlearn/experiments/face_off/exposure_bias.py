@@ -18,14 +18,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vqlearn.autoregressive.model import AutoregressiveModel
+from vqlearn.autoregressive import AutoregressiveModel
 from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples, by_grid_row
 from vqlearn.experiments.face_off.quality import nll, sample_all
 from vqlearn.experiments.face_off.system_run import RASTER, REFERENCES, SystemRun, Trained
 from vqlearn.experiments.report import DIGITS, rounded
-from vqlearn.probability.estimates import Bits, bits_per_token
-from vqlearn.probability.model import Sampling, TokenModel
-from vqlearn.probability.random import random_stream
+from vqlearn.probability import Bits, Sampling, TokenModel, bits_per_token, random_stream
 
 OWN = Sampling(num_inference_steps=100)
 """How a system samples its own sequences: its distribution as it is, as many steps as there are."""

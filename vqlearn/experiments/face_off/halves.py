@@ -9,15 +9,12 @@ from einops import rearrange
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from vqlearn.autoregressive.imagebart import ImageBART
-from vqlearn.autoregressive.model import AutoregressiveModel
-from vqlearn.diffusion.process import Process
-from vqlearn.diffusion.sampler import draw_prior, levels_to_visit
+from vqlearn.autoregressive import AutoregressiveModel, ImageBART
+from vqlearn.diffusion import Process, draw_prior, levels_to_visit
 from vqlearn.experiments.face_off.data import Examples
 from vqlearn.experiments.face_off.system_run import Trained
 from vqlearn.experiments.tokens import AT_ONCE
-from vqlearn.probability.model import Conditioning, Given, Sampling, TokenModel
-from vqlearn.probability.random import random_stream
+from vqlearn.probability import Conditioning, Given, Sampling, TokenModel, random_stream
 
 ONE = "one"
 

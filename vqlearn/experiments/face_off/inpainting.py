@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from vqlearn.diffusion.model import DiffusionModel
+from vqlearn.diffusion import DiffusionModel
 from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples
 from vqlearn.experiments.face_off.halves import (
     ONE,
@@ -33,8 +33,7 @@ from vqlearn.experiments.face_off.halves import (
 from vqlearn.experiments.face_off.quality import GUIDED, sampling_settings
 from vqlearn.experiments.face_off.system_run import SystemRun, Trained
 from vqlearn.experiments.report import DIGITS, Accuracy
-from vqlearn.probability.model import Sampling
-from vqlearn.probability.random import random_stream
+from vqlearn.probability import Sampling, random_stream
 
 SHARES = (0.05, 0.1, 0.2, 0.4)
 AMOUNTS = (ONE, *map(str, SHARES))

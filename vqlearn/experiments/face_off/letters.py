@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vqlearn.data.characters import caption_rows
+from vqlearn.data import caption_rows
 from vqlearn.experiments.data import COMPOSITION, Budget, Captions
 from vqlearn.experiments.face_off.system_run import SEEDS, run_id
 from vqlearn.experiments.processes import PROCESSES
@@ -31,9 +31,8 @@ from vqlearn.experiments.sequences import (
     SequenceRun,
 )
 from vqlearn.experiments.systems import AUTOREGRESSIVE, WITHOUT_TEXT
-from vqlearn.probability.random import random_stream
-from vqlearn.training.recipes import Recipe
-from vqlearn.training.simple import Sequences
+from vqlearn.probability import random_stream
+from vqlearn.training import Recipe, Sequences
 
 DATA = "captions"
 RECIPE = Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)

@@ -8,16 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vqlearn.diffusion.model import DiffusionModel
+from vqlearn.diffusion import DiffusionModel
 from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples
 from vqlearn.experiments.face_off.system_run import SEEDS, SystemRun, Trained
 from vqlearn.experiments.report import Accuracy, rounded
 from vqlearn.experiments.systems import VARIANTS
 from vqlearn.experiments.tokens import tokens_as_text
-from vqlearn.probability.estimates import Bits, bits_per_token
-from vqlearn.probability.model import PLAIN, Sampling, TokenModel
-from vqlearn.probability.random import random_stream
-from vqlearn.training.recipes import NUM_TIMESTEPS
+from vqlearn.probability import PLAIN, Bits, Sampling, TokenModel, bits_per_token, random_stream
+from vqlearn.training import NUM_TIMESTEPS
 
 CALLS = (100, 50, 25, 10, 5)
 USUAL_CALLS = 25

@@ -13,8 +13,8 @@ from vqlearn.experiments.face_off.training import FOLDER, RECIPE, Training
 from vqlearn.experiments.runner import best_device
 from vqlearn.experiments.sequences import count_weights
 from vqlearn.experiments.systems import ALL, System
-from vqlearn.probability.model import TokenModel
-from vqlearn.training.recipes import Recipe
+from vqlearn.probability import TokenModel
+from vqlearn.training import Recipe
 
 SEEDS = (0, 1, 2)
 RASTER, DIFFUSION = "raster", "vq-diffusion"  # the two that are compared most closely

@@ -16,15 +16,13 @@ from accelerate.utils import set_seed
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from vqlearn.checkpoints.shipped import resolve
-from vqlearn.data.batches import Scenes
+from vqlearn.checkpoints import resolve
+from vqlearn.data import Scenes
 from vqlearn.experiments.identity import recipe_settings
 from vqlearn.experiments.runner import best_device, lock_for
 from vqlearn.experiments.systems import ALL, System
-from vqlearn.training.loop import Run, Task, fit
-from vqlearn.training.recipes import Recipe
+from vqlearn.training import Recipe, Run, Task, TrainingState, fit
 from vqlearn.training.stages.order import copy_frozen_parts
-from vqlearn.training.state import TrainingState
 
 COMPOSITION, IMAGE_SIZE = "seen", 32
 RECIPE = Recipe(steps=3000, batch_size=64, learning_rate=2e-3, ema_decay=0.99)

@@ -20,7 +20,7 @@ from vqlearn.experiments.data import Budget
 from vqlearn.experiments.processes import PROCESSES
 from vqlearn.experiments.sequences import DEFAULT_SIZE, DenoiserSize, DiffusionRun
 from vqlearn.experiments.systems import DENOISERS
-from vqlearn.training.recipes import Recipe
+from vqlearn.training import Recipe
 
 TRAINING = Recipe(steps=10_000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
 FEW_IMAGES = replace(TRAINING, steps=3000)  # 67 times through 1,437 digits

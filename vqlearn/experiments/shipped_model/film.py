@@ -9,10 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqlearn.evaluation.prompts import Evaluation
+from vqlearn.evaluation import Evaluation
 from vqlearn.experiments import style
-from vqlearn.pipeline.film import Film, paint, save_gif
-from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+from vqlearn.pipeline import Film, VQDiffusionPipeline, paint, save_gif
 
 PROMPTS = (
     "a small red circle above a large blue square",

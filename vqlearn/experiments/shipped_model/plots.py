@@ -8,13 +8,13 @@ import matplotlib.pyplot as plt
 import torch
 from einops import rearrange
 
-from vqlearn.data.scenes.captions import parse
-from vqlearn.data.scenes.sampling import HELD_OUT_PAIRS, scene_batch
-from vqlearn.evaluation.prompts import Evaluation, round_trip
-from vqlearn.evaluation.scene_reader import agrees, read
+from vqlearn.data.scenes import parse, scene_batch
+from vqlearn.data.scenes.sampling import HELD_OUT_PAIRS
+from vqlearn.evaluation import Evaluation, agrees, read
+from vqlearn.evaluation.prompts import round_trip
 from vqlearn.experiments import style
 from vqlearn.experiments.report import Share
-from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+from vqlearn.pipeline import VQDiffusionPipeline
 
 LABELS = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
 PROMPTS = (

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
-from vqlearn.checkpoints.folder import load_clip
-from vqlearn.checkpoints.shipped import resolve
-from vqlearn.evaluation.prompts import COMPOSITIONS, Evaluation, evaluate, evaluate_model
+from vqlearn.checkpoints import load_clip, resolve
+from vqlearn.evaluation import Evaluation, evaluate, evaluate_model
+from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.experiments.report import Accuracy, Share
-from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+from vqlearn.pipeline import VQDiffusionPipeline
 
 MODEL = "scenes"
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"

@@ -17,15 +17,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from vqlearn.diffusion.process import Process
-from vqlearn.diffusion.sampler import Denoise, all_masked, levels_to_visit, step
-from vqlearn.evaluation.prompts import PICTURES_AT_ONCE, Evaluation, evaluated_scenes
+from vqlearn.diffusion import Process, all_masked, levels_to_visit
+from vqlearn.diffusion.sampler import Denoise, step
+from vqlearn.evaluation import Evaluation, evaluated_scenes
+from vqlearn.evaluation.prompts import PICTURES_AT_ONCE
 from vqlearn.experiments.report import Accuracy, Share
 from vqlearn.experiments.shipped_model.runs import evaluation_settings, load_pipeline
 from vqlearn.experiments.tokens import accuracy_of
-from vqlearn.pipeline.pipeline import VQDiffusionPipeline
-from vqlearn.probability.model import Sampling
-from vqlearn.probability.random import Generators, random_stream
+from vqlearn.pipeline import VQDiffusionPipeline
+from vqlearn.probability import Generators, Sampling, random_stream
 
 COMPOSITION = "seen"
 PROMPTS = 100

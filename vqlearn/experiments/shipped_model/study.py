@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vqlearn.evaluation.prompts import COMPOSITIONS, Evaluation
+from vqlearn.evaluation import Evaluation
+from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.experiments.pages import table
 from vqlearn.experiments.report import Report, Share
 from vqlearn.experiments.runner import Study

@@ -4,12 +4,11 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    {
-        "train": "order",
-        "train_diffusion": "diffusion",
-        "train_imagebart": "autoregressive",
-        "train_raster": "autoregressive",
-        "train_text": "text",
-        "train_tokens": "tokens",
-    },
+    autoregressive="imagebart_task ImageBARTOptions raster_task RasterOptions "
+    "train_imagebart train_raster",
+    diffusion="CaptionedDiffusion DiffusionOptions DiffusionTask train_diffusion",
+    frozen="Frozen",
+    order="train",
+    text="train_text",
+    tokens="TokenOptions train_tokens",
 )

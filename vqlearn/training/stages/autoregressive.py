@@ -10,8 +10,8 @@ same loop, so that the three can be compared.
 
 from dataclasses import asdict, dataclass
 
-from vqlearn.autoregressive.imagebart import ImageBART, ImageBARTConfig
-from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
+from vqlearn.autoregressive import ImageBART, RasterTransformer, RasterTransformerConfig
+from vqlearn.autoregressive.imagebart import ImageBARTConfig
 from vqlearn.training.loop import Run
 from vqlearn.training.recipes import DEFAULT_SIZE, Size
 from vqlearn.training.stages.captioned import Captioned, CaptionedTask, train_captioned

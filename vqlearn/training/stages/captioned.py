@@ -7,10 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.token_models import save_token_model
-from vqlearn.data.batches import Batch
-from vqlearn.probability.model import Conditioning, TokenModel
-from vqlearn.text.null_text import NullText, drop_captions
+from vqlearn.checkpoints import save_token_model
+from vqlearn.data import Batch
+from vqlearn.probability import Conditioning, TokenModel
+from vqlearn.text import NullText, drop_captions
 from vqlearn.training.loop import Run, fit
 from vqlearn.training.optimizers import muon_weights
 from vqlearn.training.stages.frozen import Frozen

@@ -7,16 +7,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.diffusion.model import DiffusionModel
-from vqlearn.diffusion.process import MaskAndReplace
-from vqlearn.diffusion.schedule import SCHEDULES, ScheduleConfig, build_schedule
+from vqlearn.diffusion import DiffusionModel, MaskAndReplace, ScheduleConfig, build_schedule
+from vqlearn.diffusion.schedule import SCHEDULES
 from vqlearn.probability.checks import check_choice
-from vqlearn.text.null_text import NullText
+from vqlearn.text import NullText
 from vqlearn.training.loop import Run, fit
 from vqlearn.training.recipes import NUM_TIMESTEPS, denoiser_config
 from vqlearn.training.stages.captioned import Captioned, CaptionedTask, Losses
 from vqlearn.training.stages.frozen import Frozen
-from vqlearn.transformer.denoiser import Denoiser
+from vqlearn.transformer import Denoiser
 
 
 class CaptionedDiffusion(Captioned):

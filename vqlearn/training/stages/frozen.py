@@ -4,8 +4,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.data.batches import Batch
-from vqlearn.text.null_text import NullText, NullTextConfig
+from vqlearn.data import Batch
+from vqlearn.text import NullText, NullTextConfig
 from vqlearn.training.loop import Run
 
 

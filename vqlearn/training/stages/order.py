@@ -16,8 +16,7 @@ from accelerate.utils import set_seed
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.digests import SUMS_FILE
-from vqlearn.data.batches import Scenes, Source
-from vqlearn.data.image_folder import ImageFolder
+from vqlearn.data import ImageFolder, Scenes, Source
 from vqlearn.training.loop import Run
 from vqlearn.training.recipes import vqvae_config
 from vqlearn.training.stages.autoregressive import (

@@ -8,16 +8,17 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vqlearn.data.batches import Batch
-from vqlearn.tokens.discriminator import (
+from vqlearn.data import Batch
+from vqlearn.tokens import (
+    VQVAE,
     PatchDiscriminator,
     adaptive_weight,
     adversarial_loss,
     discriminator_loss,
+    to_network_range,
 )
 from vqlearn.tokens.gumbel import GumbelQuantized
 from vqlearn.tokens.quantizer import Quantized
-from vqlearn.tokens.vqvae import VQVAE, to_network_range
 from vqlearn.training.loop import Run
 
 OWN_SQUARE_WEIGHT = 10.0

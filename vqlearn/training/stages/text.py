@@ -6,10 +6,15 @@ from torch import Tensor, nn
 from transformers import CLIPModel
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.data.batches import Batch
-from vqlearn.text.clip import build_clip, build_text_model, contrastive_loss, pixel_values
-from vqlearn.text.encoder import TextEncoder
-from vqlearn.text.tokenizer import build_tokenizer
+from vqlearn.data import Batch
+from vqlearn.text import (
+    TextEncoder,
+    build_clip,
+    build_text_model,
+    build_tokenizer,
+    contrastive_loss,
+    pixel_values,
+)
 from vqlearn.training.loop import Run, fit
 from vqlearn.training.optimizers import linear_weights
 from vqlearn.training.recipes import TEXT_WIDTH

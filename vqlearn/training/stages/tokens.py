@@ -6,8 +6,7 @@ from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.probability.checks import check_choice
-from vqlearn.tokens.quantizer import CodebookEMA
-from vqlearn.tokens.vqvae import QUANTIZERS, VQVAE
+from vqlearn.tokens import QUANTIZERS, VQVAE, CodebookEMA
 from vqlearn.training.loop import Run, fit
 from vqlearn.training.recipes import vqvae_config
 from vqlearn.training.stages.gumbel import GumbelTask

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
-from vqlearn.data.scenes.sampling import SceneBatch
-from vqlearn.evaluation.prompts import Evaluation, evaluated_scenes
+from vqlearn.data.scenes import SceneBatch
+from vqlearn.evaluation import Evaluation, evaluated_scenes
 from vqlearn.experiments import style
 from vqlearn.experiments.face_off.quality import SHOWN, QualityRun
 from vqlearn.experiments.face_off.results.numbers import COMPOSITIONS, measured, results_of
