@@ -9,7 +9,6 @@ from vqlearn.data.characters import (
     LENGTH,
     LONGEST_CAPTION,
     NUM_CLASSES,
-    Bits,
     caption_rows,
     caption_split,
     decode,
@@ -131,9 +130,3 @@ def test_the_two_parts_of_a_split_are_drawn_apart():
     assert not torch.equal(train, other[0])
     as_long, _ = caption_split(200, 1, seed=0, composition="seen")
     assert not torch.equal(as_long, test)
-
-
-def test_bits_by_three_conventions():
-    bits = Bits(per_caption=19.0, characters=38.0)
-    assert bits.per_character == 0.5
-    assert bits.per_position == 0.2

@@ -17,7 +17,7 @@ from vqlearn.data.scenes import sampling as scenes
 from vqlearn.data.scenes.captions import RELATION_WORDS, SIZE_WORDS, describe_all
 from vqlearn.data.scenes.sampling import COMPOSITIONS, sample_scenes
 from vqlearn.evaluation import caption_entropy as entropy
-from vqlearn.evaluation.caption_entropy import CaptionDistribution
+from vqlearn.evaluation.caption_entropy import CaptionBits, CaptionDistribution
 
 SAMPLES = 34_000
 
@@ -336,3 +336,9 @@ def test_sampled_captions_occur_as_often_as_they_should(sampled):
         total = sum(counts.values())
         found = [counts[name] for name in expected]
         assert chisquare(found, [total * p for p in expected.values()]).pvalue > 1e-6
+
+
+def test_bits_by_three_conventions():
+    bits = CaptionBits(per_caption=19.0, characters=38.0)
+    assert bits.per_character == 0.5
+    assert bits.per_position == 0.2

@@ -1,5 +1,4 @@
-"""Laws of counts: proper distributions, equal to a plain reading of their formula, above the
-floor."""
+"""Counted distributions: proper, equal to a plain reading of their formula, above the floor."""
 
 import math
 from collections import Counter
@@ -14,7 +13,6 @@ from vqlearn.data.rgb import rgb_scenes
 from vqlearn.evaluation.caption_entropy import CaptionDistribution
 from vqlearn.evaluation.counting import (
     CountedDistribution,
-    digit_bits,
     grid_bits,
     ngram_bits,
     rgb_bits,
@@ -120,9 +118,9 @@ def test_the_highest_order_is_counted_without_overflow(split):
 
 
 def test_no_rows_are_refused(split):
-    with pytest.raises(ValueError, match="0 rows to count"):
+    with pytest.raises(ValueError, match="0 sequences to count"):
         ngram_bits(split[0][:0], split[1], 2)
-    with pytest.raises(ValueError, match="0 rows to count"):
+    with pytest.raises(ValueError, match="0 sequences to count"):
         ngram_bits(split[0], split[1][:0], 2)
 
 
@@ -133,6 +131,10 @@ def test_tokens_outside_the_classes_are_named(token):
         CountedDistribution(torch.tensor([token]), [zero], K)
     with pytest.raises(ValueError, match=f"{token}.*; allowed: 0 to 4"):
         CountedDistribution(zero, [zero], K).probability(torch.tensor([token]), [zero])
+
+
+def pixel_bits(data, neighbours):
+    return grid_bits(data.train, data.test, data.num_classes, neighbours=neighbours)
 
 
 def plain_digit_bits(data, neighbours):
@@ -165,12 +167,12 @@ def plain_digit_bits(data, neighbours):
 def test_digits_cost_what_the_plain_formula_says(neighbours):
     for data in (digits(), binarised(digits())):
         expected = plain_digit_bits(data, neighbours)
-        assert digit_bits(data, neighbours=neighbours) == pytest.approx(expected, rel=1e-12)
+        assert pixel_bits(data, neighbours) == pytest.approx(expected, rel=1e-12)
 
 
 def test_neighbours_help_and_both_are_better_than_generator():
     for data in (digits(), binarised(digits())):
-        alone, together = (digit_bits(data, neighbours=n) for n in (False, True))
+        alone, together = (pixel_bits(data, n) for n in (False, True))
         assert together < alone < math.log2(data.num_classes)
 
 

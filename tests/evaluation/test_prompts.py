@@ -68,7 +68,7 @@ def test_the_report_counts_what_it_says(pipeline):
         assert part["floor"]["right"] == 0
         assert 0 < part["bound_bits_per_token"] < 8.6, "8.6 bits name one of 384 codes"
         assert 0 <= part["chance_bits_per_token"] < 8.6
-    unguided = evaluate._drawn(
+    unguided = evaluate._generated(
         pipeline,
         None,
         scene_batch(3, generator=torch.Generator().manual_seed(1), composition="seen"),
@@ -91,9 +91,9 @@ def test_the_generator_in_tokens_is_counted_by_hand():
 
 def test_pictures_do_not_depend_on_how_many_are_drawn(pipeline, monkeypatch):
     captions = ["a red circle", "a small blue square on white", "a large green ring"]
-    together = evaluate.draw(pipeline, captions, QUICK)
-    monkeypatch.setattr(evaluate, "PICTURES_AT_ONCE", 2)
-    apart = evaluate.draw(pipeline, captions, QUICK)
+    together = evaluate.generate(pipeline, captions, QUICK)
+    monkeypatch.setattr(evaluate, "IMAGES_AT_ONCE", 2)
+    apart = evaluate.generate(pipeline, captions, QUICK)
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=0)
     assert not torch.equal(together[0], together[1])
 
@@ -154,4 +154,7 @@ def test_the_command_prints_json_and_writes_it(tmp_path):
     assert json.loads(run.stdout) == json.loads((tmp_path / "deep" / "e.json").read_text())
     failed = subprocess.run([*command[:-1], "0"], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1] == "vqlearn: prompts is 0; allowed: 1, 2, …"
+    assert (
+        failed.stderr.splitlines()[-1]
+        == "vqlearn: prompts is 0; allowed: whole numbers of 1 or more"
+    )

@@ -10,7 +10,6 @@ How many bits a perfect model needs is computed in `entropy`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from einops import rearrange
@@ -51,30 +50,6 @@ LONGEST_CAPTION = (
     + _longest([phrase.format(name) for phrase in BACKGROUND_PHRASES for name in BACKGROUNDS])
 )
 LENGTH = LONGEST_CAPTION + 1
-
-
-@dataclass(frozen=True)
-class Bits:
-    """A cost in bits, by three conventions that must not be mixed.
-
-    `per_caption` is the cost of a whole caption, `characters` the mean number of its characters,
-    END counted once. `per_character` is the total cost over the total number of characters;
-    `per_position` shares the same cost among all `LENGTH` positions of a row, padding included,
-    and so is the smaller number: padding costs a good model nothing.
-    """
-
-    per_caption: float
-    characters: float
-
-    @property
-    def per_character(self) -> float:
-        """Bits for each real character, the one END included."""
-        return self.per_caption / self.characters
-
-    @property
-    def per_position(self) -> float:
-        """Bits for each of the `LENGTH` positions of a row."""
-        return self.per_caption / LENGTH
 
 
 def encode(captions: Sequence[str]) -> Int[Tensor, "b length"]:

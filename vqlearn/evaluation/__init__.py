@@ -4,8 +4,8 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    caption_entropy="CaptionDistribution",
-    counting="digit_bits grid_bits ngram_bits rgb_bits",
+    caption_entropy="CaptionBits CaptionDistribution",
+    counting="grid_bits ngram_bits rgb_bits",
     image_entropy="image_bits",
     prompts="evaluate evaluate_model evaluated_scenes Evaluation",
     scene_reader="agrees prompt_accuracy read",

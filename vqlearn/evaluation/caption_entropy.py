@@ -1,27 +1,29 @@
-r"""How many bits does a caption carry? The exact distribution of the captions of the grammar.
+r"""The exact distribution of the captions of the grammar, and its entropy.
 
     distribution = CaptionDistribution("seen")
-    distribution.log_probability("a red circle on white")    # nats; -inf for what is never said
-    distribution.bits().per_character                        # the floor of every model of
-    characters
+    distribution.log_probability("a red circle on white")  # nats; -inf for what is never said
+    distribution.bits().per_character                      # no model of characters can cost less
 
 Many random choices lead to one caption: an object whose size is not named may be small or large,
 "a above b" may be a scene with a first or one with b first, a background that is not named may be
 any. The probability of a caption is the **sum over all of them**, in exact fractions.
 
 A caption is made of phrases, and no two ways to choose phrases give one caption. So its negative
-log-likelihood $-\log_2 p$ is a sum, and the entropy is the sum of the mean surprises: none of the
-120 million captions has to be listed. Tests: tests/evaluation/test_caption_entropy.py, against
-every choice of the generating code in a reduced world.
+log-likelihood $-\log_2 p$ is a sum over the choices, and the entropy is the sum of their means:
+none of the 120 million captions has to be listed. Tests:
+tests/evaluation/test_caption_entropy.py, against every choice of the generating code in a reduced
+world.
 """
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import product
+from typing import Any
 
-from vqlearn.data.characters import Bits
+from vqlearn.data.characters import LENGTH
 from vqlearn.data.scenes import Composition
 from vqlearn.data.scenes.captions import (
     BACKGROUND_PHRASES,
@@ -30,6 +32,7 @@ from vqlearn.data.scenes.captions import (
     SHARE_WITH_BACKGROUND,
     SHARE_WITH_SIZE,
     SIZE_WORDS,
+    with_article,
 )
 from vqlearn.data.scenes.sampling import COMPOSITIONS, ONE_OBJECT_SHARE
 from vqlearn.data.scenes.world import (
@@ -51,12 +54,36 @@ HALF = Fraction(1, 2)
 NEVER = Fraction(0)
 
 
+@dataclass(frozen=True)
+class CaptionBits:
+    """What captions cost in bits, by three conventions that must not be mixed.
+
+    `per_caption` is the cost of a whole caption, `characters` the mean number of its characters,
+    END counted once. `per_character` is the total cost over the total number of characters;
+    `per_position` shares the same cost among all `LENGTH` positions of a sequence, padding
+    included, and so is the smaller number: padding costs a good model nothing.
+    """
+
+    per_caption: float
+    characters: float
+
+    @property
+    def per_character(self) -> float:
+        """Bits for each real character, the one END included."""
+        return self.per_caption / self.characters
+
+    @property
+    def per_position(self) -> float:
+        """Bits for each of the `LENGTH` positions of a sequence."""
+        return self.per_caption / LENGTH
+
+
 class CaptionDistribution:
     """The distribution of `describe_all(sample_scenes(..., composition=composition))`.
 
     The phrases hold the spaces that join them, so that a caption is its phrases written one
     after the other. Cost: about 0.2 s to make, 20 microseconds a caption.
-    Raises ValueError for an unknown composition.
+    Raises `ValueError` for an unknown composition.
     """
 
     def __init__(self, composition: Composition) -> None:
@@ -64,16 +91,20 @@ class CaptionDistribution:
         one = Fraction(str(ONE_OBJECT_SHARE))
         self.counts = {1: one, 2: 1 - one}
         self.single = single_pairs(composition)
-        self.double = said_pairs(composition)
-        self.objects = {pair: object_phrases(*pair) for pair in PAIRS}
-        self.relations = {name: relation_phrases(name) for name in RELATION_WORDS}
-        self.backgrounds = background_phrases()
-        self._pair_of = {
-            words: pair for pair, distribution in self.objects.items() for words in distribution
+        self.double = _described_pairs(composition)
+        self.objects = {pair: _object_phrases(*pair) for pair in PAIRS}
+        self.relations = {
+            name: _even(f" {phrase} " for phrase in words) for name, words in RELATION_WORDS.items()
+        }
+        self.backgrounds = _background_phrases()
+        self._wordings = {
+            words: (pair, p)
+            for pair, phrases in self.objects.items()
+            for words, p in phrases.items()
         }
 
     def probability(self, caption: str) -> Fraction:
-        """How likely is this very caption, letter by letter? Zero for what is never said.
+        """The probability of this very caption, letter by letter; zero for what is never said.
 
         The sum over all positions at which the caption can be cut into phrases.
         """
@@ -89,7 +120,7 @@ class CaptionDistribution:
         p = self.probability(caption)
         return math.log(p) if p else -math.inf
 
-    def bits(self) -> Bits:
+    def bits(self) -> CaptionBits:
         r"""The entropy $-\sum_c p(c) \log_2 p(c)$ of a caption c, and its mean length with END.
 
         No model can have a lower expected cost: its mean code length is the entropy plus the
@@ -97,23 +128,20 @@ class CaptionDistribution:
         """
         entropy = self._expected(lambda _, p: -math.log2(p))
         length = self._expected(lambda words, _: len(words))
-        return Bits(per_caption=entropy, characters=length + 1)
+        return CaptionBits(per_caption=entropy, characters=length + 1)
 
     def _one_object(self, text: str) -> Fraction:
-        pair = self._pair_of.get(text)
-        if pair is None:
-            return NEVER
-        return self.counts[1] * self.single.get(pair, NEVER) * self.objects[pair][text]
+        pair, wording = self._wordings.get(text, (None, NEVER))
+        return self.counts[1] * self.single.get(pair, NEVER) * wording
 
     def _two_objects(self, text: str) -> Fraction:
         total = NEVER
         for relation, phrases in self.relations.items():
             for phrase, share in phrases.items():
                 first, _, second = text.partition(phrase)
-                pairs = self._pair_of.get(first), self._pair_of.get(second)
-                if None not in pairs:
-                    wording = self.objects[pairs[0]][first] * self.objects[pairs[1]][second]
-                    total += self.double.get((*pairs, relation), NEVER) * share * wording
+                if first in self._wordings and second in self._wordings:
+                    (pair, p), (other, q) = self._wordings[first], self._wordings[second]
+                    total += self.double.get((pair, other, relation), NEVER) * share * p * q
         return self.counts[2] * total
 
     def _expected(self, cost: Cost) -> float:
@@ -122,10 +150,8 @@ class CaptionDistribution:
         A choice costs `cost(words, p)`: the phrase that it adds, and its probability given what
         was chosen before. Choices without words of their own (how many objects, which) add "".
         """
-        objects = {pair: _mean(distribution, cost) for pair, distribution in self.objects.items()}
-        relations = {
-            name: _mean(distribution, cost) for name, distribution in self.relations.items()
-        }
+        objects = {pair: _mean(phrases, cost) for pair, phrases in self.objects.items()}
+        relations = {name: _mean(phrases, cost) for name, phrases in self.relations.items()}
         one = math.fsum(p * (cost("", p) + objects[pair]) for pair, p in self.single.items())
         two = math.fsum(
             p * (cost("", p) + objects[first] + relations[name] + objects[second])
@@ -140,78 +166,60 @@ def _mean(distribution: Phrases, cost: Cost) -> float:
     return math.fsum(p * cost(words, p) for words, p in distribution.items())
 
 
-def _even(options: tuple) -> list[tuple]:
-    return [(option, Fraction(1, len(options))) for option in options]
-
-
-def _choices(composition: Composition) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Which pairs may be drawn first, and which as the second of two?"""
-    held_out = tuple(sorted(HELD_OUT_PAIRS))
-    first = {"seen": TRAINING_PAIRS, "held_out": held_out, "any": PAIRS}[composition]
-    return first, TRAINING_PAIRS if composition == "seen" else PAIRS
+def _even(options: Iterable) -> dict[Any, Fraction]:
+    options = tuple(options)
+    return dict.fromkeys(options, Fraction(1, len(options)))
 
 
 def single_pairs(composition: Composition) -> dict[Pair, Fraction]:
-    """The distribution of (colour, shape) where there is one object."""
-    return dict(_even(_choices(composition)[0]))
+    """The distribution of (colour, shape) where there is one object, and of the first of two."""
+    held_out = tuple(sorted(HELD_OUT_PAIRS))
+    return _even({"seen": TRAINING_PAIRS, "held_out": held_out, "any": PAIRS}[composition])
 
 
 def drawn_pairs(composition: Composition) -> dict[tuple[Pair, Pair], Fraction]:
-    """The distribution of the two pairs of a scene: a coin says which of the two drawn comes
-    first."""
+    """The distribution of the two pairs of a scene: a coin says which was drawn first."""
     drawn: Counter[tuple[Pair, Pair]] = Counter()
-    first_pairs, second_pairs = _choices(composition)
-    for first, p in _even(first_pairs):
-        for second, q in _even(tuple(pair for pair in second_pairs if pair != first)):
+    others = TRAINING_PAIRS if composition == "seen" else PAIRS
+    for first, p in single_pairs(composition).items():
+        for second, q in _even(pair for pair in others if pair != first).items():
             share = HALF * p * q
             drawn[first, second] += share
             drawn[second, first] += share
     return dict(drawn)
 
 
-def said_pairs(composition: Composition) -> dict[tuple[Pair, Pair, str], Fraction]:
-    """Of two objects: the pair said first, the pair said last, and the relation between them.
+def _described_pairs(composition: Composition) -> dict[tuple[Pair, Pair, str], Fraction]:
+    """Of two objects: the pair named first, the pair named last, and the relation between them.
 
     Two coins are summed over: that of `drawn_pairs`, and the caption may begin with either
     object. If it begins with the second, the relation is the inverse one.
     """
-    said: Counter[tuple[Pair, Pair, str]] = Counter()
+    described: Counter[tuple[Pair, Pair, str]] = Counter()
     drawn = drawn_pairs(composition).items()
-    for ((first, second), p), (relation, q) in product(drawn, _even(RELATIONS)):
+    for ((first, second), p), (relation, q) in product(drawn, _even(RELATIONS).items()):
         share = HALF * p * q
-        said[first, second, relation] += share
-        said[second, first, INVERSE[relation]] += share
-    return dict(said)
+        described[first, second, relation] += share
+        described[second, first, INVERSE[relation]] += share
+    return dict(described)
 
 
-def object_phrases(colour: str, shape: str) -> Phrases:
-    """The distribution of what is said of an object, over both sizes and both positions of the size
-    word."""
+def _object_phrases(colour: str, shape: str) -> Phrases:
+    """The words for an object, over both sizes and both positions of the size word."""
     with_size = Fraction(str(SHARE_WITH_SIZE))
-    said: Counter[str] = Counter()
-    for (shape_word, p), (size, q) in product(_even(SHAPE_WORDS[shape]), _even(SIZES)):
-        said[_with_article(colour, shape_word)] += p * q * (1 - with_size)
-        for size_word, r in _even(SIZE_WORDS[size]):
+    phrases: Counter[str] = Counter()
+    words_and_sizes = product(_even(SHAPE_WORDS[shape]).items(), _even(SIZES).items())
+    for (shape_word, p), (size, q) in words_and_sizes:
+        phrases[with_article((colour, shape_word))] += p * q * (1 - with_size)
+        for size_word, r in _even(SIZE_WORDS[size]).items():
             share = HALF * p * q * with_size * r
-            said[_with_article(size_word, colour, shape_word)] += share
-            said[_with_article(colour, size_word, shape_word)] += share
-    return dict(said)
+            phrases[with_article((size_word, colour, shape_word))] += share
+            phrases[with_article((colour, size_word, shape_word))] += share
+    return dict(phrases)
 
 
-def relation_phrases(relation: str) -> Phrases:
-    """The distribution of the words for a relation, with the spaces around them."""
-    return {f" {words} ": p for words, p in _even(RELATION_WORDS[relation])}
-
-
-def background_phrases() -> Phrases:
-    """The distribution of the end of a caption: nothing, or a space and what is said of the
-    background."""
+def _background_phrases() -> Phrases:
+    """The end of a caption: nothing, or a space and the words for the background."""
     named = Fraction(str(SHARE_WITH_BACKGROUND))
-    said = {"": 1 - named}
-    for (phrase, p), (background, q) in product(_even(BACKGROUND_PHRASES), _even(BACKGROUNDS)):
-        said[f" {phrase.format(background)}"] = named * p * q
-    return said
-
-
-def _with_article(*words: str) -> str:
-    return " ".join(("an" if words[0][0] in "aeiou" else "a", *words))
+    ends = [f" {p.format(name)}" for p, name in product(BACKGROUND_PHRASES, BACKGROUNDS)]
+    return {"": 1 - named} | {end: named * p for end, p in _even(ends).items()}

@@ -1,4 +1,4 @@
-r"""How many bits does a scene's image carry? The floor of every model of the pixels.
+r"""The entropy of a scene's image in bits: no model of the pixels can cost less.
 
 An image shows a background and one or two objects, each with a colour, a shape, a size and a
 position. No two scenes that differ in one of these look the same, at 8 pixels a side and more. What
@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 from itertools import product
+from statistics import fmean
 
 from vqlearn.data.scenes import Composition
 from vqlearn.data.scenes.sampling import COMPOSITIONS, ONE_OBJECT_SHARE, centres, placements
@@ -35,25 +36,20 @@ def image_bits(composition: Composition) -> float:
 def _single_bits(composition: Composition) -> float:
     """One object: its colour and shape, its size, and its row and column, given the size."""
     size = math.log2(len(SIZES))
-    place = _mean([2 * math.log2(len(centres(size))) for size in SIZES])
-    return _entropy(single_pairs(composition).values()) + size + place
+    position = fmean(2 * math.log2(len(centres(size))) for size in SIZES)
+    return _entropy(single_pairs(composition).values()) + size + position
 
 
 def _double_bits(composition: Composition) -> float:
-    """Two objects, the upper or left one first: the direction, both pairs, both sizes, the
-    positions.
+    """Two objects, the upper or left one first: direction, both pairs, both sizes, positions.
 
     Four relations are two directions, because the order of the objects cannot be seen.
     """
     direction = math.log2(len(RELATIONS) / 2)
     sizes = 2 * math.log2(len(SIZES))
-    places = _mean([math.log2(len(placements(*both))) for both in product(SIZES, repeat=2)])
-    return direction + _entropy(drawn_pairs(composition).values()) + sizes + places
+    positions = fmean(math.log2(len(placements(*both))) for both in product(SIZES, repeat=2))
+    return direction + _entropy(drawn_pairs(composition).values()) + sizes + positions
 
 
 def _entropy(distribution: Iterable[Fraction | float]) -> float:
     return -math.fsum(p * math.log2(p) for p in distribution)
-
-
-def _mean(bits: list[float]) -> float:
-    return math.fsum(bits) / len(bits)

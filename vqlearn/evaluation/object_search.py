@@ -1,4 +1,4 @@
-"""Which objects does an image show, and where? The search inside the scene reader.
+"""The search inside the scene reader: which objects an image shows, and where.
 
 It works by **analysis through synthesis**. The border gives the background. Then, for every
 template (shape, size, half-pixel offset), colour and position, ask how much of the difference
@@ -35,9 +35,7 @@ from vqlearn.data.scenes.world import (
 SIDE = 32  # every image is read at this size
 WEAKEST_OBJECT = 0.35  # an object explains at least this share of its own energy |v T|^2
 APART = 0.95  # two centres are at least this many times the sum of their radii apart
-OFFSETS = (
-    4  # each shape and size is drawn a quarter pixel up or down, left or right of the position
-)
+OFFSETS = 4  # each shape is drawn a quarter pixel up or down, left or right of the position
 
 _KERNEL, _PADDING = 17, 4
 
@@ -48,8 +46,8 @@ class _Templates:
 
     `kernels`: drawn in the middle of a small image, (t, 1, 17, 17); `energy`: |T|^2, (t,);
     `names`: t pairs (shape, size); `radius`: (t,); `offsets`: from the position to the centre of
-    the object, (t, 2); `positions`: the middles of the pixels where a centre may be, x and y, (p,
-    2).
+    the object, (t, 2); `positions`: the middles of the pixels where a centre may be, (p, 2).
+    Offsets and positions are (x, y).
     """
 
     kernels: Tensor
@@ -57,7 +55,7 @@ class _Templates:
     names: list[tuple[str, str]]
     radius: Tensor
     offsets: Tensor
-    places: Tensor
+    positions: Tensor
 
 
 @cache
@@ -76,9 +74,9 @@ def _templates() -> _Templates:
     energy = reduce(kernels**2, "t 1 h w -> t", "sum")
     edge = _KERNEL // 2 - _PADDING
     pixels = (torch.arange(edge, SIDE - edge) + 0.5) / SIDE
-    places = rearrange(list(torch.meshgrid(pixels, pixels, indexing="xy")), "c h w -> (h w) c")
+    positions = rearrange(list(torch.meshgrid(pixels, pixels, indexing="xy")), "c h w -> (h w) c")
     radius = torch.tensor([RADIUS[size] for _, size in names])
-    return _Templates(kernels, energy, names, radius, torch.tensor(offsets), places)
+    return _Templates(kernels, energy, names, radius, torch.tensor(offsets), positions)
 
 
 def find_background(images: Float[Tensor, "b 3 h w"]) -> tuple[list[str], Tensor]:
@@ -92,8 +90,7 @@ def find_background(images: Float[Tensor, "b 3 h w"]) -> tuple[list[str], Tensor
 
 
 def _gains(images: Tensor, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The gain and the strength of every template at every position, (b, t, p); the colours, (b,
-    p).
+    """Gain and strength of every template at every position, (b, t, p); the colours, (b, p).
 
     The strength is gain / |v T|^2: 1 where exactly this object is, below 0 where it would harm.
     To save time each position has one colour, chosen with one offset of the four.
@@ -125,12 +122,12 @@ def find_objects(
     found = [[] for _ in images]
     for _ in range(3):
         best, flat = rearrange(gain, "b t p -> b (t p)").max(-1)
-        template, place = torch.unravel_index(flat, gain.shape[1:])
+        template, position = torch.unravel_index(flat, gain.shape[1:])
         for row in torch.isfinite(best).nonzero().flatten().tolist():
             shape, size = templates.names[template[row]]
-            x, y = (templates.places[place[row]] + templates.offsets[template[row]]).tolist()
-            found[row].append(SceneObject(shape, COLOURS[colour[row, place[row]]], size, x, y))
-        away = templates.places - rearrange(templates.places[place], "b c -> b 1 c")
+            x, y = (templates.positions[position[row]] + templates.offsets[template[row]]).tolist()
+            found[row].append(SceneObject(shape, COLOURS[colour[row, position[row]]], size, x, y))
+        away = templates.positions - rearrange(templates.positions[position], "b c -> b 1 c")
         away = reduce(away.abs(), "b p c -> b 1 p", "max")
         touching = APART * (templates.radius + rearrange(templates.radius[template], "b -> b 1"))
         gain = gain.masked_fill(away < rearrange(touching, "b t -> b t 1"), -torch.inf)

@@ -1,8 +1,8 @@
-"""How good is a model of scenes? Everything is measured here, and nowhere else.
+"""The measures of a model of scenes: prompt accuracy, its ceiling and floor, bits per token.
 
     vqlearn evaluate --steps 25 --prompts 300
 
-Sentences and seeds follow from one number, so a second run on the same kind of machine gives the
+Captions and seeds follow from one number, so a second run on the same kind of machine gives the
 same numbers (but for the seconds). Choose settings with `--seed 1`; seed 0 is for the figures that
 are reported.
 """
@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import torch
@@ -23,15 +23,16 @@ from transformers import CLIPModel
 
 from vqlearn.data.scenes import Composition, SceneBatch, scene_batch
 from vqlearn.diffusion import DiffusionModel
-from vqlearn.evaluation.scene_reader import Accuracy, prompt_accuracy
+from vqlearn.evaluation.scene_reader import prompt_accuracy
 from vqlearn.evaluation.text_probe import text_probe
 from vqlearn.pipeline import VQDiffusionPipeline
 from vqlearn.probability import random_stream, wilson_interval
+from vqlearn.probability.checks import check_sizes
 from vqlearn.text import pixel_values
 from vqlearn.transformer import Denoiser
 
 COMPOSITIONS = ("seen", "held_out")
-PICTURES_AT_ONCE = 50
+IMAGES_AT_ONCE = 50
 BOUND_SCENES = 50
 
 
@@ -49,8 +50,7 @@ class Evaluation:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.prompts < 1:
-            raise ValueError(f"prompts is {self.prompts}; allowed: 1, 2, …")
+        check_sizes({"prompts": self.prompts})
 
     def call_options(self) -> dict[str, float]:
         """The keyword arguments of the pipeline's call."""
@@ -63,21 +63,20 @@ def evaluate(
 ) -> dict[str, Any]:
     """All figures of a model, ready for JSON.
 
-    For "seen" and "held_out" compositions: `model`, the images that it draws; `ceiling`, the
+    For "seen" and "held_out" compositions: `model`, the images that it generates; `ceiling`, the
     true scenes after a round trip through their tokens; `floor`, the same network untrained;
     `bound_bits_per_token`, and `chance_bits_per_token` of the tokens themselves; `text`, what a
     linear reader finds in the text states (`text_probe`). There is no `clip_score` without `clip`.
     """
-    report = {"steps": evaluation.num_inference_steps, "guidance": evaluation.guidance_scale}
-    report |= {"truncation": evaluation.truncation_rate, "prompts": evaluation.prompts}
-    report |= {"seed": evaluation.seed}
+    names = ("steps", "guidance", "truncation", "prompts", "seed")
+    report = dict(zip(names, astuple(evaluation), strict=True))
     text = text_probe(pipeline.text_encoder)
     for composition in COMPOSITIONS:
         batch = evaluated_scenes(composition, evaluation, pipeline.image_size)
         report[composition] = {
-            "model": _drawn(pipeline, clip, batch, evaluation),
+            "model": _generated(pipeline, clip, batch, evaluation),
             "ceiling": score(pipeline, clip, round_trip(pipeline, batch.images), batch.captions),
-            "floor": _drawn(untrained(pipeline), clip, batch, evaluation),
+            "floor": _generated(untrained(pipeline), clip, batch, evaluation),
             "bound_bits_per_token": bound_bits_per_token(pipeline, batch),
             "chance_bits_per_token": token_bits_given_pixels(pipeline, batch.images),
             "text": text[composition],
@@ -89,21 +88,17 @@ def evaluate_model(
     pipeline: VQDiffusionPipeline, clip: CLIPModel | None, evaluation: Evaluation
 ) -> dict[str, Any]:
     """The part "model" of `evaluate` alone, for both compositions."""
-    return {
-        composition: _drawn(
-            pipeline,
-            clip,
-            evaluated_scenes(composition, evaluation, pipeline.image_size),
-            evaluation,
-        )
-        for composition in COMPOSITIONS
-    }
+    report = {}
+    for composition in COMPOSITIONS:
+        batch = evaluated_scenes(composition, evaluation, pipeline.image_size)
+        report[composition] = _generated(pipeline, clip, batch, evaluation)
+    return report
 
 
 def evaluated_scenes(
     composition: Composition, evaluation: Evaluation, image_size: int = 32
 ) -> SceneBatch:
-    """The scenes whose captions are drawn: every model is asked for the same ones."""
+    """The scenes whose captions are prompts: every model is asked for the same ones."""
     return scene_batch(
         evaluation.prompts,
         generator=random_stream("evaluated scenes", composition, evaluation.seed),
@@ -112,11 +107,13 @@ def evaluated_scenes(
     )
 
 
-def draw(pipeline: VQDiffusionPipeline, captions: Sequence[str], evaluation: Evaluation) -> Tensor:
+def generate(
+    pipeline: VQDiffusionPipeline, captions: Sequence[str], evaluation: Evaluation
+) -> Tensor:
     """One image a caption, RGB in 0 to 1, (b, 3, h, w), each with a random stream of its own."""
     parts = []
-    for first in range(0, len(captions), PICTURES_AT_ONCE):
-        some = list(captions[first : first + PICTURES_AT_ONCE])
+    for first in range(0, len(captions), IMAGES_AT_ONCE):
+        some = list(captions[first : first + IMAGES_AT_ONCE])
         positions = range(first, first + len(some))
         images = pipeline(
             some,
@@ -134,24 +131,19 @@ def score(
     images: Float[Tensor, "b 3 h w"],
     captions: list[str],
 ) -> dict[str, Any]:
-    """What the scene reader, and the small CLIP, say of images and their captions."""
+    """Counts, shares and 95 % intervals, of whole captions and by attribute; the CLIP score."""
     accuracy = prompt_accuracy(images, captions)
-    report = describe_accuracy(accuracy)
+    report = {
+        **_share(accuracy.right, accuracy.total),
+        "unreadable": accuracy.unreadable,
+        "by_attribute": {
+            name: _share(accuracy.correct.get(name, 0), named)
+            for name, named in accuracy.named.items()
+        },
+    }
     if clip is not None:
         report["clip_score"] = round(clip_score(pipeline, clip, images, captions), 2)
     return report
-
-
-def describe_accuracy(accuracy: Accuracy) -> dict[str, Any]:
-    """Counts, shares and 95 % intervals, of whole captions and by attribute."""
-    by_attribute = {
-        name: _share(accuracy.correct.get(name, 0), named) for name, named in accuracy.named.items()
-    }
-    return {
-        **_share(accuracy.right, accuracy.total),
-        "unreadable": accuracy.unreadable,
-        "by_attribute": by_attribute,
-    }
 
 
 def _share(right: int, total: int) -> dict[str, Any]:
@@ -180,11 +172,9 @@ def clip_score(
 
 @torch.no_grad()
 def round_trip(pipeline: VQDiffusionPipeline, images: Float[Tensor, "b 3 h w"]) -> Tensor:
-    """The images after encoding into tokens and decoding: what a perfect model could draw."""
-    decoded = []
-    for part in images.split(PICTURES_AT_ONCE):
-        decoded.append(pipeline.vqvae.decode(pipeline.vqvae.encode(part)).float().cpu())
-    return torch.cat(decoded)
+    """The images after encoding into tokens and decoding: what a perfect model could generate."""
+    vqvae, parts = pipeline.vqvae, images.split(IMAGES_AT_ONCE)
+    return torch.cat([vqvae.decode(vqvae.encode(part)).float().cpu() for part in parts])
 
 
 def untrained(pipeline: VQDiffusionPipeline) -> VQDiffusionPipeline:
@@ -202,7 +192,7 @@ def untrained(pipeline: VQDiffusionPipeline) -> VQDiffusionPipeline:
 def bound_bits_per_token(pipeline: VQDiffusionPipeline, batch: SceneBatch) -> float:
     """The negative ELBO of the first 50 scenes given their captions, in bits per token.
 
-    With its prior, one x_t a level: T calls of the denoiser.
+    With its prior, one x_t for each timestep: T calls of the denoiser.
     """
     count = min(BOUND_SCENES, len(batch.captions))
     x_0 = pipeline.vqvae.encode(batch.images[:count])
@@ -215,14 +205,14 @@ def bound_bits_per_token(pipeline: VQDiffusionPipeline, batch: SceneBatch) -> fl
 def token_bits_given_pixels(
     pipeline: VQDiffusionPipeline, images: Float[Tensor, "b 3 h w"]
 ) -> float:
-    r"""How many bits of a token do the pixels of its own square leave open?
+    r"""The bits of a token that the pixels of its own square leave open.
 
     $H(\text{token} \mid \text{square})$, by counting: 0 if equal squares always get equal tokens.
     What is above 0 depends on the rest of the image, and a denoiser must guess it.
     """
     size = pipeline.vqvae.config.downsampling_factor
-    parts = [pipeline.vqvae.encode(part).cpu() for part in images.split(PICTURES_AT_ONCE)]
-    tokens = torch.cat(parts)
+    parts = images.split(IMAGES_AT_ONCE)
+    tokens = torch.cat([pipeline.vqvae.encode(part).cpu() for part in parts])
     squares = rearrange(images, "b c (h p) (w q) -> (b h w) (c p q)", p=size, q=size)
     square = (255 * squares).round().unique(dim=0, return_inverse=True)[1]
     both = torch.stack([square, tokens.flatten()], dim=1)
@@ -234,30 +224,20 @@ def _entropy_bits(rows: Tensor) -> float:
     return torch.special.entr(counts.double() / len(rows)).sum().item() / math.log(2)
 
 
-def _drawn(
+def _generated(
     pipeline: VQDiffusionPipeline, clip: CLIPModel | None, batch: SceneBatch, evaluation: Evaluation
 ) -> dict[str, Any]:
-    calls = _CallCounter(pipeline.denoiser)
+    """The score of one sample for each caption, and what it costs."""
+    calls = []
+    hook = pipeline.denoiser.register_forward_pre_hook(
+        lambda _, inputs: calls.append(len(inputs[0]))
+    )
     begin = time.perf_counter()
-    images = draw(pipeline, batch.captions, evaluation)
+    images = generate(pipeline, batch.captions, evaluation)
     seconds = time.perf_counter() - begin
+    hook.remove()
     return {
         **score(pipeline, clip, images, batch.captions),
-        "calls_per_image": calls.stop() / len(images),
+        "calls_per_image": sum(calls) / len(images),
         "seconds_per_image": round(seconds / len(images), 4),
     }
-
-
-class _CallCounter:
-    """How many images went through a network, counted in images, until `stop`."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        self.count = 0
-        self.hook = network.register_forward_pre_hook(self._add)
-
-    def _add(self, network: torch.nn.Module, inputs: tuple) -> None:
-        self.count += len(inputs[0])
-
-    def stop(self) -> int:
-        self.hook.remove()
-        return self.count

@@ -1,6 +1,6 @@
-"""Which scene does an image show, and is it the scene that a caption asks for?
+"""The scene reader, a rule-based evaluator: which scene an image shows, and if it is as asked.
 
-The reader sees pixels only, never the prompt: `matching` finds the background and the objects,
+The reader sees pixels only, never the prompt: `object_search` finds the background and the objects,
 then the scene found is drawn again, and if drawing and image differ too much the answer is
 None, "unreadable". So generated images are scored without a learned judge.
 
@@ -61,32 +61,24 @@ def read(images: Float[Tensor, "b 3 h w"]) -> list[Scene | None]:
     two, or with too much that the scene found does not explain. Centres are good to half a pixel
     at 32 pixels; the order of two objects means nothing. Other sizes are resized to 32 pixels.
     Cost: about 3 ms an image on two idle cores.
-    Raises ValueError for images that are not square.
+    Raises `ValueError` for images that are not square.
     """
     if images.shape[-2] != images.shape[-1]:
-        raise ValueError(f"pictures are {tuple(images.shape[-2:])}; allowed: height equal to width")
+        raise ValueError(f"images are {tuple(images.shape[-2:])}; allowed: height equal to width")
     images = images.float().cpu()
     if images.shape[-1] != SIDE:
         images = F.interpolate(images, (SIDE, SIDE), mode="bilinear", antialias=True)
     return [scene for chunk in images.split(CHUNK) for scene in _read_chunk(chunk)]
 
 
-def _named(asked: Description) -> list[str]:
-    """The attributes that a caption names; "count" always."""
-    of_objects = ("colour", "shape", "size")
-    named = [name for name in of_objects if any(getattr(o, name) for o in asked.objects)]
-    named += [name for name in ("relation", "background") if getattr(asked, name)]
-    return ["count", *named]
-
-
-def _is_right(attribute: str, scene: Scene, asked: Description) -> bool:
-    """Is this named attribute right, the objects of both taken in order?"""
-    if attribute == "count":
-        return len(scene.objects) == asked.count
-    if attribute in ("relation", "background"):
-        return getattr(scene, attribute) == getattr(asked, attribute)
-    pairs = zip(scene.objects, asked.objects, strict=True)
-    return all(getattr(a, attribute) in (None, getattr(o, attribute)) for o, a in pairs)
+def _attributes(seen: Scene | Description) -> dict[str, tuple]:
+    """Every attribute, for all objects in order; None where a caption does not name it."""
+    of_objects = {
+        name: tuple(getattr(thing, name) for thing in seen.objects)
+        for name in ("colour", "shape", "size")
+    }
+    others = {"relation": (seen.relation,), "background": (seen.background,)}
+    return {"count": (len(seen.objects),), **of_objects, **others}
 
 
 def _compare(scene: Scene | None, asked: Description) -> dict[str, bool]:
@@ -94,21 +86,24 @@ def _compare(scene: Scene | None, asked: Description) -> dict[str, bool]:
 
     Every attribute is wrong where the scene is unreadable or has another number of objects.
     """
-    named = _named(asked)
+    named = {name: values for name, values in _attributes(asked).items() if any(values)}
     if scene is None or len(scene.objects) != asked.count:
         return dict.fromkeys(named, False)
     orders = [scene]
     if scene.relation is not None:
         orders.append(Scene(scene.objects[::-1], INVERSE[scene.relation], scene.background))
-    results = [{name: _is_right(name, order, asked) for name in named} for order in orders]
+    results = []
+    for found in map(_attributes, orders):
+        pairs = {name: zip(values, found[name], strict=True) for name, values in named.items()}
+        results.append({name: all(a in (None, f) for a, f in pairs[name]) for name in named})
     return max(results, key=lambda right: sum(right.values()))
 
 
 def agrees(scene: Scene | None, caption: str | Description) -> bool:
-    """Does the scene have the number of objects and every attribute that the caption names?
+    """Whether the scene has the number of objects and every attribute that the caption names.
 
     What the caption leaves out is free. None (unreadable) agrees with nothing.
-    Raises ValueError, as `parse` does, for a caption outside the grammar.
+    Raises `ValueError`, as `parse` does, for a caption outside the grammar.
     """
     asked = parse(caption) if isinstance(caption, str) else caption
     return all(_compare(scene, asked).values())
@@ -116,7 +111,7 @@ def agrees(scene: Scene | None, caption: str | Description) -> bool:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How many of `total` images show what their captions ask for?
+    """How many of `total` images show what their captions ask for.
 
     `right`: everything named is right; `unreadable`: the reader found no scene. By attribute
     (count, colour, shape, size, relation, background): `named` captions name it, `correct` of
@@ -133,12 +128,10 @@ class Accuracy:
 def prompt_accuracy(images: Float[Tensor, "b 3 h w"], captions: Sequence[str]) -> Accuracy:
     """Read every image and compare it with its caption.
 
-    Raises ValueError if the numbers of images and captions differ, or as `parse` and `read` do.
+    Raises `ValueError` if the numbers of images and captions differ, or as `parse` and `read` do.
     """
     if len(images) != len(captions):
-        raise ValueError(
-            f"there are {len(captions)} captions; allowed: {len(images)}, one a picture"
-        )
+        raise ValueError(f"there are {len(captions)} captions; allowed: {len(images)}, the images")
     asked = [parse(caption) for caption in captions]
     scenes = read(images)
     named, correct, right = Counter(), Counter(), 0

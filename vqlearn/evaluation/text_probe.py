@@ -1,4 +1,4 @@
-"""What can be read off the text encoder: which object is where, or only which words there are?
+"""What a linear map reads off the text encoder: which object is where, or only the words.
 
 A caption of two objects names them in either order ("a ring below a bar", "a bar above a ring").
 Of the object that lies above or on the left, can a linear map of the text states tell the shape?
@@ -28,12 +28,12 @@ def first_object(scene: Scene) -> SceneObject:
     return first if scene.relation in ("above", "left of") else second
 
 
-QUESTIONS: dict[str, tuple[int, Callable[[Scene], int]]] = {
-    "shape": (len(SHAPES), lambda scene: SHAPES.index(first_object(scene).shape)),
-    "colour": (len(COLOURS), lambda scene: COLOURS.index(first_object(scene).colour)),
-    "direction": (2, lambda scene: int(scene.relation in ("above", "below"))),
+QUESTIONS: dict[str, Callable[[Scene], int]] = {
+    "shape": lambda scene: SHAPES.index(first_object(scene).shape),
+    "colour": lambda scene: COLOURS.index(first_object(scene).colour),
+    "direction": lambda scene: int(scene.relation in ("above", "below")),
 }
-"""Answers to each question, and the right one: of the first object, and whether one is above."""
+"""The right answer to each question: two ask for the first object, one if it lies above."""
 
 
 @torch.no_grad()
@@ -43,33 +43,25 @@ def text_probe(encoder: TextEncoder) -> dict[str, dict[str, float]]:
     The reader is a least-squares fit to the states of the END token of 8,000 captions of seen
     pairs; it is tried on 1,500 others. The same encoder always gets the same numbers.
     """
-    states, scenes = _states("seen", LEARNED_FROM, encoder)
-    readers = {}
-    for name, (answers, right) in QUESTIONS.items():
-        wanted = F.one_hot(torch.tensor([right(scene) for scene in scenes]), answers).double()
-        squares = states.T @ states + RIDGE * torch.eye(states.shape[1], dtype=torch.float64)
-        readers[name] = torch.linalg.solve(squares, states.T @ wanted)
-    return {
-        composition: _tried(readers, *_states(composition, TRIED_ON, encoder))
-        for composition in ("seen", "held_out")
+    states, answers = _examples("seen", LEARNED_FROM, encoder)
+    squares = states.T @ states + RIDGE * torch.eye(states.shape[1], dtype=torch.float64)
+    readers = {
+        name: torch.linalg.solve(squares, states.T @ F.one_hot(right).double())
+        for name, right in answers.items()
     }
-
-
-def _tried(
-    readers: dict[str, Tensor], states: Float[Tensor, "b c"], scenes: list[Scene]
-) -> dict[str, float]:
     shares = {}
-    for name, (_, right) in QUESTIONS.items():
-        wanted = torch.tensor([right(scene) for scene in scenes])
-        said = (states @ readers[name]).argmax(dim=-1)
-        shares[name] = round((said == wanted).double().mean().item(), 4)
+    for composition in ("seen", "held_out"):
+        states, answers = _examples(composition, TRIED_ON, encoder)
+        found = {name: (states @ reader).argmax(dim=-1) for name, reader in readers.items()}
+        right = {name: (found[name] == answers[name]).double().mean().item() for name in found}
+        shares[composition] = {name: round(share, 4) for name, share in right.items()}
     return shares
 
 
-def _states(
+def _examples(
     composition: Composition, count: int, encoder: TextEncoder
-) -> tuple[Float[Tensor, "b c"], list[Scene]]:
-    """The states of the END tokens, with a 1 for the constant, of `count` captions and scenes."""
+) -> tuple[Float[Tensor, "b c"], dict[str, Int[Tensor, " b"]]]:
+    """The states of the END tokens of `count` captions, with a 1 for the constant; the answers."""
     generator = random_stream("text probe", composition, count)
     drawn = sample_scenes(2 * count, generator=generator, composition=composition)
     scenes = [scene for scene in drawn if scene.relation is not None][:count]
@@ -77,13 +69,11 @@ def _states(
     parts = []
     for first in range(0, len(captions), CAPTIONS_AT_ONCE):
         some = captions[first : first + CAPTIONS_AT_ONCE]
-        states = encoder(some).double().cpu()
-        parts.append(states[torch.arange(len(some)), end_positions(encoder, some)])
-    states = torch.cat(parts)
-    return torch.cat([states, torch.ones(len(states), 1, dtype=torch.float64)], dim=1), scenes
-
-
-def end_positions(encoder: TextEncoder, captions: list[str]) -> Int[Tensor, " b"]:
-    """At which position does each caption end? Padding may be the same token; the first counts."""
-    ids = encoder.tokenize(captions)
-    return (ids == encoder.tokenizer.eos_token_id).int().argmax(dim=-1)
+        # Padding may be the same token as END; the first one counts.
+        is_end = encoder.tokenize(some) == encoder.tokenizer.eos_token_id  # (b, l)
+        states = encoder(some).double().cpu()  # (b, l, c)
+        parts.append(states[torch.arange(len(some)), is_end.int().argmax(dim=-1)])
+    answers = {
+        name: torch.tensor([right(scene) for scene in scenes]) for name, right in QUESTIONS.items()
+    }
+    return F.pad(torch.cat(parts), (0, 1), value=1.0), answers

@@ -16,7 +16,7 @@ from torch import Tensor
 from vqlearn.data import Digits, caption_rows
 from vqlearn.data.characters import NUM_CLASSES, caption_split, decode, is_real
 from vqlearn.data.scenes import parse
-from vqlearn.evaluation import CaptionDistribution, digit_bits, ngram_bits
+from vqlearn.evaluation import CaptionDistribution, grid_bits, ngram_bits
 from vqlearn.experiments.identity import recipe_settings
 from vqlearn.experiments.report import DIGITS, Facts, Samples, Share, rounded
 from vqlearn.probability import Bits, bits_per_token, ratio
@@ -164,10 +164,11 @@ class DigitImages:
 
     def describe(self) -> Facts:
         """Counts of the training part: of each pixel's position, or of its two neighbours too."""
+        counted = partial(grid_bits, self.data.train, self.test, self.num_codes)
         baselines = {
             "uniform guess": math.log2(self.num_codes),
-            "by position": digit_bits(self.data, neighbours=False),
-            "by neighbours": digit_bits(self.data, neighbours=True),
+            "by position": counted(neighbours=False),
+            "by neighbours": counted(neighbours=True),
         }
         return Facts(
             unit="bits per pixel",

@@ -87,7 +87,8 @@ class Description:
         return len(self.objects)
 
 
-def _with_article(words: Sequence[str]) -> str:
+def with_article(words: Sequence[str]) -> str:
+    """The words behind "a" or "an"."""
     article = "an" if words[0][0] in "aeiou" else "a"
     return " ".join((article, *words))
 
@@ -97,7 +98,7 @@ def _describe_object(thing: SceneObject, draws: Sequence[float]) -> str:
     if draws[1] < SHARE_WITH_SIZE:
         size_word = pick(SIZE_WORDS[thing.size], draws[1] / SHARE_WITH_SIZE)
         words.insert(0 if draws[2] < 0.5 else 1, size_word)
-    return _with_article(words)
+    return with_article(words)
 
 
 def _describe(scene: Scene, draws: Sequence[float]) -> str:
@@ -130,7 +131,7 @@ def describe_plain(scene: Scene) -> str:
 
     For example "a small red circle above a large blue square on a white background".
     """
-    phrases = [_with_article((o.size, o.colour, o.shape)) for o in scene.objects]
+    phrases = [with_article((o.size, o.colour, o.shape)) for o in scene.objects]
     if scene.relation is not None:
         phrases.insert(1, RELATION_WORDS[scene.relation][0])
     phrases.append(BACKGROUND_PHRASES[0].format(scene.background))

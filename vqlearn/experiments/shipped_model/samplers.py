@@ -20,7 +20,7 @@ from torch import Tensor
 from vqlearn.diffusion import Process, all_masked, levels_to_visit
 from vqlearn.diffusion.sampler import Denoise, step
 from vqlearn.evaluation import Evaluation, evaluated_scenes
-from vqlearn.evaluation.prompts import PICTURES_AT_ONCE
+from vqlearn.evaluation.prompts import IMAGES_AT_ONCE
 from vqlearn.experiments.report import Accuracy, Share
 from vqlearn.experiments.shipped_model.runs import evaluation_settings, load_pipeline
 from vqlearn.experiments.tokens import accuracy_of
@@ -156,8 +156,8 @@ def measure_plan(
 ) -> SamplerAccuracy:
     """How many images are right, and how many tokens were still masked before the last call?"""
     images, masked, tokens = [], 0, 0
-    for first in range(0, len(captions), PICTURES_AT_ONCE):
-        some = captions[first : first + PICTURES_AT_ONCE]
+    for first in range(0, len(captions), IMAGES_AT_ONCE):
+        some = captions[first : first + IMAGES_AT_ONCE]
         *_, before, last = sample_tokens(pipeline, some, plan, evaluation, first)
         images.append(pipeline.vqvae.decode(last).float().cpu())
         masked += int((before == pipeline.process.mask).sum())
