@@ -3,7 +3,7 @@
 Values that lie on an accelerator are not looked at: the check would wait for the device.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -15,7 +15,7 @@ Level = int | Int[Tensor, " b"]
 """A timestep: one for the whole batch, or one for each sequence or image of it."""
 
 
-def check_choice(name: str, value: object, allowed: tuple) -> None:
+def check_choice(name: str, value: object, allowed: Collection) -> None:
     """Raise `ValueError` unless the value is one of these."""
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed)) or 'none'}")

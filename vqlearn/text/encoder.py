@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from vqlearn.probability import at_least_float32
 from vqlearn.text.tokenizer import clean_caption
 
 logger = logging.getLogger("vqlearn")
@@ -85,5 +86,4 @@ class TextEncoder(nn.Module):
         # A frozen encoder keeps no activations, though its caller may be training.
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             states = self.model(ids).last_hidden_state  # (b, l) -> (b, l, c)
-            wide = states.to(torch.promote_types(states.dtype, torch.float32))
-            return F.normalize(wide, dim=-1).to(states.dtype)
+            return F.normalize(at_least_float32(states), dim=-1).to(states.dtype)

@@ -1,6 +1,6 @@
 """The building blocks of the image encoder and decoder. Feature maps are (b, c, h, w)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import pairwise
 
 from einops import rearrange
@@ -82,58 +82,37 @@ class Upsample(nn.Conv2d):
         return super().forward(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-@dataclass(frozen=True)
-class ResolutionShape:
-    """The sizes of one resolution; `resample` says whether it ends by resizing."""
-
-    in_channels: int
-    out_channels: int
-    layers: int
-    groups: int
-    attention: bool
-    resample: bool
-
-
 class Resolution(nn.Module):
-    """One resolution: residual blocks, each followed by attention where it has any."""
+    """One resolution: residual blocks, each followed by attention where it has any; then a resize.
 
-    def __init__(self, shape: ResolutionShape):
+    `widths` are the channels before the first block and after each one. In the encoder the map ends
+    at half its size (`downsample`), in the decoder at twice its size (`upsample`).
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        groups: int,
+        *,
+        attention: bool,
+        downsample: bool = False,
+        upsample: bool = False,
+    ):
         super().__init__()
-        widths = [shape.in_channels] + [shape.out_channels] * shape.layers
         self.residuals = nn.ModuleList(
-            Residual(before, after, shape.groups) for before, after in pairwise(widths)
+            Residual(before, after, groups) for before, after in pairwise(widths)
         )
         self.attentions = nn.ModuleList(
-            Attention(shape.out_channels, shape.groups) if shape.attention else nn.Identity()
-            for _ in range(shape.layers)
+            Attention(width, groups) if attention else nn.Identity() for width in widths[1:]
         )
+        # An Identity has no weights, so the state dict holds only the resize that there is.
+        self.downsample = Downsample(widths[-1]) if downsample else nn.Identity()
+        self.upsample = Upsample(widths[-1]) if upsample else nn.Identity()
 
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out h w"]:
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out h2 w2"]:
         for residual, attention in zip(self.residuals, self.attentions, strict=True):
-            x = attention(residual(x))
-        return x
-
-
-class DownResolution(Resolution):
-    """One resolution of the encoder: all its layers, then half the size."""
-
-    def __init__(self, shape: ResolutionShape):
-        super().__init__(shape)
-        self.downsample = Downsample(shape.out_channels) if shape.resample else nn.Identity()
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out h2 w2"]:
-        return self.downsample(super().forward(x))
-
-
-class UpResolution(Resolution):
-    """One resolution of the decoder: all its layers, then twice the size."""
-
-    def __init__(self, shape: ResolutionShape):
-        super().__init__(shape)
-        self.upsample = Upsample(shape.out_channels) if shape.resample else nn.Identity()
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b out h2 w2"]:
-        return self.upsample(super().forward(x))
+            x = attention(residual(x))  # (b, out, h, w)
+        return self.upsample(self.downsample(x))
 
 
 class Middle(nn.Module):

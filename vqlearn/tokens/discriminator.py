@@ -30,18 +30,15 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, channels: int = 32, layers: int = 2):
         super().__init__()
         check_sizes({"channels": channels, "layers": layers})
-        widths = [channels * 2**index for index in range(layers)]
-        parts = [nn.Conv2d(3, widths[0], 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        widths = [3] + [channels * 2**index for index in range(layers)]
+        parts = []
         for before, after in pairwise(widths):
-            parts += [
-                nn.Conv2d(before, after, 4, stride=2, padding=1),
-                nn.LeakyReLU(0.2),
-            ]
+            parts += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         parts += [nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.LeakyReLU(0.2)]
         self.layers = nn.Sequential(*parts, nn.Conv2d(widths[-1], 1, 3, padding=1))
 
     def forward(self, images: Float[Tensor, "b 3 H W"]) -> Float[Tensor, "b h w"]:
-        return self.layers(images)[:, 0]
+        return self.layers(images)[:, 0]  # (b, 1, h, w) -> (b, h, w)
 
 
 def discriminator_loss(

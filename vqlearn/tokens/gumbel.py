@@ -14,8 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqlearn.probability import at_least_float32
 from vqlearn.probability.checks import check_sizes
-from vqlearn.tokens.quantizer import code_vectors, perplexity
+from vqlearn.tokens.quantizer import Quantizer, perplexity
 
 
 class GumbelQuantized(NamedTuple):
@@ -36,7 +37,7 @@ class GumbelQuantized(NamedTuple):
     perplexity: Float[Tensor, ""]
 
 
-class GumbelQuantizer(nn.Module):
+class GumbelQuantizer(Quantizer):
     r"""A distribution over K learned vectors for each encoder vector; tokens are drawn from it.
 
     $$q(k \mid z) = \mathrm{softmax}(W z + a)_k$$
@@ -65,24 +66,14 @@ class GumbelQuantizer(nn.Module):
 
         Raises `ValueError` when the vectors are not as wide as the codes.
         """
-        code_dim = self.codebook.embedding_dim
-        if vectors.shape[-1] != code_dim:
-            raise ValueError(f"vectors have width {vectors.shape[-1]}; allowed: {code_dim}")
+        self.check_width(vectors)
         with torch.autocast(vectors.device.type, enabled=False):
-            logits = self.to_logits(vectors.to(self.to_logits.weight))
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        return logits.to(dtype).log_softmax(dim=-1)
+            logits = self.to_logits(vectors.to(self.to_logits.weight))  # (*batch, k)
+        return at_least_float32(logits).log_softmax(dim=-1)
 
     def encode(self, vectors: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
         """The most likely token of each vector; nothing is drawn."""
         return self.log_probabilities(vectors).argmax(dim=-1)
-
-    def lookup(self, indices: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d"]:
-        """The code vector of each token.
-
-        Raises `ValueError` for a token that is not in the codebook, such as MASK (index K).
-        """
-        return code_vectors(self.codebook, indices)
 
     def forward(
         self,

@@ -8,6 +8,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vqlearn.probability import at_least_float32
 from vqlearn.probability.checks import check_sizes
 
 DEAD_SHARE = 0.05  # of an equal share of all vectors
@@ -29,8 +30,31 @@ class Quantized(NamedTuple):
     perplexity: Float[Tensor, ""]
 
 
-class VectorQuantizer(nn.Module):
-    r"""Which of K learned vectors is nearest to each encoder vector?
+class Quantizer(nn.Module):
+    """A codebook of K vectors of d numbers, whose rows stand for the tokens 0..K - 1."""
+
+    codebook: nn.Embedding
+
+    def lookup(self, indices: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d"]:
+        """The code vector of each token.
+
+        Raises `ValueError` for a token that is not in the codebook, such as MASK (index K).
+        """
+        num_codes = self.codebook.num_embeddings
+        outside = indices[(indices < 0) | (indices >= num_codes)]
+        if outside.numel():
+            raise ValueError(f"a token is {int(outside[0])}; allowed: codes, 0 to {num_codes - 1}")
+        return self.codebook(indices)
+
+    def check_width(self, vectors: Float[Tensor, "*batch d"]) -> None:
+        """Raise `ValueError` unless the vectors are as wide as the codes."""
+        width, code_dim = vectors.shape[-1], self.codebook.embedding_dim
+        if width != code_dim:
+            raise ValueError(f"vectors have width {width}; allowed: {code_dim}, the codes'")
+
+
+class VectorQuantizer(Quantizer):
+    r"""The token of an encoder vector is the nearest of K learned vectors.
 
     $$k = \arg\min_j \lVert z - e_j \rVert^2, \qquad
       \lVert z - e_j \rVert^2 = \lVert z \rVert^2 - 2 z \cdot e_j + \lVert e_j \rVert^2$$
@@ -56,24 +80,12 @@ class VectorQuantizer(nn.Module):
 
         Raises `ValueError` when the vectors are not as wide as the codes.
         """
-        codes = self.codebook.weight.detach()
-        if vectors.shape[-1] != codes.shape[1]:
-            raise ValueError(
-                f"vectors have width {vectors.shape[-1]}; allowed: {codes.shape[1]}, the codes'"
-            )
-        dtype = torch.promote_types(vectors.dtype, torch.float32)
-        codes = codes.to(dtype)
-        flat = rearrange(vectors.detach().to(dtype), "... d -> (...) d")  # (m, d)
+        self.check_width(vectors)
+        flat = rearrange(at_least_float32(vectors.detach()), "... d -> (...) d")  # (m, d)
+        codes = self.codebook.weight.detach().to(flat.dtype)  # (k, d)
         with torch.autocast(vectors.device.type, enabled=False):
             distances = torch.addmm(codes.square().sum(1), flat, codes.T, alpha=-2)  # (m, k)
         return distances.argmin(1).view(vectors.shape[:-1])
-
-    def lookup(self, indices: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch d"]:
-        """The code vector of each token.
-
-        Raises `ValueError` for a token that is not in the codebook, such as MASK (index K).
-        """
-        return code_vectors(self.codebook, indices)
 
     def forward(self, vectors: Float[Tensor, "*batch d"]) -> Quantized:
         r"""Replace vectors by their nearest codes, and measure the losses that pull both together.
@@ -99,17 +111,6 @@ class VectorQuantizer(nn.Module):
             codebook_loss=(inputs - codes).square().mean(),
             perplexity=perplexity(indices, self.codebook.num_embeddings),
         )
-
-
-def code_vectors(
-    codebook: nn.Embedding, indices: Int[Tensor, "*batch"]
-) -> Float[Tensor, "*batch d"]:
-    """The vectors of these tokens. Raises `ValueError` for a token that is not in the codebook."""
-    num_codes = codebook.num_embeddings
-    outside = indices[(indices < 0) | (indices >= num_codes)]
-    if outside.numel():
-        raise ValueError(f"a token is {int(outside[0])}; allowed: codes, 0 to {num_codes - 1}")
-    return codebook(indices)
 
 
 def perplexity(indices: Int[Tensor, "*batch"], num_codes: int) -> Float[Tensor, ""]:

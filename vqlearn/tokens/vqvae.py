@@ -9,12 +9,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vqlearn.probability import at_least_float32
 from vqlearn.probability.checks import check_choice, check_sizes
-from vqlearn.tokens.blocks import DownResolution, Middle, ResolutionShape, UpResolution, group_norm
+from vqlearn.tokens.blocks import Middle, Resolution, group_norm
 from vqlearn.tokens.gumbel import GumbelQuantized, GumbelQuantizer
 from vqlearn.tokens.quantizer import Quantized, VectorQuantizer
 
-QUANTIZERS = ("nearest", "gumbel")
+QUANTIZERS = {"nearest": VectorQuantizer, "gumbel": GumbelQuantizer}
 SIZES = "layers_per_block latent_channels vq_embed_dim num_vq_embeddings norm_num_groups".split()
 
 
@@ -25,8 +26,7 @@ def to_network_range(images: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]
 
 def from_network_range(decoded: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """What the decoder gives, about -1 to 1, as RGB in 0 to 1; float32 or better."""
-    dtype = torch.promote_types(decoded.dtype, torch.float32)
-    return (decoded.to(dtype) / 2 + 0.5).clamp(0, 1)
+    return (at_least_float32(decoded) / 2 + 0.5).clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -74,44 +74,6 @@ class VQVAEConfig:
         return 2 ** (len(self.block_out_channels) - 1)
 
 
-def build_quantizer(config: VQVAEConfig) -> VectorQuantizer | GumbelQuantizer:
-    """The quantizer that the config names."""
-    kind = GumbelQuantizer if config.quantizer == "gumbel" else VectorQuantizer
-    return kind(config.num_vq_embeddings, config.vq_embed_dim)
-
-
-def encoder_resolutions(config: VQVAEConfig) -> list[ResolutionShape]:
-    """The encoder's resolutions, the full one first; all but the last halve the image."""
-    widths, last = config.block_out_channels, len(config.block_out_channels) - 1
-    return [
-        ResolutionShape(
-            in_channels=widths[max(index - 1, 0)],
-            out_channels=widths[index],
-            layers=config.layers_per_block,
-            groups=config.norm_num_groups,
-            attention=index in config.encoder_attention_resolutions,
-            resample=index < last,
-        )
-        for index in range(last + 1)
-    ]
-
-
-def decoder_resolutions(config: VQVAEConfig) -> list[ResolutionShape]:
-    """The decoder's resolutions in computing order, smallest first; all but the last double."""
-    widths, last = config.block_out_channels, len(config.block_out_channels) - 1
-    return [
-        ResolutionShape(
-            in_channels=widths[min(index + 1, last)],
-            out_channels=widths[index],
-            layers=config.layers_per_block + 1,
-            groups=config.norm_num_groups,
-            attention=index in config.decoder_attention_resolutions,
-            resample=index > 0,
-        )
-        for index in range(last, -1, -1)
-    ]
-
-
 class Encoder(nn.Module):
     """From an image to one latent vector for each square of f x f pixels."""
 
@@ -120,7 +82,13 @@ class Encoder(nn.Module):
         widths, groups = config.block_out_channels, config.norm_num_groups
         self.input = nn.Conv2d(3, widths[0], 3, padding=1)
         self.resolutions = nn.ModuleList(
-            DownResolution(shape) for shape in encoder_resolutions(config)
+            Resolution(
+                (widths[max(i - 1, 0)], *[width] * config.layers_per_block),
+                groups,
+                attention=i in config.encoder_attention_resolutions,
+                downsample=i < len(widths) - 1,
+            )
+            for i, width in enumerate(widths)
         )
         self.middle = Middle(widths[-1], groups)
         self.output_norm = group_norm(widths[-1], groups)
@@ -130,7 +98,7 @@ class Encoder(nn.Module):
         x = self.input(images)  # (b, c_0, H, W)
         for resolution in self.resolutions:
             x = resolution(x)  # (b, c_i, H / 2^i, W / 2^i)
-        return self.output(F.silu(self.output_norm(self.middle(x))))
+        return self.output(F.silu(self.output_norm(self.middle(x))))  # (b, c, h, w)
 
 
 class Decoder(nn.Module):
@@ -141,8 +109,15 @@ class Decoder(nn.Module):
         widths, groups = config.block_out_channels, config.norm_num_groups
         self.input = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1)
         self.middle = Middle(widths[-1], groups)
+        # In computing order: the smallest map, the last width, comes first.
         self.resolutions = nn.ModuleList(
-            UpResolution(shape) for shape in decoder_resolutions(config)
+            Resolution(
+                (widths[min(i + 1, len(widths) - 1)], *[widths[i]] * (config.layers_per_block + 1)),
+                groups,
+                attention=i in config.decoder_attention_resolutions,
+                upsample=i > 0,
+            )
+            for i in reversed(range(len(widths)))
         )
         self.output_norm = group_norm(widths[0], groups)
         self.output = nn.Conv2d(widths[0], 3, 3, padding=1)
@@ -167,7 +142,8 @@ class VQVAE(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.to_code_space = nn.Conv2d(config.latent_channels, config.vq_embed_dim, 1)
-        self.quantizer = build_quantizer(config)
+        kind = QUANTIZERS[config.quantizer]
+        self.quantizer = kind(config.num_vq_embeddings, config.vq_embed_dim)
         self.from_code_space = nn.Conv2d(config.vq_embed_dim, config.latent_channels, 1)
         self.decoder = Decoder(config)
 
