@@ -10,7 +10,7 @@ from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import absorbing, build_schedule
 from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples
-from vqlearn.experiments.face_off.system_run import Trained
+from vqlearn.experiments.face_off.training import Trained
 from vqlearn.experiments.report import Accuracy
 from vqlearn.probability.model import Sampling
 

@@ -6,8 +6,7 @@ Tests change it as it is stored, by paths of fields; `typed` reads it.
 import copy
 
 from vqlearn.experiments.face_off.costs import CostRun
-from vqlearn.experiments.face_off.downstream import ABOVE, FREE, KEEPS
-from vqlearn.experiments.face_off.inpainting import AMOUNTS, SIDES
+from vqlearn.experiments.face_off.inpainting import ABOVE, AMOUNTS, FREE, KEEPS, SIDES
 from vqlearn.experiments.face_off.letters import LetterRun
 from vqlearn.experiments.face_off.quality import SHOWN, QualityRun
 from vqlearn.experiments.face_off.study import STUDY
@@ -72,18 +71,18 @@ def downstream(run):
     damages = {amount: {"accuracy": dict(HALF), **damage} for amount in ABOVE}
     found = {"untouched": dict(HALF), "by_amount": damages}
     freedoms = (KEEPS,) if run.system == "raster" else (KEEPS, FREE)
-    return {"by_freedom": {freedom: copy.deepcopy(found) for freedom in freedoms}}
+    return {freedom: copy.deepcopy(found) for freedom in freedoms}
 
 
 def directions(run):
     halves = {side: {"accuracy": dict(HALF), "same_share": 0.5} for side in SIDES}
-    return {"by_composition": {each: copy.deepcopy(halves) for each in COMPOSITIONS}}
+    return {each: copy.deepcopy(halves) for each in COMPOSITIONS}
 
 
 def exposure_bias(run):
     bits = {"data": dict(BITS), "own": {**BITS, "mean": 2.0}}
     by_row = {"data_by_row": [1.0, 2.0], "own_by_row": [2.0, 3.0]}
-    return {"by_reference": {"raster": {**bits, **by_row}, "vq-diffusion": copy.deepcopy(bits)}}
+    return {"raster": {**bits, **by_row}, "vq-diffusion": copy.deepcopy(bits)}
 
 
 def correctness(run):

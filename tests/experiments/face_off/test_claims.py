@@ -151,21 +151,21 @@ def test_errors_that_add_up(report):
         report,
         "downstream",
         "raster",
-        ("by_freedom", "keeps", "by_amount", "0.1", "changed_share"),
+        ("keeps", "by_amount", "0.1", "changed_share"),
         (0.5, 0.6, 0.7),
     )
     put(
         report,
         "downstream",
         "vq-diffusion",
-        ("by_freedom", "keeps", "by_amount", "0.1", "changed_share"),
+        ("keeps", "by_amount", "0.1", "changed_share"),
         (0.4, 0.4, 0.4),
     )
     put(
         report,
         "downstream",
         "vq-diffusion",
-        ("by_freedom", "free", "by_amount", "0.1", "changed_share"),
+        ("free", "by_amount", "0.1", "changed_share"),
         (0.1, 0.2, 0.3),
     )
     own, keeps, free = (
@@ -214,7 +214,7 @@ def test_the_bias_of_an_order(report):
                 report,
                 "directions",
                 name,
-                ("by_composition", "seen", side, "accuracy", "share"),
+                ("seen", side, "accuracy", "share"),
                 (share,) * 3,
             )
     assert_near(
@@ -233,15 +233,15 @@ def test_gaps_count_and_not_bits(report):
     for judge, gaps in (("raster", (0.1, 0.2, 0.3)), ("vq-diffusion", (0.4, 0.4, 0.1))):
         for name, extra in (("raster", gaps), ("vq-diffusion", (0.1, 0.1, 0.1))):
             true = (1.0, 4.0, 2.0)
-            put(report, "forcing", name, ("by_reference", judge, "data", "mean"), true)
+            put(report, "forcing", name, (judge, "data", "mean"), true)
             own = [bits + gap for bits, gap in zip(true, extra, strict=True)]
-            put(report, "forcing", name, ("by_reference", judge, "own", "mean"), own)
+            put(report, "forcing", name, (judge, "own", "mean"), own)
     data, own = (
         ([1, 5, 5, 2], [1, 0, 1, 1], [0, 0, 0, 0]),
         ([2, 8, 5, 6], [2, 0, 0, 0], [1, 0, 0, 1]),
     )
-    put(report, "forcing", "raster", ("by_reference", "raster", "data_by_row"), data)
-    put(report, "forcing", "raster", ("by_reference", "raster", "own_by_row"), own)
+    put(report, "forcing", "raster", ("raster", "data_by_row"), data)
+    put(report, "forcing", "raster", ("raster", "own_by_row"), own)
     expected = {
         ("than true sequences", "to a raster network"): (0.1, 0.2, 0.3),
         ("than true sequences", "to a diffusion"): (0.4, 0.4, 0.1),

@@ -113,7 +113,7 @@ def test_prefixes_of_all_lengths_or_of_some_that_stand_for_them(n, part):
     assert COSTS["raster, prefix only"].part(n) == part
 
 
-def test_a_prefix_alone_gives_the_distribution_of_the_whole_row():
+def test_a_prefix_alone_gives_the_distribution_of_the_whole_sequence():
     network = costs.raster_model(16, "cpu")
     text = torch.randn(2, L, C, generator=torch.Generator().manual_seed(0))
     alone = costs.read_prefix(network, text)
@@ -181,6 +181,8 @@ def test_every_way_draws_whole_rows(name):
 
 class Clock(Way):
     """Sampling takes the next of these seconds, times its count; a part stands for all."""
+
+    __setattr__ = object.__setattr__  # a way is frozen
 
     def __init__(self, lasts, part=1.0):
         self.now, self.lasts, self.drawn, self.share = 0.0, iter(lasts), [], part
@@ -305,7 +307,7 @@ def test_on_cuda_the_wall_clock_counts_after_a_drawing_of_the_same_size(monkeypa
             return 0.5
 
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    monkeypatch.setitem(COSTS, "fake", OnDevice())
+    monkeypatch.setitem(COSTS, "fake", OnDevice(costs.raster_model))
     found = measure_cost("fake", 81, (1, 5), "cuda")
     assert found.seconds_per_image == {"1": 7 / 0.5, "5": 15 / 5 / 0.5}
     assert asked == [(81, 1, "cuda")] * 2 + [(81, 5, "cuda")] * 2

@@ -17,8 +17,9 @@ from support.face_off_fakes import (
     trained,
 )
 
+from vqlearn.experiments.face_off import inpainting
 from vqlearn.experiments.face_off.data import by_grid_row
-from vqlearn.experiments.face_off.downstream import Damage, measure_downstream
+from vqlearn.experiments.face_off.inpainting import DownstreamRun
 
 UPPER = torch.arange(N) < N // 2
 ABOVE = ("one", "0.4")
@@ -33,8 +34,13 @@ def follow(truth, start):
     return drawn
 
 
+@pytest.fixture(autouse=True)
+def above(monkeypatch):
+    monkeypatch.setattr(inpainting, "ABOVE", ABOVE)
+
+
 def measured(model):
-    return measure_downstream(trained(model), FakeData(), GUIDED, ABOVE).by_freedom
+    return DownstreamRun("a", 0).measure_trained(trained(model), FakeData())
 
 
 def test_damage_is_counted_below_the_errors_and_in_each_row():
@@ -58,7 +64,9 @@ def test_one_that_mends_does_no_damage():
     report = measured(FakeModel(copy_given))
     mending = measured(FakeModel(lambda truth, start: truth if not start.held else start.x))
     for share in ABOVE:
-        assert mending["free"].by_amount[share] == Damage(all_of(COUNT), (0.0,) * 4, 1.0, 0.0)
+        found = mending["free"].by_amount[share]
+        assert (found.accuracy, found.changed_share_by_row) == (all_of(COUNT), (0.0,) * 4)
+        assert (found.corrected_share, found.changed_share) == (1.0, 0.0)
         assert report["free"].by_amount[share].corrected_share == 0.0
 
 

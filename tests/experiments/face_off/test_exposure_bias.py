@@ -10,25 +10,31 @@ from support.imagebart_toys import seeded
 from torch.testing import assert_close
 
 from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
-from vqlearn.experiments.face_off import exposure_bias, quality
+from vqlearn.experiments.face_off import exposure_bias
 from vqlearn.experiments.face_off.data import Examples
-from vqlearn.experiments.face_off.exposure_bias import SequenceBits
+from vqlearn.experiments.face_off.exposure_bias import (
+    BitsByCorrectnessRun,
+    ExposureBiasRun,
+    SequenceBits,
+)
+from vqlearn.experiments.face_off.system_run import SystemRun
 from vqlearn.experiments.report import rounded
 from vqlearn.probability.estimates import Bits
 from vqlearn.probability.model import Sampling
 
 
 def read_by(reference, model, data=None):
-    found = exposure_bias.measure_exposure_bias(
-        trained(model), data or FakeData(), {"a": reference}
-    )
-    return found.by_reference["a"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SystemRun, "reference", lambda self, name: trained(reference))
+        found = ExposureBiasRun("a", 0).measure_trained(trained(model), data or FakeData())
+    assert found["raster"] == found["vq-diffusion"]
+    return found["raster"]
 
 
-def by_correctness(model, reference=None):
-    return exposure_bias.measure_bits_by_correctness(
-        trained(model), FakeData(), reference or FakeModel()
-    )
+def by_correctness(model):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SystemRun, "reference", lambda self, name: trained(FakeModel()))
+        return BitsByCorrectnessRun("a", 0).measure_trained(trained(model), FakeData())
 
 
 def test_bits_of_sequences_that_are_known():
@@ -74,7 +80,7 @@ def test_bits_by_row_of_the_grid(reference):
             )
     assert_close(torch.tensor(found).double(), bits, atol=1e-4, rtol=0)
     assert bits.max() - bits.min() > 0.1
-    whole = quality.nll(reference, rows, seeded(0)).mean() / N / math.log(2)
+    whole = trained(reference).nll(rows, seeded(0)).mean() / N / math.log(2)
     assert sum(found) / 4 == pytest.approx(float(whole), abs=1e-4)
 
 
@@ -109,8 +115,8 @@ def drawing_badly(wrong_rows):
 
 def test_wrong_images_are_kept_apart():
     """A sequence costs its number and one nat for each wrong token."""
-    model, reference = drawing_badly([1, 3, 4]), FakeModel()
-    found = by_correctness(model, reference)
+    model = drawing_badly([1, 3, 4])
+    found = by_correctness(model)
     expected = {"true": range(8), "right": (0, 2, 5, 6, 7), "wrong": (4, 6, 7)}
     for kind, nats in expected.items():
         nats = torch.tensor(list(nats)).double() / N / math.log(2)

@@ -14,14 +14,13 @@ from vqlearn.diffusion import kernels
 from vqlearn.experiments.data import Budget as LetterBudget
 from vqlearn.experiments.face_off import exposure_bias, inpainting, letters, quality, training
 from vqlearn.experiments.face_off.costs import COSTS, LENGTHS, CostRun
-from vqlearn.experiments.face_off.downstream import DownstreamRun
 from vqlearn.experiments.face_off.exposure_bias import BitsByCorrectnessRun, ExposureBiasRun
-from vqlearn.experiments.face_off.inpainting import DirectionsRun, ErrorsRun
+from vqlearn.experiments.face_off.inpainting import DirectionsRun, DownstreamRun, ErrorsRun
 from vqlearn.experiments.face_off.letters import LetterRun
 from vqlearn.experiments.face_off.quality import QualityRun
 from vqlearn.experiments.face_off.study import STUDY, face_off_study
-from vqlearn.experiments.face_off.system_run import REFERENCES, SEEDS, Budget, SystemRun
-from vqlearn.experiments.face_off.training import RECIPE, Training
+from vqlearn.experiments.face_off.system_run import REFERENCES, SEEDS, SystemRun
+from vqlearn.experiments.face_off.training import RECIPE, Budget, Trained, Training
 from vqlearn.experiments.sequences import DenoiserSize
 from vqlearn.experiments.systems import (
     ALL,
@@ -145,7 +144,7 @@ def batches(budget, read):
     found = {}
     for name, seed in (*((name, 0) for name in ALL), ("raster", 1)):
         del read[:]
-        budget.training(name, seed).trained()
+        Training(name, seed, budget).trained()
         found[name, seed] = list(read)
     return found
 
@@ -166,24 +165,26 @@ def test_all_see_the_same_images_in_the_same_order(batches):
 def test_a_training_is_kept_and_not_repeated(batches, budget, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(training, "fit", None)
-        task = budget.training("raster", 0).trained()
-        again = budget.training("raster", 0).trained()
+        kept = Training("raster", 0, budget).trained()
+        again = Training("raster", 0, budget).trained()
         with pytest.raises(TypeError, match="NoneType"):
-            budget.training("raster", 2).trained()
-        other = replace(budget.training("raster", 0), recipe=replace(FEW_STEPS, steps=2))
+            Training("raster", 2, budget).trained()
+        fewer = replace(budget, recipe=replace(FEW_STEPS, steps=2))
         with pytest.raises(TypeError, match="NoneType"):
-            other.trained()
-        often = replace(budget.training("raster", 0), recipe=replace(FEW_STEPS, save_every=1))
-        often.trained()  # how often a state is written decides nothing
-    assert not task.network.training
-    assert not any(weight.requires_grad for weight in task.network.parameters())
-    assert same(task.network, again.network)
-    assert not same(task.network, budget.training("raster", 1).trained().network)
+            Training("raster", 0, fewer).trained()
+        often = replace(budget, recipe=replace(FEW_STEPS, save_every=1))
+        Training("raster", 0, often).trained()  # how often a state is written decides nothing
+    assert not kept.model.training
+    assert not any(weight.requires_grad for weight in kept.model.parameters())
+    assert not kept.null.requires_grad
+    assert same(kept, again)
+    assert not same(kept, Training("raster", 1, budget).trained())
 
 
 def same(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    ours, theirs = a.model.state_dict(), b.model.state_dict()
+    equal = all(torch.equal(ours[name], theirs[name]) for name in ours)
+    return ours.keys() == theirs.keys() and equal and torch.equal(a.null, b.null)
 
 
 def test_what_is_kept_is_what_was_trained(tmp_path, monkeypatch):
@@ -195,12 +196,17 @@ def test_what_is_kept_is_what_was_trained(tmp_path, monkeypatch):
         return made[-1]
 
     monkeypatch.setattr(training, "fit", spy)
-    first = Training("imagebart", 0, FEW_STEPS, tmp_path, TINY)
-    assert same(first.trained().network, made[0])
-    other = replace(first, recipe=replace(FEW_STEPS, learning_rate=1e-3))
-    assert same(other.trained().network, made[1])
-    assert not same(made[0], made[1])
-    assert same(other.trained().network, made[1])
+
+    def returned(network):
+        return Trained(network.model, network.null_text(1), 0)
+
+    budget = Budget(ROWS, FEW_STEPS, tmp_path, TINY)
+    assert same(Training("imagebart", 0, budget).trained(), returned(made[0]))
+    faster = replace(budget, recipe=replace(FEW_STEPS, learning_rate=1e-3))
+    other = Training("imagebart", 0, faster)
+    assert same(other.trained(), returned(made[1]))
+    assert not same(returned(made[0]), returned(made[1]))
+    assert same(other.trained(), returned(made[1]))
     assert len(made) == 2
     assert not (tmp_path / "imagebart-0" / ".training" / "imagebart").exists()
 
@@ -208,8 +214,11 @@ def test_what_is_kept_is_what_was_trained(tmp_path, monkeypatch):
 def test_a_stopped_training_goes_on(tmp_path, monkeypatch):
     """Stopped after 3 of 5 steps with its state of 2: the weights are those of a whole one."""
     recipe = replace(FEW_STEPS, steps=5, save_every=2)
-    whole = Training("vq-diffusion", 0, recipe, tmp_path / "whole", TINY).trained().network
-    stopped, steps = Training("vq-diffusion", 0, recipe, tmp_path / "stopped", TINY), []
+    whole, stopped = (
+        Training("vq-diffusion", 0, Budget(ROWS, recipe, tmp_path / name, TINY))
+        for name in ("whole", "stopped")
+    )
+    wanted, steps = whole.trained(), []
     original = DiffusionTask.after_step
 
     def stop(self, step, seen):
@@ -221,7 +230,7 @@ def test_a_stopped_training_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(DiffusionTask, "after_step", stop)
     with pytest.raises(KeyboardInterrupt):
         stopped.trained()
-    assert same(stopped.trained().network, whole)
+    assert same(stopped.trained(), wanted)
     assert steps == [0, 1, 2, 2, 3, 4]
 
 
@@ -236,7 +245,7 @@ def folder(study, batches, tmp_path_factory):
     folder = tmp_path_factory.mktemp("report") / "figures"
     runs = [run.id for run in study.runs if isinstance(run, SystemRun) and run.seed == 0]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Training, "__hash__", lambda self: hash((self.name, self.seed)))
+        patch.setattr(Training, "__hash__", lambda self: hash((self.system, self.seed)))
         patch.setattr(Training, "trained", cache(Training.trained))
         study.run(folder, [*runs, "captions/raster/0", "captions/absorbing/0"])
     return folder
@@ -284,24 +293,24 @@ def test_errors_are_replaced_only_where_they_can_be(results):
 
 def test_the_other_measures_have_all_their_parts(results):
     for _, result in of_measure(results, DirectionsRun):
-        assert [list(part) for part in result.by_composition.values()] == [["upper", "left"]] * 2
+        assert [list(part) for part in result.values()] == [["upper", "left"]] * 2
     for run, result in of_measure(results, DownstreamRun):
         free = ["free"] if run.system == "vq-diffusion" else []
-        assert list(result.by_freedom) == ["keeps", *free]
-        assert list(result.by_freedom["keeps"].by_amount) == ["one", "0.1"]
-        assert len(result.by_freedom["keeps"].by_amount["one"].changed_share_by_row) == 8
+        assert list(result) == ["keeps", *free]
+        assert list(result["keeps"].by_amount) == ["one", "0.1"]
+        assert len(result["keeps"].by_amount["one"].changed_share_by_row) == 8
     for _, result in of_measure(results, BitsByCorrectnessRun):
         assert result.true.sequences == result.right.sequences + result.wrong.sequences == ROWS
         assert result.true.bits_per_token.mean > 0.9 * GUESS
     for _, result in of_measure(results, ExposureBiasRun):
-        assert len(result.by_reference["raster"].own_by_row) == 8
-        assert result.by_reference["raster"].own.mean > 0.9 * GUESS
-        assert result.by_reference["vq-diffusion"].own_by_row is None
+        assert len(result["raster"].own_by_row) == 8
+        assert result["raster"].own.mean > 0.9 * GUESS
+        assert result["vq-diffusion"].own_by_row is None
 
 
 def test_a_finished_run_is_not_measured_again(study, folder, budget, monkeypatch, capsys):
     before = (folder / study.file).read_text()
-    monkeypatch.setattr(SystemRun, "trained", None)
+    monkeypatch.setattr(Training, "trained", None)
     runs = list(study.read(folder).runs)
     study.run(folder, runs)
     assert (folder / study.file).read_text() == before

@@ -23,8 +23,8 @@ from vqlearn.experiments.face_off.halves import (
     complete_part,
     half,
     half_level,
-    hide_rest,
     lose_half,
+    lose_rest,
     make_wrong,
 )
 from vqlearn.experiments.processes import Codes
@@ -102,13 +102,13 @@ def test_a_process_loses_half_as_it_corrupts(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_hidden_is_noise_and_what_is_known_stays(name):
     model = MODELS[name]()
-    start = hide_rest(model, X, KNOWN, seeded(0))
+    start = lose_rest(model, X, KNOWN, seeded(0))
     assert start.held
     assert torch.equal(start.x[KNOWN], X[KNOWN])
     assert torch.equal(start.known, KNOWN)
     if name == "raster":
         return
-    other = hide_rest(model, (X + 1) % K, KNOWN, seeded(0))
+    other = lose_rest(model, (X + 1) % K, KNOWN, seeded(0))
     assert torch.equal(start.x[~KNOWN], other.x[~KNOWN])  # it does not depend on the truth
     probability = model.process.log_prior().exp()
     counts = start.x[~KNOWN].bincount(minlength=len(probability)).double()
@@ -239,7 +239,7 @@ def test_cuda_completes_what_the_cpu_completes(name):
     model, there = MODELS[name]().double(), MODELS[name]().double().cuda()
     condition = Conditioning(TEXT.double(), CONDITION.null.double())
     condition_there = Conditioning(condition.text.cuda(), condition.null.cuda())
-    for make, known in ((lose_half, ()), (hide_rest, (KNOWN,))):
+    for make, known in ((lose_half, ()), (lose_rest, (KNOWN,))):
         here = make(model, X, *known, seeded(2))
         moved = make(there, X.cuda(), *(each.cuda() for each in known), seeded(2))
         assert torch.equal(here.x, moved.x.cpu())
@@ -261,12 +261,12 @@ GRID = {
 
 def test_halves_of_a_grid():
     for side, wanted in GRID.items():
-        found = half(side, 16)
-        assert found.shape == (1, 16)
-        assert set(found[0].nonzero()[:, 0].tolist()) == wanted
-    for n in (16, 64, 25):
+        found = half(side, X)
+        assert found.shape == X.shape
+        assert all(set(row.nonzero()[:, 0].tolist()) == wanted for row in found)
+    for x in (torch.zeros(2, n).long() for n in (16, 64, 25)):
         for a, b in (("upper", "lower"), ("left", "right")):
-            assert (half(a, n) ^ half(b, n)).all()
+            assert (half(a, x) ^ half(b, x)).all()
 
 
 def test_nothing_is_chosen_where_nothing_is_known():

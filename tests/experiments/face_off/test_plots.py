@@ -77,7 +77,7 @@ def test_errors_above_are_drawn_row_by_row():
         report,
         "downstream",
         "vq-diffusion",
-        ("by_freedom", "free", "by_amount", "0.1", "changed_share_by_row"),
+        ("free", "by_amount", "0.1", "changed_share_by_row"),
         rows,
     )
     one, some = plotted(plots.plot_downstream, report)
@@ -158,7 +158,7 @@ def test_directions_are_drawn_side_by_side():
         report,
         "directions",
         "causal",
-        ("by_composition", "held_out", "left", "accuracy", "share"),
+        ("held_out", "left", "accuracy", "share"),
         (0.1, 0.2, 0.3),
     )
     seen, held_out = plotted(plots.plot_directions, report)
@@ -172,8 +172,8 @@ def test_forcing_is_drawn_row_by_row():
     """The mean of the seeds, each row of the grid alone."""
     report = whole_report()
     rows = ([1.0, 4.0], [2.0, 5.0], [6.0, 6.0])
-    put(report, "forcing", "raster", ("by_reference", "raster", "own_by_row"), rows)
-    put(report, "forcing", "vq-diffusion", ("by_reference", "raster", "data_by_row"), rows)
+    put(report, "forcing", "raster", ("raster", "own_by_row"), rows)
+    put(report, "forcing", "vq-diffusion", ("raster", "data_by_row"), rows)
     (axes,) = plotted(plots.plot_exposure_bias, report)
     lines = {line.get_label(): line for line in axes.lines}
     assert list(lines[LABELS["raster"]].get_xdata()) == [1, 2]

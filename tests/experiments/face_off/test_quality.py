@@ -15,8 +15,8 @@ from vqlearn.probability.model import PLAIN, Sampling
 from vqlearn.training.recipes import NUM_TIMESTEPS
 
 
-def measure(model, ways):
-    return quality.measure_quality(trained(model), FakeData(), ways)
+def measure(model, system="absorbing"):
+    return QualityRun(system, 0).measure_trained(trained(model), FakeData())
 
 
 def test_quality_of_a_model_whose_answers_are_known():
@@ -27,8 +27,7 @@ def test_quality_of_a_model_whose_answers_are_known():
         return sampled
 
     model = FakeModel(answer)
-    ways = [PLAIN, GUIDED, Sampling(1.5, 0.9, 5)]
-    found = measure(model, ways)
+    found = measure(model)
     nll = torch.arange(8).double()  # no token differs, so it is the number of the sequence
     mean, error = nll.mean() / N / math.log(2), nll.std() / N / math.log(2) / 8**0.5
     assert found.weights == 7
@@ -36,19 +35,20 @@ def test_quality_of_a_model_whose_answers_are_known():
         part = found.by_composition[composition]
         assert part.bits_per_token == (round(float(mean), 4), round(float(error), 4))
         right = [(way.guided, way.accuracy) for way in part.sampled]
-        assert right == [(False, all_of(COUNT, 5)), (True, all_of(COUNT)), (True, all_of(COUNT))]
+        assert right == [(False, all_of(COUNT, 5))] * 5 + [(True, all_of(COUNT))] * 5
+        assert [way.steps for way in part.sampled] == [*quality.CALLS, *quality.CALLS]
         assert torch.equal(tokens_from_text(part.shown), truth[:6])
     assert len(set(model.numbers)) == 2  # all ways begin with the same random numbers
 
 
-def test_only_what_is_guided_with_the_usual_steps_is_shown():
+def test_only_what_is_guided_with_the_usual_steps_is_shown(monkeypatch):
     model = FakeModel(lambda truth, sampling: (truth + sampling.num_inference_steps) % CODES)
-    plain, many = Sampling(num_inference_steps=25), Sampling(1.5, 0.9, 50)
-    for ways, is_shown in (([plain], False), ([many], False), ([many, GUIDED, plain], True)):
-        for part in measure(model, ways).by_composition.values():
-            assert (part.shown is not None) == is_shown
-    shown = tokens_from_text(measure(model, [GUIDED]).by_composition["seen"].shown)
+    shown = tokens_from_text(measure(model).by_composition["seen"].shown)
     assert torch.equal(shown, (TRUTH[:6] + 25) % CODES)
+    for steps, system in (((50, 5), "absorbing"), (quality.CALLS, "direct")):  # or never guided
+        monkeypatch.setattr(quality, "CALLS", steps)
+        for part in measure(model, system).by_composition.values():
+            assert part.shown is None
 
 
 def test_a_share_is_found_by_its_way():
@@ -61,13 +61,13 @@ def test_a_share_is_found_by_its_way():
 
 
 def test_only_a_diffusion_is_sampled_with_fewer_steps():
-    for steps in ((25,), quality.CALLS, ()):
-        guided = [Sampling(1.5, 0.9, count) for count in steps]
-        plain = [Sampling(num_inference_steps=count) for count in steps]
-        assert quality.ways_to_sample(FakeModel(), steps, guided=True) == plain + guided
-        assert quality.ways_to_sample(FakeModel(), steps, guided=False) == plain
+    for run in (QualityRun("absorbing", 0), QualityRun("absorbing", 1), QualityRun("direct", 0)):
+        guided = [Sampling(1.5, 0.9, count) for count in run.steps()]
+        plain = [Sampling(num_inference_steps=count) for count in run.steps()]
+        guided = [] if run.system == "direct" else guided
+        assert run.ways(trained(FakeModel())) == plain + guided
         network = RasterTransformer(RasterTransformerConfig(3, 4, 3, 2, 8, 1, 2))
-        found = quality.ways_to_sample(network, steps, guided=True)
+        found = QualityRun("raster", run.seed).ways(trained(network))
         assert found == [PLAIN, Sampling(1.5, 0.9)]
 
 

@@ -133,7 +133,7 @@ def test_the_table_of_directions(report):
     sides = ("upper", "lower", "left", "right")
     for i, composition in enumerate(("seen", "held_out")):
         for j, side in enumerate(sides):
-            path = ("by_composition", composition, side, "accuracy", "share")
+            path = (composition, side, "accuracy", "share")
             put(report, "directions", "causal", path, (0.4 * i + 0.1 * j,) * 3)
     for seed in (1, 2):
         del report[f"directions/causal/{seed}"]
@@ -144,12 +144,12 @@ def test_the_table_of_directions(report):
 
 
 def test_the_table_of_forcing(report):
-    put(report, "forcing", "imagebart", ("by_reference", "raster", "data", "mean"), (0.1, 0.2, 0.3))
+    put(report, "forcing", "imagebart", ("raster", "data", "mean"), (0.1, 0.2, 0.3))
     put(
         report,
         "forcing",
         "imagebart",
-        ("by_reference", "vq-diffusion", "own", "mean"),
+        ("vq-diffusion", "own", "mean"),
         (0.4, 0.5, 0.6),
     )
     for seed in (0, 1, 2):
@@ -168,7 +168,7 @@ def test_the_table_of_errors_above(report):
     paths = {("accuracy", "share"): (0.7, 0.8, 0.9), ("changed_share",): (0.1, 0.2, 0.3)}
     paths[("corrected_share",)] = (0.4,) * 3
     for what, values in paths.items():
-        path = ("by_freedom", "free", "by_amount", "0.1", *what)
+        path = ("free", "by_amount", "0.1", *what)
         put(report, "downstream", "vq-diffusion", path, values)
     titles, rows = cells(tables.downstream_table(typed(report)))
     assert titles[1:4] == ["none wrong: right, %", "one", "10 %"]

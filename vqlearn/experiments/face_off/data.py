@@ -1,7 +1,6 @@
 """What every system is measured on: the same scenes, seen and held out, with their captions."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +11,7 @@ from torch import Tensor
 from vqlearn.evaluation import Evaluation, evaluated_scenes
 from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.experiments.report import DIGITS, Facts
-from vqlearn.experiments.tokens import AT_ONCE, ShippedTokens
-from vqlearn.probability import Conditioning
+from vqlearn.experiments.tokens import ShippedTokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +21,6 @@ class Examples:
     x: Int[Tensor, "b n"]
     captions: list[str]
     text: Float[Tensor, "b l c"]
-
-    def conditions(self, null: Float[Tensor, "1 l c"] | None = None) -> list[Conditioning]:
-        """The captions in the parts that a model sees at once."""
-        return [Conditioning(text, null) for text in self.text.split(AT_ONCE)]
-
-    def split(self) -> Iterator[tuple[Int[Tensor, "_ n"], Conditioning]]:
-        """Tokens and captions in these parts."""
-        return zip(self.x.split(AT_ONCE), self.conditions(), strict=True)
 
 
 class EvaluatedTokens(ShippedTokens):
@@ -54,10 +44,9 @@ class EvaluatedTokens(ShippedTokens):
 
     def _examples(self, composition: str, count: int) -> Examples:
         scenes = evaluated_scenes(composition, Evaluation(prompts=count))
-        tokens = self.encode(scenes.images)
         with torch.no_grad():
             text = self.encoder(scenes.captions)
-        return Examples(tokens, scenes.captions, text)
+        return Examples(self.encode(scenes.images), scenes.captions, text)
 
 
 def by_grid_row(values: Float[Tensor, "b n"] | Bool[Tensor, "b n"]) -> tuple[float, ...]:

@@ -10,8 +10,7 @@ caption. `BitsByCorrectnessRun` keeps such sequences apart.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -20,10 +19,10 @@ from torch import Tensor
 
 from vqlearn.autoregressive import AutoregressiveModel
 from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples, by_grid_row
-from vqlearn.experiments.face_off.quality import nll, sample_all
-from vqlearn.experiments.face_off.system_run import RASTER, REFERENCES, SystemRun, Trained
+from vqlearn.experiments.face_off.system_run import RASTER, REFERENCES, SystemRun
+from vqlearn.experiments.face_off.training import Trained
 from vqlearn.experiments.report import DIGITS, rounded
-from vqlearn.probability import Bits, Sampling, TokenModel, bits_per_token, random_stream
+from vqlearn.probability import Bits, Conditioning, Sampling, bits_per_token, random_stream
 
 OWN = Sampling(num_inference_steps=100)
 """How a system samples its own sequences: its distribution as it is, as many steps as there are."""
@@ -42,28 +41,29 @@ class ReferenceBits:
     own_by_row: tuple[float, ...] | None = None
 
 
-@dataclass(frozen=True)
-class ExposureBias:
-    """By reference model."""
-
-    by_reference: dict[str, ReferenceBits]
-
-
 class ExposureBiasRun(SystemRun):
-    """What models of the next seed make of what it sampled."""
+    """What models of the next seed make of what it sampled, by reference model."""
 
     measure_id: ClassVar[str] = "forcing"
-    result: ClassVar[type] = ExposureBias
+    result: ClassVar[type] = dict[str, ReferenceBits]
 
     def details(self) -> dict[str, Any]:
-        return {
-            "calls": OWN.num_inference_steps,
-            "judges": dict.fromkeys(REFERENCES, self.reference_seed()),
-        }
+        judges = dict.fromkeys(REFERENCES, self.reference_seed())
+        return {"calls": OWN.num_inference_steps, "judges": judges}
 
-    def measure(self, data: EvaluatedTokens) -> ExposureBias:
-        references = {name: self.reference(name) for name in REFERENCES}
-        return measure_exposure_bias(self.trained(), data, references)
+    def measure_trained(self, trained: Trained, data: EvaluatedTokens) -> dict[str, ReferenceBits]:
+        true, found = data.examples["seen"], {}
+        own = own_sequences(trained, true)
+        for name in REFERENCES:
+            reference = self.reference(name)
+            bits = [
+                rounded(bits_per_token(reference_nll(reference, each), each.x.shape[1]))
+                for each in (true, own)
+            ]
+            if isinstance(reference.model, AutoregressiveModel):
+                bits += [bits_by_grid_row(reference.model, each) for each in (true, own)]
+            found[name] = ReferenceBits(*bits)
+        return found
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,14 @@ class SequenceBits:
     sequences: int
     bits_per_token: Bits | None = None
     median_bits_per_token: float | None = None
+
+    @classmethod
+    def of(cls, nll: Float[Tensor, " b"], n: int) -> "SequenceBits":
+        """From the nats of sequences of n tokens."""
+        if len(nll) < 2:
+            return cls(len(nll))
+        median = nll.double().median().item() / n / math.log(2)
+        return cls(len(nll), rounded(bits_per_token(nll, n)), round(median, DIGITS))
 
 
 @dataclass(frozen=True)
@@ -93,65 +101,27 @@ class BitsByCorrectnessRun(SystemRun):
     def details(self) -> dict[str, Any]:
         return {"calls": OWN.num_inference_steps, "judge": self.reference_seed()}
 
-    def measure(self, data: EvaluatedTokens) -> BitsByCorrectness:
-        return measure_bits_by_correctness(self.trained(), data, self.reference(RASTER))
-
-
-def measure_exposure_bias(
-    trained: Trained, data: EvaluatedTokens, references: Mapping[str, TokenModel]
-) -> ExposureBias:
-    """Bits of a token to every reference, of true sequences and of sampled ones."""
-    examples = data.examples["seen"]
-    own, found = own_sequences(trained, examples), {}
-    for name, reference in references.items():
-        by_row = {}
-        if isinstance(reference, AutoregressiveModel):
-            by_row["data_by_row"] = bits_by_grid_row(reference, examples)
-            by_row["own_by_row"] = bits_by_grid_row(reference, own)
-        found[name] = ReferenceBits(
-            reference_bits(reference, examples), reference_bits(reference, own), **by_row
-        )
-    return ExposureBias(found)
+    def measure_trained(self, trained: Trained, data: EvaluatedTokens) -> BitsByCorrectness:
+        examples, reference = data.examples["seen"], self.reference(RASTER)
+        own = own_sequences(trained, examples)
+        true, sampled = (reference_nll(reference, each) for each in (examples, own))
+        right = data.shows(own.x, own.captions)
+        parts = (true, sampled[right], sampled[~right])
+        return BitsByCorrectness(*(SequenceBits.of(nll, own.x.shape[1]) for nll in parts))
 
 
 def own_sequences(trained: Trained, examples: Examples) -> Examples:
     """What a system samples from its distribution as it is, after the captions of the examples."""
-    sampled = sample_all(trained, examples, OWN, random_stream("face-off", "own rows"))
-    return Examples(sampled, examples.captions, examples.text)
+    return replace(examples, x=trained.sample(examples, OWN, random_stream("face-off", "own rows")))
 
 
-def reference_bits(reference: TokenModel, examples: Examples) -> Bits:
-    """Bits per token of these sequences."""
-    cost = nll(reference, examples, random_stream("face-off", "judge"))
-    return rounded(bits_per_token(cost, examples.x.shape[1]))
-
-
-def measure_bits_by_correctness(
-    trained: Trained, data: EvaluatedTokens, reference: TokenModel
-) -> BitsByCorrectness:
-    """Bits of a token to a reference model, of each kind of sequences."""
-    examples = data.examples["seen"]
-    own = own_sequences(trained, examples)
-    right = data.shows(own.x, own.captions)
-    true, sampled = (
-        nll(reference, each, random_stream("face-off", "judge")) for each in (examples, own)
-    )
-    n = own.x.shape[1]
-    return BitsByCorrectness(
-        _summary(true, n), _summary(sampled[right], n), _summary(sampled[~right], n)
-    )
+def reference_nll(reference: Trained, examples: Examples) -> Float[Tensor, " b"]:
+    """Nats of each sequence, always with the same random numbers."""
+    return reference.nll(examples, random_stream("face-off", "judge"))
 
 
 @torch.no_grad()
 def bits_by_grid_row(reference: AutoregressiveModel, examples: Examples) -> tuple[float, ...]:
     """Bits of a token in each row of the grid, from the top."""
-    log_p = torch.cat([reference.log_probs(*part) for part in examples.split()])  # (b, n, K)
-    nats = -log_p.gather(-1, examples.x[..., None])[..., 0]
-    return by_grid_row(nats / math.log(2))
-
-
-def _summary(nll: Float[Tensor, " b"], n: int) -> SequenceBits:
-    if len(nll) < 2:
-        return SequenceBits(len(nll))
-    median = nll.double().median().item() / n / math.log(2)
-    return SequenceBits(len(nll), rounded(bits_per_token(nll, n)), round(median, DIGITS))
+    log_p = reference.log_probs(examples.x, Conditioning(examples.text))  # (b, n, k)
+    return by_grid_row(-log_p.gather(-1, examples.x[..., None])[..., 0] / math.log(2))

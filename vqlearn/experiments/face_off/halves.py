@@ -1,20 +1,15 @@
 """Half a sequence to complete: what a model has lost, what is wrong in it, what must stay."""
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
-from einops import rearrange
 from jaxtyping import Bool, Int
 from torch import Tensor
 
 from vqlearn.autoregressive import AutoregressiveModel, ImageBART
 from vqlearn.diffusion import Process, draw_prior, levels_to_visit
-from vqlearn.experiments.face_off.data import Examples
-from vqlearn.experiments.face_off.system_run import Trained
-from vqlearn.experiments.tokens import AT_ONCE
-from vqlearn.probability import Conditioning, Given, Sampling, TokenModel, random_stream
+from vqlearn.probability import Conditioning, Given, Sampling, TokenModel
 
 ONE = "one"
 
@@ -32,11 +27,6 @@ class Half:
     held: bool
     level: int = 0
 
-    def split(self) -> Iterator["Half"]:
-        """In the parts that a model sees at once."""
-        for x, known in zip(self.x.split(AT_ONCE), self.known.split(AT_ONCE), strict=True):
-            yield replace(self, x=x, known=known)
-
 
 def lose_half(model: TokenModel, x: Int[Tensor, "b n"], generator: torch.Generator) -> Half:
     """Half of the tokens are lost in the way that the model is used to.
@@ -45,14 +35,13 @@ def lose_half(model: TokenModel, x: Int[Tensor, "b n"], generator: torch.Generat
     about half; known are the tokens that are still the true ones.
     """
     if isinstance(model, AutoregressiveModel):
-        known = torch.arange(x.shape[1], device=x.device) < x.shape[1] // 2
-        return Half(x, known.expand_as(x), held=False)
+        return Half(x, half("upper", x), held=False)
     level = half_level(model.process, x)
     x_t = model.process.corrupt(x, level, generator=generator)
     return Half(x_t, x_t == x, held=False, level=level)
 
 
-def hide_rest(
+def lose_rest(
     model: TokenModel, x: Int[Tensor, "b n"], known: Bool[Tensor, "b n"], generator: torch.Generator
 ) -> Half:
     """All but the known tokens are lost, and the known ones stay.
@@ -62,8 +51,8 @@ def hide_rest(
     if isinstance(model, AutoregressiveModel):
         return Half(x, known, held=True)
     noise = draw_prior(model.process, x.shape, device=x.device, generator=generator)
-    level = half_level(model.process, x)
-    return Half(torch.where(known, x, noise), known, held=True, level=level)
+    x_t = torch.where(known, x, noise)
+    return Half(x_t, known, held=True, level=half_level(model.process, x))
 
 
 def half_level(process: Process, x: Int[Tensor, "b n"]) -> int:
@@ -79,19 +68,6 @@ def half_level(process: Process, x: Int[Tensor, "b n"]) -> int:
     return min(range(1, process.num_timesteps + 1), key=distance)
 
 
-def complete(
-    trained: Trained, half: Half, examples: Examples, sampling: Sampling
-) -> Int[Tensor, "b n"]:
-    """What the model samples from here, each sequence after its own caption.
-
-    Always from the same generator, so that runs that differ in a few tokens can be compared.
-    """
-    generator = random_stream("face-off", "going on")
-    conditions = examples.conditions(trained.null)
-    parts = zip(half.split(), conditions, strict=True)
-    return torch.cat([complete_part(trained.model, *part, sampling, generator) for part in parts])
-
-
 def complete_part(
     model: TokenModel,
     half: Half,
@@ -99,7 +75,7 @@ def complete_part(
     sampling: Sampling,
     generator: torch.Generator,
 ) -> Int[Tensor, "b n"]:
-    """The same of the sequences that a model sees at once."""
+    """The whole sequences that a model samples from here, each after its own caption."""
     how = {"sampling": sampling, "generator": generator}
     given = Given(half.x, half.known)
     if isinstance(model, AutoregressiveModel):
@@ -113,17 +89,12 @@ def complete_part(
     return x_0
 
 
-def half(side: str, n: int) -> Bool[Tensor, "1 n"]:
-    """Which positions of a square grid of n lie in this half?"""
-    edge = math.isqrt(n)
-    rows, columns = torch.meshgrid(torch.arange(edge), torch.arange(edge), indexing="ij")
-    halves = {
-        "upper": rows < edge // 2,
-        "lower": rows >= edge // 2,
-        "left": columns < edge // 2,
-        "right": columns >= edge // 2,
-    }
-    return rearrange(halves[side], "r c -> 1 (r c)")
+def half(side: str, x: Int[Tensor, "b n"]) -> Bool[Tensor, "b n"]:
+    """Which positions of these sequences lie in this half of their square grid?"""
+    edge, position = math.isqrt(x.shape[1]), torch.arange(x.shape[1], device=x.device)
+    row_or_column = position // edge if side in ("upper", "lower") else position % edge
+    first = row_or_column < edge // 2
+    return (first if side in ("upper", "left") else ~first).expand_as(x)
 
 
 def choose(

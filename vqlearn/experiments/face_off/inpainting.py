@@ -6,6 +6,11 @@ wrong: how many captions come out right, how many of the lost tokens come out ot
 many of the wrong tokens are replaced, or even corrected to the true one? A denoiser also says how
 probable the true code is to it, and the wrong one that it sees.
 
+**Downstream.** The same on equal terms for a raster network and a diffusion: both get the same true
+upper halves, with the same tokens made wrong. Do errors reach far down the grid? A raster network
+has to leave the upper half as it is. A diffusion is measured twice: it "keeps" the given tokens, or
+is "free" to sample them anew.
+
 **Directions.** The upper, lower, left or right half is given, and the rest is sampled: how many
 captions come out right?
 """
@@ -15,29 +20,34 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
+from vqlearn.autoregressive import AutoregressiveModel
 from vqlearn.diffusion import DiffusionModel
-from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples
+from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples, by_grid_row
 from vqlearn.experiments.face_off.halves import (
     ONE,
     Half,
     choose,
-    complete,
+    complete_part,
     half,
-    hide_rest,
     lose_half,
+    lose_rest,
     make_wrong,
 )
 from vqlearn.experiments.face_off.quality import GUIDED, sampling_settings
-from vqlearn.experiments.face_off.system_run import SystemRun, Trained
+from vqlearn.experiments.face_off.system_run import SystemRun
+from vqlearn.experiments.face_off.training import Trained
 from vqlearn.experiments.report import DIGITS, Accuracy
-from vqlearn.probability import Sampling, random_stream
+from vqlearn.probability import random_stream
 
 SHARES = (0.05, 0.1, 0.2, 0.4)
 AMOUNTS = (ONE, *map(str, SHARES))
 """How many tokens are wrong: one in each sequence, or a share of those that are left."""
+ABOVE = (ONE, "0.1")
+"""The same in the upper half."""
+KEEPS, FREE = "keeps", "free"
 SIDES = ("upper", "lower", "left", "right")
 
 
@@ -46,11 +56,12 @@ class ErrorEffect:
     """What wrong tokens do. Shares are from 0 to 1, and None where there is nothing to count.
 
     Of the wrong tokens: those that are replaced, and those corrected to the true code. Of the lost
-    ones: those that change. And the mean probability of the true code and of the wrong one to a
-    denoiser.
+    ones, and of each row of the grid: those that come out otherwise than without the errors. And
+    the mean probability of the true code and of the wrong one to a denoiser.
     """
 
     accuracy: Accuracy
+    changed_share_by_row: tuple[float, ...] | None = None
     replaced_share: float | None = None
     corrected_share: float | None = None
     changed_share: float | None = None
@@ -76,8 +87,28 @@ class ErrorsRun(SystemRun):
     def details(self) -> dict[str, Any]:
         return {**sampling_settings(GUIDED), "shares": list(SHARES)}
 
-    def measure(self, data: EvaluatedTokens) -> Errors:
-        return measure_errors(self.trained(), data, GUIDED, AMOUNTS)
+    def measure_trained(self, trained: Trained, data: EvaluatedTokens) -> Errors:
+        x = data.examples["seen"].x
+        start = lose_half(trained.model, x, random_stream("face-off", "lost"))
+        return measure_errors(trained, data, start, AMOUNTS)
+
+
+class DownstreamRun(SystemRun):
+    """Wrong tokens in the upper half, by what may happen to it: it is kept, or sampled anew."""
+
+    measure_id: ClassVar[str] = "downstream"
+    result: ClassVar[type] = dict[str, Errors]
+
+    def details(self) -> dict[str, Any]:
+        return {**sampling_settings(GUIDED), "shares": list(ABOVE)}
+
+    def measure_trained(self, trained: Trained, data: EvaluatedTokens) -> dict[str, Errors]:
+        start = give_half("upper", trained, data.examples["seen"])
+        raster = isinstance(trained.model, AutoregressiveModel)
+        return {
+            freedom: measure_errors(trained, data, replace(start, held=freedom == KEEPS), ABOVE)
+            for freedom in ((KEEPS,) if raster else (KEEPS, FREE))
+        }
 
 
 @dataclass(frozen=True)
@@ -88,47 +119,51 @@ class HalfGiven:
     same_share: float | None = None
 
 
-@dataclass(frozen=True)
-class Directions:
-    """By composition, then by the half that is given."""
-
-    by_composition: dict[str, dict[str, HalfGiven]]
-
-
 class DirectionsRun(SystemRun):
-    """One half given."""
+    """One half given: by composition, then by the half."""
 
     measure_id: ClassVar[str] = "directions"
-    result: ClassVar[type] = Directions
+    result: ClassVar[type] = dict[str, dict[str, HalfGiven]]
 
     def details(self) -> dict[str, Any]:
         return sampling_settings(GUIDED)
 
-    def measure(self, data: EvaluatedTokens) -> Directions:
-        return measure_directions(self.trained(), data, GUIDED, SIDES)
+    def measure_trained(
+        self, trained: Trained, data: EvaluatedTokens
+    ) -> dict[str, dict[str, HalfGiven]]:
+        found: dict[str, dict[str, HalfGiven]] = {}
+        for composition, examples in data.examples.items():
+            found[composition] = {}
+            for side in SIDES:
+                start = give_half(side, trained, examples)
+                sampled = complete(trained, start, examples)
+                accuracy = data.accuracy(sampled, examples.captions)
+                same = mean((sampled == examples.x)[~start.known])
+                found[composition][side] = HalfGiven(accuracy, same)
+        return found
 
 
 def measure_errors(
-    trained: Trained, data: EvaluatedTokens, sampling: Sampling, amounts: Sequence[str]
+    trained: Trained, data: EvaluatedTokens, start: Half, amounts: Sequence[str]
 ) -> Errors:
-    """For no wrong token, and for each amount of them."""
+    """From this half of the true tokens: for no wrong token, and for each amount of them."""
     examples = data.examples["seen"]
-    start = lose_half(trained.model, examples.x, random_stream("face-off", "lost"))
-    untouched = complete(trained, start, examples, sampling)
-    found = {}
+    untouched, effects = complete(trained, start, examples), {}
     for amount in amounts:
         wrong = choose(start.known, amount, random_stream("face-off", "wrong", amount))
         codes = random_stream("face-off", "codes", amount)
         spoilt = replace(start, x=make_wrong(start.x, wrong, data.num_codes, codes))
-        sampled = complete(trained, spoilt, examples, sampling)
-        found[amount] = ErrorEffect(
+        sampled = complete(trained, spoilt, examples)
+        changed = sampled != untouched
+        effects[amount] = ErrorEffect(
             data.accuracy(sampled, examples.captions),
+            by_grid_row(changed),
             replaced_share=mean((sampled != spoilt.x)[wrong]),
             corrected_share=mean((sampled == examples.x)[wrong]),
-            changed_share=mean((sampled != untouched)[~wrong & ~start.known]),
+            changed_share=mean(changed[~start.known]),
             **code_probabilities(trained, spoilt, wrong, examples),
         )
-    return Errors(data.accuracy(untouched, examples.captions), found, mean(start.known))
+    return Errors(data.accuracy(untouched, examples.captions), effects, mean(start.known))
 
 
 @torch.no_grad()
@@ -138,33 +173,25 @@ def code_probabilities(
     """Where a token is wrong: the mean predicted probability of the true and of the seen code."""
     if not isinstance(trained.model, DiffusionModel):
         return {}
-    parts = zip(half.split(), examples.conditions(), strict=True)
-    p_x0 = torch.cat(
-        [trained.model.denoiser(condition)(part.x, half.level).exp() for part, condition in parts]
-    )
+    denoise = trained.model.denoiser(trained.condition(examples))
+    p_x0 = denoise(half.x, half.level)[wrong].exp()  # (wrong, k)
     codes = {"p_true_code": examples.x, "p_seen_code": half.x}
     return {
-        name: round(p_x0[wrong].gather(-1, code[wrong][:, None]).mean().item(), DIGITS)
+        name: round(p_x0.gather(-1, code[wrong][:, None]).mean().item(), DIGITS)
         for name, code in codes.items()
     }
 
 
-def measure_directions(
-    trained: Trained, data: EvaluatedTokens, sampling: Sampling, sides: Sequence[str]
-) -> Directions:
-    """Captions that come out right when one half is given, seen and held out."""
-    found: dict[str, dict[str, HalfGiven]] = {}
-    for composition, examples in data.examples.items():
-        found[composition] = {}
-        for side in sides:
-            known = half(side, examples.x.shape[1]).to(examples.x.device).expand_as(examples.x)
-            noise = random_stream("face-off", "hidden", side)
-            start = hide_rest(trained.model, examples.x, known, noise)
-            sampled = complete(trained, start, examples, sampling)
-            found[composition][side] = HalfGiven(
-                data.accuracy(sampled, examples.captions), mean((sampled == examples.x)[~known])
-            )
-    return Directions(found)
+def give_half(side: str, trained: Trained, examples: Examples) -> Half:
+    """This half of the true tokens, which stays."""
+    known, noise = half(side, examples.x), random_stream("face-off", "hidden", side)
+    return lose_rest(trained.model, examples.x, known, noise)
+
+
+def complete(trained: Trained, half: Half, examples: Examples) -> Int[Tensor, "b n"]:
+    """Always from the same generator, so that runs that differ in a few tokens can be compared."""
+    generator = random_stream("face-off", "going on")
+    return complete_part(trained.model, half, trained.condition(examples), GUIDED, generator)
 
 
 def mean(flags: Bool[Tensor, "*any"]) -> float | None:

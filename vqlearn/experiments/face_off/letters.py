@@ -20,6 +20,7 @@ from torch import Tensor
 from vqlearn.data import caption_rows
 from vqlearn.experiments.data import COMPOSITION, Budget, Captions
 from vqlearn.experiments.face_off.system_run import SEEDS, run_id
+from vqlearn.experiments.identity import size_settings
 from vqlearn.experiments.processes import PROCESSES
 from vqlearn.experiments.sequences import (
     DEFAULT_AUXILIARY_WEIGHT,
@@ -32,7 +33,7 @@ from vqlearn.experiments.sequences import (
 )
 from vqlearn.experiments.systems import AUTOREGRESSIVE, WITHOUT_TEXT
 from vqlearn.probability import random_stream
-from vqlearn.training import Recipe, Sequences
+from vqlearn.training import Recipe, Sequences, Size
 
 DATA = "captions"
 RECIPE = Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
@@ -44,7 +45,14 @@ KERNELS = {
     "nearest-neighbour": PROCESSES["letter_neighbours"],
     "uniform": PROCESSES["uniform"],
 }
-SYSTEMS = ("raster", "imagebart", *KERNELS)
+NETWORKS = {
+    "raster": (
+        AUTOREGRESSIVE["RasterTransformer"],
+        {**size_settings(Size(108, 3, 4)), **WITHOUT_TEXT},
+    ),
+    "imagebart": (AUTOREGRESSIVE["ImageBART"], {"num_scales": 2, **size_settings(Size(60, 2, 4))}),
+}
+SYSTEMS = (*NETWORKS, *KERNELS)
 """In the published order; ImageBART and mask-and-replace are not in it, and stand between."""
 
 
@@ -80,47 +88,25 @@ def letter_runs(
     budget: Budget = BUDGET, size: DenoiserSize = DEFAULT_SIZE
 ) -> tuple[LetterRun, ...]:
     """Every system with every seed, then the kernels with other weights of the auxiliary loss."""
-    main = (
-        LetterRun(letter_run(system, seed, budget, size), seed)
-        for system in SYSTEMS
-        for seed in SEEDS
+    main = [(system, seed, DEFAULT_AUXILIARY_WEIGHT) for system in SYSTEMS for seed in SEEDS]
+    others = [(kernel, SEEDS[0], weight) for kernel in KERNELS for weight in OTHER_WEIGHTS]
+    return tuple(
+        LetterRun(sequence_run(system, weight, budget.with_seed(seed), size), seed)
+        for system, seed, weight in (*main, *others)
     )
-    first = SEEDS[0]
-    others = (
-        LetterRun(letter_run(kernel, first, budget, size, weight), first)
-        for kernel in KERNELS
-        for weight in OTHER_WEIGHTS
-    )
-    return *main, *others
 
 
-def letter_run(
-    system: str,
-    seed: int,
-    budget: Budget,
-    size: DenoiserSize,
-    auxiliary_weight: float = DEFAULT_AUXILIARY_WEIGHT,
+def sequence_run(
+    system: str, auxiliary_weight: float, budget: Budget, size: DenoiserSize
 ) -> SequenceRun:
-    """One system with one seed."""
-    name, budget = run_id(with_weight(system, auxiliary_weight), seed), budget.with_seed(seed)
-    if system == "raster":
-        options = {"width": 108, "num_layers": 3, "num_heads": 4, **WITHOUT_TEXT}
-        network = AUTOREGRESSIVE["RasterTransformer"]
-    elif system == "imagebart":
-        options = {"num_scales": 2, "width": 60, "num_layers": 2, "num_heads": 4}
-        network = AUTOREGRESSIVE["ImageBART"]
-    else:
-        neighbours = {"num_neighbours": 4} if system == "nearest-neighbour" else {}
-        return DiffusionRun(
-            DATA,
-            name,
-            KERNELS[system],
-            budget,
-            neighbours,
-            size=size,
-            auxiliary_weight=auxiliary_weight,
-        )
-    return AutoregressiveRun(DATA, name, network, options, budget, bfloat16=True)
+    """One system with the seed of the budget."""
+    name = run_id(with_weight(system, auxiliary_weight), budget.recipe.seed)
+    if system in NETWORKS:
+        network, options = NETWORKS[system]
+        return AutoregressiveRun(DATA, name, network, options, budget, bfloat16=True)
+    options = {"num_neighbours": 4} if system == "nearest-neighbour" else {}
+    how = {"size": size, "auxiliary_weight": auxiliary_weight}
+    return DiffusionRun(DATA, name, KERNELS[system], budget, options, **how)
 
 
 def with_weight(kernel: str, auxiliary_weight: float) -> str:

@@ -4,17 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
-from jaxtyping import Float, Int
-from torch import Tensor
-
 from vqlearn.diffusion import DiffusionModel
-from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples
-from vqlearn.experiments.face_off.system_run import SEEDS, SystemRun, Trained
+from vqlearn.experiments.face_off.data import EvaluatedTokens
+from vqlearn.experiments.face_off.system_run import SEEDS, SystemRun
+from vqlearn.experiments.face_off.training import Trained
 from vqlearn.experiments.report import Accuracy, rounded
 from vqlearn.experiments.systems import VARIANTS
 from vqlearn.experiments.tokens import tokens_as_text
-from vqlearn.probability import PLAIN, Bits, Sampling, TokenModel, bits_per_token, random_stream
+from vqlearn.probability import PLAIN, Bits, Sampling, bits_per_token, random_stream
 from vqlearn.training import NUM_TIMESTEPS
 
 CALLS = (100, 50, 25, 10, 5)
@@ -60,13 +57,16 @@ class Quality:
 
 
 class QualityRun(SystemRun):
-    """Bits and right captions; the first seed with every number of steps."""
+    """Bits of the true tokens, then images for their captions, sampled in each way."""
 
     measure_id: ClassVar[str] = "quality"
     result: ClassVar[type] = Quality
 
     def steps(self) -> Sequence[int]:
-        """How often is a denoiser asked? A direct prediction knows no strides: at every level."""
+        """How often is a denoiser asked? The first seed with every number of steps.
+
+        A direct prediction knows no strides: at every level.
+        """
         if self.system == "direct":
             return (NUM_TIMESTEPS,)
         if self.system in VARIANTS:
@@ -76,11 +76,29 @@ class QualityRun(SystemRun):
     def details(self) -> dict[str, Any]:
         return {**sampling_settings(GUIDED), "calls": list(self.steps())}
 
-    def measure(self, data: EvaluatedTokens) -> Quality:
-        """Guidance and truncation are for a distribution of clean tokens: "direct" has none."""
-        trained = self.trained()
-        ways = ways_to_sample(trained.model, self.steps(), guided=self.system != "direct")
-        return measure_quality(trained, data, ways)
+    def ways(self, trained: Trained) -> list[Sampling]:
+        """All that are compared: plainly, then guided; only a diffusion can choose its steps.
+
+        Guidance and truncation are for a distribution of clean tokens: "direct" has none.
+        """
+        steps = self.steps() if isinstance(trained.model, DiffusionModel) else (None,)
+        kinds = (PLAIN,) if self.system == "direct" else (PLAIN, GUIDED)
+        return [replace(kind, num_inference_steps=count) for kind in kinds for count in steps]
+
+    def measure_trained(self, trained: Trained, data: EvaluatedTokens) -> Quality:
+        found = {}
+        for composition, examples in data.examples.items():
+            nll = trained.nll(examples, random_stream("face-off", "bits", composition))
+            sampled, shown = [], None
+            for way in self.ways(trained):
+                x = trained.sample(examples, way, random_stream("face-off", "drawn", composition))
+                accuracy, steps = data.accuracy(x, examples.captions), way.num_inference_steps
+                sampled.append(SampledAccuracy(way.is_guided, accuracy, steps))
+                if way.is_guided and steps in (None, USUAL_CALLS):
+                    shown = tokens_as_text(x, SHOWN)
+            bits = rounded(bits_per_token(nll, examples.x.shape[1]))
+            found[composition] = CompositionQuality(bits, tuple(sampled), shown)
+        return Quality(trained.weights, found)
 
 
 def sampling_settings(sampling: Sampling) -> dict[str, float]:
@@ -90,45 +108,3 @@ def sampling_settings(sampling: Sampling) -> dict[str, float]:
         "truncation": sampling.truncation_rate,
         "calls": sampling.num_inference_steps,
     }
-
-
-def ways_to_sample(model: TokenModel, steps: Sequence[int], *, guided: bool) -> list[Sampling]:
-    """All that are compared: plainly, then guided; only a diffusion can choose its steps."""
-    steps = steps if isinstance(model, DiffusionModel) else (None,)
-    return [
-        replace(way, num_inference_steps=count)
-        for way in ((PLAIN, GUIDED) if guided else (PLAIN,))
-        for count in steps
-    ]
-
-
-def measure_quality(trained: Trained, data: EvaluatedTokens, ways: Sequence[Sampling]) -> Quality:
-    """Bits of the true tokens, then images for their captions, sampled in each way."""
-    found = {}
-    for composition, examples in data.examples.items():
-        generator = random_stream("face-off", "bits", composition)
-        bits = bits_per_token(nll(trained.model, examples, generator), examples.x.shape[1])
-        sampled, shown = [], None
-        for way in ways:
-            x = sample_all(trained, examples, way, random_stream("face-off", "drawn", composition))
-            accuracy, steps = data.accuracy(x, examples.captions), way.num_inference_steps
-            sampled.append(SampledAccuracy(way.is_guided, accuracy, steps))
-            if way.is_guided and steps in (None, USUAL_CALLS):
-                shown = tokens_as_text(x, SHOWN)
-        found[composition] = CompositionQuality(rounded(bits), tuple(sampled), shown)
-    return Quality(trained.weights, found)
-
-
-def nll(model: TokenModel, examples: Examples, generator: torch.Generator) -> Float[Tensor, " b"]:
-    """Negative log-likelihood of each sequence given its caption, or a bound: nats."""
-    parts = examples.split()
-    return torch.cat([model.nll(x, condition, generator=generator) for x, condition in parts])
-
-
-def sample_all(
-    trained: Trained, examples: Examples, sampling: Sampling, generator: torch.Generator
-) -> Int[Tensor, "b n"]:
-    """One sequence for each caption."""
-    how = {"sampling": sampling, "generator": generator}
-    conditions = examples.conditions(trained.null)
-    return torch.cat([trained.model.sample(len(each), each, **how) for each in conditions])

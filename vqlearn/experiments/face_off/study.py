@@ -12,20 +12,12 @@ from vqlearn.experiments.data import Captions
 from vqlearn.experiments.face_off import letters
 from vqlearn.experiments.face_off.costs import COSTS, LENGTHS, CostRun
 from vqlearn.experiments.face_off.data import EvaluatedTokens
-from vqlearn.experiments.face_off.downstream import DownstreamRun
 from vqlearn.experiments.face_off.exposure_bias import BitsByCorrectnessRun, ExposureBiasRun
-from vqlearn.experiments.face_off.inpainting import DirectionsRun, ErrorsRun
-from vqlearn.experiments.face_off.letters import letter_runs
+from vqlearn.experiments.face_off.inpainting import DirectionsRun, DownstreamRun, ErrorsRun
 from vqlearn.experiments.face_off.quality import QualityRun
 from vqlearn.experiments.face_off.results import gallery, letter_plots, plots, tables
-from vqlearn.experiments.face_off.system_run import (
-    BUDGET,
-    DIFFUSION,
-    RASTER,
-    SEEDS,
-    Budget,
-    SystemRun,
-)
+from vqlearn.experiments.face_off.system_run import DIFFUSION, RASTER, SEEDS, SystemRun
+from vqlearn.experiments.face_off.training import BUDGET, Budget
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.runner import Run, Study, best_device
 from vqlearn.experiments.sequences import DEFAULT_SIZE, DenoiserSize
@@ -43,41 +35,30 @@ MEASURES: dict[type[SystemRun], tuple[str, ...]] = {
 token, so half an image with nothing in its other half is no state that it knows."""
 
 
-def system_runs(budget: Budget) -> tuple[SystemRun, ...]:
-    """First every measure of one training, then those of the next seed."""
-    return tuple(
-        measure(system, seed, budget)
-        for seed in SEEDS
-        for measure, systems in MEASURES.items()
-        for system in systems
-    )
-
-
-def cost_runs() -> tuple[CostRun, ...]:
-    """Every way to sample, at every length, on the CPU and on CUDA."""
-    return tuple(
-        CostRun(way, n, device) for device in ("cpu", "cuda") for n in LENGTHS for way in COSTS
-    )
-
-
 def face_off_study(
     budget: Budget = BUDGET,
     letter_budget: LetterBudget = letters.BUDGET,
     size: DenoiserSize = DEFAULT_SIZE,
 ) -> Study:
-    """All runs of the face-off."""
-    of_systems, of_letters = system_runs(budget), letter_runs(letter_budget, size)
-    of_costs = cost_runs()
+    """All runs: every measure of one seed, then those of the next; letters; costs."""
+    of_systems = [
+        measure(system, seed, budget)
+        for seed in SEEDS
+        for measure, systems in MEASURES.items()
+        for system in systems
+    ]
+    of_costs = [CostRun(way, n, each) for each in ("cpu", "cuda") for n in LENGTHS for way in COSTS]
+    runs = (*of_systems, *letters.letter_runs(letter_budget, size), *of_costs)
     return Study(
         name="face-off",
-        runs=(*of_systems, *of_letters, *of_costs),
+        runs=runs,
         data={
             "tokens": lambda: EvaluatedTokens(budget.rows, best_device()),
             letters.DATA: lambda: Captions(letter_budget.with_seed(0)),
         },
         plot=plot_all,
         tables=tables.all_tables,
-        needed=frozenset(run.id for run in (*of_systems, *of_letters, *of_costs) if is_needed(run)),
+        needed=frozenset(run.id for run in runs if is_needed(run)),
     )
 
 

@@ -11,74 +11,118 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from jaxtyping import Float, Int
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from vqlearn.checkpoints import resolve
 from vqlearn.data import Scenes
+from vqlearn.experiments.face_off.data import Examples
 from vqlearn.experiments.identity import recipe_settings
 from vqlearn.experiments.runner import best_device, lock_for
+from vqlearn.experiments.sequences import count_weights
 from vqlearn.experiments.systems import ALL, System
+from vqlearn.probability import Conditioning, Sampling, TokenModel
 from vqlearn.training import Recipe, Run, Task, TrainingState, fit
 from vqlearn.training.stages.order import copy_frozen_parts
 
 COMPOSITION, IMAGE_SIZE = "seen", 32
 RECIPE = Recipe(steps=3000, batch_size=64, learning_rate=2e-3, ema_decay=0.99)
-FOLDER = Path("runs/face-off")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How every system learns, where its weights lie, and on how many captions it is measured."""
+
+    rows: int = 100
+    recipe: Recipe = RECIPE
+    folder: Path = Path("runs/face-off")
+    systems: Mapping[str, System] = field(default_factory=lambda: ALL)
+
+
+BUDGET = Budget()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A system after its training, the null embedding, and the number of all weights."""
+
+    model: TokenModel
+    null: Tensor
+    weights: int
+
+    def condition(self, examples: Examples) -> Conditioning:
+        """The captions of the examples, ready for guidance."""
+        return Conditioning(examples.text, self.null)
+
+    def sample(
+        self, examples: Examples, sampling: Sampling, generator: torch.Generator
+    ) -> Int[Tensor, "b n"]:
+        """One sequence for each caption."""
+        condition = self.condition(examples)
+        return self.model.sample(len(condition), condition, sampling=sampling, generator=generator)
+
+    def nll(self, examples: Examples, generator: torch.Generator) -> Float[Tensor, " b"]:
+        """Negative log-likelihood of each sequence given its caption, or a bound: nats."""
+        return self.model.nll(examples.x, Conditioning(examples.text), generator=generator)
 
 
 @dataclass(frozen=True)
 class Training:
     """One system, with one seed: of the images, their order, the noise and the weights."""
 
-    name: str
+    system: str
     seed: int
-    recipe: Recipe = RECIPE
-    folder: Path = FOLDER
-    systems: Mapping[str, System] = field(default_factory=lambda: ALL)
+    budget: Budget = BUDGET
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe of the budget with this seed."""
+        return replace(self.budget.recipe, seed=self.seed)
 
     def settings(self) -> dict[str, Any]:
         """All that decides the weights."""
-        recipe = recipe_settings(replace(self.recipe, seed=self.seed))
-        system = self.systems[self.name].settings()
-        return {"contender": system, **recipe, "mixed_precision": "bf16"}
+        system = self.budget.systems[self.system].settings()
+        return {"contender": system, **recipe_settings(self.recipe), "mixed_precision": "bf16"}
 
-    def trained(self) -> Task:
-        """The task after its training: its network holds the running mean, frozen.
+    def trained(self) -> Trained:
+        """The system after its training, on CUDA if there is a device.
 
-        It is on CUDA if there is a device.
+        Its weights are the running mean, frozen.
         """
-        folder = self.folder / f"{self.name}-{self.seed}"
+        folder = self.budget.folder / f"{self.system}-{self.seed}"
         file = folder / "weights.safetensors"
         with lock_for(file, "training"):
-            if self._made_by(file) != self.settings():
+            if not file.exists() or settings_of(file) != self.settings():
                 self._train(folder, file)
-        task = self._task(folder)
-        task.network.load_state_dict(load_file(file))
-        task.network.eval().requires_grad_(False)
-        return task
-
-    def _made_by(self, file: Path) -> dict[str, Any] | None:
-        if not file.exists():
-            return None
-        with safe_open(file, "pt") as weights:
-            return json.loads(weights.metadata()["settings"])
+        network = self._task(folder).network
+        network.load_state_dict(load_file(file))
+        network.eval().requires_grad_(False)
+        return Trained(network.model, network.null_text(1), count_weights(network))
 
     def _task(self, folder: Path) -> Task:
-        recipe = replace(self.recipe, seed=self.seed)
         source = Scenes(IMAGE_SIZE, COMPOSITION)
         accelerator = Accelerator(cpu=best_device() == "cpu", mixed_precision="bf16")
         set_seed(self.seed)
-        return self.systems[self.name].task(Run(folder, source, recipe, accelerator))
+        run = Run(folder, source, self.recipe, accelerator)
+        return self.budget.systems[self.system].task(run)
 
     def _train(self, folder: Path, file: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         copy_frozen_parts(resolve("scenes"), folder)
         task = self._task(folder)
-        network = fit(self.name, task, task.run)
+        network = fit(self.system, task, task.run)
         unfinished = file.with_suffix(".unfinished")
         save_file(network.state_dict(), unfinished, {"settings": json.dumps(self.settings())})
         os.replace(unfinished, file)
-        TrainingState(folder, self.name, task.run.accelerator).forget()
+        TrainingState(folder, self.system, task.run.accelerator).forget()
+
+
+def settings_of(file: Path) -> dict[str, Any]:
+    """The settings that the stored weights were trained with."""
+    with safe_open(file, "pt") as weights:
+        return json.loads(weights.metadata()["settings"])

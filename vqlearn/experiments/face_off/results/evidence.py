@@ -6,9 +6,9 @@ Every number is made so that the larger it is, the more it speaks for the claim.
 from collections.abc import Callable, Mapping
 from itertools import pairwise
 
-from vqlearn.experiments.face_off import downstream, inpainting
+from vqlearn.experiments.face_off import inpainting
 from vqlearn.experiments.face_off.costs import Cost
-from vqlearn.experiments.face_off.downstream import FREE, KEEPS
+from vqlearn.experiments.face_off.inpainting import FREE, KEEPS
 from vqlearn.experiments.face_off.letters import KERNELS, OTHER_WEIGHTS, with_weight
 from vqlearn.experiments.face_off.results import numbers
 from vqlearn.experiments.face_off.results.numbers import Seeds
@@ -82,7 +82,7 @@ def errors_add_up(report: Report) -> Numbers:
         raster, diffusion = (numbers.changed(report, name, amount) for name in (RASTER, DIFFUSION))
         found["own half lost", wrong(amount)] = raster.minus(diffusion).percent()
     for way, freedom in (("keeps the upper", KEEPS), ("may change the upper", FREE)):
-        for amount in downstream.ABOVE:
+        for amount in inpainting.ABOVE:
             raster = numbers.changed_below(report, RASTER, KEEPS, amount)
             diffusion = numbers.changed_below(report, DIFFUSION, freedom, amount)
             key = (f"lower half lost, VQ-Diffusion {way}", wrong(amount))

@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 
 from vqlearn.experiments.face_off.costs import Cost, CostRun
-from vqlearn.experiments.face_off.downstream import Downstream, DownstreamRun
-from vqlearn.experiments.face_off.exposure_bias import ExposureBias, ExposureBiasRun
-from vqlearn.experiments.face_off.inpainting import Directions, DirectionsRun, Errors, ErrorsRun
+from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun, ReferenceBits
+from vqlearn.experiments.face_off.inpainting import (
+    DirectionsRun,
+    DownstreamRun,
+    Errors,
+    ErrorsRun,
+    HalfGiven,
+)
 from vqlearn.experiments.face_off.letters import LetterRun
 from vqlearn.experiments.face_off.quality import USUAL_CALLS, QualityRun
 from vqlearn.experiments.face_off.system_run import RASTER, SEEDS, SystemRun, run_id
@@ -147,10 +152,10 @@ def right_with(report: Report, system: str, amount: str | None) -> Seeds:
 
 
 def of_damage(report: Report, system: str, freedom: str, amount: str, field: str) -> Seeds:
-    """A share of `Damage`, by seed."""
+    """The same of wrong tokens in the upper half, by what may happen to it."""
 
-    def share(found: Downstream) -> float:
-        return getattr(found.by_freedom[freedom].by_amount[amount], field)
+    def share(found: dict[str, Errors]) -> float:
+        return getattr(found[freedom].by_amount[amount], field)
 
     return over_seeds(report, DownstreamRun, system, share)
 
@@ -168,8 +173,8 @@ def corrected_above(report: Report, system: str, freedom: str, amount: str) -> S
 def right_below(report: Report, system: str, freedom: str, amount: str | None) -> Seeds:
     """The share of captions that come out right although tokens above are wrong; None: none is."""
 
-    def share(found: Downstream) -> float:
-        part = found.by_freedom[freedom]
+    def share(found: dict[str, Errors]) -> float:
+        part = found[freedom]
         return (part.by_amount[amount].accuracy if amount else part.untouched).share
 
     return over_seeds(report, DownstreamRun, system, share)
@@ -178,8 +183,8 @@ def right_below(report: Report, system: str, freedom: str, amount: str | None) -
 def right_given(report: Report, system: str, side: str, composition: str = "seen") -> Seeds:
     """The share of captions that come out right if this half is given."""
 
-    def share(found: Directions) -> float:
-        return found.by_composition[composition][side].accuracy.share
+    def share(found: dict[str, dict[str, HalfGiven]]) -> float:
+        return found[composition][side].accuracy.share
 
     return over_seeds(report, DirectionsRun, system, share)
 
@@ -187,7 +192,7 @@ def right_given(report: Report, system: str, side: str, composition: str = "seen
 def reference_bits(report: Report, system: str, reference: str) -> tuple[Seeds, Seeds]:
     """Bits of a token to this reference: of true sequences, and of sampled ones."""
     found = results_of(report, ExposureBiasRun, system).items()
-    parts = {seed: each.by_reference[reference] for seed, each in found}
+    parts = {seed: each[reference] for seed, each in found}
     true = Seeds({seed: part.data.mean for seed, part in parts.items()})
     return true, Seeds({seed: part.own.mean for seed, part in parts.items()})
 
@@ -201,8 +206,8 @@ def gap(report: Report, system: str, reference: str) -> Seeds:
 def growth(report: Report, system: str) -> Seeds:
     """That gap to a raster reference, the lower half of the grid less the upper."""
 
-    def lower_less_upper(found: ExposureBias) -> float:
-        part = found.by_reference[RASTER]
+    def lower_less_upper(found: dict[str, ReferenceBits]) -> float:
+        part = found[RASTER]
         upper, lower = np.array_split(np.subtract(part.own_by_row, part.data_by_row), 2)
         return float(lower.mean() - upper.mean())
 

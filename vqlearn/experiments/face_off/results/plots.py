@@ -9,9 +9,16 @@ from matplotlib.axes import Axes
 
 from vqlearn.experiments import style
 from vqlearn.experiments.face_off.costs import LENGTHS, Cost
-from vqlearn.experiments.face_off.downstream import ABOVE, DownstreamRun
 from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun
-from vqlearn.experiments.face_off.inpainting import AMOUNTS, ONE, SIDES, DirectionsRun, ErrorsRun
+from vqlearn.experiments.face_off.inpainting import (
+    ABOVE,
+    AMOUNTS,
+    ONE,
+    SIDES,
+    DirectionsRun,
+    DownstreamRun,
+    ErrorsRun,
+)
 from vqlearn.experiments.face_off.quality import CALLS, QualityRun
 from vqlearn.experiments.face_off.results import evidence, numbers
 from vqlearn.experiments.face_off.results.numbers import COMPOSITIONS, Seeds
@@ -103,7 +110,7 @@ def plot_downstream(report: Report) -> plt.Figure:
     for axes, amount in zip(panels, ABOVE, strict=True):
         for (name, freedom), line in zip(FROM_ABOVE, ("-", "--", "-"), strict=True):
             found = numbers.results_of(report, DownstreamRun, name).values()
-            damages = [each.by_freedom[freedom].by_amount[amount] for each in found]
+            damages = [each[freedom].by_amount[amount] for each in found]
             mean = _mean_rows(each.changed_share_by_row for each in damages)
             label = f"{LABELS[name]}, {FREEDOMS[freedom]}"
             look = style.SYSTEMS[name] | {"ls": line, "label": label}
@@ -138,8 +145,7 @@ def plot_exposure_bias(report: Report) -> plt.Figure:
     figure, axes = plt.subplots(figsize=(8, 4.6), layout="constrained")
     of_raster = {
         name: [
-            each.by_reference["raster"]
-            for each in numbers.results_of(report, ExposureBiasRun, name).values()
+            each["raster"] for each in numbers.results_of(report, ExposureBiasRun, name).values()
         ]
         for name in names
     }

@@ -5,9 +5,16 @@ from collections.abc import Callable, Sequence
 
 from vqlearn.experiments.face_off import letters
 from vqlearn.experiments.face_off.costs import BATCHES, COSTS, LENGTHS, CostRun
-from vqlearn.experiments.face_off.downstream import ABOVE, FREE, KEEPS
 from vqlearn.experiments.face_off.exposure_bias import BitsByCorrectnessRun, ExposureBiasRun
-from vqlearn.experiments.face_off.inpainting import ONE, SIDES, DirectionsRun, ErrorsRun
+from vqlearn.experiments.face_off.inpainting import (
+    ABOVE,
+    FREE,
+    KEEPS,
+    ONE,
+    SIDES,
+    DirectionsRun,
+    ErrorsRun,
+)
 from vqlearn.experiments.face_off.quality import CALLS, QualityRun
 from vqlearn.experiments.face_off.results import gallery, numbers
 from vqlearn.experiments.face_off.results.claims import CLAIMS
