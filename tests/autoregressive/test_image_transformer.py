@@ -14,7 +14,6 @@ from vqlearn.autoregressive.image_transformer import (
     ImageTransformer,
     ImageTransformerConfig,
     LocalAttention,
-    LocalBlock,
     local_mask,
 )
 
@@ -121,7 +120,7 @@ def test_local_attention_is_full_attention_with_a_mask(block, memory):
 
 
 def test_a_block_adds_two_corrections():
-    block, x = fresh(GREY, kind=LocalBlock), noise(2, 16, 4)
+    block, x = fresh(GREY).blocks[0], noise(2, 16, 4)
     once = x + block.attention(block.attention_norm(x))
     expected = once + block.feed_forward(block.feed_forward_norm(once))
     torch.testing.assert_close(block(x), expected)
@@ -158,5 +157,5 @@ def test_gradients_reach_every_weight(config):
 def test_heads_share_the_width_and_blocks_the_row_evenly():
     with pytest.raises(ValueError, match="width is 5; allowed: multiples of num_heads, 2"):
         replace(GREY, width=5)
-    with pytest.raises(ValueError, match="block_length is 3; allowed: divisors of num_positions"):
+    with pytest.raises(ValueError, match="num_positions is 16; allowed: multiples of block_length"):
         replace(GREY, block_length=3)

@@ -10,14 +10,13 @@ from einops import rearrange
 
 from vqlearn.autoregressive.logistic_mixture import (
     LogisticMixture,
-    from_scale,
     log_conditionals,
     log_distribution,
     log_joint,
     log_mass,
     shifted_means,
-    to_scale,
 )
+from vqlearn.autoregressive.pixel_config import from_scale, to_scale
 
 SIZES = pytest.mark.parametrize("num_codes", [2, 17, 256])
 

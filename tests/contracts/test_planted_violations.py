@@ -7,6 +7,7 @@ import pytest
 from contracts import contract
 from contracts.cases import CASES
 
+from vqlearn.autoregressive import decoding
 from vqlearn.autoregressive import model as autoregressive
 from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.autoregressive.raster_transformer import RasterTransformer
@@ -65,10 +66,7 @@ IN_A_RASTER_TRANSFORMER = [
         RasterTransformer, "plain_decoder", sharpened, contract.a_decoder_says_what_one_call_says
     ),
     Planted(
-        autoregressive,
-        "keep_given",
-        lambda _: lambda decoder, _: decoder,
-        contract.given_tokens_stay,
+        decoding, "keep_given", lambda _: lambda decoder, _: decoder, contract.given_tokens_stay
     ),
     Planted(
         RasterTransformer,

@@ -47,5 +47,5 @@ def test_the_ordinal_head_reads_a_shift_and_a_width():
 
 
 def test_the_ordinal_head_has_no_position_for_mask():
-    with pytest.raises(ValueError, match="num_classes is 6; allowed: num_codes, 5"):
+    with pytest.raises(ValueError, match="num_classes is 6; allowed: 5"):
         OrdinalDenoiser(replace(ORDINAL, num_codes=5))

@@ -6,7 +6,6 @@ distributions at once, `CachedDecoder` one of a network with a KV cache.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -48,35 +47,19 @@ def without_cache(conditionals: Conditionals, num_positions: int) -> NextTokenLo
     return next_token_log_probs
 
 
-@runtime_checkable
-class CachedNetwork(Protocol):
-    """What `CachedDecoder` asks of a network; `RasterTransformer` says more of each method."""
-
-    config: Any
-    token_embedding: nn.Embedding
-
-    def start(self, count: int) -> Float[Tensor, "count 1 d"]:
-        """What stands before the first token."""
-
-    def prefill(self, count: int, source: Tensor | None) -> Any:
-        """Read what stands before the tokens: the KV caches."""
-
-    def decode(self, inputs: Float[Tensor, "b n d"], caches: Any) -> Float[Tensor, "b n k"]:
-        """Scores of n positions; the caches grow."""
-
-
 class CachedDecoder:
     """The next distribution of a network with a KV cache: a `NextTokenLogProbs`.
 
-    The network reads what stands before the tokens, `source` (here l text states), then one input
-    in each call. Token i costs O((l + i) d + d²) for each layer; without a cache as much as a whole
-    sequence. One decoder serves one sampling run, without gradients.
+    `network` has `prefill`, `start`, `token_embedding` and `decode`, as `RasterTransformer` has. It
+    reads what stands before the tokens, `source` (here l text states), then one input in each call.
+    Token i costs O((l + i) d + d²) for each layer; without a cache as much as a whole sequence. One
+    decoder serves one sampling run, without gradients.
 
     Raises `ValueError` for a prefix out of turn (each is one token longer, the first is empty), for
     another batch size, or (on the CPU only) for other tokens than those that were read.
     """
 
-    def __init__(self, network: CachedNetwork, source: Tensor | None = None) -> None:
+    def __init__(self, network: nn.Module, source: Tensor | None = None) -> None:
         self.network, self.source, self.turn = network, source, 0
 
     @torch.no_grad()
@@ -175,13 +158,11 @@ def decoder_for(
     `plain_decoder(text)` is the network's own after the captions `text`. It is asked twice for
     guidance: with the condition, and with the null embedding (once for all sequences).
     """
-    if condition is None:
-        return truncate_next(plain_decoder(None), sampling.truncation_rate)
-    decoder = plain_decoder(condition.text)
+    decoder = plain_decoder(None if condition is None else condition.text)
     if sampling.is_guided:
         null = condition.null.to(condition.text.dtype)
         decoder = guide_next(decoder, plain_decoder(null), sampling.guidance_scale)
-    return truncate_next(decoder, sampling.truncation_rate)
+    return lambda prefix: top_p(decoder(prefix), sampling.truncation_rate)
 
 
 def guide_next(
@@ -199,11 +180,6 @@ def guide_next(
         return guide(log_c[:, None], log_u[:, None], scale)[:, 0]
 
     return next_token_log_probs
-
-
-def truncate_next(next_token_log_probs: NextTokenLogProbs, mass: float) -> NextTokenLogProbs:
-    """The next distribution cut to its likeliest codes: see `filters.top_p`."""
-    return lambda prefix: top_p(next_token_log_probs(prefix), mass)
 
 
 def keep_given(next_token_log_probs: NextTokenLogProbs, given: Given) -> NextTokenLogProbs:

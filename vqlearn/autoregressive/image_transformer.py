@@ -28,6 +28,7 @@ is used; here it is the block of `transformer/layers.py`: the norm first, and no
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +39,7 @@ from torch import Tensor, nn
 from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.autoregressive.pixel_config import PixelConfig
 from vqlearn.probability.checks import check_multiple, check_sequences
-from vqlearn.transformer import FeedForward, initialise
+from vqlearn.transformer import Attention, PreNormBlock, initialise
 
 
 @dataclass(frozen=True)
@@ -58,16 +59,12 @@ class ImageTransformerConfig(PixelConfig):
     num_heads: int
     block_length: int
     memory_length: int
+    smallest: ClassVar[dict[str, int]] = {"num_codes": 2, "memory_length": 0}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_multiple(self, "width", "num_heads")
-        if self.num_positions % self.block_length:
-            allowed = f"divisors of num_positions, {self.num_positions}"
-            raise ValueError(f"block_length is {self.block_length}; allowed: {allowed}")
-
-    def smallest(self) -> dict[str, int]:
-        return {**super().smallest(), "memory_length": 0}
+        check_multiple(self, "num_positions", "block_length")
 
 
 def local_mask(
@@ -84,7 +81,7 @@ def local_mask(
     return (memory >= 0) & (memory <= query)
 
 
-class LocalAttention(nn.Module):
+class LocalAttention(Attention):
     r"""Attention of each position to its memory block.
 
     $$ \mathrm{softmax}\!\left(\frac{Q K^\top}{\sqrt{d_\text{head}}}\right) V $$
@@ -93,23 +90,17 @@ class LocalAttention(nn.Module):
     mixed by a linear map. Cost: O(n (B + M) d + n d²), where full attention costs O(n² d + n d²).
     """
 
-    muon = True  # see `training.optimizers.muon_weights`
-
     def __init__(self, config: ImageTransformerConfig):
-        super().__init__()
-        d, self.num_heads = config.width, config.num_heads
+        d, heads = config.width, config.num_heads
+        super().__init__(heads, d // heads, d, bias=True)
         self.block_length, self.memory_length = config.block_length, config.memory_length
-        self.query, self.key, self.value, self.output = (nn.Linear(d, d) for _ in range(4))
         mask = local_mask(config.num_positions, config.block_length, config.memory_length)
         self.register_buffer("mask", rearrange(mask, "k q m -> k 1 q m"), persistent=False)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         query = rearrange(self.query(x), "b (k q) d -> b k q d", q=self.block_length)
         key, value = self._memory_blocks(self.key(x)), self._memory_blocks(self.value(x))
-        heads = [
-            rearrange(each, "b k m (heads d_head) -> b k heads m d_head", heads=self.num_heads)
-            for each in (query, key, value)
-        ]
+        heads = map(self.split_heads, (query, key, value))  # each (b, k, heads, q or m, d_head)
         mixed = F.scaled_dot_product_attention(*heads, attn_mask=self.mask)
         return self.output(rearrange(mixed, "b k heads q d_head -> b (k q) (heads d_head)"))
 
@@ -119,25 +110,6 @@ class LocalAttention(nn.Module):
         padded = F.pad(x, (0, 0, self.memory_length, 0))  # (b, M + n, d)
         blocks = padded.unfold(1, self.memory_length + self.block_length, self.block_length)
         return rearrange(blocks, "b k d m -> b k m d")
-
-
-class LocalBlock(nn.Module):
-    """One round of local attention and feed-forward: (b, n, d) in and out.
-
-    x = x + local_attention(norm(x))
-    x = x + feed_forward(norm(x))
-    """
-
-    def __init__(self, config: ImageTransformerConfig):
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(config.width)
-        self.attention = LocalAttention(config)
-        self.feed_forward_norm = nn.LayerNorm(config.width)
-        self.feed_forward = FeedForward(config.width)
-
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        x = x + self.attention(self.attention_norm(x))
-        return x + self.feed_forward(self.feed_forward_norm(x))
 
 
 class ImageTransformer(AutoregressiveModel):
@@ -156,14 +128,15 @@ class ImageTransformer(AutoregressiveModel):
     """
 
     def __init__(self, config: ImageTransformerConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         d, c = config.width, config.channels
         self.value_embedding = nn.Embedding(c * config.num_codes, d)
         self.row_embedding = nn.Embedding(config.side, d)
         self.column_embedding = nn.Embedding(config.side, d)
         self.colour_embedding = nn.Embedding(c, d)
-        self.blocks = nn.Sequential(*(LocalBlock(config) for _ in range(config.num_layers)))
+        self.blocks = nn.Sequential(
+            *(PreNormBlock(LocalAttention(config), d) for _ in range(config.num_layers))
+        )
         self.output_norm = nn.LayerNorm(d)
         self.to_logits = nn.Linear(d, config.num_codes)
         self.apply(initialise)
@@ -174,22 +147,15 @@ class ImageTransformer(AutoregressiveModel):
         Raises `ValueError` for sequences of a wrong length, and on the CPU for tokens outside
         0..K - 1; elsewhere that check would wait for the device.
         """
-        n, c, k = self.config.num_positions, self.config.channels, self.config.num_codes
-        check_sequences("x", x, n, k)
-        colour = torch.arange(n, device=x.device) % c
-        return self.value_embedding(colour * k + x)  # (b, n) -> (b, n, d)
+        check_sequences("x", x, self.num_positions, self.num_codes)
+        colour = torch.arange(self.num_positions, device=x.device) % self.config.channels
+        return self.value_embedding(colour * self.num_codes + x)  # (b, n) -> (b, n, d)
 
     def from_embedding(self, h: Float[Tensor, "b n d"]) -> Float[Tensor, "b n k"]:
         """Scores of the K codes at every position; position i does not depend on h[:, i:]."""
-        before = F.pad(h, (0, 0, 1, -1))  # position i gets token i - 1, position 0 gets 0
-        x = before + self._positions()  # (b, n, d) + (n, d)
-        return self.to_logits(self.output_norm(self.blocks(x)))  # (b, n, d) -> (b, n, K)
-
-    def forward(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n k"]:
-        return self.from_embedding(self.embed(x))
-
-    def _positions(self) -> Float[Tensor, "n d"]:
-        """The vectors of row, column and colour of each position, added up."""
         rows = rearrange(self.row_embedding.weight, "r d -> r 1 1 d")
         columns = rearrange(self.column_embedding.weight, "c d -> c 1 d")
-        return rearrange(rows + columns + self.colour_embedding.weight, "r c k d -> (r c k) d")
+        positions = rows + columns + self.colour_embedding.weight  # (r, c, k, d)
+        before = F.pad(h, (0, 0, 1, -1))  # position i gets token i - 1, position 0 gets 0
+        x = before + rearrange(positions, "r c k d -> (r c k) d")  # (b, n, d) + (n, d)
+        return self.to_logits(self.output_norm(self.blocks(x)))  # (b, n, d) -> (b, n, K)

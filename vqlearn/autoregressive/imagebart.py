@@ -22,13 +22,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vqlearn.autoregressive.decoding import (
-    CachedDecoder,
-    NextTokenLogProbs,
-    decoder_for,
-    keep_given,
-    sample,
-)
+from vqlearn.autoregressive import decoding
+from vqlearn.autoregressive.decoding import CachedDecoder, NextTokenLogProbs
 from vqlearn.autoregressive.imagebart_scale import ImageBARTConfig, Scale
 from vqlearn.diffusion import MaskAndReplace, build_schedule, draw_prior, multinomial, prior_term
 from vqlearn.probability import (
@@ -70,6 +65,11 @@ class ImageBART(nn.Module):
         self.process = MaskAndReplace(schedule)
         self.scales = nn.ModuleList(Scale(config) for _ in range(config.num_scales))
 
+    def scale(self, t: int) -> Scale:
+        """The network of the step from $x_t$ to $x_{t-1}$; `ValueError` for a t outside 1..T."""
+        check_level(t, self.config.num_scales, lowest=1)
+        return self.scales[t - 1]
+
     def log_probs(
         self,
         x: Int[Tensor, "b n"],
@@ -83,8 +83,8 @@ class ImageBART(nn.Module):
         outside 1..T, and for a condition that does not fit.
         """
         check_condition(condition, reads_text=self.reads_text)
-        scale, encoded = self._encode(x_t, t, None if condition is None else condition.text)
-        return log_normalise(scale.from_embedding(scale.embed(x), encoded))
+        text = None if condition is None else condition.text
+        return log_normalise(self.scale(t)(x, x_t, text))
 
     def decoder(
         self,
@@ -98,16 +98,12 @@ class ImageBART(nn.Module):
         It serves one sampling run. Raises as `log_probs` does.
         """
         check_condition(condition, reads_text=self.reads_text, guided=sampling.is_guided)
+        scale = self.scale(t)
 
         def plain_decoder(text: Float[Tensor, "_ l c"] | None) -> NextTokenLogProbs:
-            return CachedDecoder(*self._encode(x_t, t, text))
+            return CachedDecoder(scale, scale.encode(scale.embed(x_t), text))
 
-        return decoder_for(plain_decoder, condition, sampling)
-
-    def _encode(self, x_t: Tensor, t: int, text: Tensor | None) -> tuple[Scale, Tensor]:
-        check_level(t, self.config.num_scales, lowest=1)
-        scale = self.scales[t - 1]
-        return scale, scale.encode(scale.embed(x_t), text)
+        return decoding.decoder_for(plain_decoder, condition, sampling)
 
     def term(
         self,
@@ -204,15 +200,11 @@ class ImageBART(nn.Module):
         """
         check_request(self, count, condition, given)
         shape = (count, self.num_positions)
-        x_t = draw_prior(self.process, shape, device=self.device, generator=generator)
-        x_t = x_t if given is None else given.keep(x_t)
+        device = next(self.parameters()).device
+        x_t = draw_prior(self.process, shape, device=device, generator=generator)
+        x_t, t = x_t if given is None else given.keep(x_t), self.config.num_scales
         return self.sample_from(
-            x_t,
-            self.config.num_scales,
-            condition,
-            given=given,
-            sampling=sampling,
-            generator=generator,
+            x_t, t, condition, given=given, sampling=sampling, generator=generator
         )
 
     @torch.no_grad()
@@ -229,11 +221,7 @@ class ImageBART(nn.Module):
         r"""The scales from t to 1, from any $x_t$; given tokens as in `sample`."""
         for level in range(t, 0, -1):
             decoder = self.decoder(x_t, level, condition, sampling)
-            decoder = decoder if given is None else keep_given(decoder, given)
-            x_t = sample(decoder, x_t[:, :0], self.num_positions, generator=generator)
+            decoder = decoder if given is None else decoding.keep_given(decoder, given)
+            nothing = x_t[:, :0]
+            x_t = decoding.sample(decoder, nothing, self.num_positions, generator=generator)
         return x_t
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.scales[0].to_logits.weight.device

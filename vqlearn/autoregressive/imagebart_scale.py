@@ -14,20 +14,18 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from einops import repeat
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vqlearn.autoregressive.raster_transformer import (
     CachedAttention,
+    CachedNetwork,
     KVCache,
     Text,
-    causal_mask,
     check_config,
-    check_text,
 )
-from vqlearn.probability.checks import check_sequences
-from vqlearn.transformer import Attention, FeedForward, initialise
+from vqlearn.probability.checks import check_choice
+from vqlearn.transformer import Attention, SequenceBlock, initialise
 
 
 @dataclass(frozen=True)
@@ -54,58 +52,39 @@ class ImageBARTConfig:
 
     def __post_init__(self) -> None:
         check_config(self)
-        if not 2 <= self.num_scales <= 5:
-            raise ValueError(f"num_scales is {self.num_scales}; allowed: 2 to 5")
-
-
-class EncoderBlock(nn.Module):
-    """One round of attention to all positions and feed-forward: (b, m, d) in and out."""
-
-    def __init__(self, config: ImageBARTConfig):
-        super().__init__()
-        width, heads = config.width, config.num_heads
-        self.self_attention_norm = nn.LayerNorm(width)
-        self.self_attention = Attention(heads, width // heads, width, bias=True)
-        self.feed_forward_norm = nn.LayerNorm(width)
-        self.feed_forward = FeedForward(width)
-
-    def forward(self, x: Float[Tensor, "b m d"]) -> Float[Tensor, "b m d"]:
-        normed = self.self_attention_norm(x)
-        x = x + self.self_attention(normed, normed)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        check_choice("num_scales", self.num_scales, (2, 3, 4, 5))
 
 
 class LayerCache(NamedTuple):
     """What one layer of the decoder attends to: its own sequence, and all that was encoded."""
 
     own: KVCache
-    encoded: KVCache
+    encoded: tuple[Tensor, Tensor]
+    """Keys and values, each (b, heads, l + n, d_head)."""
 
 
-class DecoderBlock(EncoderBlock):
+class DecoderBlock(SequenceBlock):
     """Attention to the tokens written so far, attention to all that was encoded, feed-forward.
 
     `cache.own` grows by n positions, `cache.encoded` stays.
     """
 
-    def __init__(self, config: ImageBARTConfig):
-        super().__init__(config)
-        width, heads = config.width, config.num_heads
-        self.self_attention = CachedAttention(heads, width // heads, width, bias=True)
+    def __init__(self, width: int, num_heads: int):
+        super().__init__(nn.LayerNorm(width), width, num_heads)
+        sizes = (num_heads, width // num_heads, width)
+        self.self_attention = CachedAttention(*sizes, bias=True)
         self.cross_attention_norm = nn.LayerNorm(width)
-        self.cross_attention = CachedAttention(heads, width // heads, width, bias=True)
+        self.cross_attention = Attention(*sizes, bias=True)
 
-    def forward(
-        self, x: Float[Tensor, "b n d"], cache: LayerCache, visible: Bool[Tensor, "n m"]
-    ) -> Float[Tensor, "b n d"]:
-        normed = self.self_attention_norm(x)
-        self.self_attention.append(normed, cache.own)
-        x = x + self.self_attention(normed, cache.own, visible)
-        x = x + self.cross_attention(self.cross_attention_norm(x), cache.encoded)
+    def forward(self, x: Float[Tensor, "b n d"], cache: LayerCache) -> Float[Tensor, "b n d"]:
+        x = x + self.self_attention(self.self_attention_norm(x), cache.own)
+        cross = self.cross_attention  # keys and values are there already
+        query = cross.split_heads(cross.query(self.cross_attention_norm(x)))
+        x = x + cross.mix(query, *cache.encoded)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
 
-class Scale(nn.Module):
+class Scale(CachedNetwork):
     r"""One reverse step: which sequence $x_{t-1}$ was there, before it became the noisy $x_t$?
 
     The encoder reads the caption, if there is one, and $x_t$: every position attends to every
@@ -119,17 +98,19 @@ class Scale(nn.Module):
     def __init__(self, config: ImageBARTConfig):
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(config.num_codes, config.width)
-        self.position_embedding = nn.Embedding(config.num_positions, config.width)
-        self.start_embedding = nn.Embedding(1, config.width)
+        d, heads = config.width, config.num_heads
+        self.token_embedding = nn.Embedding(config.num_codes, d)
+        self.position_embedding = nn.Embedding(config.num_positions, d)
+        self.start_embedding = nn.Embedding(1, d)
         if config.text_width is not None:
-            self.text_to_width = nn.Linear(config.text_width, config.width)
-            self.text_position_embedding = nn.Embedding(config.text_length, config.width)
-        self.encoder = nn.ModuleList(EncoderBlock(config) for _ in range(config.num_layers))
-        self.encoder_norm = nn.LayerNorm(config.width)
-        self.decoder = nn.ModuleList(DecoderBlock(config) for _ in range(config.num_layers))
-        self.decoder_norm = nn.LayerNorm(config.width)
-        self.to_logits = nn.Linear(config.width, config.num_codes)
+            self.text_to_width = nn.Linear(config.text_width, d)
+            self.text_position_embedding = nn.Embedding(config.text_length, d)
+        layers = range(config.num_layers)
+        self.encoder = nn.ModuleList(SequenceBlock(nn.LayerNorm(d), d, heads) for _ in layers)
+        self.encoder_norm = nn.LayerNorm(d)
+        self.decoder = nn.ModuleList(DecoderBlock(d, heads) for _ in layers)
+        self.decoder_norm = nn.LayerNorm(d)
+        self.to_logits = nn.Linear(d, config.num_codes)
         self.apply(initialise)
 
     def forward(
@@ -139,62 +120,38 @@ class Scale(nn.Module):
         $x_{t-1}$."""
         return self.from_embedding(self.embed(x), self.encode(self.embed(x_t), text))
 
-    def embed(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
-        """The vectors of the tokens, without their positions.
-
-        Raises `ValueError` for sequences of another length, and (on the CPU only) for tokens
-        outside 0..K - 1.
-        """
-        check_sequences("x", x, self.config.num_positions, self.config.num_codes)
-        return self.token_embedding(x)
-
     def encode(self, h_t: Float[Tensor, "b n d"], text: Text = None) -> Float[Tensor, "b m d"]:
         """From the embedded $x_t$ and the text to all that the decoder may know: m = l + n states.
 
         The l states of the text come first. Raises `ValueError` for text of another size, missing,
         or not wanted.
         """
-        count = len(h_t)
-        check_text(text, count, self.config)
-        x = h_t + self.position_embedding.weight  # (b, n, d) + (n, d)
-        if text is not None:
-            words = self.text_to_width(text) + self.text_position_embedding.weight  # (_, l, d)
-            x = torch.cat([words.expand(count, -1, -1), x], dim=1)  # (b, l + n, d)
+        x, words = h_t + self.position_embedding.weight, self.embed_text(text, len(h_t))
+        if words is not None:
+            x = torch.cat([words, x], dim=1)  # (b, l + n, d)
         for block in self.encoder:
             x = block(x)
         return self.encoder_norm(x)
 
-    def start(self, count: int) -> Float[Tensor, "count 1 d"]:
-        """What stands before the first token, once for each sequence."""
-        return repeat(self.start_embedding.weight, "1 d -> count 1 d", count=count)
-
-    def from_embedding(
-        self, h: Float[Tensor, "b n d"], encoded: Float[Tensor, "_ m d"]
-    ) -> Float[Tensor, "b n k"]:
-        """From the vectors of all tokens to scores; position i does not depend on h[:, i:]."""
-        inputs = torch.cat([self.start(len(h)), h[:, :-1]], dim=1)  # one position to the right
-        return self.decode(inputs, self.prefill(len(h), encoded))
-
     def prefill(self, count: int, encoded: Float[Tensor, "_ m d"]) -> list[LayerCache]:
-        """For each layer an empty cache of its own sequence, and one with all that was encoded.
+        """For each layer an empty cache of its own sequence, and keys and values of all encoded.
 
         One encoded sequence serves any number of sequences $x_{t-1}$.
         """
         caches = []
         for block in self.decoder:
-            cache = LayerCache(KVCache(), KVCache())
-            block.cross_attention.append(encoded, cache.encoded)
-            cache.encoded.expand(count)
-            caches.append(cache)
+            keys, values = block.cross_attention.keys_values(encoded)  # (_, heads, m, d_head)
+            both = keys.expand(count, -1, -1, -1), values.expand(count, -1, -1, -1)
+            caches.append(LayerCache(KVCache(), both))
         return caches
 
     def decode(
         self, inputs: Float[Tensor, "b n d"], caches: list[LayerCache]
     ) -> Float[Tensor, "b n k"]:
         """Scores of the n positions that follow those in the caches, which grow by n."""
-        n, first = inputs.shape[1], len(caches[0].own)
-        x = inputs + self.position_embedding.weight[first : first + n]  # (b, n, d) + (n, d)
-        visible = causal_mask(n, first, x.device)
+        first = len(caches[0].own)
+        positions = self.position_embedding.weight[first : first + inputs.shape[1]]
+        x = inputs + positions  # (b, n, d) + (n, d)
         for block, cache in zip(self.decoder, caches, strict=True):
-            x = block(x, cache, visible)
+            x = block(x, cache)
         return self.to_logits(self.decoder_norm(x))  # (b, n, d) -> (b, n, K)

@@ -35,6 +35,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from vqlearn.autoregressive.pixel_config import from_scale, to_scale
+
 NARROWEST, WIDEST = 1 / 32, 32_768  # the limits of a scale s, in widths of a bin
 
 
@@ -65,16 +67,6 @@ class LogisticMixture:
         if pairs != channels * (channels - 1) // 2:
             allowed = f"{channels * (channels - 1) // 2} for {channels} colours"
             raise ValueError(f"the number of coefficients is {pairs}; allowed: {allowed}")
-
-
-def to_scale(values: Float[Tensor, "*b"], num_codes: int) -> Float[Tensor, "*b"]:
-    """From values 0..K - 1 to the scale from -1 to 1."""
-    return 2 * values / (num_codes - 1) - 1
-
-
-def from_scale(scaled: Float[Tensor, "*b"], num_codes: int) -> Float[Tensor, "*b"]:
-    """From the scale from -1 to 1 to values 0..K - 1, not rounded: gradients go through."""
-    return (scaled + 1) * ((num_codes - 1) / 2)
 
 
 def log_mass(

@@ -15,13 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from vqlearn.autoregressive.decoding import (
-    NextTokenLogProbs,
-    decoder_for,
-    keep_given,
-    sample,
-    without_cache,
-)
+from vqlearn.autoregressive import decoding
+from vqlearn.autoregressive.decoding import NextTokenLogProbs
 from vqlearn.probability import (
     PLAIN,
     Conditioning,
@@ -42,32 +37,30 @@ def log_likelihood(log_probs: Float[Tensor, "b n k"], x: Int[Tensor, "b n"]) -> 
 class AutoregressiveModel(nn.Module):
     r"""A network whose output at position i depends on earlier tokens alone; a `TokenModel`.
 
-    A subclass has a `config` with `num_codes` and `num_positions`, and `forward(x)`, or
-    `forward(x, text)`: unnormalised scores of the K codes at every position. With
-    `from_embedding(embed(x))` it does the same in two parts: `embed` gives the vectors of the
-    tokens, so that `dependence` can differentiate with respect to them.
+    A subclass has `embed(x)`, which gives the vectors of the tokens, and `from_embedding(h)`, or
+    `from_embedding(h, text)`: from the vectors to unnormalised scores of the K codes. They are two
+    functions so that `dependence` can differentiate with respect to the vectors. `config` has
+    `num_codes` and `num_positions`, and with text a `text_width`.
     """
 
-    config: Any
     exact = True
 
-    @property
-    def num_codes(self) -> int:
-        return self.config.num_codes
+    def __init__(self, config: Any):
+        super().__init__()
+        self.config = config
+        self.num_codes, self.num_positions = config.num_codes, config.num_positions
+        self.reads_text = getattr(config, "text_width", None) is not None
 
-    @property
-    def num_positions(self) -> int:
-        return self.config.num_positions
+    def forward(
+        self, x: Int[Tensor, "b n"], *text: Float[Tensor, "_ l c"] | None
+    ) -> Float[Tensor, "b n k"]:
+        r"""Scores of $p(x_i \mid x_1 \ldots x_{i-1}, y)$ at every position i, not normalised.
 
-    @property
-    def reads_text(self) -> bool:
-        """Does the network need a condition?"""
-        return False
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.parameters()).device
+        The text states are those of one caption for each sequence, or of one for all. Raises
+        `ValueError` for sequences or text of another size, and on the CPU for tokens outside
+        0..K - 1; elsewhere that check would wait for the device.
+        """
+        return self.from_embedding(self.embed(x), *text)
 
     def log_probs(
         self, x: Int[Tensor, "b n"], condition: Conditioning | None = None
@@ -113,7 +106,7 @@ class AutoregressiveModel(nn.Module):
     def plain_decoder(self, text: Float[Tensor, "_ l c"] | None) -> NextTokenLogProbs:
         """The next distribution for one sampling run, as it is; without a KV cache."""
         condition = None if text is None else Conditioning(text)
-        return without_cache(lambda x: self.log_probs(x, condition), self.num_positions)
+        return decoding.without_cache(lambda x: self.log_probs(x, condition), self.num_positions)
 
     def decoder(
         self, condition: Conditioning | None = None, sampling: Sampling = PLAIN
@@ -124,7 +117,7 @@ class AutoregressiveModel(nn.Module):
         read, or lacks.
         """
         check_condition(condition, reads_text=self.reads_text, guided=sampling.is_guided)
-        return decoder_for(self.plain_decoder, condition, sampling)
+        return decoding.decoder_for(self.plain_decoder, condition, sampling)
 
     @torch.no_grad()
     def sample(
@@ -146,11 +139,11 @@ class AutoregressiveModel(nn.Module):
         Raises `ValueError` for captions or given tokens that do not fit.
         """
         check_request(self, count, condition, given)
-        distribution = self.decoder(condition, sampling)
-        if given is not None:
-            distribution = keep_given(distribution, given)
-        nothing = torch.zeros(count, 0, dtype=torch.long, device=self.device)
-        return sample(distribution, nothing, self.num_positions, generator=generator)
+        decoder = self.decoder(condition, sampling)
+        decoder = decoder if given is None else decoding.keep_given(decoder, given)
+        device = next(self.parameters()).device
+        nothing = torch.zeros(count, 0, dtype=torch.long, device=device)
+        return decoding.sample(decoder, nothing, self.num_positions, generator=generator)
 
 
 def dependence(

@@ -27,6 +27,7 @@ Sources: van den Oord et al. 2016a, "Pixel Recurrent Neural Networks"; van den O
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +36,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from vqlearn.autoregressive.model import AutoregressiveModel
-from vqlearn.autoregressive.pixel_config import PixelConfig
+from vqlearn.autoregressive.pixel_config import PixelConfig, to_scale
 from vqlearn.probability.checks import check_multiple, check_sequences
 
 
@@ -53,15 +54,13 @@ class PixelCNNConfig(PixelConfig):
     width: int
     num_layers: int
     kernel_size: int
+    smallest: ClassVar[dict[str, int]] = {"num_codes": 2, "kernel_size": 3}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.kernel_size % 2 == 0:
             raise ValueError(f"kernel_size is {self.kernel_size}; allowed: odd numbers from 3 on")
         check_multiple(self, "width", "channels")
-
-    def smallest(self) -> dict[str, int]:
-        return {**super().smallest(), "kernel_size": 3}
 
 
 def raster_mask(
@@ -118,8 +117,7 @@ class PixelNetwork(AutoregressiveModel):
     """
 
     def __init__(self, config: PixelConfig, stream: int):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         c = config.channels
         mix, score = pointwise(stream, stream, c), pointwise(config.num_codes * c, stream, c)
         self.head = nn.Sequential(nn.ReLU(), mix, nn.ReLU(), score)
@@ -134,10 +132,8 @@ class PixelNetwork(AutoregressiveModel):
         Raises `ValueError` for sequences of a wrong length, and on the CPU for tokens outside
         0..K - 1; elsewhere that check would wait for the device.
         """
-        num_codes = self.config.num_codes
-        check_sequences("x", x, self.config.num_positions, num_codes)
-        values = x.to(self.head[-1].weight.dtype)[..., None]  # (b, n) -> (b, n, 1)
-        return 2 * values / (num_codes - 1) - 1
+        check_sequences("x", x, self.num_positions, self.num_codes)
+        return to_scale(x.to(self.head[-1].weight.dtype), self.num_codes)[..., None]
 
     def from_embedding(self, h: Float[Tensor, "b n 1"]) -> Float[Tensor, "b n k"]:
         """Scores of the K codes at every position; position i does not depend on h[:, i:]."""
@@ -145,9 +141,6 @@ class PixelNetwork(AutoregressiveModel):
         image = rearrange(h, "b (h w c) 1 -> b c h w", h=side, c=c)
         scores = self.head(self.features(image))  # (b, c, h, w) -> (b, K·c, h, w)
         return rearrange(scores, "b (k c) h w -> b (h w c) k", c=c)
-
-    def forward(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n k"]:
-        return self.from_embedding(self.embed(x))
 
 
 class ResidualBlock(nn.Module):

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from vqlearn.autoregressive import logistic_mixture
 from vqlearn.autoregressive.logistic_mixture import LogisticMixture
 from vqlearn.autoregressive.model import AutoregressiveModel
-from vqlearn.autoregressive.pixel_config import PixelConfig
+from vqlearn.autoregressive.pixel_config import PixelConfig, from_scale, to_scale
 from vqlearn.probability import Conditioning, check_condition
 from vqlearn.probability.checks import check_sequences
 
@@ -173,8 +173,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
     """
 
     def __init__(self, config: PixelCNNPlusPlusConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         d, blocks, c = config.width, config.num_blocks, config.channels
         self.first = FirstLook(config)
         down, up = [], []
@@ -210,7 +209,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         numbers = self.head(F.elu(self.features(image)))  # (b, d, h, w) -> (b, parts·m, h, w)
         numbers = rearrange(numbers, "b (z m) h w -> b (h w) z m", m=self.config.num_mixtures)
         logits, *others = numbers.split(self.parts, dim=2)
-        values = logistic_mixture.from_scale(rearrange(image, "b c h w -> b (h w) c"), k)
+        values = from_scale(rearrange(image, "b c h w -> b (h w) c"), k)
         return LogisticMixture(logits[:, :, 0], *others, num_codes=k), values
 
     def embed(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n 1"]:
@@ -218,17 +217,13 @@ class PixelCNNPlusPlus(AutoregressiveModel):
 
         Raises `ValueError` for a wrong length, and on the CPU for tokens outside 0..K - 1.
         """
-        check_sequences("x", x, self.config.num_positions, self.config.num_codes)
-        scaled = logistic_mixture.to_scale(x.to(self.head.weight.dtype), self.config.num_codes)
-        return rearrange(scaled, "b n -> b n 1")
+        check_sequences("x", x, self.num_positions, self.num_codes)
+        return to_scale(x.to(self.head.weight.dtype), self.num_codes)[..., None]
 
     def from_embedding(self, h: Float[Tensor, "b n 1"]) -> Float[Tensor, "b n k"]:
         """log p(x_i | x_1..x_{i-1}), normalised; position i does not depend on h[:, i:]."""
         distributions = logistic_mixture.log_conditionals(*self.mixture(h))  # (b, pixels, c, K)
         return rearrange(distributions, "b pixels c k -> b (pixels c) k")
-
-    def forward(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n k"]:
-        return self.from_embedding(self.embed(x))
 
     def log_probs(
         self, x: Int[Tensor, "b n"], condition: Conditioning | None = None

@@ -21,14 +21,18 @@ from typing import Any
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vqlearn.autoregressive.decoding import CachedDecoder
 from vqlearn.autoregressive.model import AutoregressiveModel
-from vqlearn.probability.checks import check_multiple, check_sequences, check_sizes
-from vqlearn.transformer import Attention, FeedForward, initialise
-from vqlearn.transformer.layers import attend
+from vqlearn.probability.checks import (
+    check_choice,
+    check_multiple,
+    check_sequences,
+    check_sizes,
+)
+from vqlearn.transformer import Attention, PreNormBlock, causal_mask, initialise
 
 Text = Float[Tensor, "_ l c"] | None
 """Text states: one caption for each sequence, or one for all; None without text."""
@@ -87,58 +91,65 @@ class KVCache:
             values = torch.cat([self.values, values], dim=2)
         self.keys, self.values = keys, values
 
-    def expand(self, count: int) -> None:
-        """The same for `count` sequences, if there was one."""
-        self.keys = self.keys.expand(count, -1, -1, -1)
-        self.values = self.values.expand(count, -1, -1, -1)
-
 
 class CachedAttention(Attention):
-    """Attention whose keys and values come from a KV cache.
+    """Self-attention of n new positions, which also attend to all that the cache holds.
 
-    Self-attention appends its own positions before it attends to them. Cross-attention
-    appends the other sequence once.
+    The cache grows by the new positions. If `causal`, each attends to itself and to earlier
+    positions only, otherwise to all.
     """
 
-    def append(self, source: Float[Tensor, "b n c"], cache: KVCache) -> None:
-        """Put the keys and the values of n positions into the cache."""
-        cache.append(self._split_heads(self.key(source)), self._split_heads(self.value(source)))
-
     def forward(
-        self, x: Float[Tensor, "b n d"], cache: KVCache, visible: Bool[Tensor, "n m"] | None = None
+        self, x: Float[Tensor, "b n d"], cache: KVCache, *, causal: bool = True
     ) -> Float[Tensor, "b n d"]:
-        """`visible[i, j]`: may position i attend to position j of the cache? None: to all."""
-        query = self._split_heads(self.query(x))  # (b, n, d) -> (b, heads, n, d_head)
-        mixed = attend(query, cache.keys, cache.values, visible)
-        return self.output(rearrange(mixed, "b heads n d_head -> b n (heads d_head)"))
+        visible = causal_mask(x.shape[1], len(cache), x.device) if causal else None  # (n, m + n)
+        cache.append(*self.keys_values(x))
+        return self.mix(self.split_heads(self.query(x)), cache.keys, cache.values, visible)
 
 
-def causal_mask(new: int, before: int, device: torch.device) -> Bool[Tensor, "new m"]:
-    """Each new position sees itself, the new ones left of it, and all `before` of them."""
-    return torch.ones(new, before + new, dtype=torch.bool, device=device).tril(before)
+class CachedNetwork(nn.Module):
+    """The part of a network with a KV cache that reads tokens and captions: (b, n) to (b, n, d).
+
+    `RasterTransformer` and a scale of ImageBART share it. A subclass has the embeddings and the
+    config that are named here, `prefill(count, source)` for what stands before the tokens, and
+    `decode(inputs, caches)` for the tokens.
+    """
+
+    def embed(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        """The vectors of the tokens, without their positions.
+
+        Raises `ValueError` for sequences of another length, and (on the CPU only: a GPU would have
+        to wait) for tokens outside 0..K - 1.
+        """
+        check_sequences("x", x, self.config.num_positions, self.config.num_codes)
+        return self.token_embedding(x)
+
+    def embed_text(self, text: Text, count: int) -> Float[Tensor, "count l d"] | None:
+        """The vectors of the text states of `count` sequences, with their positions.
+
+        Raises `ValueError` for text of another size, missing, or not wanted.
+        """
+        size = (self.config.text_length, self.config.text_width)
+        allowed = (None,) if size[1] is None else ((count, *size), (1, *size))
+        check_choice("text", None if text is None else tuple(text.shape), allowed)
+        if text is None:
+            return None
+        words = self.text_to_width(text) + self.text_position_embedding.weight  # (_, l, d) + (l, d)
+        return words.expand(count, -1, -1)
+
+    def start(self, count: int) -> Float[Tensor, "count 1 d"]:
+        """What stands before the first token, once for each sequence."""
+        return repeat(self.start_embedding.weight, "1 d -> count 1 d", count=count)
+
+    def from_embedding(
+        self, h: Float[Tensor, "b n d"], source: Tensor | None = None
+    ) -> Float[Tensor, "b n k"]:
+        """From the vectors of all tokens to scores; position i does not depend on h[:, i:]."""
+        inputs = torch.cat([self.start(len(h)), h[:, :-1]], dim=1)  # one position to the right
+        return self.decode(inputs, self.prefill(len(h), source))
 
 
-class RasterBlock(nn.Module):
-    """One round of attention to earlier positions and feed-forward: (b, n, d) in and out."""
-
-    def __init__(self, config: RasterTransformerConfig):
-        super().__init__()
-        head_dim = config.width // config.num_heads
-        self.attention_norm = nn.LayerNorm(config.width)
-        self.attention = CachedAttention(config.num_heads, head_dim, config.width, bias=True)
-        self.feed_forward_norm = nn.LayerNorm(config.width)
-        self.feed_forward = FeedForward(config.width)
-
-    def forward(
-        self, x: Float[Tensor, "b n d"], cache: KVCache, visible: Bool[Tensor, "n m"] | None
-    ) -> Float[Tensor, "b n d"]:
-        normed = self.attention_norm(x)
-        self.attention.append(normed, cache)
-        x = x + self.attention(normed, cache, visible)
-        return x + self.feed_forward(self.feed_forward_norm(x))
-
-
-class RasterTransformer(AutoregressiveModel):
+class RasterTransformer(CachedNetwork, AutoregressiveModel):
     r"""Which token comes next, after a caption and all tokens before?
 
     $$ h = \text{blocks}(\text{token}[x_{i-1}] + \text{row}[r_i] + \text{column}[c_i]), \qquad
@@ -157,73 +168,42 @@ class RasterTransformer(AutoregressiveModel):
     """
 
     def __init__(self, config: RasterTransformerConfig):
-        super().__init__()
-        self.config = config
+        super().__init__(config)
+        d, heads = config.width, config.num_heads
         rows, columns = config.grid
-        self.token_embedding = nn.Embedding(config.num_codes, config.width)
-        self.start_embedding = nn.Embedding(1, config.width)
-        self.row_embedding = nn.Embedding(rows, config.width)
-        self.column_embedding = nn.Embedding(columns, config.width)
+        self.token_embedding = nn.Embedding(config.num_codes, d)
+        self.start_embedding = nn.Embedding(1, d)
+        self.row_embedding = nn.Embedding(rows, d)
+        self.column_embedding = nn.Embedding(columns, d)
         if self.reads_text:
-            self.text_to_width = nn.Linear(config.text_width, config.width)
-            self.text_position_embedding = nn.Embedding(config.text_length, config.width)
-        self.blocks = nn.ModuleList(RasterBlock(config) for _ in range(config.num_layers))
-        self.output_norm = nn.LayerNorm(config.width)
-        self.to_logits = nn.Linear(config.width, config.num_codes)
+            self.text_to_width = nn.Linear(config.text_width, d)
+            self.text_position_embedding = nn.Embedding(config.text_length, d)
+        self.blocks = nn.ModuleList(
+            PreNormBlock(CachedAttention(heads, d // heads, d, bias=True), d)
+            for _ in range(config.num_layers)
+        )
+        self.output_norm = nn.LayerNorm(d)
+        self.to_logits = nn.Linear(d, config.num_codes)
         self.apply(initialise)
-
-    @property
-    def reads_text(self) -> bool:
-        return self.config.text_width is not None
-
-    def forward(self, x: Int[Tensor, "b n"], text: Text = None) -> Float[Tensor, "b n k"]:
-        """Scores of p(x_i | text, x_1..x_{i-1}) at every position i.
-
-        `text` holds one caption for each sequence, or one for all. Raises `ValueError` for
-        sequences or text of another size, and (on the CPU only: a GPU would have to wait) for
-        tokens outside 0..K - 1.
-        """
-        return self.from_embedding(self.embed(x), text)
-
-    def embed(self, x: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
-        """The vectors of the tokens, without their positions."""
-        check_sequences("x", x, self.num_positions, self.num_codes)
-        return self.token_embedding(x)
-
-    def start(self, count: int) -> Float[Tensor, "count 1 d"]:
-        """What stands before the first token, once for each sequence."""
-        return repeat(self.start_embedding.weight, "1 d -> count 1 d", count=count)
-
-    def from_embedding(
-        self, h: Float[Tensor, "b n d"], text: Text = None
-    ) -> Float[Tensor, "b n k"]:
-        """From the vectors of all tokens to scores; position i does not depend on h[:, i:]."""
-        inputs = torch.cat([self.start(len(h)), h[:, :-1]], dim=1)  # one position to the right
-        return self.decode(inputs, self.prefill(len(h), text))
 
     def prefill(self, count: int, text: Text = None) -> list[KVCache]:
         """Read the text for `count` sequences: a KV cache for each layer, empty without text."""
-        check_text(text, count, self.config)
-        caches = [KVCache() for _ in self.blocks]
-        if text is not None:
-            x = self.text_to_width(text) + self.text_position_embedding.weight  # (_, l, d) + (l, d)
-            x = x.expand(count, -1, -1)
+        x, caches = self.embed_text(text, count), [KVCache() for _ in self.blocks]
+        if x is not None:
             for block, cache in zip(self.blocks, caches, strict=True):
-                x = block(x, cache, visible=None)
+                x = block(x, cache, causal=False)  # (b, l, d): words attend to both sides
         return caches
 
     def decode(
         self, inputs: Float[Tensor, "b n d"], caches: list[KVCache]
     ) -> Float[Tensor, "b n k"]:
         """Scores of the n positions that follow those in the caches, which grow by n."""
-        n, before = inputs.shape[1], len(caches[0])
-        first = before - self.config.text_length
         rows, columns = self.row_embedding.weight, self.column_embedding.weight
         positions = rearrange(rows[:, None] + columns[None], "r c d -> (r c) d")
-        x = inputs + positions[first : first + n]  # (b, n, d) + (n, d)
-        visible = causal_mask(n, before, x.device)
+        first = len(caches[0]) - self.config.text_length  # the text has no place on the grid
+        x = inputs + positions[first : first + inputs.shape[1]]  # (b, n, d) + (n, d)
         for block, cache in zip(self.blocks, caches, strict=True):
-            x = block(x, cache, visible)
+            x = block(x, cache)
         return self.to_logits(self.output_norm(x))  # (b, n, d) -> (b, n, K)
 
     def plain_decoder(self, text: Text) -> CachedDecoder:
@@ -241,12 +221,3 @@ def check_config(config: Any) -> None:
     if config.text_width is None and config.text_length != 0:
         raise ValueError(f"text_length is {config.text_length!r}; allowed: 0 without text_width")
     check_multiple(config, "width", "num_heads")
-
-
-def check_text(text: Text, count: int, config: Any) -> None:
-    """Raise `ValueError` for text of another size, missing, or not wanted."""
-    size = (config.text_length, config.text_width)
-    allowed = (None,) if config.text_width is None else ((count, *size), (1, *size))
-    seen = None if text is None else tuple(text.shape)
-    if seen not in allowed:
-        raise ValueError(f"text is {seen}; allowed: {allowed}")

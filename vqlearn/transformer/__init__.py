@@ -5,8 +5,8 @@ from vqlearn import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     denoiser="Denoiser DenoiserConfig initialise",
-    layers="Attention FeedForward",
+    layers="Attention causal_mask FeedForward PreNormBlock",
     ordinal="OrdinalDenoiser",
-    sequence="SequenceConfig SequenceDenoiser",
+    sequence="SequenceBlock SequenceConfig SequenceDenoiser",
     variants="CausalDenoiser DirectDenoiser",
 )

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vqlearn.probability.checks import (
     Level,
+    check_choice,
     check_range,
     check_same_batch,
     check_sequences,
@@ -119,19 +120,15 @@ class Denoiser(nn.Module):
     def __init__(self, config: DenoiserConfig):
         super().__init__()
         self.config = config
-        self.token_embedding = TokenEmbedding(
-            config.num_vector_embeds, config.sample_size, config.width
-        )
+        tokens, side, width = config.num_vector_embeds, config.sample_size, config.width
+        self.token_embedding = TokenEmbedding(tokens, side, width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.output_norm = nn.LayerNorm(config.width)
         self.to_logits = nn.Linear(config.width, config.num_codes)
         self.apply(initialise)
 
     def forward(
-        self,
-        x_t: Int[Tensor, "b n"],
-        t: Level,
-        text: Float[Tensor, "b l c"],
+        self, x_t: Int[Tensor, "b n"], t: Level, text: Float[Tensor, "b l c"]
     ) -> Float[Tensor, "b n k"]:
         """Scores of the K real codes at each of the n positions, class axis last.
 
@@ -142,20 +139,15 @@ class Denoiser(nn.Module):
         outside their range. Ranges are checked on the CPU only: on an accelerator the check would
         wait for the device at every call.
         """
-        t = one_level_each(t, x_t)
-        self._check(x_t, t, text)
+        config, t = self.config, one_level_each(t, x_t)
+        check_choice("the width of text", text.shape[2], (config.cross_attention_dim,))
+        check_same_batch(x_t=x_t, t=t, text=text)
+        check_sequences("x_t", x_t, config.num_positions, config.num_vector_embeds)
+        check_range("t", t, 1, config.num_embeds_ada_norm)
         x = self.token_embedding(x_t)  # (b, n) -> (b, n, d)
         for block in self.blocks:
             x = block(x, t - 1, text)  # (b, n, d)
         return self.to_logits(self.output_norm(x))  # (b, n, d) -> (b, n, K)
-
-    def _check(self, x_t: Tensor, t: Tensor, text: Tensor) -> None:
-        width = self.config.cross_attention_dim
-        if text.shape[2] != width:
-            raise ValueError(f"the width of text is {text.shape[2]}; allowed: {width}")
-        check_same_batch(x_t=x_t, t=t, text=text)
-        check_sequences("x_t", x_t, self.config.num_positions, self.config.num_vector_embeds)
-        check_range("t", t, 1, self.config.num_embeds_ada_norm)
 
 
 def initialise(module: nn.Module) -> None:

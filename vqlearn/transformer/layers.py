@@ -9,6 +9,8 @@ Every block computes three corrections and adds each to its input:
 The level t enters in one place only: it sets the scale and the shift of the first two norms.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -88,6 +90,11 @@ def attend(
     return F.scaled_dot_product_attention(query, key, value, attn_mask=visible)
 
 
+def causal_mask(new: int, before: int, device: torch.device) -> Bool[Tensor, "new m"]:
+    """Each of the last `new` of m positions may attend to itself and to all positions before it."""
+    return torch.ones(new, before + new, dtype=torch.bool, device=device).tril(before)
+
+
 class Attention(nn.Module):
     r"""Multi-head attention: each position of `x` reads from the positions of `source`.
 
@@ -95,9 +102,10 @@ class Attention(nn.Module):
        Q = x W_Q,\; K = \text{source}\, W_K,\; V = \text{source}\, W_V $$
 
     once per head; the heads are then mixed by a linear map. With `source = x` this is
-    self-attention, with the text states it is cross-attention. No position is masked: a token
-    attends to every other token and to every text position. `bias` concerns query, key and value;
-    the output map always has a bias. Cost: O(n l d) for n positions that attend to l positions.
+    self-attention, with the text states it is cross-attention. No position is masked unless
+    `visible` says so (see `attend`): a token attends to every other token and to every text
+    position. `bias` concerns query, key and value; the output map always has a bias. Cost: O(n l d)
+    for n positions that attend to l positions.
     """
 
     muon = True  # see `training.optimizers.muon_weights`
@@ -112,16 +120,27 @@ class Attention(nn.Module):
         self.output = nn.Linear(width, width)
 
     def forward(
-        self, x: Float[Tensor, "b n d"], source: Float[Tensor, "b l c"]
+        self,
+        x: Float[Tensor, "b n d"],
+        source: Float[Tensor, "b l c"],
+        visible: Bool[Tensor, "n l"] | None = None,
     ) -> Float[Tensor, "b n d"]:
-        query = self._split_heads(self.query(x))  # (b, n, d) -> (b, heads, n, d_head)
-        key = self._split_heads(self.key(source))  # (b, l, c) -> (b, heads, l, d_head)
-        value = self._split_heads(self.value(source))  # (b, l, c) -> (b, heads, l, d_head)
-        mixed = attend(query, key, value)  # (b, heads, n, d_head)
-        return self.output(rearrange(mixed, "b heads n d_head -> b n (heads d_head)"))
+        query = self.split_heads(self.query(x))  # (b, n, d) -> (b, heads, n, d_head)
+        return self.mix(query, *self.keys_values(source), visible)
 
-    def _split_heads(self, x: Tensor) -> Tensor:
-        return rearrange(x, "b l (heads d_head) -> b heads l d_head", heads=self.num_heads)
+    def keys_values(self, source: Float[Tensor, "b l c"]) -> tuple[Tensor, Tensor]:
+        """What the positions of `source` offer, each (b, heads, l, d_head); no query changes it."""
+        return self.split_heads(self.key(source)), self.split_heads(self.value(source))
+
+    def mix(
+        self, query: Tensor, key: Tensor, value: Tensor, visible: Tensor | None = None
+    ) -> Float[Tensor, "b n d"]:
+        """Attend with every head (see `attend`), then mix the heads."""
+        heads = attend(query, key, value, visible)  # (b, heads, n, d_head)
+        return self.output(rearrange(heads, "b heads n d_head -> b n (heads d_head)"))
+
+    def split_heads(self, x: Float[Tensor, "*b l d"]) -> Float[Tensor, "*b heads l d_head"]:
+        return rearrange(x, "... l (heads d_head) -> ... heads l d_head", heads=self.num_heads)
 
 
 class FeedForward(nn.Module):
@@ -143,3 +162,26 @@ class FeedForward(nn.Module):
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         hidden = self.expand(x)  # (b, n, 4d)
         return self.contract(hidden * torch.sigmoid(1.702 * hidden))
+
+
+class PreNormBlock(nn.Module):
+    """Attention and feed-forward, each of a normalised copy and added to x itself: (b, n, d).
+
+    x = x + attention(norm(x), …)
+    x = x + feed_forward(norm(x))
+
+    Whatever else the attention needs, such as a KV cache, is handed on to it.
+    """
+
+    def __init__(self, attention: nn.Module, width: int):
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = attention
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = FeedForward(width)
+
+    def forward(
+        self, x: Float[Tensor, "b n d"], *cache: Any, **options: Any
+    ) -> Float[Tensor, "b n d"]:
+        x = x + self.attention(self.attention_norm(x), *cache, **options)
+        return x + self.feed_forward(self.feed_forward_norm(x))

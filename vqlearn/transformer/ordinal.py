@@ -6,7 +6,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vqlearn.diffusion.parameterisations import truncated_logistic
-from vqlearn.probability.checks import Level
+from vqlearn.probability.checks import Level, check_choice
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 
 
@@ -25,10 +25,7 @@ class OrdinalDenoiser(nn.Module):
 
     def __init__(self, config: SequenceConfig) -> None:
         super().__init__()
-        if config.num_classes != config.num_codes:
-            raise ValueError(
-                f"num_classes is {config.num_classes}; allowed: num_codes, {config.num_codes}"
-            )
+        check_choice("num_classes", config.num_classes, (config.num_codes,))
         self.config = config
         self.network = SequenceDenoiser(replace(config, num_codes=2))
 

@@ -50,20 +50,22 @@ class SequenceConfig:
 
 
 class SequenceBlock(nn.Module):
-    """`denoiser.Block` without cross-attention: self-attention and feed-forward, (b, n, d)."""
+    """`denoiser.Block` without cross-attention: self-attention and feed-forward, (b, n, d).
 
-    def __init__(self, config: SequenceConfig):
+    `norm` is the first norm: an `AdaptiveLayerNorm` wants `level_index`, a layer norm does not.
+    """
+
+    def __init__(self, norm: nn.Module, width: int, num_heads: int):
         super().__init__()
-        head_dim = config.width // config.num_heads
-        self.self_attention_norm = AdaptiveLayerNorm(config.num_timesteps, config.width)
-        self.self_attention = Attention(config.num_heads, head_dim, config.width, bias=True)
-        self.feed_forward_norm = nn.LayerNorm(config.width)
-        self.feed_forward = FeedForward(config.width)
+        self.self_attention_norm = norm
+        self.self_attention = Attention(num_heads, width // num_heads, width, bias=True)
+        self.feed_forward_norm = nn.LayerNorm(width)
+        self.feed_forward = FeedForward(width)
 
     def forward(
-        self, x: Float[Tensor, "b n d"], level_index: Int[Tensor, " b"]
+        self, x: Float[Tensor, "b n d"], *level_index: Int[Tensor, " b"]
     ) -> Float[Tensor, "b n d"]:
-        normed = self.self_attention_norm(x, level_index)
+        normed = self.self_attention_norm(x, *level_index)
         x = x + self.self_attention(normed, normed)
         return x + self.feed_forward(self.feed_forward_norm(x))
 
@@ -89,7 +91,10 @@ class SequenceDenoiser(nn.Module):
         self.config = config
         self.token_embedding = nn.Embedding(config.num_classes, config.width)
         self.position_embedding = nn.Embedding(config.num_positions, config.width)
-        self.blocks = nn.ModuleList(SequenceBlock(config) for _ in range(config.num_layers))
+        d, heads, levels = config.width, config.num_heads, config.num_timesteps
+        self.blocks = nn.ModuleList(
+            SequenceBlock(AdaptiveLayerNorm(levels, d), d, heads) for _ in range(config.num_layers)
+        )
         self.output_norm = nn.LayerNorm(config.width)
         self.to_logits = nn.Linear(config.width, config.num_codes)
         self.apply(initialise)

@@ -4,13 +4,11 @@ Each changes one thing. They have the weights of `Denoiser` under the same names
 else differs.
 """
 
-import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig, initialise
-from vqlearn.transformer.layers import Attention, attend
+from vqlearn.transformer.layers import Attention, causal_mask
 
 
 class CausalAttention(Attention):
@@ -19,11 +17,7 @@ class CausalAttention(Attention):
     def forward(
         self, x: Float[Tensor, "b n d"], source: Float[Tensor, "b n d"]
     ) -> Float[Tensor, "b n d"]:
-        n = x.shape[1]
-        visible = torch.ones(n, n, dtype=torch.bool, device=x.device).tril()  # (n, n)
-        maps = (self.query(x), self.key(source), self.value(source))
-        mixed = attend(*map(self._split_heads, maps), visible)  # (b, heads, n, d_head)
-        return self.output(rearrange(mixed, "b heads n d_head -> b n (heads d_head)"))
+        return super().forward(x, source, causal_mask(x.shape[1], 0, x.device))
 
 
 class CausalDenoiser(Denoiser):
