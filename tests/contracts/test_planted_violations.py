@@ -84,7 +84,7 @@ IN_A_RASTER_TRANSFORMER = [
         AutoregressiveModel, "loss", scaled(0.9), contract.the_loss_is_the_nll_without_its_prior
     ),
     Planted(
-        autoregressive,
+        decoding,
         "sample",
         lambda right: (
             lambda decoder, *rest, **options: right(

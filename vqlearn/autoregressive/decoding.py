@@ -142,10 +142,8 @@ def sequential_log_likelihood(
     next_token_log_probs: NextTokenLogProbs, x: Int[Tensor, "b n"]
 ) -> Float[Tensor, " b"]:
     """log p(x) of each sequence in nats, token by token, as the sampler would see it: n calls."""
-    total = 0.0
-    for i in range(x.shape[1]):
-        total = total + next_token_log_probs(x[:, :i]).gather(-1, x[:, i : i + 1])[:, 0]
-    return total
+    turns = range(x.shape[1])
+    return sum(next_token_log_probs(x[:, :i]).gather(-1, x[:, i, None])[:, 0] for i in turns)
 
 
 def decoder_for(
@@ -153,31 +151,23 @@ def decoder_for(
     condition: Conditioning | None,
     sampling: Sampling,
 ) -> NextTokenLogProbs:
-    """The next distribution guided and truncated as `sampling` says.
+    r"""The next distribution guided (`filters.guide`) and truncated (`filters.top_p`).
 
     `plain_decoder(text)` is the network's own after the captions `text`. It is asked twice for
     guidance: with the condition, and with the null embedding (once for all sequences).
+
+    Guidance renormalises $\log u + s\,(\log c - \log u)$ for each token alone: so the distribution
+    of the whole sequence is not the guided distribution of sequences.
     """
     decoder = plain_decoder(None if condition is None else condition.text)
     if sampling.is_guided:
-        null = condition.null.to(condition.text.dtype)
-        decoder = guide_next(decoder, plain_decoder(null), sampling.guidance_scale)
-    return lambda prefix: top_p(decoder(prefix), sampling.truncation_rate)
-
-
-def guide_next(
-    conditional: NextTokenLogProbs, unconditional: NextTokenLogProbs, scale: float
-) -> NextTokenLogProbs:
-    r"""Classifier-free guidance of the next distribution: see `filters.guide`.
-
-    $\log u + s\,(\log c - \log u)$, renormalised for each token alone: so the distribution of the
-    whole sequence is not the guided distribution of sequences. Costs two networks, or one that is
-    asked twice.
-    """
+        unconditional = plain_decoder(condition.null.to(condition.text.dtype))
 
     def next_token_log_probs(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
-        log_c, log_u = conditional(prefix), unconditional(prefix)
-        return guide(log_c[:, None], log_u[:, None], scale)[:, 0]
+        log_p = decoder(prefix)
+        if sampling.is_guided:
+            log_p = guide(log_p, unconditional(prefix), sampling.guidance_scale)
+        return top_p(log_p, sampling.truncation_rate)
 
     return next_token_log_probs
 
