@@ -285,5 +285,5 @@ def test_bad_input_raises():
     one, two = torch.zeros(1), torch.zeros(2, 1)
     with pytest.raises(ValueError, match="num_codes is 1; allowed: 2 or more"):
         LogisticMixture(one, two, two, torch.zeros(1, 1), num_codes=1)
-    with pytest.raises(ValueError, match="number of coefficients is 2; allowed: 1 for 2 colours"):
+    with pytest.raises(ValueError, match="number of coefficients is 2; allowed: 1"):
         LogisticMixture(one, two, two, torch.zeros(2, 1), num_codes=5)

@@ -122,7 +122,7 @@ def exact_distribution(
     *,
     filter: Filter | None = None,
 ) -> Float[Tensor, " states"]:
-    """How likely is each sequence to be drawn by `sample`? All K^n, the last token fastest.
+    """The probability of each sequence to be drawn by `sample`: all K^n, the last token fastest.
 
     The distribution is asked for all prefixes of one length at once, so it must not hold a KV
     cache: `without_cache`.

@@ -44,7 +44,7 @@ from vqlearn.transformer import Attention, PreNormBlock, initialise
 
 @dataclass(frozen=True)
 class ImageTransformerConfig(PixelConfig):
-    """How large is the network, and how far back does a layer attend? The images: `PixelConfig`.
+    """The sizes of the network, and how far back a layer attends; the images: see `PixelConfig`.
 
     - `width`, `num_layers`, `num_heads`: the size; every head is `width / num_heads` wide.
     - `block_length`: B, the positions of a query block; the n positions must be a whole number of
@@ -70,7 +70,7 @@ class ImageTransformerConfig(PixelConfig):
 def local_mask(
     num_positions: int, block_length: int, memory_length: int
 ) -> Bool[Tensor, "blocks query memory"]:
-    """Which positions of its memory block may each position of a query block attend to?
+    """The positions of its memory block that each position of a query block may attend to.
 
     Block k is the positions kB to kB + B - 1; its memory block begins at kB - M. True: the position
     is in the image, and it is not after the one that attends. n (B + M) entries, not n².
@@ -113,7 +113,7 @@ class LocalAttention(Attention):
 
 
 class ImageTransformer(AutoregressiveModel):
-    r"""Which token comes next, judged by the tokens shortly before it?
+    r"""The distribution of each token, from the tokens shortly before it.
 
     $$ h_i = \text{value}[\text{colour}_{i-1},\, x_{i-1}] + \text{row}[r_i] + \text{column}[c_i]
              + \text{colour}[k_i], \qquad

@@ -30,7 +30,7 @@ from vqlearn.transformer import Attention, SequenceBlock, initialise
 
 @dataclass(frozen=True)
 class ImageBARTConfig:
-    """How many scales, how large is the network of each, and does it read a caption?
+    """The number of scales, the sizes of the network of each, and of the text that they read.
 
     - `num_codes`: K, the codes of one token; noise is made of the same codes.
     - `num_positions`: n, the tokens of one sequence.
@@ -85,7 +85,7 @@ class DecoderBlock(SequenceBlock):
 
 
 class Scale(CachedNetwork):
-    r"""One reverse step: which sequence $x_{t-1}$ was there, before it became the noisy $x_t$?
+    r"""One reverse step: the distribution of $x_{t-1}$, given the noisy $x_t$.
 
     The encoder reads the caption, if there is one, and $x_t$: every position attends to every
     other, words to tokens too. The decoder writes $x_{t-1}$: position i reads the token of position
@@ -116,8 +116,7 @@ class Scale(CachedNetwork):
     def forward(
         self, x: Int[Tensor, "b n"], x_t: Int[Tensor, "b n"], text: Text = None
     ) -> Float[Tensor, "b n k"]:
-        r"""Scores of $p_t(x_{t-1}^i \mid x_{t-1}^{<i}, x_t)$ at every position i; x is
-        $x_{t-1}$."""
+        r"""Scores of $p_t(x^i \mid x^{<i}, x_t)$ at every position i, where x is $x_{t-1}$."""
         return self.from_embedding(self.embed(x), self.encode(self.embed(x_t), text))
 
     def encode(self, h_t: Float[Tensor, "b n d"], text: Text = None) -> Float[Tensor, "b m d"]:

@@ -36,6 +36,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vqlearn.autoregressive.pixel_config import from_scale, to_scale
+from vqlearn.probability.checks import check_choice, check_integer
 
 NARROWEST, WIDEST = 1 / 32, 32_768  # the limits of a scale s, in widths of a bin
 
@@ -61,12 +62,9 @@ class LogisticMixture:
     num_codes: int
 
     def __post_init__(self) -> None:
-        if self.num_codes < 2:
-            raise ValueError(f"num_codes is {self.num_codes}; allowed: 2 or more")
+        check_integer("num_codes", self.num_codes, 2)
         channels, pairs = self.means.shape[-2], self.coefficients.shape[-2]
-        if pairs != channels * (channels - 1) // 2:
-            allowed = f"{channels * (channels - 1) // 2} for {channels} colours"
-            raise ValueError(f"the number of coefficients is {pairs}; allowed: {allowed}")
+        check_choice("the number of coefficients", pairs, (channels * (channels - 1) // 2,))
 
 
 def log_mass(
@@ -75,7 +73,7 @@ def log_mass(
     log_scale: Float[Tensor, "*#b"],
     num_codes: int,
 ) -> Float[Tensor, "*b"]:
-    r"""How likely is a value under one logistic distribution? log P(k), always finite.
+    r"""log P(k) of a value under one logistic distribution: always finite.
 
     With u and l the two ends of the bin, in scales from the mean, $\delta = u - l$:
 

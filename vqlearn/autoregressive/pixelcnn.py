@@ -42,7 +42,7 @@ from vqlearn.probability.checks import check_multiple, check_sequences
 
 @dataclass(frozen=True)
 class PixelCNNConfig(PixelConfig):
-    """How large is the network? The images: see `PixelConfig`.
+    """The sizes of the network; those of the images: see `PixelConfig`.
 
     - `width`: the features inside a layer, shared evenly by the colours: a multiple of c.
     - `num_layers`: L, how many layers look at other pixels, the first one included.
@@ -66,7 +66,7 @@ class PixelCNNConfig(PixelConfig):
 def raster_mask(
     shape: tuple[int, int, int, int], channels: int, *, see_own: bool
 ) -> Bool[Tensor, "out in kh kw"]:
-    """Which weights of a convolution look at tokens that were read before? Mask A, or mask B.
+    """Mask A, or mask B: the weights of a convolution that look at tokens read before.
 
     True: the pixels before the centre in reading order; and at the centre the colours before the
     output's own, with `see_own` (mask B) that colour too.
@@ -81,7 +81,7 @@ def raster_mask(
 
 
 def rows_mask(shape: tuple[int, int, int, int], *, see_own: bool) -> Bool[Tensor, "out in kh kw"]:
-    """Which weights of the vertical stack look at rows above? With `see_own`, at their row too.
+    """The weights of the vertical stack that look at rows above; with `see_own`, at their row too.
 
     All colours of a row above were read before, so colours need no mask here.
     """
@@ -102,6 +102,7 @@ class MaskedConv(nn.Conv2d):
         self.register_buffer("mask", mask, persistent=False)
 
     def forward(self, x: Float[Tensor, "b in h w"]) -> Float[Tensor, "b out h w"]:
+        # Masked at every call, so that no optimizer step can bring a weight back.
         return F.conv2d(x, self.weight * self.mask, self.bias, padding=self.padding)
 
 
@@ -119,6 +120,7 @@ class PixelNetwork(AutoregressiveModel):
     def __init__(self, config: PixelConfig, stream: int):
         super().__init__(config)
         c = config.channels
+        # Mask B: the features of a position do not know its own token, so nothing leaks.
         mix, score = pointwise(stream, stream, c), pointwise(config.num_codes * c, stream, c)
         self.head = nn.Sequential(nn.ReLU(), mix, nn.ReLU(), score)
 
@@ -205,6 +207,7 @@ class GatedLayer(nn.Module):
         self, v: Float[Tensor, "b d h w"], h: Float[Tensor, "b d h w"]
     ) -> tuple[Float[Tensor, "b d2 h w"], Float[Tensor, "b d2 h w"]]:
         above = self.vertical(v)  # (b, d, h, w) -> (b, 2·width, h, w)
+        # Rows above are known in all colours, so `from_above` needs no mask.
         new = self.project(gate(self.horizontal(h) + self.from_above(above)))
         return gate(above), new if self.first else h + new
 

@@ -47,7 +47,7 @@ NUM_SIZES = 3  # full, half, quarter
 
 @dataclass(frozen=True)
 class PixelCNNPlusPlusConfig(PixelConfig):
-    """How large is the network? The images: see `PixelConfig`.
+    """The sizes of the network; those of the images: see `PixelConfig`.
 
     - `width`: d, the features of a pixel in each of the two streams.
     - `num_blocks`: blocks at each of the three sizes on the way down.
@@ -192,6 +192,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         results = [self.first(image)]
         for module in self.way_down:
             results.append(module(results[-1]))
+        # The way up begins with the last result, and each of its blocks takes the last one left.
         streams = results.pop()
         for module in self.way_up:
             if isinstance(module, Resize):
@@ -202,8 +203,7 @@ class PixelCNNPlusPlus(AutoregressiveModel):
         return streams.before
 
     def mixture(self, h: Float[Tensor, "b n 1"]) -> tuple[LogisticMixture, Tensor]:
-        """The distribution of every pixel before its colours are known; and the values, (b, pixels,
-        c)."""
+        """The distribution of every pixel, and the values of its colours: (b, pixels, c)."""
         side, c, k = self.config.side, self.config.channels, self.config.num_codes
         image = rearrange(h, "b (h w c) 1 -> b c h w", h=side, c=c)
         numbers = self.head(F.elu(self.features(image)))  # (b, d, h, w) -> (b, parts·m, h, w)

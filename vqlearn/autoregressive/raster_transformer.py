@@ -40,7 +40,7 @@ Text = Float[Tensor, "_ l c"] | None
 
 @dataclass(frozen=True)
 class RasterTransformerConfig:
-    """How large is the network, and does it read a caption?
+    """The sizes of the network, and of the text that it reads.
 
     - `num_codes`: K, the codes of one token.
     - `num_positions`: n, the tokens of one sequence. A square number is a grid of s x s positions.
@@ -150,7 +150,7 @@ class CachedNetwork(nn.Module):
 
 
 class RasterTransformer(CachedNetwork, AutoregressiveModel):
-    r"""Which token comes next, after a caption and all tokens before?
+    r"""The distribution of the next token, after a caption and all tokens before.
 
     $$ h = \text{blocks}(\text{token}[x_{i-1}] + \text{row}[r_i] + \text{column}[c_i]), \qquad
        \text{scores of } x_i = W\,\mathrm{LayerNorm}(h) + a $$

@@ -29,11 +29,9 @@ class CausalDenoiser(Denoiser):
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__(config)
-        heads, head_dim = config.num_attention_heads, config.attention_head_dim
+        sizes = config.num_attention_heads, config.attention_head_dim, config.width
         for block in self.blocks:
-            block.self_attention = CausalAttention(
-                heads, head_dim, config.width, bias=config.attention_bias
-            )
+            block.self_attention = CausalAttention(*sizes, bias=config.attention_bias)
         self.apply(initialise)
 
 
