@@ -74,11 +74,11 @@ def doubled(sets, like):
 
 def pixels_seen(side, blocks):
     """From each pixel to the set of pixels that it can know."""
-    picture = {(y, x): {(y, x)} for y in range(side) for x in range(side)}
+    image = {(y, x): {(y, x)} for y in range(side) for x in range(side)}
     row_above = [(-1, -1), (-1, 0), (-1, 1)]
     streams = (
-        look(picture, [*row_above, (-2, -1), (-2, 0), (-2, 1)]),
-        look(picture, [*row_above, (-1, -1), (0, -1)]),
+        look(image, [*row_above, (-2, -1), (-2, 0), (-2, 1)]),
+        look(image, [*row_above, (-1, -1), (0, -1)]),
     )
     results = [streams]
     for size in range(3):
@@ -200,7 +200,7 @@ def one_grey(count, *, generator):
     ],
     ids=["grey", "rgb"],
 )
-def test_pictures_of_one_colour_are_learnt(config, rows, entropy):
+def test_images_of_one_colour_are_learnt(config, rows, entropy):
     """Independent positions cannot go below n times the entropy of one position."""
     torch.manual_seed(0)
     model = PixelCNNPlusPlus(config)
@@ -257,10 +257,10 @@ def test_shifted_convolutions_read_above_and_to_the_left(conv, read):
     """From pixel (2, 2) of 5 x 5, which with a stride of 2 is pixel (1, 1)."""
     for stride, (y, x) in ((1, (2, 2)), (2, (1, 1))):
         layer = conv((1, 1), stride=stride)
-        picture = torch.zeros(1, 1, 5, 5, requires_grad=True)
-        output = layer(picture)
+        image = torch.zeros(1, 1, 5, 5, requires_grad=True)
+        output = layer(image)
         assert output.shape == ((1, 1, 5, 5) if stride == 1 else (1, 1, 3, 3))
-        (gradient,) = torch.autograd.grad(output[0, 0, y, x], picture)
+        (gradient,) = torch.autograd.grad(output[0, 0, y, x], image)
         assert [tuple(each) for each in gradient[0, 0].nonzero().tolist()] == read
 
 

@@ -87,8 +87,8 @@ def test_skew_by_hand():
     expected = [[1, 2, 3, 0, 0], [0, 4, 5, 6, 0], [0, 0, 7, 8, 9]]
     assert skew(x)[0, 0].tolist() == expected
     assert torch.equal(unskew(skew(x)), x)
-    pictures = noise(2, 3, 4, 4)
-    assert torch.equal(unskew(skew(pictures)), pictures)
+    images = noise(2, 3, 4, 4)
+    assert torch.equal(unskew(skew(images)), images)
     everywhere = unskew(torch.arange(10.0).reshape(1, 1, 2, 5)[..., :3])
     assert everywhere[0, 0].tolist() == [[0, 1], [6, 7]]
 

@@ -185,7 +185,7 @@ def test_the_decoder_knows_the_same_distributions(config):
 
 @pytest.mark.parametrize("given", [0, 4, 9])
 def test_the_decoder_draws_the_same_tokens(given):
-    """With text, guidance, a prefix, a temperature and top-k, drawn with the same chance."""
+    """With text, guidance, a prefix, a temperature, top-k, and the same random numbers."""
     network, text, null = fresh(WITH_TEXT), random_text(WITH_TEXT, 16), random_text(WITH_TEXT, 1, 5)
     prefix = random_sequences(WITH_TEXT, 16)[:, :given]
 

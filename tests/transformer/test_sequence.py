@@ -41,7 +41,7 @@ def random_inputs(batch, seed=0):
     return x_t, torch.randint(1, 11, (batch,), generator=generator)
 
 
-def test_same_logits_as_the_denoiser_that_hears_no_sentence(denoiser):
+def test_same_logits_as_the_denoiser_without_a_caption(denoiser):
     """Within 1e-10: its cross-attention is put to 0, its rows and columns are our positions."""
     config = DenoiserConfig(
         num_attention_heads=2,

@@ -80,7 +80,7 @@ def test_every_position_reads_the_whole_sentence(variant):
         assert (grad[0] != 0).any(dim=-1).all(), position
 
 
-def test_the_first_position_hears_itself_alone():
+def test_the_first_position_attends_to_itself_alone():
     """With one visible position attention is the value of that position, whatever the keys are."""
     attention = CausalAttention(2, 4, 8, bias=True).double()
     x = torch.randn(3, 5, 8, dtype=torch.float64)
