@@ -114,9 +114,12 @@ class Scale(CachedNetwork):
         self.apply(initialise)
 
     def forward(
-        self, x: Int[Tensor, "b n"], x_t: Int[Tensor, "b n"], text: Text = None
+        self, x: Int[Tensor, "b n"], x_t: Int[Tensor, "_ n"], text: Text = None
     ) -> Float[Tensor, "b n k"]:
-        r"""Scores of $p_t(x^i \mid x^{<i}, x_t)$ at every position i, where x is $x_{t-1}$."""
+        r"""Scores of $p_t(x^i \mid x^{<i}, x_t)$ at every position i, where x is $x_{t-1}$.
+
+        One $x_t$ and one caption for each sequence, or one for all.
+        """
         return self.from_embedding(self.embed(x), self.encode(self.embed(x_t), text))
 
     def encode(self, h_t: Float[Tensor, "b n d"], text: Text = None) -> Float[Tensor, "b m d"]:
