@@ -11,8 +11,9 @@ convolution. The best object is the first; the best one that does not touch it i
 it explains enough.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +34,7 @@ from vqlearn.data.scenes.world import (
 )
 
 SIDE = 32  # every image is read at this size
+MIDDLE = 0.5 + 0.5 / SIDE  # of the pixel right below the centre of the image
 WEAKEST_OBJECT = 0.35  # an object explains at least this share of its own energy |v T|^2
 APART = 0.95  # two centres are at least this many times the sum of their radii apart
 OFFSETS = 4  # each shape is drawn a quarter pixel up or down, left or right of the position
@@ -44,29 +46,24 @@ _KERNEL, _PADDING = 17, 4
 class _Templates:
     """The t objects that are compared with p positions of an image.
 
-    `kernels`: drawn in the middle of a small image, (t, 1, 17, 17); `energy`: |T|^2, (t,);
-    `names`: t pairs (shape, size); `radius`: (t,); `offsets`: from the position to the centre of
-    the object, (t, 2); `positions`: the middles of the pixels where a centre may be, (p, 2).
-    Offsets and positions are (x, y).
+    `objects`: a quarter pixel away from `MIDDLE`; `kernels`: drawn in the middle of a small image,
+    (t, 1, 17, 17); `energy`: |T|^2, (t,); `radius`: (t,); `positions`: the middles of the pixels
+    where a centre may be, x and y, (p, 2).
     """
 
+    objects: list[SceneObject]
     kernels: Tensor
     energy: Tensor
-    names: list[tuple[str, str]]
     radius: Tensor
-    offsets: Tensor
     positions: Tensor
 
 
 @cache
 def _templates() -> _Templates:
     quarters = [(x / SIDE, y / SIDE) for x in (-0.25, 0.25) for y in (-0.25, 0.25)]
-    names = [(shape, size) for shape in SHAPES for size in SIZES for _ in quarters]
-    offsets = quarters * (len(names) // OFFSETS)
-    middle = 0.5 + 0.5 / SIDE
     objects = [
-        SceneObject(shape, COLOURS[0], size, middle + x, middle + y)
-        for (shape, size), (x, y) in zip(names, offsets, strict=True)
+        SceneObject(shape, COLOURS[0], size, MIDDLE + x, MIDDLE + y)
+        for shape, size, (x, y) in product(SHAPES, SIZES, quarters)
     ]
     first = SIDE // 2 - _KERNEL // 2
     window = slice(first, first + _KERNEL)
@@ -75,8 +72,8 @@ def _templates() -> _Templates:
     edge = _KERNEL // 2 - _PADDING
     pixels = (torch.arange(edge, SIDE - edge) + 0.5) / SIDE
     positions = rearrange(list(torch.meshgrid(pixels, pixels, indexing="xy")), "c h w -> (h w) c")
-    radius = torch.tensor([RADIUS[size] for _, size in names])
-    return _Templates(kernels, energy, names, radius, torch.tensor(offsets), positions)
+    radius = torch.tensor([RADIUS[thing.size] for thing in objects])
+    return _Templates(objects, kernels, energy, radius, positions)
 
 
 def find_background(images: Float[Tensor, "b 3 h w"]) -> tuple[list[str], Tensor]:
@@ -124,9 +121,10 @@ def find_objects(
         best, flat = rearrange(gain, "b t p -> b (t p)").max(-1)
         template, position = torch.unravel_index(flat, gain.shape[1:])
         for row in torch.isfinite(best).nonzero().flatten().tolist():
-            shape, size = templates.names[template[row]]
-            x, y = (templates.positions[position[row]] + templates.offsets[template[row]]).tolist()
-            found[row].append(SceneObject(shape, COLOURS[colour[row, position[row]]], size, x, y))
+            thing, shade = templates.objects[template[row]], colour[row, position[row]]
+            x, y = (templates.positions[position[row]] - MIDDLE).tolist()
+            moved = replace(thing, colour=COLOURS[shade], x=thing.x + x, y=thing.y + y)
+            found[row].append(moved)
         away = templates.positions - rearrange(templates.positions[position], "b c -> b 1 c")
         away = reduce(away.abs(), "b p c -> b 1 p", "max")
         touching = APART * (templates.radius + rearrange(templates.radius[template], "b -> b 1"))

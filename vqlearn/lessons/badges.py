@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 from nbformat import NotebookNode
 
-from vqlearn.lessons.notebook import read
+from vqlearn.lessons.notebook import number_cells, read
 
 TAG = "colab"
 BADGE = (
@@ -29,7 +29,7 @@ def with_badge(notebook: NotebookNode, name: str, repository: str) -> NotebookNo
 
     Raises `ValueError` unless the repository is empty or of the form owner/name.
     """
-    if repository and not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+    if not re.fullmatch(r"([\w.-]+/[\w.-]+)?", repository):
         raise ValueError(f"REPO is {repository!r}; allowed: owner/name, or nothing")
     cells = [cell for cell in notebook.cells if TAG not in cell.metadata.get("tags", [])]
     if repository:
@@ -38,9 +38,7 @@ def with_badge(notebook: NotebookNode, name: str, repository: str) -> NotebookNo
         badge = nbformat.v4.new_markdown_cell(texts[0], metadata=tags)
         install = nbformat.v4.new_code_cell(texts[1], metadata=tags)
         cells = [badge, install, *cells]
-    for number, cell in enumerate(cells):
-        cell["id"] = f"cell-{number:02d}"
-    notebook.cells = cells
+    notebook.cells = number_cells(cells)
     return notebook
 
 

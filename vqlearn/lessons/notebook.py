@@ -1,4 +1,4 @@
-"""Questions about a stored notebook: its code cells, what it shows, and whether it is stale."""
+"""A stored notebook: its code cells, what it shows, and whether it is stale."""
 
 import ast
 import hashlib
@@ -21,6 +21,13 @@ def read(file: Path) -> NotebookNode:
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
     """The cells that hold code, in order."""
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def number_cells(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """The cells, with names that do not change from run to run."""
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number:02d}"
+    return cells
 
 
 def printed(cell: NotebookNode) -> str:

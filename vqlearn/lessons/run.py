@@ -12,7 +12,15 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from vqlearn.lessons.notebook import RECORD, code_cells, digest, is_stale, printed, read
+from vqlearn.lessons.notebook import (
+    RECORD,
+    code_cells,
+    digest,
+    is_stale,
+    number_cells,
+    printed,
+    read,
+)
 
 CELL_SECONDS = 300
 PEAK_MEMORY = "import resource\nprint(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
@@ -27,15 +35,10 @@ def run(file: Path) -> None:
     notebook = read(file)
     notebook.cells.append(nbformat.v4.new_code_cell(PEAK_MEMORY))
     begin = time.perf_counter()
+    options = {"timeout": CELL_SECONDS, "record_timing": False, "coalesce_streams": True}
     with tempfile.TemporaryDirectory() as elsewhere:
         resources = {"metadata": {"path": elsewhere}}
-        NotebookClient(
-            notebook,
-            timeout=CELL_SECONDS,
-            resources=resources,
-            record_timing=False,
-            coalesce_streams=True,
-        ).execute()
+        NotebookClient(notebook, resources=resources, **options).execute()
     seconds = time.perf_counter() - begin
     megabytes = int(printed(notebook.cells.pop()))
     _tidy(notebook)
@@ -48,9 +51,8 @@ def run(file: Path) -> None:
 
 
 def _tidy(notebook: NotebookNode) -> None:
-    """Names of cells that do not change from run to run; no trace of the machine."""
-    for number, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{number:02d}"
+    """Nothing that changes from run to run; no trace of the machine."""
+    number_cells(notebook.cells)
     for number, cell in enumerate(code_cells(notebook), start=1):
         cell.execution_count = number
     notebook.metadata = NotebookNode(

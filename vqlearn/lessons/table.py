@@ -21,7 +21,7 @@ def table(files: list[Path]) -> str:
 
 
 def _row(file: Path, notebook: NotebookNode) -> str:
-    first = notebook.cells[_first_text(notebook)].source
+    first = next(cell.source for cell in notebook.cells if cell.source.startswith("# "))
     title = _find(r"^# (.+)$", first, file)
     question = _find(r"^## Goal\n\n(.+?)\n\n", first, file)
     opens = _find(r"Opens (.+?)\.\*", first, file)
@@ -34,10 +34,6 @@ def _row(file: Path, notebook: NotebookNode) -> str:
         " ".join(opens.split()),
     )
     return f"| {' | '.join(cells)} |\n"
-
-
-def _first_text(notebook: NotebookNode) -> int:
-    return next(i for i, cell in enumerate(notebook.cells) if cell.source.startswith("# "))
 
 
 def _find(pattern: str, text: str, file: Path) -> str:

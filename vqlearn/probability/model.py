@@ -1,4 +1,4 @@
-r"""What every model of tokens can do, in one page.
+r"""The token model: what every model of tokens can do, in one page.
 
 A **token model** is a distribution over sequences of n tokens of K codes. It can be trained, asked
 for its negative log-likelihood, and sampled, with some tokens given or none, with a condition or
@@ -52,7 +52,7 @@ class Sampling:
 
     @property
     def is_guided(self) -> bool:
-        """Does guidance change anything?"""
+        """Whether guidance changes anything."""
         return self.guidance_scale > 1
 
 
@@ -111,7 +111,7 @@ class TokenModel(Protocol):
     num_positions: int
     """n, the tokens of one sequence."""
     exact: bool
-    """Is `nll` -log p(x) itself? Otherwise it estimates an upper bound (the negative ELBO)."""
+    """Whether `nll` is -log p(x) itself; otherwise it estimates an upper bound (negative ELBO)."""
 
     def loss(
         self,
@@ -157,11 +157,8 @@ def check_request(
         if len(given.tokens) != count or given.where.shape != given.tokens.shape:
             seen = tuple(given.tokens.shape), tuple(given.where.shape)
             raise ValueError(f"given has the shapes {seen}; allowed: ({count}, n) twice")
-        check_sequences("given", given.keep(torch.zeros_like(given.tokens)), *_sizes(model))
-
-
-def _sizes(model: TokenModel) -> tuple[int, int]:
-    return model.num_positions, model.num_codes
+        tokens = given.keep(torch.zeros_like(given.tokens))
+        check_sequences("given", tokens, model.num_positions, model.num_codes)
 
 
 def check_condition(
