@@ -118,9 +118,9 @@ def test_the_highest_order_is_counted_without_overflow(split):
 
 
 def test_no_rows_are_refused(split):
-    with pytest.raises(ValueError, match="0 sequences to count"):
+    with pytest.raises(ValueError, match="the number of sequences is 0; allowed: 1 or more"):
         ngram_bits(split[0][:0], split[1], 2)
-    with pytest.raises(ValueError, match="0 sequences to count"):
+    with pytest.raises(ValueError, match="the number of sequences is 0; allowed: 1 or more"):
         ngram_bits(split[0], split[1][:0], 2)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from vqlearn.data.characters import NUM_CLASSES, is_real
 from vqlearn.data.rgb import NUM_LEVELS
 from vqlearn.evaluation.caption_entropy import CaptionBits
-from vqlearn.probability.checks import check_tokens
+from vqlearn.probability.checks import check_integer, check_tokens
 
 MAX_CONTEXTS = 2**62  # contexts are numbered with int64
 
@@ -113,8 +113,7 @@ def _ngrams(sequences: Tensor, order: int) -> Counted:
     highest = int(math.log(MAX_CONTEXTS, base))
     if not 1 <= order <= highest:
         raise ValueError(f"order is {order}; allowed: 1 to {highest}")
-    if not len(sequences):
-        raise ValueError("there are 0 sequences to count; allowed: 1 or more")
+    check_integer("the number of sequences", len(sequences), 1)
     marked = F.pad(sequences, (order - 1, 0), value=NUM_CLASSES)
     *before, tokens = marked.unfold(1, order, 1)[is_real(sequences)].unbind(1)  # `order` of (m,)
     return _numbered(tokens, *((token, base) for token in reversed(before)))

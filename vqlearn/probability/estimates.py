@@ -10,6 +10,8 @@ from typing import NamedTuple
 from jaxtyping import Float
 from torch import Tensor
 
+from vqlearn.probability.checks import check_integer
+
 Z_95 = 1.959964
 
 
@@ -30,8 +32,7 @@ def bits_per_token(nll: Float[Tensor, " b"], num_positions: int) -> Bits:
 
     One infinite cost makes both results infinite. Raises `ValueError` for fewer than 2 sequences.
     """
-    if len(nll) < 2:
-        raise ValueError(f"the number of sequences is {len(nll)}; allowed: 2 or more")
+    check_integer("the number of sequences", len(nll), 2)
     bits = nll.double() / (num_positions * math.log(2))
     if bits.isinf().any():
         return Bits(math.inf, math.inf)

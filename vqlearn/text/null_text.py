@@ -7,6 +7,7 @@ from einops import rearrange, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vqlearn.probability.checks import check_sizes
 from vqlearn.text.encoder import TextEncoder
 
 
@@ -23,11 +24,8 @@ class NullTextConfig:
     length: int | None = None
 
     def __post_init__(self):
-        if self.learnable and min(self.hidden_size or 0, self.length or 0) < 1:
-            raise ValueError(
-                f"hidden_size and length of a learned null embedding are {self.hidden_size} and "
-                f"{self.length}; allowed: 1 or more"
-            )
+        if self.learnable:
+            check_sizes({"hidden_size": self.hidden_size, "length": self.length})
 
 
 class NullText(nn.Module):

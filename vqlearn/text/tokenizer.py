@@ -8,6 +8,8 @@ import ftfy
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
+from vqlearn.probability.checks import check_integer
+
 START, END, END_OF_WORD = "<|startoftext|>", "<|endoftext|>", "</w>"
 
 
@@ -37,10 +39,8 @@ def build_tokenizer(captions: list[str], *, vocab_size: int, max_length: int) ->
     """
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     base = letters + [letter + END_OF_WORD for letter in letters]
-    if vocab_size < len(base) + 2:
-        raise ValueError(f"vocab_size is {vocab_size}; allowed: {len(base) + 2} or more")
-    if max_length < 3:
-        raise ValueError(f"max_length is {max_length}; allowed: 3 (start, word, end) or more")
+    check_integer("vocab_size", vocab_size, len(base) + 2)
+    check_integer("max_length", max_length, 3)  # start, word, end
     merges = _learn_merges(captions, vocab_size)[: vocab_size - len(base) - 2]
     pieces = dict.fromkeys([*base, *("".join(pair) for pair in merges), START, END])
     vocab = {piece: number for number, piece in enumerate(pieces)}
