@@ -61,8 +61,8 @@ def test_the_baselines_lie_in_their_order(opened, classes):
 
 def test_the_baselines_count_as_many_captions_as_a_network_sees():
     captions = Captions(TINY)
-    assert len(captions.counted) == TINY.recipe.steps * TINY.recipe.batch_size
-    assert not (captions.counted[:6] == captions.test).all()
+    assert len(captions.train) == TINY.recipe.steps * TINY.recipe.batch_size
+    assert not (captions.train[:6] == captions.test).all()
 
 
 def test_the_data_would_be_accepted():

@@ -10,7 +10,7 @@ import pytest
 
 from vqlearn.experiments import runner
 from vqlearn.experiments.__main__ import STUDIES, main
-from vqlearn.experiments.report import Facts
+from vqlearn.experiments.report import Facts, Run
 from vqlearn.experiments.runner import Study, claimed, is_possible, lock_for
 
 
@@ -24,7 +24,7 @@ class Number:
 
 
 @dataclass(frozen=True)
-class FakeRun:
+class FakeRun(Run):
     """A run without any network; `find` says its number."""
 
     id: str
@@ -32,17 +32,20 @@ class FakeRun:
     find: object
     told: int = 0
     device: str = "cpu"
-    result = Number
+    budget = "a budget"
 
     def settings(self):
         return {"of": self.id, "told": self.told}
 
-    def measure(self, data):
+    def measure(self, data) -> Number:
         assert (data is None) == (self.data is None)
         return Number(self.find(self.id))
 
 
 class FakeData:
+    def __init__(self, budget):
+        assert budget == FakeRun.budget
+
     def describe(self):
         return Facts("bits", 2, {"uniform guess": 1.0})
 

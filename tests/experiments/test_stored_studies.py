@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from vqlearn.experiments.__main__ import STUDIES
-from vqlearn.experiments.autoregressive.token_runs import TokenRun
-from vqlearn.experiments.identity import Named
 from vqlearn.experiments.processes import PROCESSES
 from vqlearn.experiments.systems import AUTOREGRESSIVE, DENOISERS
+from vqlearn.training.stages import train_imagebart, train_raster
 
 FIGURES = Path(__file__).parents[2] / "figures"
 DIGESTS = {
@@ -31,13 +30,13 @@ def digest(name):
 @pytest.fixture
 def renamed():
     """The ids of all functions and classes that runs are made of, while those have other names."""
-    stages = [run.train for run in STUDIES["autoregressive"].runs if isinstance(run, TokenRun)]
-    parts = [*PROCESSES.values(), *DENOISERS.values(), *AUTOREGRESSIVE.values(), *stages]
-    assert all(isinstance(part, Named) for part in parts)
-    names = {part.make: (part.make.__name__, part.make.__qualname__) for part in parts}
+    networks = {id: network for id, (network, _) in AUTOREGRESSIVE.items()}
+    stages = {"train_raster": train_raster, "train_imagebart": train_imagebart}
+    parts = {**PROCESSES, **DENOISERS, **networks, **stages}
+    names = {part: (part.__name__, part.__qualname__) for part in parts.values()}
     for made in names:
         made.__name__ = made.__qualname__ = "another"
-    yield {part.id for part in parts}
+    yield set(parts)
     for made, (name, qualified) in names.items():
         made.__name__, made.__qualname__ = name, qualified
 

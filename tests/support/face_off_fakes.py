@@ -9,9 +9,9 @@ from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import absorbing, build_schedule
-from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples
-from vqlearn.experiments.face_off.training import Trained
+from vqlearn.experiments.face_off.data import EvaluatedTokens
 from vqlearn.experiments.report import Accuracy
+from vqlearn.experiments.tokens import Examples, Trained
 from vqlearn.probability.model import Sampling
 
 CODES, COUNT, N = 7, 8, 16

@@ -6,8 +6,7 @@ A page says where: `<!-- face-off-claims -->`, then the table, then `<!-- /face-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vqlearn.experiments.report import Report
-from vqlearn.experiments.sequences import SequenceRun
+from vqlearn.experiments.report import Report, Run
 from vqlearn.lessons.marks import write_between
 
 PAGES = ("README.md", "vqlearn/weights/README.md", "figures/*.md")
@@ -34,7 +33,7 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def bits_table(
     report: Report,
-    runs: Sequence[SequenceRun],
+    runs: Sequence[Run],
     titles: Mapping[str, str],
     *,
     what: str,

@@ -3,7 +3,7 @@
 A maker is called with the `Codes` of a data set and the options that a run may have.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,16 +12,7 @@ from torch import Tensor
 
 from vqlearn.data import caption_rows
 from vqlearn.data.characters import is_real
-from vqlearn.diffusion import (
-    DirectPrediction,
-    MaskAndReplace,
-    Process,
-    Schedule,
-    build_schedule,
-    kernels,
-    schedule,
-)
-from vqlearn.experiments.identity import Named
+from vqlearn.diffusion import DirectPrediction, MaskAndReplace, Process, kernels, schedule
 from vqlearn.probability import random_stream
 
 LETTERS_COUNTED = 2000
@@ -56,7 +47,7 @@ def multinomial(codes: Codes) -> Process:
     alpha_bar = kernels.cosine(codes.num_timesteps)
     beta_bar = (1 - alpha_bar) / codes.num_codes
     return MaskAndReplace(
-        Schedule(codes.num_codes, alpha_bar, beta_bar, torch.zeros_like(alpha_bar))
+        schedule.Schedule(codes.num_codes, alpha_bar, beta_bar, torch.zeros_like(alpha_bar))
     )
 
 
@@ -65,9 +56,9 @@ def uniform(codes: Codes) -> Process:
     return kernels.uniform(codes.num_codes, codes.num_timesteps)
 
 
-def gaussian(codes: Codes, *, betas: tuple[float, float]) -> Process:
+def gaussian(codes: Codes, *, betas: Sequence[float]) -> Process:
     """A grey value becomes one nearby."""
-    return kernels.discretised_gaussian(codes.num_codes, codes.num_timesteps, betas=betas)
+    return kernels.discretised_gaussian(codes.num_codes, codes.num_timesteps, betas=tuple(betas))
 
 
 def binomial(codes: Codes) -> Process:
@@ -75,14 +66,12 @@ def binomial(codes: Codes) -> Process:
     return kernels.binomial(codes.num_timesteps)
 
 
-def nearest_neighbour(codes: Codes, *, num_neighbours: int = 10) -> Process:
+def nearest_neighbour(codes: Codes) -> Process:
     """D3PM: a token becomes one whose code vector is near. Keeps all 2 T matrices.
 
     For the 384 codes of scenes these are 240 MB.
     """
-    process = kernels.nearest_neighbour(
-        codes.vectors, codes.num_timesteps, num_neighbours=num_neighbours
-    )
+    process = kernels.nearest_neighbour(codes.vectors, codes.num_timesteps)
     process.products.keep_all(codes.vectors.device)
     return process
 
@@ -118,16 +107,20 @@ def direct(codes: Codes) -> Process:
 
 
 def _scheduled(lines: Callable[..., schedule.ScheduleConfig], codes: Codes) -> Process:
-    return MaskAndReplace(build_schedule(lines(codes.num_codes, codes.num_timesteps)))
+    return MaskAndReplace(schedule.build_schedule(lines(codes.num_codes, codes.num_timesteps)))
 
 
-PROCESSES = {
-    id: Named(id, make)
-    for id, make in {
-        **{"released": released, "paper": paper, "mask_and_replace": paper},
-        **{"absorbing": absorbing, "multinomial": multinomial, "uniform": uniform},
-        **{"gaussian": gaussian, "binomial": binomial, "direct": direct},
-        **{"nearest_neighbour": nearest_neighbour, "letter_neighbours": letter_neighbours},
-    }.items()
+PROCESSES: dict[str, Callable[..., Process]] = {
+    "released": released,
+    "paper": paper,
+    "mask_and_replace": paper,
+    "absorbing": absorbing,
+    "multinomial": multinomial,
+    "uniform": uniform,
+    "gaussian": gaussian,
+    "binomial": binomial,
+    "nearest_neighbour": nearest_neighbour,
+    "letter_neighbours": letter_neighbours,
+    "direct": direct,
 }
 """By the id that stored settings have; "mask_and_replace" is what the study of kernels calls it."""

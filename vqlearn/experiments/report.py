@@ -1,13 +1,14 @@
-"""What was measured, as frozen dataclasses, and the one JSON format of all studies.
+"""Runs, what was measured of each as frozen dataclasses, and the one JSON format of all studies.
 
 A file holds the command that made it, what is known of each data set (`Facts`), and a `Record` for
-each run: its settings, its machine, and its result. Every run has a type of result, a frozen
-dataclass whose fields carry their unit; None is left out of the file.
+each run: its settings, its machine, and its result: a frozen dataclass whose fields carry their
+unit. None is left out of the file.
 """
 
 import dataclasses
 import types
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,36 @@ from typing import Any
 from vqlearn.probability import Bits, wilson_interval
 
 DIGITS = 4
+
+
+class Run(ABC):
+    """One measurement, which is one entry of the file.
+
+    A run counts as measured while its stored settings are those of the code. So ids, and all words
+    in settings, stay as they are, whatever the code is called today.
+    """
+
+    id: str
+    """Its key in the file: never changed, never cut up."""
+    data: str | None
+    """The id of its data set; None if it needs none."""
+    budget: Any
+    """What its data set is opened with, where it needs one."""
+    device: str = "cpu"
+    """Where it is measured: "cpu" or "cuda"."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """All that decides the result, as JSON gives it back."""
+
+    @abstractmethod
+    def measure(self, data: Any) -> Any:
+        """The result, on the opened data set; the annotation says its type."""
+
+    @property
+    def result(self) -> type:
+        """The dataclass that `measure` returns."""
+        return typing.get_type_hints(type(self).measure)["return"]
 
 
 @dataclass(frozen=True)

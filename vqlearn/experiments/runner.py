@@ -1,7 +1,7 @@
 """Runs that are measured one by one into one JSON file: a command that was stopped goes on.
 
-A `Run` knows its id, its settings and how it is measured; a `Study` is all runs of one command.
-A run counts as measured while the file holds it with the settings that it has today.
+A `Study` is all runs of one command. A run counts as measured while the file holds it with the
+settings that it has today.
 """
 
 import getpass
@@ -11,58 +11,31 @@ import os
 import platform
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
 
 from vqlearn.experiments.pages import write_tables
-from vqlearn.experiments.report import Facts, Record, Report, from_json, to_json
-
-
-@runtime_checkable
-class Data(Protocol):
-    """What runs learn from and are measured on."""
-
-    def describe(self) -> Facts:
-        """What is known of it."""
-
-
-@runtime_checkable
-class Run(Protocol):
-    """One measurement, which is one entry of the file."""
-
-    id: str
-    """Its key in the file: never changed, never cut up."""
-    data: str | None
-    """The id of its data set; None if it needs none."""
-    device: str
-    """Where it is measured: "cpu" or "cuda"."""
-    result: type
-    """The dataclass that `measure` returns."""
-
-    def settings(self) -> dict[str, Any]:
-        """All that decides the result, as JSON gives it back."""
-
-    def measure(self, data: Any) -> Any:
-        """The result, on the opened data set."""
+from vqlearn.experiments.report import Facts, Record, Report, Run, from_json, to_json
 
 
 @dataclass(frozen=True)
 class Study:
     """All runs of a command in the order of the file, the data sets by id, and what is shown.
 
+    A data set is opened with the budget of the first run that needs it; `describe` gives its facts.
     Plots and tables are made as soon as the runs of `needed` are there; None: all runs.
     """
 
     name: str
     runs: Sequence[Run]
-    data: Mapping[str, Callable[[], Data]]
-    plot: Callable[[Report, Path], None]
-    tables: Callable[[Report], dict[str, str]]
+    data: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
+    plot: Callable[[Report, Path], None] = lambda report, folder: None
+    tables: Callable[[Report], dict[str, str]] = lambda report: {}
     needed: frozenset[str] | None = None
 
     @property
@@ -92,13 +65,13 @@ class Study:
 
         Several processes may work on one file: each takes runs that no other is busy with.
         """
-        opened: dict[str, Data] = {}
+        opened: dict[str | None, Any] = {None: None}
         for run in runs:
             with claimed(folder / self.file, run.id) as mine:
                 if mine and self.missing(self.read(folder), [run]):
-                    if run.data is not None and run.data not in opened:
-                        opened[run.data] = self.data[run.data]()
-                    data = None if run.data is None else opened[run.data]
+                    if run.data not in opened:
+                        opened[run.data] = self.data[run.data](run.budget)
+                    data = opened[run.data]
                     record = Record(run.settings(), run.measure(data), machine(run.device))
                     self._add(folder, run, record, data)
                     print(run.id, flush=True)
@@ -115,16 +88,13 @@ class Study:
         if not (folder / self.file).exists():
             return Report(self.command)
         stored = json.loads((folder / self.file).read_text(encoding="utf-8"))
-        found = {run.id: run.result for run in self.runs if run.id in stored["runs"]}
-        records = {id: Record(**stored["runs"][id]) for id in found}
-        return Report(
-            stored["command"],
-            from_json(dict[str, Facts], stored["data"]),
-            {
-                id: replace(record, result=from_json(found[id], record.result))
-                for id, record in records.items()
-            },
-        )
+        report = Report(stored["command"], from_json(dict[str, Facts], stored["data"]))
+        for run in self.runs:
+            if run.id in stored["runs"]:
+                record = stored["runs"][run.id]
+                result = from_json(run.result, record["result"])
+                report.runs[run.id] = Record(**{**record, "result": result})
+        return report
 
     def write(self, report: Report, folder: Path) -> None:
         """The whole file or none of it, the runs in their order."""
@@ -135,7 +105,7 @@ class Study:
         unfinished.write_text(text, encoding="utf-8")
         os.replace(unfinished, folder / self.file)
 
-    def _add(self, folder: Path, run: Run, record: Record, data: Data | None) -> None:
+    def _add(self, folder: Path, run: Run, record: Record, data: Any) -> None:
         with lock_for(folder / self.file, "written"):
             report = self.read(folder)
             report.runs[run.id] = record
@@ -173,12 +143,9 @@ def lock_for(file: Path, what: str) -> FileLock:
 def claimed(file: Path, id: str) -> Iterator[bool]:
     """Is this run ours? Not if another process is busy with it."""
     lock = lock_for(file, id)
-    try:
+    with suppress(Timeout):
         lock.acquire(blocking=False)
-    except Timeout:
-        yield False
-        return
     try:
-        yield True
+        yield lock.is_locked
     finally:
         lock.release()

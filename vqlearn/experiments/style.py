@@ -13,8 +13,7 @@ from torch import Tensor
 
 from vqlearn.data.digits import SIDE
 from vqlearn.experiments.data import LEVELS
-from vqlearn.experiments.report import Report
-from vqlearn.experiments.sequences import SequenceRun
+from vqlearn.experiments.report import Report, Run
 from vqlearn.experiments.systems import LABELS
 
 DPI = 110
@@ -44,7 +43,7 @@ def legend_below(figure: plt.Figure, axes: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
 
 
-def bits_rows(report: Report, runs: Sequence[SequenceRun], data: str) -> dict[str, Row]:
+def bits_rows(report: Report, runs: Sequence[Run], data: str) -> dict[str, Row]:
     """Bits on one data set: what counting needs, every run that is there, the floor if known."""
     facts = report.data[data]
     rows = {name: (bits, 0.0, BASELINE) for name, bits in facts.baselines.items()}
@@ -56,9 +55,7 @@ def bits_rows(report: Report, runs: Sequence[SequenceRun], data: str) -> dict[st
     return rows
 
 
-def plot_bits(
-    report: Report, runs: Sequence[SequenceRun], titles: Mapping[str, str], file: Path
-) -> None:
+def plot_bits(report: Report, runs: Sequence[Run], titles: Mapping[str, str], file: Path) -> None:
     """One panel for each data set (those of `titles`), a row for each way to guess.
 
     Runs have bars of two standard errors. The axis is logarithmic where some bits are tiny.
@@ -90,7 +87,7 @@ def plot_rows(axes: Axes, rows: Mapping[str, Row]) -> None:
     axes.grid(axis="x", alpha=0.3)
 
 
-def shown_of(report: Report, runs: Sequence[SequenceRun], data: str) -> dict[str, tuple[str, ...]]:
+def shown_of(report: Report, runs: Sequence[Run], data: str) -> dict[str, tuple[str, ...]]:
     """What can be shown as text: test sequences of the data, then samples of every run."""
     samples = {
         run.name: report.runs[run.id].result.samples.shown for run in runs if run.data == data
@@ -102,6 +99,17 @@ def to_grey(strings: Sequence[str], num_codes: int) -> Float[Tensor, "b 1 8 8"]:
     """Black strokes on white, in 0 to 1, from strings with one letter for each pixel."""
     levels = torch.tensor([[LEVELS.index(letter) for letter in string] for string in strings])
     return 1 - rearrange(levels / (num_codes - 1), "b (h w) -> b 1 h w", h=SIDE)
+
+
+def plot_images(
+    rows: Mapping[str, Float[Tensor, "b c h w"]], file: Path, *, height: float = 0.8
+) -> None:
+    """A row of images under each title, each of this height in inches."""
+    size = (6, height * len(rows))
+    figure, panels = plt.subplots(len(rows), 1, figsize=size, layout="constrained")
+    for axes, (title, images) in zip(panels, rows.items(), strict=True):
+        show_images(axes, images, title, size=8)
+    save(figure, file)
 
 
 def show_images(axes: Axes, images: Float[Tensor, "b c h w"], title: str = "", size=9) -> None:

@@ -1,71 +1,43 @@
-"""The registry: networks by id, and the systems that learn scenes as tokens: "vq-diffusion", ….
+"""Networks by the id that stored settings have, and the systems that learn scenes as tokens.
 
 All systems have the text encoder and the VQ-VAE of the shipped model, as many weights but for 2 %,
 the same batches in the same order, and the same optimizer. What differs is how a sequence of tokens
 is made.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
-from vqlearn.autoregressive import (
-    GatedPixelCNN,
-    ImageBART,
-    ImageBARTConfig,
-    ImageTransformer,
-    ImageTransformerConfig,
-    PixelCNN,
-    PixelCNNConfig,
-    PixelCNNPlusPlus,
-    PixelCNNPlusPlusConfig,
-    PixelRNN,
-    PixelRNNConfig,
-    RasterTransformer,
-    RasterTransformerConfig,
-)
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+
+import vqlearn.autoregressive as networks
+import vqlearn.transformer as denoisers
+from vqlearn.checkpoints import resolve
+from vqlearn.data import Scenes
 from vqlearn.diffusion import DiffusionModel
-from vqlearn.experiments.identity import Named, size_settings
 from vqlearn.experiments.processes import PROCESSES, Codes
-from vqlearn.training import NUM_TIMESTEPS, Run, Size, Task, denoiser_config
-from vqlearn.training.stages import (
-    CaptionedDiffusion,
-    DiffusionTask,
-    Frozen,
-    ImageBARTOptions,
-    RasterOptions,
-    imagebart_task,
-    raster_task,
-)
-from vqlearn.transformer import (
-    CausalDenoiser,
-    Denoiser,
-    DirectDenoiser,
-    OrdinalDenoiser,
-    SequenceDenoiser,
-)
+from vqlearn.training import NUM_TIMESTEPS, Recipe, Run, Size, Task, denoiser_config, stages
+from vqlearn.training.stages.order import copy_frozen_parts
 
 DENOISERS = {
-    id: Named(id, make)
-    for id, make in {
-        **{"Denoiser": Denoiser, "CausalDenoiser": CausalDenoiser},
-        **{"DirectDenoiser": DirectDenoiser, "SequenceDenoiser": SequenceDenoiser},
-        "OrdinalDenoiser": OrdinalDenoiser,
-    }.items()
+    "Denoiser": denoisers.Denoiser,
+    "CausalDenoiser": denoisers.CausalDenoiser,
+    "DirectDenoiser": denoisers.DirectDenoiser,
+    "SequenceDenoiser": denoisers.SequenceDenoiser,
+    "OrdinalDenoiser": denoisers.OrdinalDenoiser,
 }
 AUTOREGRESSIVE = {
-    id: Named(id, make)
-    for id, make in {
-        **{"PixelRNN": PixelRNN, "PixelCNN": PixelCNN, "GatedPixelCNN": GatedPixelCNN},
-        **{"PixelCNNPlusPlus": PixelCNNPlusPlus, "ImageTransformer": ImageTransformer},
-        **{"RasterTransformer": RasterTransformer, "ImageBART": ImageBART},
-    }.items()
+    "PixelRNN": (networks.PixelRNN, networks.PixelRNNConfig),
+    "PixelCNN": (networks.PixelCNN, networks.PixelCNNConfig),
+    "GatedPixelCNN": (networks.GatedPixelCNN, networks.PixelCNNConfig),
+    "PixelCNNPlusPlus": (networks.PixelCNNPlusPlus, networks.PixelCNNPlusPlusConfig),
+    "ImageTransformer": (networks.ImageTransformer, networks.ImageTransformerConfig),
+    "RasterTransformer": (networks.RasterTransformer, networks.RasterTransformerConfig),
+    "ImageBART": (networks.ImageBART, networks.ImageBARTConfig),
 }
-"""By the id that stored settings have."""
-CONFIGS = {
-    **{"PixelRNN": PixelRNNConfig, "PixelCNN": PixelCNNConfig, "GatedPixelCNN": PixelCNNConfig},
-    **{"PixelCNNPlusPlus": PixelCNNPlusPlusConfig, "ImageTransformer": ImageTransformerConfig},
-    **{"RasterTransformer": RasterTransformerConfig, "ImageBART": ImageBARTConfig},
-}
+"""Networks with their configs. Keys are the ids of stored settings, whatever the classes become."""
 WITHOUT_TEXT = {"text_width": None, "text_length": 0}
 
 DENOISER_SIZE = Size(96, 5, 4)
@@ -90,15 +62,15 @@ LABELS = {
 class Diffusion:
     """A process, and the denoiser that learns its reverse."""
 
-    process: Named
-    denoiser: Named = DENOISERS["Denoiser"]
+    process: str
+    denoiser: str = "Denoiser"
     auxiliary_weight: float = 5e-4
     size: Size = DENOISER_SIZE
     num_timesteps: int = NUM_TIMESTEPS
 
     def task(self, run: Run) -> Task:
         """A fresh network with its loss, for the training loop."""
-        frozen = Frozen(run)
+        frozen = stages.Frozen(run)
         config = denoiser_config(
             num_codes=frozen.num_codes,
             side=frozen.side,
@@ -106,67 +78,67 @@ class Diffusion:
             num_timesteps=self.num_timesteps,
             size=self.size,
         )
-        denoiser, null_text = self.denoiser(config), frozen.fresh_null_text()
+        denoiser, null_text = DENOISERS[self.denoiser](config), frozen.fresh_null_text()
         vectors = frozen.vqvae.quantizer.codebook.weight
-        process = self.process(Codes(frozen.num_codes, self.num_timesteps, vectors))
+        process = PROCESSES[self.process](Codes(frozen.num_codes, self.num_timesteps, vectors))
         model = DiffusionModel(process, denoiser, auxiliary_weight=self.auxiliary_weight)
-        network = CaptionedDiffusion(model, null_text)
-        return DiffusionTask(run, frozen, network, self.settings())
+        network = stages.CaptionedDiffusion(model, null_text)
+        return stages.DiffusionTask(run, frozen, network, self.settings())
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result beside the recipe."""
-        names = {"process": self.process.id, "network": self.denoiser.id}
-        levels = {"num_timesteps": self.num_timesteps}
-        levels = {} if self.num_timesteps == NUM_TIMESTEPS else levels  # not told before
-        sizes = size_settings(self.size)
-        return {**names, "auxiliary_weight": self.auxiliary_weight, **sizes, **levels}
+        settings = asdict(self)
+        settings |= {"network": settings.pop("denoiser"), **settings.pop("size")}
+        if self.num_timesteps == NUM_TIMESTEPS:
+            del settings["num_timesteps"]  # not told before
+        return settings
 
 
 @dataclass(frozen=True)
-class Raster:
-    """One token after the other, in the order of reading."""
+class Autoregressive:
+    """One token after the other: a raster transformer, or with scales an ImageBART."""
 
-    size: Size = RASTER_SIZE
-
-    def task(self, run: Run) -> Task:
-        """A fresh network with its loss, for the training loop."""
-        return raster_task(run, RasterOptions(self.size))
-
-    def settings(self) -> dict[str, Any]:
-        """All that decides the result beside the recipe."""
-        return {"network": "RasterTransformer", **size_settings(self.size)}
-
-
-@dataclass(frozen=True)
-class FewScales:
-    """An ImageBART: a short diffusion whose steps write one token after the other."""
-
-    num_scales: int = 2
-    size: Size = IMAGEBART_SIZE
+    size: Size
+    num_scales: int | None = None
 
     def task(self, run: Run) -> Task:
         """A fresh network with its loss, for the training loop."""
-        return imagebart_task(run, ImageBARTOptions(self.num_scales, self.size))
+        if self.num_scales is None:
+            return stages.raster_task(run, stages.RasterOptions(self.size))
+        return stages.imagebart_task(run, stages.ImageBARTOptions(self.num_scales, self.size))
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result beside the recipe."""
-        return {"network": "ImageBART", "num_scales": self.num_scales, **size_settings(self.size)}
+        if self.num_scales is None:
+            return {"network": "RasterTransformer", **asdict(self.size)}
+        return {"network": "ImageBART", "num_scales": self.num_scales, **asdict(self.size)}
 
 
-System = Diffusion | Raster | FewScales
+System = Diffusion | Autoregressive
 SYSTEMS: dict[str, System] = {
-    "vq-diffusion": Diffusion(PROCESSES["released"]),
-    "vq-diffusion-paper": Diffusion(PROCESSES["paper"]),
-    "absorbing": Diffusion(PROCESSES["absorbing"]),
-    "multinomial": Diffusion(PROCESSES["multinomial"]),
-    "nearest-neighbour": Diffusion(PROCESSES["nearest_neighbour"]),
-    "raster": Raster(),
-    "imagebart": FewScales(),
+    "vq-diffusion": Diffusion("released"),
+    "vq-diffusion-paper": Diffusion("paper"),
+    "absorbing": Diffusion("absorbing"),
+    "multinomial": Diffusion("multinomial"),
+    "nearest-neighbour": Diffusion("nearest_neighbour"),
+    "raster": Autoregressive(RASTER_SIZE),
+    "imagebart": Autoregressive(IMAGEBART_SIZE, num_scales=2),
 }
 VARIANTS: dict[str, System] = {
-    "causal": Diffusion(PROCESSES["released"], DENOISERS["CausalDenoiser"]),
-    "direct": Diffusion(PROCESSES["direct"], DENOISERS["DirectDenoiser"], auxiliary_weight=0.0),
-    "no-auxiliary": Diffusion(PROCESSES["released"], auxiliary_weight=0.0),
+    "causal": Diffusion("released", "CausalDenoiser"),
+    "direct": Diffusion("direct", "DirectDenoiser", auxiliary_weight=0.0),
+    "no-auxiliary": Diffusion("released", auxiliary_weight=0.0),
 }
 """Each is "vq-diffusion" but for one thing; "direct" is "no-auxiliary" but for one thing."""
 ALL = {**SYSTEMS, **VARIANTS}
+
+
+def fresh_task(system: System, folder: Path, recipe: Recipe, *, cpu: bool) -> Task:
+    """A system that learns captioned scenes, on the frozen parts of the shipped model.
+
+    The seed of the recipe decides its first weights. Networks learn in bfloat16.
+    """
+    accelerator = Accelerator(cpu=cpu, mixed_precision="bf16")
+    copy_frozen_parts(resolve("scenes"), folder)
+    set_seed(recipe.seed)
+    return system.task(Run(folder, Scenes(32, "seen"), recipe, accelerator))

@@ -1,6 +1,7 @@
-"""Scenes as tokens of the shipped VQ-VAE, and how many images of tokens show what was asked for."""
+"""Scenes as tokens of the shipped VQ-VAE: measured, sampled, and read for what was asked for."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -8,12 +9,54 @@ from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints import resolve
-from vqlearn.evaluation import agrees, prompt_accuracy, read
+from vqlearn.data.scenes import Composition
+from vqlearn.evaluation import Evaluation, agrees, evaluated_scenes, prompt_accuracy, read
 from vqlearn.experiments.data import SHOWN
 from vqlearn.experiments.report import Accuracy, Share
+from vqlearn.probability import Conditioning, Sampling, TokenModel
 
 AT_ONCE = 100
 """Sequences in one batch: a network and the random numbers of a run see them in these parts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Scenes as tokens, their captions, and the text states of these."""
+
+    x: Int[Tensor, "b n"]
+    captions: list[str]
+    text: Float[Tensor, "b l c"]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A system after its training, the null embedding, and the number of all weights.
+
+    It sees `AT_ONCE` sequences at a time.
+    """
+
+    model: TokenModel
+    null: Float[Tensor, "1 l c"]
+    weights: int
+
+    def conditions(self, examples: Examples) -> list[Conditioning]:
+        """The captions of the examples in these parts, ready for guidance."""
+        return [Conditioning(text, self.null) for text in examples.text.split(AT_ONCE)]
+
+    def sample(
+        self, examples: Examples, sampling: Sampling, generator: torch.Generator
+    ) -> Int[Tensor, "b n"]:
+        """One sequence for each caption."""
+        how = {"sampling": sampling, "generator": generator}
+        parts = self.conditions(examples)
+        return torch.cat([self.model.sample(len(part), part, **how) for part in parts])
+
+    def nll(self, examples: Examples, generator: torch.Generator) -> Float[Tensor, " b"]:
+        """Negative log-likelihood of each sequence given its caption, or a bound: nats."""
+        parts = zip(examples.x.split(AT_ONCE), examples.text.split(AT_ONCE), strict=True)
+        return torch.cat(
+            [self.model.nll(x, Conditioning(text), generator=generator) for x, text in parts]
+        )
 
 
 class ShippedTokens:
@@ -31,6 +74,18 @@ class ShippedTokens:
         return torch.cat(
             [self.vqvae.encode(part) for part in images.to(self.device).split(AT_ONCE)]
         )
+
+    @torch.no_grad()
+    def examples_of(self, images: Float[Tensor, "b 3 h w"], captions: list[str]) -> Examples:
+        """Their tokens and their captions, for models of tokens."""
+        starts = range(0, len(captions), AT_ONCE)
+        text = [self.encoder(captions[start : start + AT_ONCE]) for start in starts]
+        return Examples(self.encode(images), captions, torch.cat(text))
+
+    def evaluated(self, composition: Composition, count: int) -> Examples:
+        """The first scenes of `vqlearn evaluate`."""
+        scenes = evaluated_scenes(composition, Evaluation(prompts=count))
+        return self.examples_of(scenes.images, scenes.captions)
 
     @torch.no_grad()
     def decode(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:

@@ -8,14 +8,16 @@ import torch
 from PIL import Image
 from support.accelerate_state import forget_accelerate
 
+from vqlearn.data.batches import Scenes
 from vqlearn.data.rgb import to_images
 from vqlearn.evaluation.counting import grid_bits
 from vqlearn.evaluation.image_entropy import image_bits
 from vqlearn.evaluation.prompts import Evaluation, evaluated_scenes
+from vqlearn.experiments import tokens
 from vqlearn.experiments.autoregressive import data as autoregressive_data
-from vqlearn.experiments.autoregressive import plots, token_runs
-from vqlearn.experiments.autoregressive.runs import BUDGETS, RUNS
-from vqlearn.experiments.autoregressive.study import STUDY, autoregressive_study
+from vqlearn.experiments.autoregressive import token_runs
+from vqlearn.experiments.autoregressive.runs import RUNS
+from vqlearn.experiments.autoregressive.study import STUDY, to_rgb
 from vqlearn.experiments.data import Budget
 from vqlearn.experiments.sequences import AutoregressiveRun
 from vqlearn.experiments.tokens import tokens_from_text
@@ -29,7 +31,7 @@ TINY = Budget(
     test_rows=6,
     samples=6,
 )
-TINY_STUDY = autoregressive_study(dict.fromkeys(BUDGETS, TINY))
+TINY_STUDY = replace(STUDY, runs=[replace(run, budget=TINY) for run in RUNS])
 CODES = {"digits": 17, "rgb": 256, "tokens": 384}
 
 
@@ -100,29 +102,29 @@ def test_the_data_say_what_guessing_costs(report):
 
 
 def test_pixels_are_measured_and_shown_as_they_are(report):
-    data = TINY_STUDY.data["rgb"]()
+    data = STUDY.data["rgb"](TINY)
     assert data.test.shape == (6, 192)
     shown = data.samples(data.test).shown
     assert shown == report.data["rgb"].samples.shown
-    assert torch.equal(plots.to_rgb(shown), to_images(data.test))
+    assert torch.equal(to_rgb(shown), to_images(data.test))
     batch = data.rows(3, generator=torch.Generator().manual_seed(0))
     assert not (batch[:, None] == data.test[None]).all(dim=2).any()
 
 
 def test_tokens_are_those_of_the_shipped_images(report, few_counted):
-    data = TINY_STUDY.data["tokens"]()
+    data = STUDY.data["tokens"](TINY)
     assert torch.equal(data.test, tokens_from_text(report.data["tokens"].samples.shown))
-    counted, _ = data._draw("counted", 60)
+    counted = data.encode(data.scenes("counted", 60).images)
     found = report.data["tokens"].baselines["by position"]
     assert found == round(grid_bits(counted, data.test, 384, neighbours=False), 4)
-    true = data.source.batch(6, generator=random_stream("raster", "tokens", "test"))
+    true = Scenes(32, "seen").batch(6, generator=random_stream("raster", "tokens", "test"))
     assert (data.decode(data.test) - true.images).abs().mean() < 0.03
-    assert true.captions == data.captions
+    assert true.captions == data.examples.captions
 
 
 def test_a_run_measured_again_is_the_same(report):
     (run,) = (run for run in TINY_STUDY.runs if run.id == "digits/gated-pixelcnn")
-    again, stored = run.measure(TINY_STUDY.data["digits"]()), report.runs[run.id].result
+    again, stored = run.measure(STUDY.data["digits"](TINY)), report.runs[run.id].result
     seconds = {"training_seconds": 0, "sampling_seconds": 0.0}
     assert replace(again, **seconds) == replace(stored, **seconds)
 
@@ -140,43 +142,43 @@ class Scripted:
         return self.tokens[self.done - count : self.done]
 
 
-@pytest.mark.parametrize("guided", [False, True])
-def test_prompts_are_read_and_their_images_are_counted(few_counted, guided):
+@pytest.mark.parametrize("sampling", [PLAIN, token_runs.GUIDED])
+def test_prompts_are_read_and_their_images_are_counted(few_counted, sampling):
     """A model that knows the scenes gets nearly all prompts right: what the tokens can hold."""
-    data = TINY_STUDY.data["tokens"]()
-    asked = [evaluated_scenes(each, Evaluation(prompts=8)) for each in ("seen", "held_out")]
-    model = Scripted(data.encode(torch.cat([each.images for each in asked])))
-    null = torch.zeros(1, *data.encoder(["a ring"]).shape[1:]) if guided else None
-    found = token_runs.sample_for_prompts(model, data, 8, null=null)
+    data = STUDY.data["tokens"](TINY)
+    prompts = {each: data.evaluated(each, 8) for each in ("seen", "held_out")}
+    model = Scripted(torch.cat([each.x for each in prompts.values()]))
+    null = torch.zeros(1, *data.encoder(["a ring"]).shape[1:])
+    found = token_runs.sample_for_prompts(tokens.Trained(model, null, 0), data, prompts, sampling)
     assert [each.total for each in found.by_composition.values()] == [8, 8]
     assert sum(each.right for each in found.by_composition.values()) >= 14
     assert torch.equal(tokens_from_text(found.shown), model.tokens[:8])
-    for condition, each in zip(model.conditions, asked, strict=True):
-        assert torch.equal(condition.text, data.encoder(each.captions))
+    for condition, composition in zip(model.conditions, prompts, strict=True):
+        scenes = evaluated_scenes(composition, Evaluation(prompts=8))
+        assert torch.equal(condition.text, data.encoder(scenes.captions))
         assert condition.null is null
-    how = Sampling(Evaluation().guidance_scale, Evaluation().truncation_rate)
-    assert model.ways == 2 * [how if guided else PLAIN]
+    assert model.ways == 2 * [sampling]
+    assert Sampling(Evaluation().guidance_scale, Evaluation().truncation_rate) == token_runs.GUIDED
 
 
 def test_the_test_sequences_are_measured_given_their_own_captions(few_counted, monkeypatch):
     """Parts of 4: nats of every sequence, in order, each after its own caption."""
-    monkeypatch.setattr(token_runs, "AT_ONCE", 4)
-    data = TINY_STUDY.data["tokens"]()
+    monkeypatch.setattr(tokens, "AT_ONCE", 4)
+    data = STUDY.data["tokens"](TINY)
 
     class Sums:
         def nll(self, x, condition, *, generator):
             return x.sum(dim=1) + condition.text.sum(dim=(1, 2))
 
-    found = token_runs.nll_of_tests(Sums(), data, torch.Generator())
-    text = data.encoder(data.captions)
+    found = tokens.Trained(Sums(), torch.zeros(1, 1, 1), 0).nll(data.examples, torch.Generator())
+    text = data.encoder(data.examples.captions)
     torch.testing.assert_close(found, data.test.sum(dim=1) + text.sum(dim=(1, 2)))
 
 
 def test_runs_with_another_budget_are_measured_again(report):
-    other = autoregressive_study(
-        dict.fromkeys(BUDGETS, TINY) | {"digits": replace(TINY, samples=7)}
-    )
-    assert other.missing(report) == [run.id for run in RUNS if run.data == "digits"]
+    runs = [run for run in TINY_STUDY.runs if run.data == "digits"]
+    others = [replace(run, budget=replace(TINY, samples=7)) for run in runs]
+    assert TINY_STUDY.missing(report, others) == [run.id for run in runs]
 
 
 def test_the_plots_are_made(folder):
@@ -195,7 +197,7 @@ def test_the_stored_runs_lie_between_the_floor_and_a_uniform_guess(stored_folder
 
 def test_the_loss_of_pixels_is_what_is_reported():
     """Bits of the untrained network, worked out here."""
-    data = TINY_STUDY.data["digits"]()
+    data = STUDY.data["digits"](TINY)
     (run,) = (run for run in TINY_STUDY.runs if run.id == "digits/pixelcnn")
     network = run.build(data)
     with torch.no_grad():

@@ -11,7 +11,6 @@ from torch.testing import assert_close
 
 from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.experiments.face_off import exposure_bias
-from vqlearn.experiments.face_off.data import Examples
 from vqlearn.experiments.face_off.exposure_bias import (
     BitsByCorrectnessRun,
     ExposureBiasRun,
@@ -19,6 +18,7 @@ from vqlearn.experiments.face_off.exposure_bias import (
 )
 from vqlearn.experiments.face_off.system_run import SystemRun
 from vqlearn.experiments.report import rounded
+from vqlearn.experiments.tokens import Examples
 from vqlearn.probability.estimates import Bits
 from vqlearn.probability.model import Sampling
 

@@ -14,13 +14,12 @@ from vqlearn.experiments.data import Budget, Captions
 from vqlearn.experiments.face_off import letters
 from vqlearn.experiments.face_off.letters import KERNELS, SYSTEMS, letter_runs
 from vqlearn.experiments.face_off.results import letter_plots
-from vqlearn.experiments.processes import Codes
+from vqlearn.experiments.processes import PROCESSES, Codes
 from vqlearn.experiments.report import Facts, Record, Report, Samples
 from vqlearn.experiments.runner import Study
 from vqlearn.experiments.sequences import (
     DEFAULT_SIZE,
     DenoiserSize,
-    DiffusionRun,
     Learned,
     count_weights,
 )
@@ -37,9 +36,8 @@ TINY_RUNS = {run.id: run for run in letter_runs(TINY, DenoiserSize(5, 8, 1, 2))}
 STUDY = Study(
     "letters",
     tuple(TINY_RUNS.values()),
-    {"captions": lambda: Captions(TINY)},
+    {"captions": Captions},
     plot=lambda report, folder: letter_plots.plot(report, folder / "letters.png"),
-    tables=lambda report: {},
 )
 FIRST = [f"captions/{system}/0" for system in SYSTEMS]
 
@@ -64,10 +62,7 @@ def data():
 
 def network_of(system, data):
     """A fresh network at the size of the experiment."""
-    run = RUNS[f"captions/{system}/0"].run
-    if isinstance(run, DiffusionRun):
-        return run.build(data, run.build_process(data))
-    return run.build(data)
+    return RUNS[f"captions/{system}/0"].run.build(data)
 
 
 def test_every_system_has_three_seeds_and_every_other_weight_has_one():
@@ -167,7 +162,7 @@ def test_every_kernel_learns_with_its_weight(data, monkeypatch):
 
     def recorded(model, *parts, **options):
         told.append(model.auxiliary_weight)
-        assert options == {"bfloat16": True}
+        assert options == {"bfloat16": True, "validation": None, "stream": "sequences"}
         return train(model, *parts, **options)
 
     monkeypatch.setattr(sequences, "train", recorded)
@@ -181,7 +176,7 @@ def test_the_kernels_are_what_their_names_say():
     distributions = {}
     for kernel in KERNELS:
         run = RUNS[f"captions/{kernel}/0"].run
-        process = run.process(Codes(NUM_CLASSES, 10), **run.options)
+        process = PROCESSES[run.process](Codes(NUM_CLASSES, 10), **run.options)
         distributions[kernel] = process.log_prior().exp()
     assert [len(distributions[kernel]) for kernel in KERNELS] == [26, 26, 25, 25]
     assert distributions["absorbing"][-1] == 1

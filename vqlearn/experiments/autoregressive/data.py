@@ -1,27 +1,27 @@
 """What only the autoregressive networks learn: images in RGB, and tokens with captions."""
 
-import math
+from dataclasses import replace
+from functools import partial
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
-from vqlearn.data import Scenes
+from vqlearn.data import Batch, Scenes
 from vqlearn.data.rgb import NUM_LEVELS, SMALL_SIDE, rgb_scenes
 from vqlearn.evaluation import grid_bits, image_bits, rgb_bits
-from vqlearn.experiments.data import COMPOSITION, SHOWN, Budget
-from vqlearn.experiments.report import DIGITS, Facts, Samples, rounded
+from vqlearn.experiments.data import COMPOSITION, Budget, SequenceData, by_counting
+from vqlearn.experiments.report import DIGITS, Facts
 from vqlearn.experiments.tokens import ShippedTokens, tokens_as_text
-from vqlearn.probability import Bits, bits_per_token, random_stream
+from vqlearn.probability import random_stream
 
 COUNTED = 20_000  # images that the baselines count
-COUNTS = {"by position": False, "by neighbours": True}
 
 
-class RgbScenes:
+class RgbScenes(SequenceData):
     """New scenes for ever, 8 x 8 pixels of red, green and blue: 192 tokens with 256 levels."""
 
-    num_codes, channels, held_back = NUM_LEVELS, 3, None
+    unit, num_codes, channels = "bits per colour", NUM_LEVELS, 3
 
     def __init__(self, budget: Budget) -> None:
         self.num_samples = budget.samples
@@ -32,55 +32,44 @@ class RgbScenes:
         """Random scenes to learn from."""
         return rgb_scenes(count, SMALL_SIDE, generator=generator, composition=COMPOSITION)
 
+    def baselines(self) -> dict[str, float]:
+        """The counts of 20,000 other images."""
+        return by_counting(partial(rgb_bits, self.counted, self.test))
+
     def describe(self) -> Facts:
-        """The floor is the entropy of the images; the counts are those of 20,000 others."""
-        counts = {
-            name: round(rgb_bits(self.counted, self.test, neighbours=neighbours), DIGITS)
-            for name, neighbours in COUNTS.items()
-        }
-        return Facts(
-            unit="bits per colour",
-            num_codes=self.num_codes,
-            baselines={"uniform guess": math.log2(NUM_LEVELS), **counts},
-            floor=round(image_bits(COMPOSITION) / self.test.shape[1], DIGITS),
-            samples=self.samples(self.test),
-        )
+        """The floor is the entropy of the images."""
+        floor = image_bits(COMPOSITION) / self.test.shape[1]
+        return replace(super().describe(), floor=round(floor, DIGITS))
 
-    def bits(self, nll: Float[Tensor, " b"]) -> dict[str, Bits]:
-        """Bits per colour of a pixel."""
-        return {"bits": rounded(bits_per_token(nll, self.test.shape[1]))}
-
-    def samples(self, x: Int[Tensor, "b n"]) -> Samples:
+    def as_text(self, x: Int[Tensor, "b n"]) -> list[str]:
         """One string an image, two hexadecimal digits a token."""
-        return Samples(tuple(bytes(row).hex() for row in x[:SHOWN].tolist()))
+        return [bytes(row).hex() for row in x.tolist()]
 
 
-class CaptionedTokens(ShippedTokens):
+class CaptionedTokens(ShippedTokens, SequenceData):
     """New scenes for ever, each as 64 tokens of the shipped VQ-VAE, with the caption.
 
     Networks learn to write them in the loop of the denoiser, which reads the shipped folder itself.
     """
 
+    unit = "bits per token"
+
     def __init__(self, budget: Budget) -> None:
         super().__init__()
-        self.source = Scenes(32, COMPOSITION)
-        self.test, self.captions = self._draw("test", budget.test_rows)
+        scenes = self.scenes("test", budget.test_rows)
+        self.examples = self.examples_of(scenes.images, scenes.captions)
+        self.test = self.examples.x
 
-    def describe(self) -> Facts:
+    def scenes(self, name: str, count: int) -> Batch:
+        """Random images with captions; the name decides which."""
+        generator = random_stream("raster", "tokens", name)
+        return Scenes(32, COMPOSITION).batch(count, generator=generator)
+
+    def baselines(self) -> dict[str, float]:
         """The counts know no caption; they are those of 20,000 other images."""
-        counted, _ = self._draw("counted", COUNTED)
-        counts = {
-            name: grid_bits(counted, self.test, self.num_codes, neighbours=neighbours)
-            for name, neighbours in COUNTS.items()
-        }
-        baselines = {"uniform guess": math.log2(self.num_codes), **counts}
-        return Facts(
-            unit="bits per token",
-            num_codes=self.num_codes,
-            baselines={name: round(value, DIGITS) for name, value in baselines.items()},
-            samples=Samples(tokens_as_text(self.test)),
-        )
+        counted = self.encode(self.scenes("counted", COUNTED).images)
+        return by_counting(partial(grid_bits, counted, self.test, self.num_codes))
 
-    def _draw(self, name: str, count: int) -> tuple[Int[Tensor, "b n"], list[str]]:
-        batch = self.source.batch(count, generator=random_stream("raster", "tokens", name))
-        return self.encode(batch.images), batch.captions
+    def as_text(self, x: Int[Tensor, "b n"]) -> list[str]:
+        """Numbers with spaces between."""
+        return list(tokens_as_text(x))

@@ -6,40 +6,22 @@ their distributions as they are, and with its guidance and its truncation (top-p
 
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
-from jaxtyping import Float, Int
-from torch import Tensor
-
-from vqlearn.evaluation import Evaluation, evaluated_scenes
+from vqlearn.evaluation import Evaluation
 from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.experiments.autoregressive.data import CaptionedTokens
-from vqlearn.experiments.data import Budget, batched
-from vqlearn.experiments.identity import Named, size_settings
-from vqlearn.experiments.report import Accuracy, rounded
+from vqlearn.experiments.data import Budget
+from vqlearn.experiments.report import Accuracy, Run
 from vqlearn.experiments.sequences import count_weights
-from vqlearn.experiments.tokens import AT_ONCE, tokens_as_text
-from vqlearn.probability import (
-    PLAIN,
-    Bits,
-    Conditioning,
-    Sampling,
-    TokenModel,
-    bits_per_token,
-    random_stream,
-)
-from vqlearn.training import Run
-from vqlearn.training.stages import ImageBARTOptions, RasterOptions
-from vqlearn.training.stages.captioned import Captioned
-from vqlearn.training.stages.order import copy_frozen_parts
+from vqlearn.experiments.systems import Autoregressive, fresh_task
+from vqlearn.experiments.tokens import Examples, ShippedTokens, Trained, tokens_as_text
+from vqlearn.probability import PLAIN, Bits, Sampling, random_stream
+from vqlearn.training import fit
 
-MIXED_PRECISION = "bf16"
-GUIDED = Evaluation()
+GUIDED = Sampling(Evaluation().guidance_scale, Evaluation().truncation_rate)
 
 
 @dataclass(frozen=True)
@@ -63,16 +45,14 @@ class LearnedTokens:
 
 
 @dataclass(frozen=True)
-class TokenRun:
-    """A training stage with its options."""
+class TokenRun(Run):
+    """A network that learns captioned tokens; settings call it by its stage of training."""
 
     name: str
-    train: Named
-    options: RasterOptions | ImageBARTOptions
     budget: Budget
+    stage: str
+    system: Autoregressive
     data: ClassVar[str] = "tokens"
-    device: ClassVar[str] = "cpu"
-    result: ClassVar[type] = LearnedTokens
 
     @property
     def id(self) -> str:
@@ -81,67 +61,38 @@ class TokenRun:
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result."""
-        network = {"stage": self.train.id, "size": size_settings(self.options.size)}
-        if isinstance(self.options, ImageBARTOptions):
-            network["num_scales"] = self.options.num_scales
+        system = {name: value for name, value in asdict(self.system).items() if value is not None}
         ways = {"guidance": GUIDED.guidance_scale, "truncation": GUIDED.truncation_rate}
-        return {**network, **ways, "mixed_precision": MIXED_PRECISION, **self.budget.settings()}
+        precision = {"mixed_precision": "bf16"}
+        return {"stage": self.stage, **system, **ways, **precision, **self.budget.settings()}
 
     def measure(self, data: CaptionedTokens) -> LearnedTokens:
         """Train; then the bits of the test sequences, then images for prompts."""
-        begin = time.process_time()
-        trained = self._trained(data)
+        begin, count = time.process_time(), self.budget.samples
+        with tempfile.TemporaryDirectory() as folder:
+            task = fresh_task(self.system, Path(folder), self.budget.recipe, cpu=True)
+            learnt = fit(self.name, task, task.run).requires_grad_(False)
         training = time.process_time() - begin
-        model, count = trained.model, self.budget.samples
-        plain = sample_for_prompts(model, data, count, null=None)
-        nll = nll_of_tests(model, data, random_stream("raster", "bits", self.id))
+        trained = Trained(learnt.model, learnt.null_text(1), count_weights(learnt))
+        prompts = {each: data.evaluated(each, count) for each in COMPOSITIONS}
+        nats = trained.nll(data.examples, random_stream("raster", "bits", self.id))
         return LearnedTokens(
-            weights=count_weights(trained),
-            bits=rounded(bits_per_token(nll, data.test.shape[1])),
+            weights=trained.weights,
             training_seconds=round(training),
-            plain=plain,
-            guided=sample_for_prompts(model, data, count, null=trained.null_text(1)),
+            plain=sample_for_prompts(trained, data, prompts, PLAIN),
+            guided=sample_for_prompts(trained, data, prompts, GUIDED),
+            **data.bits(nats),
         )
-
-    def _trained(self, data: CaptionedTokens) -> Captioned:
-        recipe = self.budget.recipe
-        accelerator = Accelerator(cpu=True, mixed_precision=MIXED_PRECISION)
-        with tempfile.TemporaryDirectory() as name:
-            copy_frozen_parts(data.shipped, Path(name))
-            run = Run(Path(name), data.source, recipe, accelerator)
-            set_seed(recipe.seed)
-            return self.train(run, self.options).requires_grad_(False)
-
-
-def nll_of_tests(
-    model: TokenModel, data: CaptionedTokens, generator: torch.Generator
-) -> Float[Tensor, " b"]:
-    """Negative log-likelihood of the tokens of each test image, given its caption: nats."""
-    parts = zip(data.test.split(AT_ONCE), batched(data.captions, AT_ONCE), strict=True)
-    return torch.cat(
-        [model.nll(x, Conditioning(data.encoder(part)), generator=generator) for x, part in parts]
-    )
 
 
 def sample_for_prompts(
-    model: TokenModel, data: CaptionedTokens, count: int, *, null: Tensor | None
+    trained: Trained, data: ShippedTokens, prompts: dict[str, Examples], sampling: Sampling
 ) -> PromptedSamples:
-    """How many prompts of both compositions come out right? With `null`: guided and truncated."""
-    begin, asked = time.process_time(), replace(GUIDED, prompts=count)
-    prompts = {each: evaluated_scenes(each, asked).captions for each in COMPOSITIONS}
-    tokens = {each: sample_tokens(model, data, prompts[each], null=null) for each in COMPOSITIONS}
-    accuracy = {each: data.accuracy(tokens[each], prompts[each]) for each in COMPOSITIONS}
+    """How many prompts of each composition come out right?"""
+    begin, tokens, accuracy = time.process_time(), {}, {}
+    for composition, asked in prompts.items():
+        generator = random_stream("raster", "rows", len(asked.captions))
+        tokens[composition] = trained.sample(asked, sampling, generator)
+        accuracy[composition] = data.accuracy(tokens[composition], asked.captions)
     seconds = round(time.process_time() - begin, 1)
     return PromptedSamples(accuracy, tokens_as_text(tokens["seen"]), seconds)
-
-
-def sample_tokens(
-    model: TokenModel, data: CaptionedTokens, prompts: list[str], *, null: Tensor | None
-) -> Int[Tensor, "b n"]:
-    """One sequence of tokens for each prompt."""
-    sampling = PLAIN if null is None else Sampling(GUIDED.guidance_scale, GUIDED.truncation_rate)
-    generator, parts = random_stream("raster", "rows", len(prompts)), []
-    for some in batched(prompts, AT_ONCE):
-        condition = Conditioning(data.encoder(some), null)
-        parts.append(model.sample(len(some), condition, sampling=sampling, generator=generator))
-    return torch.cat(parts)

@@ -41,7 +41,7 @@ from vqlearn.autoregressive.decoding import NextTokenLogProbs
 from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule, released
 from vqlearn.experiments.face_off.quality import CALLS, GUIDED
 from vqlearn.experiments.face_off.system_run import run_id
-from vqlearn.experiments.identity import size_settings
+from vqlearn.experiments.report import Run
 from vqlearn.experiments.systems import DENOISER_SIZE, IMAGEBART_SIZE, RASTER_SIZE
 from vqlearn.probability import (
     PLAIN,
@@ -76,14 +76,13 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class CostRun:
+class CostRun(Run):
     """What sampling n tokens in one way costs on a device."""
 
     way: str
     num_tokens: int
     device: str = "cpu"
     data: ClassVar[None] = None
-    result: ClassVar[type] = Cost
 
     @property
     def id(self) -> str:
@@ -93,7 +92,7 @@ class CostRun:
     def settings(self) -> dict[str, Any]:
         """All that decides the result."""
         sizes = {"raster": RASTER_SIZE, "imagebart": IMAGEBART_SIZE, "denoiser": DENOISER_SIZE}
-        told = {name: size_settings(size) for name, size in sizes.items()}
+        told = {name: asdict(size) for name, size in sizes.items()}
         return {"way": self.way, "tokens": self.num_tokens, **told, "batches": list(BATCHES)}
 
     def measure(self, data: None) -> Cost:

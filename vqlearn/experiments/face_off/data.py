@@ -1,26 +1,15 @@
 """What every system is measured on: the same scenes, seen and held out, with their captions."""
 
 import math
-from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from vqlearn.evaluation import Evaluation, evaluated_scenes
 from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.experiments.report import DIGITS, Facts
 from vqlearn.experiments.tokens import ShippedTokens
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Scenes as tokens, their captions, and the text states of these."""
-
-    x: Int[Tensor, "b n"]
-    captions: list[str]
-    text: Float[Tensor, "b l c"]
 
 
 class EvaluatedTokens(ShippedTokens):
@@ -28,7 +17,7 @@ class EvaluatedTokens(ShippedTokens):
 
     def __init__(self, count: int, device: torch.device | str = "cpu") -> None:
         super().__init__(device)
-        self.examples = {name: self._examples(name, count) for name in COMPOSITIONS}
+        self.examples = {name: self.evaluated(name, count) for name in COMPOSITIONS}
 
     def describe(self) -> Facts:
         """What an image is, and how many captions come out right after a round trip."""
@@ -41,12 +30,6 @@ class EvaluatedTokens(ShippedTokens):
                 name: self.accuracy(each.x, each.captions) for name, each in self.examples.items()
             },
         )
-
-    def _examples(self, composition: str, count: int) -> Examples:
-        scenes = evaluated_scenes(composition, Evaluation(prompts=count))
-        with torch.no_grad():
-            text = self.encoder(scenes.captions)
-        return Examples(self.encode(scenes.images), scenes.captions, text)
 
 
 def by_grid_row(values: Float[Tensor, "b n"] | Bool[Tensor, "b n"]) -> tuple[float, ...]:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from vqlearn.autoregressive import AutoregressiveModel
 from vqlearn.diffusion import DiffusionModel
-from vqlearn.experiments.face_off.data import EvaluatedTokens, Examples, by_grid_row
+from vqlearn.experiments.face_off.data import EvaluatedTokens, by_grid_row
 from vqlearn.experiments.face_off.halves import (
     ONE,
     Half,
@@ -40,7 +40,8 @@ from vqlearn.experiments.face_off.quality import GUIDED, sampling_settings
 from vqlearn.experiments.face_off.system_run import SystemRun
 from vqlearn.experiments.face_off.training import Trained
 from vqlearn.experiments.report import DIGITS, Accuracy
-from vqlearn.probability import random_stream
+from vqlearn.experiments.tokens import Examples
+from vqlearn.probability import Conditioning, random_stream
 
 SHARES = (0.05, 0.1, 0.2, 0.4)
 AMOUNTS = (ONE, *map(str, SHARES))
@@ -173,7 +174,7 @@ def code_probabilities(
     """Where a token is wrong: the mean predicted probability of the true and of the seen code."""
     if not isinstance(trained.model, DiffusionModel):
         return {}
-    denoise = trained.model.denoiser(trained.condition(examples))
+    denoise = trained.model.denoiser(Conditioning(examples.text, trained.null))
     p_x0 = denoise(half.x, half.level)[wrong].exp()  # (wrong, k)
     codes = {"p_true_code": examples.x, "p_seen_code": half.x}
     return {
@@ -191,7 +192,9 @@ def give_half(side: str, trained: Trained, examples: Examples) -> Half:
 def complete(trained: Trained, half: Half, examples: Examples) -> Int[Tensor, "b n"]:
     """Always from the same generator, so that runs that differ in a few tokens can be compared."""
     generator = random_stream("face-off", "going on")
-    return complete_part(trained.model, half, trained.condition(examples), GUIDED, generator)
+    return complete_part(
+        trained.model, half, Conditioning(examples.text, trained.null), GUIDED, generator
+    )
 
 
 def mean(flags: Bool[Tensor, "*any"]) -> float | None:

@@ -10,7 +10,7 @@ The bits of the raster transformer are exact, all others are bounds. Networks le
 are measured in float32.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -20,8 +20,7 @@ from torch import Tensor
 from vqlearn.data import caption_rows
 from vqlearn.experiments.data import COMPOSITION, Budget, Captions
 from vqlearn.experiments.face_off.system_run import SEEDS, run_id
-from vqlearn.experiments.identity import size_settings
-from vqlearn.experiments.processes import PROCESSES
+from vqlearn.experiments.report import Run
 from vqlearn.experiments.sequences import (
     DEFAULT_AUXILIARY_WEIGHT,
     DEFAULT_SIZE,
@@ -31,7 +30,7 @@ from vqlearn.experiments.sequences import (
     Learned,
     SequenceRun,
 )
-from vqlearn.experiments.systems import AUTOREGRESSIVE, WITHOUT_TEXT
+from vqlearn.experiments.systems import WITHOUT_TEXT
 from vqlearn.probability import random_stream
 from vqlearn.training import Recipe, Sequences, Size
 
@@ -40,37 +39,37 @@ RECIPE = Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
 BUDGET = Budget(RECIPE, test_rows=360, samples=200)
 OTHER_WEIGHTS = (0, 0.01)
 KERNELS = {
-    "absorbing": PROCESSES["absorbing"],
-    "mask-and-replace": PROCESSES["mask_and_replace"],
-    "nearest-neighbour": PROCESSES["letter_neighbours"],
-    "uniform": PROCESSES["uniform"],
+    "absorbing": "absorbing",
+    "mask-and-replace": "mask_and_replace",
+    "nearest-neighbour": "letter_neighbours",
+    "uniform": "uniform",
 }
 NETWORKS = {
-    "raster": (
-        AUTOREGRESSIVE["RasterTransformer"],
-        {**size_settings(Size(108, 3, 4)), **WITHOUT_TEXT},
-    ),
-    "imagebart": (AUTOREGRESSIVE["ImageBART"], {"num_scales": 2, **size_settings(Size(60, 2, 4))}),
+    "raster": ("RasterTransformer", {**asdict(Size(108, 3, 4)), **WITHOUT_TEXT}),
+    "imagebart": ("ImageBART", {"num_scales": 2, **asdict(Size(60, 2, 4))}),
 }
 SYSTEMS = (*NETWORKS, *KERNELS)
 """In the published order; ImageBART and mask-and-replace are not in it, and stand between."""
 
 
 @dataclass(frozen=True)
-class LetterRun:
+class LetterRun(Run):
     """A system with one seed: of its weights, its sequences and its noise."""
 
     run: SequenceRun
     seed: int
     measure_id: ClassVar[str] = "captions"
     data: ClassVar[str] = DATA
-    device: ClassVar[str] = "cpu"
-    result: ClassVar[type] = Learned
 
     @property
     def id(self) -> str:
         """Such as "captions/raster/0"."""
         return self.run.id
+
+    @property
+    def budget(self) -> Budget:
+        """That of the run."""
+        return self.run.budget
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result."""
@@ -103,10 +102,10 @@ def sequence_run(
     name = run_id(with_weight(system, auxiliary_weight), budget.recipe.seed)
     if system in NETWORKS:
         network, options = NETWORKS[system]
-        return AutoregressiveRun(DATA, name, network, options, budget, bfloat16=True)
+        return AutoregressiveRun(DATA, name, budget, options, network, bfloat16=True)
     options = {"num_neighbours": 4} if system == "nearest-neighbour" else {}
     how = {"size": size, "auxiliary_weight": auxiliary_weight}
-    return DiffusionRun(DATA, name, KERNELS[system], budget, options, **how)
+    return DiffusionRun(DATA, name, budget, options, KERNELS[system], **how)
 
 
 def with_weight(kernel: str, auxiliary_weight: float) -> str:

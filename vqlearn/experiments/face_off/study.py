@@ -18,8 +18,8 @@ from vqlearn.experiments.face_off.quality import QualityRun
 from vqlearn.experiments.face_off.results import gallery, letter_plots, plots, tables
 from vqlearn.experiments.face_off.system_run import DIFFUSION, RASTER, SEEDS, SystemRun
 from vqlearn.experiments.face_off.training import BUDGET, Budget
-from vqlearn.experiments.report import Report
-from vqlearn.experiments.runner import Run, Study, best_device
+from vqlearn.experiments.report import Report, Run
+from vqlearn.experiments.runner import Study, best_device
 from vqlearn.experiments.sequences import DEFAULT_SIZE, DenoiserSize
 from vqlearn.experiments.systems import SYSTEMS, VARIANTS
 
@@ -53,8 +53,8 @@ def face_off_study(
         name="face-off",
         runs=runs,
         data={
-            "tokens": lambda: EvaluatedTokens(budget.rows, best_device()),
-            letters.DATA: lambda: Captions(letter_budget.with_seed(0)),
+            "tokens": lambda budget: EvaluatedTokens(budget.rows, best_device()),
+            letters.DATA: lambda budget: Captions(budget.with_seed(0)),
         },
         plot=plot_all,
         tables=tables.all_tables,

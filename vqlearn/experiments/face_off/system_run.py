@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from vqlearn.experiments.face_off.data import EvaluatedTokens
 from vqlearn.experiments.face_off.training import BUDGET, Budget, Trained, Training
+from vqlearn.experiments.report import Run
 from vqlearn.experiments.runner import best_device
 
 SEEDS = (0, 1, 2)
@@ -15,7 +16,7 @@ REFERENCES = (RASTER, DIFFUSION)
 
 
 @dataclass(frozen=True)
-class SystemRun:
+class SystemRun(Run):
     """One measure of one system with one seed."""
 
     system: str

@@ -11,26 +11,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
-from jaxtyping import Float, Int
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from vqlearn.checkpoints import resolve
-from vqlearn.data import Scenes
-from vqlearn.experiments.face_off.data import Examples
-from vqlearn.experiments.identity import recipe_settings
+from vqlearn.experiments.data import recipe_settings
 from vqlearn.experiments.runner import best_device, lock_for
 from vqlearn.experiments.sequences import count_weights
-from vqlearn.experiments.systems import ALL, System
-from vqlearn.probability import Conditioning, Sampling, TokenModel
-from vqlearn.training import Recipe, Run, Task, TrainingState, fit
-from vqlearn.training.stages.order import copy_frozen_parts
+from vqlearn.experiments.systems import ALL, System, fresh_task
+from vqlearn.experiments.tokens import Trained
+from vqlearn.training import Recipe, Task, TrainingState, fit
 
-COMPOSITION, IMAGE_SIZE = "seen", 32
 RECIPE = Recipe(steps=3000, batch_size=64, learning_rate=2e-3, ema_decay=0.99)
 
 
@@ -45,30 +35,6 @@ class Budget:
 
 
 BUDGET = Budget()
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A system after its training, the null embedding, and the number of all weights."""
-
-    model: TokenModel
-    null: Tensor
-    weights: int
-
-    def condition(self, examples: Examples) -> Conditioning:
-        """The captions of the examples, ready for guidance."""
-        return Conditioning(examples.text, self.null)
-
-    def sample(
-        self, examples: Examples, sampling: Sampling, generator: torch.Generator
-    ) -> Int[Tensor, "b n"]:
-        """One sequence for each caption."""
-        condition = self.condition(examples)
-        return self.model.sample(len(condition), condition, sampling=sampling, generator=generator)
-
-    def nll(self, examples: Examples, generator: torch.Generator) -> Float[Tensor, " b"]:
-        """Negative log-likelihood of each sequence given its caption, or a bound: nats."""
-        return self.model.nll(examples.x, Conditioning(examples.text), generator=generator)
 
 
 @dataclass(frozen=True)
@@ -105,15 +71,11 @@ class Training:
         return Trained(network.model, network.null_text(1), count_weights(network))
 
     def _task(self, folder: Path) -> Task:
-        source = Scenes(IMAGE_SIZE, COMPOSITION)
-        accelerator = Accelerator(cpu=best_device() == "cpu", mixed_precision="bf16")
-        set_seed(self.seed)
-        run = Run(folder, source, self.recipe, accelerator)
-        return self.budget.systems[self.system].task(run)
+        system, cpu = self.budget.systems[self.system], best_device() == "cpu"
+        return fresh_task(system, folder, self.recipe, cpu=cpu)
 
     def _train(self, folder: Path, file: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        copy_frozen_parts(resolve("scenes"), folder)
         task = self._task(folder)
         network = fit(self.system, task, task.run)
         unfinished = file.with_suffix(".unfinished")

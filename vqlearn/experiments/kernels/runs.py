@@ -12,48 +12,30 @@ is the nearest-neighbour kernel. On one data set every kernel has the same budge
 schedule of its own, so a level of one is not as noisy as the same level of another.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 from vqlearn.experiments.data import Budget
-from vqlearn.experiments.processes import PROCESSES
-from vqlearn.experiments.sequences import DEFAULT_SIZE, DenoiserSize, DiffusionRun
-from vqlearn.experiments.systems import DENOISERS
+from vqlearn.experiments.sequences import DiffusionRun
 from vqlearn.training import Recipe
 
-TRAINING = Recipe(steps=10_000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
-FEW_IMAGES = replace(TRAINING, steps=3000)  # 67 times through 1,437 digits
-BUDGETS = {
-    "captions": Budget(TRAINING, test_rows=360, samples=200),
-    "digits": Budget(FEW_IMAGES, test_rows=360, samples=200),
-    "binary": Budget(FEW_IMAGES, test_rows=360, samples=200),
-}
-BETAS = (3e-4, 0.015)  # the first step moves 1 % of the pixels; at T nothing is left
+RECIPE = Recipe(steps=10_000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
+CAPTIONS = Budget(RECIPE, test_rows=360, samples=200)
+IMAGES = replace(CAPTIONS, recipe=replace(RECIPE, steps=3000))  # 67 times through 1,437 digits
+BETAS = [3e-4, 0.015]  # the first step moves 1 % of the pixels; at T nothing is left
 
-
-def kernel_runs(
-    budgets: Mapping[str, Budget] = BUDGETS, size: DenoiserSize = DEFAULT_SIZE
-) -> tuple[DiffusionRun, ...]:
-    """Every kernel on every data set that it can learn."""
-
-    def run(data: str, name: str, process: str, **options: Any) -> DiffusionRun:
-        return DiffusionRun(data, name, PROCESSES[process], budgets[data], options, size=size)
-
-    gaussian = run("digits", "gaussian", "gaussian", betas=BETAS)
-    return (
-        run("captions", "uniform", "uniform"),
-        run("captions", "absorbing", "absorbing"),
-        run("captions", "mask-and-replace", "mask_and_replace"),
-        run("captions", "nearest-neighbour", "letter_neighbours", num_neighbours=4),
-        run("digits", "uniform", "uniform"),
-        run("digits", "absorbing", "absorbing"),
-        run("digits", "mask-and-replace", "mask_and_replace"),
-        gaussian,
-        replace(gaussian, name="gaussian-logistic", network=DENOISERS["OrdinalDenoiser"]),
-        run("binary", "binomial", "binomial"),
-        run("binary", "absorbing", "absorbing"),
-    )
-
-
-RUNS = kernel_runs()
+GAUSSIAN = DiffusionRun("digits", "gaussian", IMAGES, {"betas": BETAS}, "gaussian")
+RUNS = (
+    DiffusionRun("captions", "uniform", CAPTIONS, {}, "uniform"),
+    DiffusionRun("captions", "absorbing", CAPTIONS, {}, "absorbing"),
+    DiffusionRun("captions", "mask-and-replace", CAPTIONS, {}, "mask_and_replace"),
+    DiffusionRun(
+        "captions", "nearest-neighbour", CAPTIONS, {"num_neighbours": 4}, "letter_neighbours"
+    ),
+    DiffusionRun("digits", "uniform", IMAGES, {}, "uniform"),
+    DiffusionRun("digits", "absorbing", IMAGES, {}, "absorbing"),
+    DiffusionRun("digits", "mask-and-replace", IMAGES, {}, "mask_and_replace"),
+    GAUSSIAN,
+    replace(GAUSSIAN, name="gaussian-logistic", network="OrdinalDenoiser"),
+    DiffusionRun("binary", "binomial", IMAGES, {}, "binomial"),
+    DiffusionRun("binary", "absorbing", IMAGES, {}, "absorbing"),
+)

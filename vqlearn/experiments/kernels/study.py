@@ -1,62 +1,60 @@
 """The command: all kernels on their data, two plots, and the tables of the pages."""
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+from pathlib import Path
 
 from vqlearn.data.digits import binarised, digits
-from vqlearn.experiments.data import Budget, Captions, DigitImages
-from vqlearn.experiments.kernels.plots import plot_all
-from vqlearn.experiments.kernels.runs import BUDGETS, kernel_runs
-from vqlearn.experiments.pages import bits_table
+from vqlearn.experiments import style
+from vqlearn.experiments.data import Captions, DigitImages
+from vqlearn.experiments.kernels.runs import RUNS
+from vqlearn.experiments.pages import bits_table, table
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.runner import Study
-from vqlearn.experiments.sequences import DEFAULT_SIZE, DenoiserSize, DiffusionRun
 
 TITLES = {
     "captions": "captions",
     "digits": "digits, 17 greys",
     "binary": "digits, black and white",
 }
+CAPTIONS_SHOWN = 3
 
 
-def kernel_study(
-    budgets: Mapping[str, Budget] = BUDGETS, size: DenoiserSize = DEFAULT_SIZE
-) -> Study:
-    """All runs, each with the budget of its data."""
-    runs = kernel_runs(budgets, size)
-    return Study(
-        name="kernels",
-        runs=runs,
-        data={
-            "captions": lambda: Captions(budgets["captions"]),
-            "digits": lambda: DigitImages(digits(), budgets["digits"]),
-            "binary": lambda: DigitImages(binarised(digits()), budgets["binary"]),
-        },
-        plot=partial(plot_all, runs=runs),
-        tables=partial(tables, runs=runs),
-    )
+def plot_all(report: Report, folder: Path) -> None:
+    """Bits beside the floor and the baselines, and the digits that were sampled."""
+    style.plot_bits(report, RUNS, TITLES, folder / "kernels_bits.png")
+    rows = {
+        f"{TITLES[data]}: {name}": style.to_grey(shown, report.data[data].num_codes)
+        for data in ("digits", "binary")
+        for name, shown in style.shown_of(report, RUNS, data).items()
+    }
+    style.plot_images(rows, folder / "kernels_samples.png")
 
 
-def tables(report: Report, runs: Sequence[DiffusionRun]) -> dict[str, str]:
-    """Bits of every kernel, and how many of its captions the grammar's parser understands."""
+def tables(report: Report) -> dict[str, str]:
+    """Bits of every kernel, and the captions that it samples."""
     return {
-        "kernels-bits": bits_table(report, runs, TITLES, what="kernel", digits=2),
-        "kernels-captions": captions_sentence(report, runs),
+        "kernels-bits": bits_table(report, RUNS, TITLES, what="kernel", digits=2),
+        "kernels-captions": captions_table(report),
     }
 
 
-def captions_sentence(report: Report, runs: Sequence[DiffusionRun]) -> str:
-    """How many of the captions that a kernel samples can be parsed?"""
-    parsed = {
-        run.name: report.runs[run.id].result.samples.parsed
-        for run in runs
-        if run.data == "captions"
-    }
-    (total,) = {share.total for share in parsed.values()}
-    counts = ", ".join(f"{share.right} ({name})" for name, share in parsed.items())
-    return (
-        f"Of {total} captions that each kernel samples, the grammar's parser understands {counts}."
-    )
+def captions_table(report: Report) -> str:
+    """How many captions of each kernel the grammar's parser understands, and the first of them."""
+    rows = []
+    for run in (run for run in RUNS if run.data == "captions"):
+        samples = report.runs[run.id].result.samples
+        first = "<br>".join(f"`{text}`" for text in samples.shown[:CAPTIONS_SHOWN])
+        rows.append([run.name, f"{samples.parsed.right} of {samples.parsed.total}", first])
+    return table(("kernel", "understood", "the first three samples"), rows)
 
 
-STUDY = kernel_study()
+STUDY = Study(
+    name="kernels",
+    runs=RUNS,
+    data={
+        "captions": Captions,
+        "digits": lambda budget: DigitImages(digits(), budget),
+        "binary": lambda budget: DigitImages(binarised(digits()), budget),
+    },
+    plot=plot_all,
+    tables=tables,
+)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from vqlearn.checkpoints import load_clip, resolve
 from vqlearn.evaluation import Evaluation, evaluate, evaluate_model
 from vqlearn.evaluation.prompts import COMPOSITIONS
-from vqlearn.experiments.report import Accuracy, Share
+from vqlearn.experiments.report import Accuracy, Run, Share
 from vqlearn.pipeline import VQDiffusionPipeline
 
 MODEL = "scenes"
@@ -74,14 +74,12 @@ class AccuracyOfSteps:
 
 
 @dataclass(frozen=True)
-class EvaluationRun:
+class EvaluationRun(Run):
     """The whole evaluation, with the default evaluation."""
 
     evaluation: Evaluation
     id: ClassVar[str] = "evaluation"
     data: ClassVar[None] = None
-    device: ClassVar[str] = "cpu"
-    result: ClassVar[type] = WholeEvaluation
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result."""
@@ -94,13 +92,11 @@ class EvaluationRun:
 
 
 @dataclass(frozen=True)
-class StepsRun:
+class StepsRun(Run):
     """The model alone at one number of steps."""
 
     evaluation: Evaluation
     data: ClassVar[None] = None
-    device: ClassVar[str] = "cpu"
-    result: ClassVar[type] = AccuracyOfSteps
 
     @property
     def id(self) -> str:

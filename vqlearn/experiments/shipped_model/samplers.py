@@ -21,7 +21,7 @@ from vqlearn.diffusion import Process, all_masked, levels_to_visit
 from vqlearn.diffusion.sampler import Denoise, step
 from vqlearn.evaluation import Evaluation, evaluated_scenes
 from vqlearn.evaluation.prompts import IMAGES_AT_ONCE
-from vqlearn.experiments.report import Accuracy, Share
+from vqlearn.experiments.report import Accuracy, Run, Share
 from vqlearn.experiments.shipped_model.runs import evaluation_settings, load_pipeline
 from vqlearn.experiments.tokens import accuracy_of
 from vqlearn.pipeline import VQDiffusionPipeline
@@ -115,14 +115,12 @@ class SamplerAccuracy:
 
 
 @dataclass(frozen=True)
-class SamplerRun:
+class SamplerRun(Run):
     """A plan at one number of calls: all get the same prompts and the same random numbers."""
 
     plan: str
     evaluation: Evaluation
     data: ClassVar[None] = None
-    device: ClassVar[str] = "cpu"
-    result: ClassVar[type] = SamplerAccuracy
 
     @property
     def id(self) -> str:
