@@ -3,7 +3,6 @@
 All that is said of a data set is said of the same test sequences.
 """
 
-import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -110,12 +109,6 @@ class Captions(SequenceData):
         self.lengths = is_real(self.test).sum(dim=1).double()
         log_p = [self.distribution.log_probability(caption) for caption in decode(self.test)]
         self.true_bits = -self.lengths.new_tensor(log_p) / math.log(2)
-
-    def with_rows(self, rows: Sequences) -> "Captions":
-        """The same data with other sequences to learn from."""
-        other = copy.copy(self)
-        other.rows = rows
-        return other
 
     def baselines(self) -> dict[str, float]:
         return {f"{n}-gram": ngram_bits(self.train, self.test, n).per_character for n in ORDERS}

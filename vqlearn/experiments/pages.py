@@ -10,6 +10,7 @@ from vqlearn.experiments.report import Report, Run
 from vqlearn.lessons.marks import write_between
 
 PAGES = ("README.md", "vqlearn/weights/README.md", "figures/*.md")
+COUNTING, FLOOR = "counting alone", "no model can need less"
 
 
 def pages_with(root: Path, mark: str) -> list[Path]:
@@ -32,27 +33,22 @@ def table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def bits_table(
-    report: Report,
-    runs: Sequence[Run],
-    titles: Mapping[str, str],
-    *,
-    what: str,
-    digits: int,
+    report: Report, runs: Sequence[Run], titles: Mapping[str, str], *, what: str, digits: int
 ) -> str:
     """Bits of each network on each data set (those of `titles`), beside counting and the floor.
 
     With one standard error. Raises `KeyError` if a run is missing.
     """
-    rows = [[name, *([""] * len(titles))] for name in dict.fromkeys(run.name for run in runs)]
-    row_of = {row[0]: row for row in rows}
-    for run in runs:
-        bits = report.runs[run.id].result.bits
-        column = 1 + list(titles).index(run.data)
-        row_of[run.name][column] = " ± ".join(f"{value:.{digits}f}" for value in bits)
-    counting, floors = ["counting alone"], ["no model can need less"]
+    columns = []
     for data in titles:
-        facts = report.data[data]
-        how, bits = list(facts.baselines.items())[-1]
-        counting.append(f"{bits:.{digits}f} ({how})")
-        floors.append("unknown" if facts.floor is None else f"{facts.floor:.{digits}f}")
-    return table((what, *titles.values()), [*rows, counting, floors])
+        facts, column = report.data[data], {}
+        for run in (run for run in runs if run.data == data):
+            bits = report.runs[run.id].result.bits
+            column[run.name] = " ± ".join(f"{value:.{digits}f}" for value in bits)
+        how, counted = list(facts.baselines.items())[-1]
+        column[COUNTING] = f"{counted:.{digits}f} ({how})"
+        column[FLOOR] = "unknown" if facts.floor is None else f"{facts.floor:.{digits}f}"
+        columns.append(column)
+    names = (*dict.fromkeys(run.name for run in runs), COUNTING, FLOOR)
+    rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
+    return table((what, *titles.values()), rows)

@@ -21,7 +21,7 @@ from vqlearn.experiments.processes import PROCESSES, Codes
 from vqlearn.experiments.report import Run, Samples
 from vqlearn.experiments.systems import AUTOREGRESSIVE, DENOISERS
 from vqlearn.probability import Bits, TokenModel, bits_per_token, random_stream
-from vqlearn.training import train
+from vqlearn.training import Sequences, train
 from vqlearn.transformer import SequenceConfig
 
 DEFAULT_AUXILIARY_WEIGHT = 5e-4
@@ -72,12 +72,15 @@ class SequenceRun(Run):
             torch.manual_seed(self.budget.recipe.seed)
             return self.fresh(data)
 
-    def measure(self, data: SequenceData) -> Learned:
-        """Train, then sample, then measure on the test sequences."""
+    def measure(self, data: SequenceData, rows: Sequences | None = None) -> Learned:
+        """Train, then sample, then measure on the test sequences.
+
+        It learns from the sequences of the data, or from these.
+        """
         recipe, (stream, samples, bits) = self.budget.recipe, self.streams
         how = {"validation": data.held_back, "stream": stream, "bfloat16": self.bfloat16}
         begin = time.process_time()
-        model, steps = train(self.build(data), data.rows, recipe, **how)
+        model, steps = train(self.build(data), rows or data.rows, recipe, **how)
         training = time.process_time() - begin
         generator = random_stream(*samples, self.id, recipe.seed)
         x = model.sample(data.num_samples, generator=generator)

@@ -39,17 +39,13 @@ class Trained:
     null: Float[Tensor, "1 l c"]
     weights: int
 
-    def conditions(self, examples: Examples) -> list[Conditioning]:
-        """The captions of the examples in these parts, ready for guidance."""
-        return [Conditioning(text, self.null) for text in examples.text.split(AT_ONCE)]
-
     def sample(
         self, examples: Examples, sampling: Sampling, generator: torch.Generator
     ) -> Int[Tensor, "b n"]:
         """One sequence for each caption."""
-        how = {"sampling": sampling, "generator": generator}
-        parts = self.conditions(examples)
-        return torch.cat([self.model.sample(len(part), part, **how) for part in parts])
+        how, parts = {"sampling": sampling, "generator": generator}, examples.text.split(AT_ONCE)
+        conditions = [Conditioning(text, self.null) for text in parts]
+        return torch.cat([self.model.sample(len(each), each, **how) for each in conditions])
 
     def nll(self, examples: Examples, generator: torch.Generator) -> Float[Tensor, " b"]:
         """Negative log-likelihood of each sequence given its caption, or a bound: nats."""

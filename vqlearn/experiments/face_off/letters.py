@@ -80,7 +80,7 @@ class LetterRun(Run):
 
     def measure(self, data: Captions) -> Learned:
         """Learn this seed's batches; the test sequences are those of all seeds."""
-        return self.run.measure(data.with_rows(rows_of(self.seed)))
+        return self.run.measure(data, rows_of(self.seed))
 
 
 def letter_runs(
