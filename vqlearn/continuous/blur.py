@@ -13,6 +13,7 @@ from einops import einsum
 from jaxtyping import Float, Float64
 from torch import Tensor
 
+from vqlearn.continuous.normal import Images
 from vqlearn.probability import Generators
 from vqlearn.probability.checks import Level, check_level, check_sizes
 
@@ -44,8 +45,8 @@ class Blur:
         """
         check_level(t, self.num_timesteps)
         levels = torch.as_tensor(t, device="cpu").expand(len(x_0))  # (b,)
-        sigma = self.max_sigma * levels.double() / self.num_timesteps
-        # Blur is separable: one matrix for each axis, of each image.
+        sigma = self.max_sigma * levels.double() / self.num_timesteps  # in pixels
+        # Blur is separable: one matrix for each axis, of each image, (b, h, h) and (b, w, w).
         rows, columns = (_heat(side, sigma).to(x_0.device, x_0.dtype) for side in x_0.shape[2:])
         return einsum(rows, x_0, columns, "b i h, b c h w, b j w -> b c i j")
 
@@ -66,13 +67,8 @@ class NaiveCold:
     process: Blur
 
     def step(
-        self,
-        x_0: Float[Tensor, "b c h w"],
-        x_t: Float[Tensor, "b c h w"],
-        levels: tuple[int, int],
-        *,
-        generator: Generators = None,
-    ) -> Float[Tensor, "b c h w"]:
+        self, x_0: Images, x_t: Images, levels: tuple[int, int], *, generator: Generators = None
+    ) -> Images:
         return self.process.degrade(x_0, levels[1])
 
 
@@ -90,13 +86,8 @@ class Cold:
     process: Blur
 
     def step(
-        self,
-        x_0: Float[Tensor, "b c h w"],
-        x_t: Float[Tensor, "b c h w"],
-        levels: tuple[int, int],
-        *,
-        generator: Generators = None,
-    ) -> Float[Tensor, "b c h w"]:
+        self, x_0: Images, x_t: Images, levels: tuple[int, int], *, generator: Generators = None
+    ) -> Images:
         t, s = levels
         return x_t - self.process.degrade(x_0, t) + self.process.degrade(x_0, s)
 

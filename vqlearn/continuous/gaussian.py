@@ -6,13 +6,13 @@ distributions stay normal when they are shrunk and added. A distribution that to
 for each token takes a mean and a variance here.
 """
 
-from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
-from vqlearn.continuous.normal import Normal
+from vqlearn.continuous.normal import Images, Normal
 from vqlearn.probability import Generators, finest_float
 from vqlearn.probability.checks import Level, check_choice, check_level, check_stride
 
@@ -29,16 +29,7 @@ class Corruption(Protocol):
     num_timesteps: int
 
     def corrupt(self, x_0: Tensor, t: Level, *, generator: Generators) -> Tensor:
-        """What does x_0 look like at level t? Same shape."""
-
-
-class Stride(NamedTuple):
-    r"""What a reverse step needs, shape (b, 1, …) or (1, 1, …); the twin of `schedule.Stride`."""
-
-    alpha_bar_s: Tensor
-    alpha_bar_t: Tensor
-    alpha: Tensor
-    r"""$\alpha_{t|s}$."""
+        """x_t, what x_0 looks like at level t: the same shape."""
 
 
 class GaussianProcess:
@@ -58,7 +49,7 @@ class GaussianProcess:
         self.alpha_bar = alpha_bar
         self.num_timesteps = len(alpha_bar) - 1
 
-    def transition(self, x_s: Float[Tensor, " b *dims"], s: Level, t: Level) -> Normal:
+    def transition(self, x_s: Images, s: Level, t: Level) -> Normal:
         r"""Where does x_s go until level t? From s = 0 this is the marginal $q(x_t|x_0)$.
 
         $q(x_t|x_s) = N(\sqrt{\alpha_{t|s}}\,x_s,\; 1 - \alpha_{t|s})$.
@@ -69,15 +60,11 @@ class GaussianProcess:
         alpha = self._at(t, x_s) / self._at(s, x_s)
         return Normal(_times(alpha.sqrt(), x_s), 1 - alpha)
 
-    def corrupt(
-        self, x_0: Float[Tensor, " b *dims"], t: Level, *, generator: Generators = None
-    ) -> Float[Tensor, " b *dims"]:
+    def corrupt(self, x_0: Images, t: Level, *, generator: Generators = None) -> Images:
         """Draw x_t ~ q(x_t | x_0). Raises `ValueError` if t is not in 0..T."""
         return self.transition(x_0, 0, t).draw(generator=generator)
 
-    def posterior(
-        self, x_0: Float[Tensor, " b *dims"], x_t: Float[Tensor, " b *dims"], s: Level, t: Level
-    ) -> Normal:
+    def posterior(self, x_0: Images, x_t: Images, s: Level, t: Level) -> Normal:
         r"""Where was the image at level s, if we see x_t and KNOW the clean x_0?
 
         $q(x_s|x_t,x_0) = N\left(\frac{\sqrt{\bar\alpha_s}\,(1-\alpha_{t|s})}{1-\bar\alpha_t}x_0 +
@@ -87,7 +74,9 @@ class GaussianProcess:
         Raises `ValueError` unless 0 <= s < t <= T. Source: Ho et al. 2020, section 2, for
         s = t - 1; Bayes' rule gives the same for any s.
         """
-        alpha_bar_s, alpha_bar_t, alpha = self._stride(s, t, x_t)
+        check_stride(s, t)
+        alpha_bar_s, alpha_bar_t = self._at(s, x_t), self._at(t, x_t)  # (b, 1, …) or (1, 1, …)
+        alpha = alpha_bar_t / alpha_bar_s
         # A product of two normal densities of x_s, q(x_s|x_0) and q(x_t|x_s): their precisions
         # add, and the mean is weighted by precision.
         to_x_0 = alpha_bar_s.sqrt() * (1 - alpha) / (1 - alpha_bar_t)
@@ -96,13 +85,7 @@ class GaussianProcess:
         return Normal(_times(to_x_0, x_0) + _times(to_x_t, x_t), variance)
 
     def reverse(
-        self,
-        guess: Float[Tensor, " b *dims"],
-        x_t: Float[Tensor, " b *dims"],
-        s: Level,
-        t: Level,
-        *,
-        variance: Variance,
+        self, guess: Images, x_t: Images, s: Level, t: Level, *, variance: Variance
     ) -> Normal:
         r"""Where was the image at level s, if we see x_t and only GUESS the clean x_0?
 
@@ -116,13 +99,10 @@ class GaussianProcess:
         """
         check_choice("variance", variance, get_args(Variance))
         mean, small = self.posterior(guess, x_t, s, t)
-        if variance == "small":
-            return Normal(mean, small)
-        return Normal(mean, 1 - self._stride(s, t, x_t).alpha)
+        # The large one is the variance of the way forward, from any x_s to x_t.
+        return Normal(mean, small if variance == "small" else self.transition(x_t, s, t).variance)
 
-    def predict_x_0(
-        self, x_t: Float[Tensor, " b *dims"], epsilon: Float[Tensor, " b *dims"], t: Level
-    ) -> Float[Tensor, " b *dims"]:
+    def predict_x_0(self, x_t: Images, epsilon: Images, t: Level) -> Images:
         r"""Which clean image is behind x_t, if its noise is $\epsilon$?
 
         $x_0 = (x_t - \sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$
@@ -131,9 +111,7 @@ class GaussianProcess:
         noise = _times((1 - alpha_bar).sqrt(), epsilon)
         return _times(alpha_bar.rsqrt(), x_t - noise)
 
-    def predict_epsilon(
-        self, x_t: Float[Tensor, " b *dims"], x_0: Float[Tensor, " b *dims"], t: Level
-    ) -> Float[Tensor, " b *dims"]:
+    def predict_epsilon(self, x_t: Images, x_0: Images, t: Level) -> Images:
         r"""Which noise is in x_t, if the clean image is x_0? The inverse of `predict_x_0`.
 
         $\epsilon = (x_t - \sqrt{\bar\alpha_t}\,x_0)/\sqrt{1-\bar\alpha_t}$.
@@ -143,11 +121,6 @@ class GaussianProcess:
         if (alpha_bar == 1).any():
             raise ValueError(f"level t is {t}, without noise; allowed: 1 to {self.num_timesteps}")
         return _times((1 - alpha_bar).rsqrt(), x_t - _times(alpha_bar.sqrt(), x_0))
-
-    def _stride(self, s: Level, t: Level, like: Tensor) -> Stride:
-        alpha_bar_s, alpha_bar_t = self._at(s, like), self._at(t, like)
-        check_stride(s, t)
-        return Stride(alpha_bar_s, alpha_bar_t, alpha_bar_t / alpha_bar_s)
 
     def _at(self, t: Level, like: Tensor) -> Tensor:
         r"""$\bar\alpha$ at each level of t, of shape (b, 1, …) or (1, 1, …)."""

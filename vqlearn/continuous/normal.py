@@ -11,6 +11,9 @@ from vqlearn.probability import Generators, finest_float, uniform
 
 CPU = torch.device("cpu")
 
+Images = Float[Tensor, " b *dims"]
+"""A batch of images, (b, c, h, w); or of anything else with the batch as its first axis."""
+
 
 def standard_normal(
     shape: Sequence[int],
@@ -24,7 +27,7 @@ def standard_normal(
     $\sqrt2\,\mathrm{erf}^{-1}(2u - 1)$ of a uniform u. A u of exactly 0 is moved by half of its
     spacing, so no draw is infinite. Generators: see `random.uniform`.
     """
-    u = uniform(shape, device, generator=generator)
+    u = uniform(shape, device, generator=generator)  # in [0, 1), float64 where it can be
     u = u.clamp(min=torch.finfo(u.dtype).eps / 4)
     return (2**0.5 * torch.erfinv(2 * u - 1)).to(dtype)
 
@@ -36,14 +39,15 @@ class Normal(NamedTuple):
     float64 where the device has it, whatever the type of the mean.
     """
 
-    mean: Float[Tensor, " b *dims"]
+    mean: Images
     variance: Float[Tensor, "#b *#dims"]
 
-    def draw(self, *, generator: Generators = None) -> Float[Tensor, " b *dims"]:
+    def draw(self, *, generator: Generators = None) -> Images:
         """One draw, in the type of the mean."""
         mean = self.mean
         finest = finest_float(mean.device)
         noise = standard_normal(mean.shape, mean.device, dtype=finest, generator=generator)
+        # Scaled in float64, and only then rounded to the type of the images.
         return mean + (self.variance.sqrt() * noise).to(mean.dtype)
 
 
@@ -53,6 +57,6 @@ def kl_divergence(q: Normal, p: Normal) -> Float[Tensor, " b *dims"]:
     $KL(q\,\|\,p) = \frac12\left(\log\frac{v_p}{v_q} + \frac{v_q}{v_p} - 1 +
     \frac{(m_q - m_p)^2}{v_p}\right)$. Both variances must be above 0.
     """
-    ratio = q.variance / p.variance
+    ratio = q.variance / p.variance  # (b, 1, …)
     gap = (q.mean - p.mean).to(ratio.dtype)  # float64, as the variances are
     return (ratio - 1 - ratio.log() + gap.square() / p.variance) / 2

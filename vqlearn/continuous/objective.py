@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.special import log_ndtr
 
 from vqlearn.continuous.gaussian import Corruption, GaussianProcess
-from vqlearn.continuous.normal import Normal, kl_divergence
+from vqlearn.continuous.normal import Images, Normal, kl_divergence
 from vqlearn.continuous.sampler import Ancestral, Model, Restore
 from vqlearn.probability import Generators, finest_float
 
@@ -23,7 +23,7 @@ NUM_GREYS = 256
 def simple_loss(
     process: Corruption,
     model: Model,
-    x_0: Float[Tensor, " b *dims"],
+    x_0: Images,
     t: Int[Tensor, " b"],
     *,
     generator: Generators = None,
@@ -38,18 +38,16 @@ def simple_loss(
     section 3.4.
     """
     x_t = process.corrupt(x_0, t, generator=generator)
-    error = model.predict(x_t, t) - model.truth(process, x_0, x_t, t)
+    error = model.predict(x_t, t) - model.truth(process, x_0, x_t, t)  # (b, *dims)
     return reduce(error.square(), "b ... -> b", "mean")
 
 
-def data_to_greys(x_0: Float[Tensor, " b *dims"]) -> Int[Tensor, " b *dims"]:
+def data_to_greys(x_0: Images) -> Int[Tensor, " b *dims"]:
     """The nearest grey value of 0..255; what is outside of -1 to 1 becomes 0 or 255."""
     return ((x_0.clamp(-1, 1) + 1) * (NUM_GREYS - 1) / 2).round().long()
 
 
-def log_grey_probability(
-    distribution: Normal, x_0: Float[Tensor, " b *dims"]
-) -> Float[Tensor, " b *dims"]:
+def log_grey_probability(distribution: Normal, x_0: Images) -> Float[Tensor, " b *dims"]:
     r"""log p of the grey value of each pixel, if the pixel has this normal distribution: in nats.
 
     The mass of the distribution in the cell of the grey value: from $x_0 - 1/255$ to
@@ -61,10 +59,11 @@ def log_grey_probability(
     """
     finest = finest_float(x_0.device)
     greys = data_to_greys(x_0)
-    data = greys.to(finest) * 2 / (NUM_GREYS - 1) - 1
+    data = greys.to(finest) * 2 / (NUM_GREYS - 1) - 1  # from 0..255 back to -1..1
     if not (data - x_0).abs().max() < 1e-4:  # NaN as well
         raise ValueError("x_0 lies between two greys; allowed: 2 k / 255 - 1 for k = 0, …, 255")
     below, above = data - 1 / (NUM_GREYS - 1), data + 1 / (NUM_GREYS - 1)
+    # The cells at both ends take the tails, so that the 256 probabilities sum to 1.
     below = below.masked_fill(greys == 0, -torch.inf)
     above = above.masked_fill(greys == NUM_GREYS - 1, torch.inf)
     mean, deviation = distribution.mean.to(finest), distribution.variance.sqrt()
@@ -76,20 +75,14 @@ def log_grey_probability(
     return log_high + (-torch.expm1(log_low - log_high)).log()
 
 
-def prior_term(
-    process: GaussianProcess, x_0: Float[Tensor, " b *dims"]
-) -> Float[Tensor, " b *dims"]:
+def prior_term(process: GaussianProcess, x_0: Images) -> Float[Tensor, " b *dims"]:
     r"""The prior's term in the negative ELBO, $KL(q(x_T|x_0)\,\|\,N(0, 1))$: nats per pixel."""
-    q = process.transition(x_0, 0, process.num_timesteps)
+    q = process.transition(x_0, 0, process.num_timesteps)  # variance: (1, 1, …), as t is one level
     return kl_divergence(q, Normal(torch.zeros_like(x_0), torch.ones_like(q.variance)))
 
 
 def bound_term(
-    walk: Ancestral,
-    guess: Float[Tensor, " b *dims"],
-    x_0: Float[Tensor, " b *dims"],
-    x_t: Float[Tensor, " b *dims"],
-    t: int,
+    walk: Ancestral, guess: Images, x_0: Images, x_t: Images, t: int
 ) -> Float[Tensor, " b *dims"]:
     r"""The term of level t in the negative ELBO: nats for each pixel, if x_0 was guessed from x_t.
 
@@ -105,11 +98,7 @@ def bound_term(
 
 @torch.no_grad()
 def bound_terms(
-    walk: Ancestral,
-    restore: Restore,
-    x_0: Float[Tensor, " b *dims"],
-    *,
-    generator: Generators = None,
+    walk: Ancestral, restore: Restore, x_0: Images, *, generator: Generators = None
 ) -> Float[Tensor, "b levels"]:
     """The terms of the negative ELBO of each image: nats per pixel, column t is level t.
 
@@ -118,7 +107,7 @@ def bound_terms(
     their error; no model at all needs 8. A pixel is one number: an RGB image of 16 x 16 has 768.
     Costs T calls of `restore`. Raises `ValueError` for an x_0 off the grey values.
     """
-    columns = [prior_term(walk.process, x_0)]
+    columns = [prior_term(walk.process, x_0)]  # each (b, *dims), until the mean is taken
     for t in range(1, walk.process.num_timesteps + 1):
         x_t = walk.process.corrupt(x_0, t, generator=generator)
         columns.append(bound_term(walk, restore(x_t, t), x_0, x_t, t))

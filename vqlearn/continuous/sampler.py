@@ -7,25 +7,23 @@ walks without any noise are in `blur.py`.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import pairwise
 from typing import Literal, Protocol, get_args, runtime_checkable
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from vqlearn.continuous.gaussian import Corruption, GaussianProcess, Variance
+from vqlearn.continuous.normal import Images
 from vqlearn.probability import Generators
 from vqlearn.probability.checks import Level, check_choice
 
 Target = Literal["epsilon", "x_0"]
 DATA_RANGE = (-1.0, 1.0)
 
-Predict = Callable[[Float[Tensor, " b *dims"], Level], Float[Tensor, " b *dims"]]
+Predict = Callable[[Images, Level], Images]
 """predict(x_t, t): what a network says about x_t."""
 
-Restore = Callable[[Float[Tensor, " b *dims"], Level], Float[Tensor, " b *dims"]]
+Restore = Callable[[Images, Level], Images]
 """restore(x_t, t): a guess of x_0."""
 
 
@@ -43,7 +41,7 @@ class Model:
     def __post_init__(self) -> None:
         check_choice("target", self.target, get_args(Target))
 
-    def truth(self, process: Corruption, x_0: Tensor, x_t: Tensor, t: Level) -> Tensor:
+    def truth(self, process: Corruption, x_0: Images, x_t: Images, t: Level) -> Images:
         """The right answer of the network: x_0, or the noise in x_t."""
         return x_0 if self.target == "x_0" else _noisy(process).predict_epsilon(x_t, x_0, t)
 
@@ -55,15 +53,14 @@ class Model:
 
         Raises `ValueError` for a target of "epsilon" where the process adds no noise.
         """
-        if self.target == "epsilon":
-            _noisy(process)
-        return partial(self._restore, process, clip)
+        noisy = _noisy(process) if self.target == "epsilon" else None
 
-    def _restore(self, process: Corruption, clip: bool, x_t: Tensor, t: Level) -> Tensor:
-        guess = self.predict(x_t, t)
-        if self.target == "epsilon":
-            guess = _noisy(process).predict_x_0(x_t, guess, t)
-        return guess.clamp(*DATA_RANGE) if clip else guess
+        def restore(x_t: Images, t: Level) -> Images:
+            answer = self.predict(x_t, t)
+            guess = answer if noisy is None else noisy.predict_x_0(x_t, answer, t)
+            return guess.clamp(*DATA_RANGE) if clip else guess
+
+        return restore
 
 
 def _noisy(process: Corruption) -> GaussianProcess:
@@ -79,8 +76,8 @@ class Walk(Protocol):
     """A way to take one reverse step, from level t to s < t."""
 
     def step(
-        self, x_0: Tensor, x_t: Tensor, levels: tuple[int, int], *, generator: Generators
-    ) -> Tensor:
+        self, x_0: Images, x_t: Images, levels: tuple[int, int], *, generator: Generators
+    ) -> Images:
         """x_s from a guess of x_0 and from x_t, for levels (t, s)."""
 
 
@@ -95,15 +92,11 @@ class Ancestral:
     variance: Variance = "small"
 
     def step(
-        self,
-        x_0: Float[Tensor, " b *dims"],
-        x_t: Float[Tensor, " b *dims"],
-        levels: tuple[int, int],
-        *,
-        generator: Generators = None,
-    ) -> Float[Tensor, " b *dims"]:
+        self, x_0: Images, x_t: Images, levels: tuple[int, int], *, generator: Generators = None
+    ) -> Images:
         t, s = levels
         distribution = self.process.reverse(x_0, x_t, s, t, variance=self.variance)
+        # Level 0 is the image itself: noise of the large variance would only be seen in it.
         return distribution.mean if s == 0 else distribution.draw(generator=generator)
 
 
@@ -120,13 +113,8 @@ class DDIM:
     process: GaussianProcess
 
     def step(
-        self,
-        x_0: Float[Tensor, " b *dims"],
-        x_t: Float[Tensor, " b *dims"],
-        levels: tuple[int, int],
-        *,
-        generator: Generators = None,
-    ) -> Float[Tensor, " b *dims"]:
+        self, x_0: Images, x_t: Images, levels: tuple[int, int], *, generator: Generators = None
+    ) -> Images:
         t, s = levels
         # The marginal of level s, with the noise that x_t has in place of fresh noise.
         mean, variance = self.process.transition(x_0, 0, s)
@@ -136,11 +124,11 @@ class DDIM:
 def sample(
     walk: Walk,
     restore: Restore,
-    x_t: Float[Tensor, " b *dims"],
+    x_t: Images,
     levels: Sequence[int],
     *,
     generator: Generators = None,
-) -> Iterator[tuple[int, Float[Tensor, " b *dims"]]]:
+) -> Iterator[tuple[int, Images]]:
     """Walk from x_t at levels[0] down to levels[-1]; yield (s, x_s) after every step.
 
     For noise start from `normal.standard_normal`. Costs one call of `restore` for each step.
