@@ -50,9 +50,9 @@ class GaussianProcess:
         self.num_timesteps = len(alpha_bar) - 1
 
     def transition(self, x_s: Images, s: Level, t: Level) -> Normal:
-        r"""Where does x_s go until level t? From s = 0 this is the marginal $q(x_t|x_0)$.
+        r"""$q(x_t|x_s)$: where x_s goes until level t. From s = 0 it is the marginal $q(x_t|x_0)$.
 
-        $q(x_t|x_s) = N(\sqrt{\alpha_{t|s}}\,x_s,\; 1 - \alpha_{t|s})$.
+        It is $N(\sqrt{\alpha_{t|s}}\,x_s,\; 1 - \alpha_{t|s})$.
         Raises `ValueError` unless 0 <= s <= t <= T.
         """
         if (torch.as_tensor(s, device="cpu") > torch.as_tensor(t, device="cpu")).any():
@@ -65,9 +65,9 @@ class GaussianProcess:
         return self.transition(x_0, 0, t).draw(generator=generator)
 
     def posterior(self, x_0: Images, x_t: Images, s: Level, t: Level) -> Normal:
-        r"""Where was the image at level s, if we see x_t and KNOW the clean x_0?
+        r"""$q(x_s|x_t,x_0)$: where was the image at level s, if we KNOW the clean x_0?
 
-        $q(x_s|x_t,x_0) = N\left(\frac{\sqrt{\bar\alpha_s}\,(1-\alpha_{t|s})}{1-\bar\alpha_t}x_0 +
+        It is $N\left(\frac{\sqrt{\bar\alpha_s}\,(1-\alpha_{t|s})}{1-\bar\alpha_t}x_0 +
         \frac{\sqrt{\alpha_{t|s}}\,(1-\bar\alpha_s)}{1-\bar\alpha_t}x_t,\;
         \frac{(1-\alpha_{t|s})(1-\bar\alpha_s)}{1-\bar\alpha_t}\right)$, for every stride s < t.
 
@@ -87,7 +87,7 @@ class GaussianProcess:
     def reverse(
         self, guess: Images, x_t: Images, s: Level, t: Level, *, variance: Variance
     ) -> Normal:
-        r"""Where was the image at level s, if we see x_t and only GUESS the clean x_0?
+        r"""$p(x_s|x_t)$: where was the image at level s, if we only GUESS the clean x_0?
 
         The mean is that of the posterior, with the guess in place of x_0. The variance is not
         learned: "small" is the posterior's, right if the data is one single image; "large" is
@@ -103,16 +103,16 @@ class GaussianProcess:
         return Normal(mean, small if variance == "small" else self.transition(x_t, s, t).variance)
 
     def predict_x_0(self, x_t: Images, epsilon: Images, t: Level) -> Images:
-        r"""Which clean image is behind x_t, if its noise is $\epsilon$?
+        r"""The clean image behind x_t, if its noise is $\epsilon$.
 
         $x_0 = (x_t - \sqrt{1-\bar\alpha_t}\,\epsilon)/\sqrt{\bar\alpha_t}$
         """
-        alpha_bar = self._at(t, x_t)
+        alpha_bar = self._at(t, x_t)  # (b, 1, …) or (1, 1, …)
         noise = _times((1 - alpha_bar).sqrt(), epsilon)
         return _times(alpha_bar.rsqrt(), x_t - noise)
 
     def predict_epsilon(self, x_t: Images, x_0: Images, t: Level) -> Images:
-        r"""Which noise is in x_t, if the clean image is x_0? The inverse of `predict_x_0`.
+        r"""The noise in x_t, if the clean image is x_0: the inverse of `predict_x_0`.
 
         $\epsilon = (x_t - \sqrt{\bar\alpha_t}\,x_0)/\sqrt{1-\bar\alpha_t}$.
         Raises `ValueError` at level 0, where there is no noise.

@@ -53,6 +53,7 @@ class Model:
 
         Raises `ValueError` for a target of "epsilon" where the process adds no noise.
         """
+        # Looked at now, not in the middle of a walk.
         noisy = _noisy(process) if self.target == "epsilon" else None
 
         def restore(x_t: Images, t: Level) -> Images:
@@ -135,5 +136,6 @@ def sample(
     """
     for t, s in pairwise(levels):
         with torch.no_grad():
+            # (b, *dims) at level t becomes (b, *dims) at level s.
             x_t = walk.step(restore(x_t, t), x_t, (t, s), generator=generator)
         yield s, x_t

@@ -87,7 +87,7 @@ class DenseProcess:
     def log_marginal(
         self, x_0: Int[Tensor, "b n"], t: Level, *, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "b n classes"]:
-        r"""How likely is each class at level t, if the clean token is x_0?
+        r"""log q(x_t | x_0) for each class of x_t: where the clean token may be at level t.
 
         $q(x_t = j \mid x_0) = [\bar Q_t]_{x_0 j}$: a row.
         """
@@ -101,7 +101,7 @@ class DenseProcess:
     def log_likelihood(
         self, x_t: Int[Tensor, "b n"], t: Level, *, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "b n codes"]:
-        r"""How likely is what we see, for every clean code k that could be behind it?
+        r"""log q(x_t | x_0 = k) for every clean code k that could be behind what we see.
 
         $q(x_t = i \mid x_0 = k) = [\bar Q_t]_{k i}$: a column.
         """
@@ -110,7 +110,7 @@ class DenseProcess:
     def log_transition(
         self, x_t: Int[Tensor, "b n"], s: Level, t: Level, *, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "b n classes"]:
-        r"""How likely is what we see, for every class j that the token could have had at level s?
+        r"""log q(x_t | x_s = j) for every class j that the token could have had at level s.
 
         $q(x_t = i \mid x_s = j) = [Q_{t|s}]_{j i}$: a column; s may be t.
         """
@@ -124,7 +124,7 @@ class DenseProcess:
     def log_marginal_under(
         self, log_p_x0: Float[Tensor, "b n codes"], s: Level
     ) -> Float[Tensor, "b n classes"]:
-        r"""How likely is each class at level s, if x_0 has the distribution p?
+        r"""log of q(x_s | x_0), averaged over a distribution p of x_0, for each class of x_s.
 
         $\sum_k p_k\,q(x_s = j \mid x_0 = k)$: p times the matrix $\bar Q_s$.
         """
@@ -144,7 +144,7 @@ class DenseProcess:
         *,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "b n classes"]:
-        r"""Where was the token at level s, if we see x_t and KNOW the clean token x_0?
+        r"""log q(x_s | x_t, x_0): where was the token at level s, if we KNOW the clean x_0?
 
         $q(x_s \mid x_t, x_0) \propto [\bar Q_s]_{x_0 x_s} [Q_{t|s}]_{x_s x_t}$: a row times a
         column. In place of an x_0 that x_t cannot come from stands the likeliest code, as in
@@ -163,7 +163,7 @@ class DenseProcess:
     def log_reverse(
         self, log_p_x0: Float[Tensor, "b n codes"], x_t: Int[Tensor, "b n"], s: Level, t: Level
     ) -> Float[Tensor, "b n classes"]:
-        r"""Where was the token at level s, if we see x_t and have a prediction of x_0?
+        r"""log p(x_s | x_t): where was the token at level s, if we have a PREDICTION of x_0?
 
         $p(x_s = j \mid x_t) = [Q_{t|s}]_{j x_t} \sum_k [\bar Q_s]_{k j}
         \frac{\tilde p(x_0 = k \mid x_t)}{[\bar Q_t]_{k x_t}}$: the posteriors of every possible
@@ -222,9 +222,8 @@ class DenseProcess:
         """
         for level in levels:
             check_level(level, self.num_timesteps)
-        count = len(rows[0])
-        columns = [torch.as_tensor(level, device="cpu").reshape(-1) for level in levels]
-        table = torch.stack([column.expand(count) for column in columns], dim=-1)  # (b, levels)
+        columns = [torch.as_tensor(level, device="cpu").expand(len(rows[0])) for level in levels]
+        table = torch.stack(columns, dim=-1)  # (b, levels)
         distinct, which, counts = table.unique(dim=0, return_inverse=True, return_counts=True)
         if len(distinct) == 1:
             return work(*distinct[0].tolist(), *rows)

@@ -58,8 +58,7 @@ def uniform(num_codes: int, num_timesteps: int, *, alpha_bar: AlphaBar = cosine)
 
     def step(t: int) -> Tensor:
         alpha = float(kept[t] / kept[t - 1])
-        replaced = torch.full((num_codes, num_codes), (1 - alpha) / num_codes, dtype=torch.float64)
-        return replaced + alpha * torch.eye(num_codes, dtype=torch.float64)
+        return alpha * torch.eye(num_codes, dtype=torch.float64) + (1 - alpha) / num_codes
 
     return _without_mask(step, num_codes, num_timesteps)
 
@@ -198,20 +197,14 @@ def information_times(
     first, last = 1e-4 / num_timesteps, float(-10 / decay[-2])
     times = torch.logspace(math.log10(first), math.log10(last), TIMES, dtype=torch.float64)
     most = math.log(len(rates))
-    left = [1 + float(_mean_log(modes * (a * decay).exp() @ modes.T)) / most for a in times]
-    wanted = (linear(num_timesteps)[1:]).clamp(min=INFORMATION_LEFT)
+    left = []  # share of the information, at each time of the table
+    for a in times:
+        rows = (modes * (a * decay).exp() @ modes.T).clamp(min=0)  # (K, K): e^{aR}
+        left.append(1 - float(torch.special.entr(rows).sum(dim=-1).mean()) / most)
+    wanted = linear(num_timesteps)[1:].clamp(min=INFORMATION_LEFT)
     # np.interp wants rising numbers, and the information falls.
     found = np.interp(-wanted.numpy(), -np.array(left), times.log().numpy())
     return torch.cat([torch.zeros(1, dtype=torch.float64), torch.from_numpy(found).exp()])
-
-
-def _mean_log(distributions: Tensor) -> Tensor:
-    """The mean over rows of sum p log p: minus the entropy."""
-    return (
-        torch.special.xlogy(distributions.clamp(min=0), distributions.clamp(min=0))
-        .sum(dim=-1)
-        .mean()
-    )
 
 
 def _exponential(rates: Tensor) -> Callable[[float], Tensor]:

@@ -84,7 +84,8 @@ class DiffusionModel(nn.Module):
         scores = self.scores(condition, guided=sampling.is_guided)
 
         def denoise(x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "b n k"]:
-            log_p_x0 = log_normalise(scores(x_t, t))
+            # The only place where scores of x_0 become probabilities, whatever is asked of them.
+            log_p_x0 = log_normalise(scores(x_t, t))  # (b, n, k), or (2b, n, k)
             if sampling.is_guided:
                 log_unconditional, log_conditional = log_p_x0.chunk(2)  # (2b, n, k) -> (b, n, k)
                 log_p_x0 = guide(log_conditional, log_unconditional, sampling.guidance_scale)
@@ -101,7 +102,7 @@ class DiffusionModel(nn.Module):
             text = (torch.cat([condition.null_text(), condition.text]),)
 
         def scores(x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "rows n k"]:
-            tokens = torch.cat([x_t, x_t]) if guided else x_t
+            tokens = torch.cat([x_t, x_t]) if guided else x_t  # without and with the caption
             if not isinstance(t, int):
                 t = (torch.cat([t, t]) if guided else t).to(x_t.device)
             return self.network(tokens, t, *text)
@@ -123,6 +124,7 @@ class DiffusionModel(nn.Module):
         """
         noisy = self.corrupted(x, generator=generator)
         terms = self.terms(x, noisy, condition)
+        # The history wants the losses as they are: weights would undo what they are drawn by.
         if self.training:
             self.levels.update(noisy.t, terms.bound.detach().cpu())
         return noisy.weight.to(x.device) * terms.total
@@ -140,7 +142,7 @@ class DiffusionModel(nn.Module):
         self, x: Int[Tensor, "b n"], noisy: Noisy, condition: Conditioning | None = None
     ) -> TrainingLoss:
         """The bound and the auxiliary loss at these levels, not weighted: the second half."""
-        log_p_x0 = self.denoiser(condition)(noisy.x_t, noisy.t)
+        log_p_x0 = self.denoiser(condition)(noisy.x_t, noisy.t)  # (b, n, k), under autocast if any
         with full_precision(x):
             return training_loss(
                 self.process,
@@ -193,6 +195,7 @@ class DiffusionModel(nn.Module):
         levels = levels_to_visit(self.process.num_timesteps, steps)
         shape = (count, self.num_positions)
         x_t = draw_prior(self.process, shape, device=self.device, generator=generator)
+        # The states on the way are dropped; whoever wants them calls `steps`.
         *_, (_, x_0) = self.steps(
             x_t, levels, condition, given=given, sampling=sampling, generator=generator
         )

@@ -104,7 +104,7 @@ class DirectPrediction(Reparameterised):
 def plug_in_optimum(
     process: Process, log_p_x0: Float[Tensor, "b n codes"], x_t: Int[Tensor, "b n"], t: Level
 ) -> Float[Tensor, "b n codes"]:
-    r"""Which f makes `PluggedIntoBayes` step as mixing with $\tilde p$ does? log f, normalised.
+    r"""The f with which `PluggedIntoBayes` steps as mixing with $\tilde p$ does: log f, normalised.
 
     $f_k \propto \tilde p(x_0 = k \mid x_t) / q(x_t \mid x_0 = k)$, for then
     $q(x_t|x_s) \sum_k q(x_s|k) f_k \propto \sum_k q(x_s|x_t,k)\, \tilde p(k|x_t)$. It does not

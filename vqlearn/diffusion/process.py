@@ -114,7 +114,7 @@ class MaskAndReplace:
         # One random number decides (mask, replace or keep), one picks the replacement.
         draws = uniform((*x_0.shape, 2), x_0.device, generator=generator)  # (b, n, 2)
         decision, pick = draws.unbind(dim=-1)
-        code = (pick * self.num_codes).long()
+        code = (pick * self.num_codes).long()  # uniform on 0..K-1
         changed = (gamma_bar + self.num_codes * beta_bar).to(decision)  # (b, 1): masked or replaced
         x_t = torch.where(decision < changed, code, x_0)
         return torch.where(decision < gamma_bar.to(decision), self.mask, x_t)
@@ -122,7 +122,7 @@ class MaskAndReplace:
     def log_marginal(
         self, x_0: Int[Tensor, "b n"], t: Level, *, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "b n classes"]:
-        r"""How likely is each class at level t, if the clean token is x_0?
+        r"""log q(x_t | x_0) for each class of x_t: where the clean token may be at level t.
 
         $q(x_t = j \mid x_0) = \bar\alpha_t [j = x_0] + \bar\beta_t$ and
         $q(\mathrm{MASK} \mid x_0) = \bar\gamma_t$.
@@ -136,11 +136,12 @@ class MaskAndReplace:
     def log_marginal_under(
         self, log_p_x0: Float[Tensor, "b n codes"], s: Level
     ) -> Float[Tensor, "b n classes"]:
-        r"""How likely is each class at level s, if x_0 has the distribution p?
+        r"""log of q(x_s | x_0), averaged over a distribution p of x_0, for each class of x_s.
 
         $\sum_k q(x_s = j \mid x_0 = k)\,p_k$: it is $\bar\alpha_s p_j + \bar\beta_s$ for a code j
         and $\bar\gamma_s$ for MASK.
         """
+        # (b, 1, 1) each, as logarithms.
         alpha_bar, beta_bar, gamma_bar = _log_for(log_p_x0, self.schedule.cumulative(s))
         log_codes = log_add(log_p_x0 + alpha_bar, beta_bar)
         return torch.cat([log_codes, gamma_bar.expand(*log_p_x0.shape[:2], 1)], dim=-1)
@@ -148,7 +149,7 @@ class MaskAndReplace:
     def log_likelihood(
         self, x_t: Int[Tensor, "b n"], t: Level, *, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "b n codes"]:
-        r"""How likely is what we see, for every clean code k that could be behind it?
+        r"""log q(x_t | x_0 = k) for every clean code k that could be behind what we see.
 
         $q(x_t = i \mid x_0 = k) = \bar\alpha_t [k = i] + \bar\beta_t$; for a masked token it is
         $\bar\gamma_t$ whatever k is.
@@ -158,7 +159,7 @@ class MaskAndReplace:
     def log_transition(
         self, x_t: Int[Tensor, "b n"], s: Level, t: Level, *, dtype: torch.dtype = torch.float32
     ) -> Float[Tensor, "b n classes"]:
-        r"""How likely is what we see, for every class j that the token could have had at level s?
+        r"""log q(x_t | x_s = j) for every class j that the token could have had at level s.
 
         $q(x_t = i \mid x_s = j) = \alpha_{t|s}[j = i] + \beta_{t|s}$ for codes i and j; a code is
         masked with $\gamma_{t|s}$ and MASK stays. Raises `ValueError` unless 0 <= s < t <= T.
@@ -177,7 +178,7 @@ class MaskAndReplace:
         *,
         dtype: torch.dtype = torch.float32,
     ) -> Float[Tensor, "b n classes"]:
-        r"""Where was the token at level s, if we see x_t and KNOW the clean token x_0?
+        r"""log q(x_s | x_t, x_0): where was the token at level s, if we KNOW the clean x_0?
 
         $q(x_s \mid x_t, x_0) \propto q(x_t \mid x_s)\, q(x_s \mid x_0)$: Bayes' rule.
         """
@@ -187,7 +188,7 @@ class MaskAndReplace:
     def log_reverse(
         self, log_p_x0: Float[Tensor, "b n codes"], x_t: Int[Tensor, "b n"], s: Level, t: Level
     ) -> Float[Tensor, "b n classes"]:
-        r"""Where was the token at level s, if we see x_t and have a prediction of x_0?
+        r"""log p(x_s | x_t): where was the token at level s, if we have a PREDICTION of x_0?
 
         $p(x_s \mid x_t) = \sum_k q(x_s \mid x_t, x_0 = k)\, \tilde p(x_0 = k \mid x_t)$, exact for
         each token and every stride s < t, one step or many.
@@ -214,7 +215,7 @@ class MaskAndReplace:
         return log_normalise(log_p)  # sums to 1 but for the rounding of 4,096 float32 logarithms
 
     def log_prior(self) -> Float[Tensor, " classes"]:
-        r"""The reverse process starts from it: MASK with $\bar\gamma_T$, else any code."""
+        r"""log p(x_T), of which reverse steps start: MASK with $\bar\gamma_T$, else any code."""
         gamma_bar = self.schedule.gamma_bar[-1]
         codes = ((1 - gamma_bar) / self.num_codes).expand(self.num_codes)
         return torch.cat([codes, gamma_bar[None]]).log()

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vqlearn.diffusion.process import Process
 from vqlearn.probability import Generators, Given, sample_categorical
-from vqlearn.probability.checks import Level
+from vqlearn.probability.checks import Level, check_choice
 
 Denoise = Callable[[Int[Tensor, "b n"], Level], Float[Tensor, "b n k"]]
 """denoise(x_t, t): normalised log p(x_0 | x_t) over the K codes."""
@@ -28,7 +28,7 @@ SPACINGS: dict[str, Callable[[Fraction], Fraction]] = {
     "even": lambda share: 1 - share,
     "slow_start": lambda share: 1 - share**2,
 }
-"""Which part of T is left to go when this share of the sampling steps is done?"""
+"""The part of T that is left to go when this share of the sampling steps is done."""
 
 
 def levels_to_visit(num_timesteps: int, num_steps: int, spacing: str = "slow_start") -> list[int]:
@@ -45,11 +45,11 @@ def levels_to_visit(num_timesteps: int, num_steps: int, spacing: str = "slow_sta
     """
     if not 1 <= num_steps <= num_timesteps:
         raise ValueError(f"num_inference_steps is {num_steps}; allowed: 1 to {num_timesteps}")
-    if spacing not in SPACINGS:
-        raise ValueError(f"spacing is {spacing!r}; allowed: {', '.join(map(repr, SPACINGS))}")
+    check_choice("spacing", spacing, tuple(SPACINGS))
     levels = [num_timesteps]
     for i in range(1, num_steps + 1):
         wanted = round(num_timesteps * SPACINGS[spacing](Fraction(i, num_steps)))
+        # One level down at least, and one level left for each of the steps to come.
         levels.append(max(min(wanted, levels[-1] - 1), num_steps - i))
     return levels
 
@@ -87,8 +87,9 @@ def sample(
     the result is `exact.world.sampler_distribution`.
     """
     hold = given.keep if given is not None else lambda x: x
-    x_t = hold(x_t)
+    x_t = hold(x_t)  # (b, n)
     for t, s in pairwise(levels):
+        # (b, n, k) of predictions, (b, n, classes) inside of `step`, and a token drawn from each.
         x_t = hold(step(process, denoise(x_t, t), x_t, (t, s), generator=generator))
         yield s, x_t
 

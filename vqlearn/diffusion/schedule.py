@@ -12,7 +12,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float64, Int
+from jaxtyping import Float64
 from torch import Tensor
 
 from vqlearn.probability.checks import Level, check_level, check_sizes, check_stride
@@ -130,7 +130,9 @@ class Schedule:
 
         Raises `ValueError` for a level outside 0..T.
         """
-        levels = self._column(t)
+        check_level(t, self.num_timesteps)
+        # On the CPU, one level in each row, so that the numbers broadcast over (b, n).
+        levels = torch.as_tensor(t, device="cpu").reshape(-1, 1)
         return Cumulative(self.alpha_bar[levels], self.beta_bar[levels], self.gamma_bar[levels])
 
     def stride(self, s: Level, t: Level) -> Stride:
@@ -157,16 +159,11 @@ class Schedule:
         """
         before, after = self.cumulative(s), self.cumulative(t)
         check_stride(s, t)
-        unmasked = 1 - before.gamma_bar
+        unmasked = 1 - before.gamma_bar  # (b, 1): the share that can still be masked
         alpha = after.alpha_bar / before.alpha_bar
         # Where nothing is replaced the difference is 0, and rounding must not make it negative.
         beta = ((after.beta_bar - alpha * before.beta_bar) / unmasked).clamp(min=0)
         return Stride(alpha, beta, (after.gamma_bar - before.gamma_bar) / unmasked)
-
-    def _column(self, t: Level) -> Int[Tensor, "#b 1"]:
-        """The levels on the CPU, one in each row, so that they broadcast over (b, n)."""
-        check_level(t, self.num_timesteps)
-        return torch.as_tensor(t, device="cpu").reshape(-1, 1)
 
 
 def build_schedule(config: ScheduleConfig) -> Schedule:
