@@ -215,7 +215,7 @@ class MaskAndReplace:
         return log_normalise(log_p)  # sums to 1 but for the rounding of 4,096 float32 logarithms
 
     def log_prior(self) -> Float[Tensor, " classes"]:
-        r"""log p(x_T), of which reverse steps start: MASK with $\bar\gamma_T$, else any code."""
+        r"""log p(x_T), from which sampling starts: MASK with $\bar\gamma_T$, else any code."""
         gamma_bar = self.schedule.gamma_bar[-1]
         codes = ((1 - gamma_bar) / self.num_codes).expand(self.num_codes)
         return torch.cat([codes, gamma_bar[None]]).log()
