@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import pytest
 import torch
 from einops import repeat
 
@@ -10,6 +11,7 @@ from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import absorbing, build_schedule
 from vqlearn.experiments.face_off.data import EvaluatedTokens
+from vqlearn.experiments.face_off.system_run import SystemRun
 from vqlearn.experiments.report import Accuracy
 from vqlearn.experiments.tokens import Examples, Trained
 from vqlearn.probability.model import Sampling
@@ -105,6 +107,14 @@ NULL = torch.zeros(1, 2, 3)
 def trained(model):
     """As a measure gets it."""
     return Trained(model, NULL, 7)
+
+
+def measure(run, model, data=None, reference=None):
+    """What a run makes of this model; `reference` reads what it samples."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(SystemRun, "trained", lambda self: trained(model))
+        patch.setattr(SystemRun, "reference", lambda self, name: trained(reference))
+        return run.measure(data or FakeData())
 
 
 def restore(truth, start):

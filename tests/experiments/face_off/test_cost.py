@@ -114,7 +114,7 @@ def test_prefixes_of_all_lengths_or_of_some_that_stand_for_them(n, part):
 
 
 def test_a_prefix_alone_gives_the_distribution_of_the_whole_sequence():
-    network = costs.raster_model(16, "cpu")
+    network = costs.fresh("raster", 16, "cpu")
     text = torch.randn(2, L, C, generator=torch.Generator().manual_seed(0))
     alone = costs.read_prefix(network, text)
     whole = without_cache(lambda x: network.log_probs(x, Conditioning(text)), 16)
@@ -164,7 +164,7 @@ def test_a_cache_pays():
 
 def test_a_long_row_is_read_in_part():
     n, calls = 256, []
-    network = costs.raster_model(n, "cpu")
+    network = costs.fresh("raster", n, "cpu")
     hook = network.register_forward_pre_hook(lambda _, inputs: calls.append(inputs[0].shape))
     drawn = COSTS["raster without cache"].sample(n, 1)
     hook.remove()
@@ -269,9 +269,9 @@ def test_the_settings_of_a_cost_are_the_sizes_of_the_networks(monkeypatch):
         }
     assert (before["denoiser"]["width"], before["batches"]) == (96, [1, 8, 32])
     assert (before["way"], before["tokens"]) == ("raster", 16)
-    for part in ("RASTER_SIZE", "IMAGEBART_SIZE", "DENOISER_SIZE"):
+    for part in ("raster", "imagebart", "denoiser"):
         with monkeypatch.context() as patch:
-            patch.setattr(costs, part, Size(8, 1, 2))
+            patch.setitem(costs.SIZES, part, Size(8, 1, 2))
             assert run.settings() != before
 
 
@@ -307,7 +307,7 @@ def test_on_cuda_the_wall_clock_counts_after_a_drawing_of_the_same_size(monkeypa
             return 0.5
 
     monkeypatch.setattr(time, "perf_counter", lambda: now[0])
-    monkeypatch.setitem(COSTS, "fake", OnDevice(costs.raster_model))
+    monkeypatch.setitem(COSTS, "fake", OnDevice("raster"))
     found = measure_cost("fake", 81, (1, 5), "cuda")
     assert found.seconds_per_image == {"1": 7 / 0.5, "5": 15 / 5 / 0.5}
     assert asked == [(81, 1, "cuda")] * 2 + [(81, 5, "cuda")] * 2

@@ -7,14 +7,13 @@ from support.face_off_fakes import (
     COUNT,
     GUIDED,
     TRUTH,
-    FakeData,
     FakeModel,
     FakeRaster,
     N,
     all_of,
     copy_given,
+    measure,
     restore,
-    trained,
 )
 
 from vqlearn.experiments.face_off import inpainting
@@ -40,7 +39,7 @@ def above(monkeypatch):
 
 
 def measured(model):
-    return DownstreamRun("a", 0).measure_trained(trained(model), FakeData())
+    return measure(DownstreamRun("a", 0), model)
 
 
 def test_damage_is_counted_below_the_errors_and_in_each_row():

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.face_off_fakes import CODES, COUNT, TRUTH, FakeData, FakeModel, N, trained
+from support.face_off_fakes import CODES, COUNT, TRUTH, FakeData, FakeModel, N, measure, trained
 from support.imagebart_toys import seeded
 from torch.testing import assert_close
 
@@ -16,7 +16,6 @@ from vqlearn.experiments.face_off.exposure_bias import (
     ExposureBiasRun,
     SequenceBits,
 )
-from vqlearn.experiments.face_off.system_run import SystemRun
 from vqlearn.experiments.report import rounded
 from vqlearn.experiments.tokens import Examples
 from vqlearn.probability.estimates import Bits
@@ -24,17 +23,13 @@ from vqlearn.probability.model import Sampling
 
 
 def read_by(reference, model, data=None):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SystemRun, "reference", lambda self, name: trained(reference))
-        found = ExposureBiasRun("a", 0).measure_trained(trained(model), data or FakeData())
+    found = measure(ExposureBiasRun("a", 0), model, data, reference)
     assert found["raster"] == found["vq-diffusion"]
     return found["raster"]
 
 
 def by_correctness(model):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SystemRun, "reference", lambda self, name: trained(FakeModel()))
-        return BitsByCorrectnessRun("a", 0).measure_trained(trained(model), FakeData())
+    return measure(BitsByCorrectnessRun("a", 0), model, reference=FakeModel())
 
 
 def test_bits_of_sequences_that_are_known():

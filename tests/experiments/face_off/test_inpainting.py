@@ -15,11 +15,11 @@ from support.face_off_fakes import (
     FakeModel,
     all_of,
     copy_given,
+    measure,
     restore,
-    trained,
 )
 
-from vqlearn.experiments.face_off import inpainting
+from vqlearn.experiments.face_off import halves, inpainting
 from vqlearn.experiments.face_off.inpainting import (
     SHARES,
     SIDES,
@@ -27,7 +27,6 @@ from vqlearn.experiments.face_off.inpainting import (
     ErrorEffect,
     ErrorsRun,
     HalfGiven,
-    lose_half,
 )
 
 NEVER = {"p_true_code": 0.0, "p_seen_code": 0.0}  # what a fake model says of codes
@@ -35,7 +34,7 @@ NEVER = {"p_true_code": 0.0, "p_seen_code": 0.0}  # what a fake model says of co
 
 def errors_of(answer, count=COUNT):
     model = FakeModel(answer)
-    return ErrorsRun("a", 0).measure_trained(trained(model), FakeData(count)), model
+    return measure(ErrorsRun("a", 0), model, FakeData(count)), model
 
 
 def be_moody(truth, start):
@@ -148,7 +147,7 @@ def test_directions_of_one_that_knows_two_of_them():
         return sampled
 
     model = FakeModel(answer)
-    found = DirectionsRun("a", 0).measure_trained(trained(model), FakeData())
+    found = measure(DirectionsRun("a", 0), model)
     known = HalfGiven(all_of(COUNT), 1.0)
     not_known = HalfGiven(all_of(COUNT, right=1), round(1 - 7 * 3 / (8 * 8), 4))
     each = {"upper": known, "lower": not_known, "left": known, "right": not_known}
@@ -164,7 +163,7 @@ def test_directions_of_one_that_knows_two_of_them():
 def test_a_denoiser_says_how_probable_the_codes_of_wrong_tokens_are():
     model = Believer(copy_given)
     model.seen_levels = []
-    found = ErrorsRun("a", 0).measure_trained(trained(model), FakeData())
+    found = measure(ErrorsRun("a", 0), model)
     assert set(model.seen_levels) == {1}  # half of the tokens are masks at level 1 of 2
     assert found.by_amount["one"].p_true_code == round(0.01 * 3.5, 4)  # one in each sequence
     for each, start in zip(found.by_amount.values(), model.starts[1:], strict=True):
@@ -177,11 +176,13 @@ def test_a_denoiser_says_how_probable_the_codes_of_wrong_tokens_are():
 def test_what_cannot_be_counted_is_none(is_known, monkeypatch):
     """Nothing lost, or nothing left: a share of nothing is no number."""
 
+    lose_half = halves.lose_half
+
     def lose(model, x, generator):
         half = lose_half(model, x, generator)
         return replace(half, known=torch.full_like(half.known, is_known))
 
-    monkeypatch.setattr(inpainting, "lose_half", lose)
+    monkeypatch.setattr(halves, "lose_half", lose)
     monkeypatch.setattr(inpainting, "code_probabilities", lambda *given: {})
     found, _ = errors_of(copy_given)
     one = found.by_amount["one"]

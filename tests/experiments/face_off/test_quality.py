@@ -3,7 +3,16 @@
 import math
 
 import torch
-from support.face_off_fakes import CODES, COUNT, TRUTH, FakeData, FakeModel, N, all_of, trained
+from support.face_off_fakes import (
+    CODES,
+    COUNT,
+    TRUTH,
+    FakeModel,
+    N,
+    all_of,
+    measure,
+    trained,
+)
 
 from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.experiments.face_off import quality
@@ -15,8 +24,8 @@ from vqlearn.probability.model import PLAIN, Sampling
 from vqlearn.training.recipes import NUM_TIMESTEPS
 
 
-def measure(model, system="absorbing"):
-    return QualityRun(system, 0).measure_trained(trained(model), FakeData())
+def quality_of(model, system="absorbing"):
+    return measure(QualityRun(system, 0), model)
 
 
 def test_quality_of_a_model_whose_answers_are_known():
@@ -27,7 +36,7 @@ def test_quality_of_a_model_whose_answers_are_known():
         return sampled
 
     model = FakeModel(answer)
-    found = measure(model)
+    found = quality_of(model)
     nll = torch.arange(8).double()  # no token differs, so it is the number of the sequence
     mean, error = nll.mean() / N / math.log(2), nll.std() / N / math.log(2) / 8**0.5
     assert found.weights == 7
@@ -43,11 +52,11 @@ def test_quality_of_a_model_whose_answers_are_known():
 
 def test_only_what_is_guided_with_the_usual_steps_is_shown(monkeypatch):
     model = FakeModel(lambda truth, sampling: (truth + sampling.num_inference_steps) % CODES)
-    shown = tokens_from_text(measure(model).by_composition["seen"].shown)
+    shown = tokens_from_text(quality_of(model).by_composition["seen"].shown)
     assert torch.equal(shown, (TRUTH[:6] + 25) % CODES)
     for steps, system in (((50, 5), "absorbing"), (quality.CALLS, "direct")):  # or never guided
         monkeypatch.setattr(quality, "CALLS", steps)
-        for part in measure(model, system).by_composition.values():
+        for part in quality_of(model, system).by_composition.values():
             assert part.shown is None
 
 

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -43,21 +43,14 @@ from vqlearn.experiments.face_off.quality import CALLS, GUIDED
 from vqlearn.experiments.face_off.system_run import run_id
 from vqlearn.experiments.report import Run
 from vqlearn.experiments.systems import DENOISER_SIZE, IMAGEBART_SIZE, RASTER_SIZE
-from vqlearn.probability import (
-    PLAIN,
-    Conditioning,
-    Sampling,
-    TokenModel,
-    log_normalise,
-    sample_categorical,
-)
+from vqlearn.probability import PLAIN, Conditioning, Sampling, log_normalise, sample_categorical
 from vqlearn.training import NUM_TIMESTEPS, denoiser_config
 from vqlearn.transformer import Denoiser
 
 LENGTHS = (16, 64, 256, 1024)
 BATCHES = (1, 8, 32)
-NUM_CODES, TEXT_LENGTH, TEXT_WIDTH = 384, 32, 128
-TEXT = {"text_length": TEXT_LENGTH, "text_width": TEXT_WIDTH}
+NUM_CODES, TEXT = 384, {"text_length": 32, "text_width": 128}
+SIZES = {"raster": RASTER_SIZE, "imagebart": IMAGEBART_SIZE, "denoiser": DENOISER_SIZE}
 REPEATS = 3
 SHORT = 64  # tokens: of a longer sequence a part of the work stands for all
 PART = 16  # tokens
@@ -91,9 +84,8 @@ class CostRun(Run):
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result."""
-        sizes = {"raster": RASTER_SIZE, "imagebart": IMAGEBART_SIZE, "denoiser": DENOISER_SIZE}
-        told = {name: asdict(size) for name, size in sizes.items()}
-        return {"way": self.way, "tokens": self.num_tokens, **told, "batches": list(BATCHES)}
+        sizes = {kind: asdict(size) for kind, size in SIZES.items()}
+        return {"way": self.way, "tokens": self.num_tokens, **sizes, "batches": list(BATCHES)}
 
     def measure(self, data: None) -> Cost:
         """Seconds and operations."""
@@ -102,12 +94,12 @@ class CostRun(Run):
 
 @dataclass(frozen=True)
 class Way:
-    """One way to sample: a model with its sampling. For long sequences a diffusion takes 4 steps.
+    """One way to sample: the kind of model with its sampling, with a cache where there is one.
 
-    With a cache each token is read once.
+    For long sequences a diffusion takes 4 steps.
     """
 
-    model: Callable[[int, str], TokenModel]
+    kind: str
     sampling: Sampling = PLAIN
 
     def sample(self, n: int, count: int, device: str = "cpu") -> Tensor:
@@ -116,7 +108,8 @@ class Way:
         steps = None if steps is None else round(steps * self.part(n))
         how = replace(self.sampling, num_inference_steps=steps)
         condition, generator = conditioning(count, device), torch.Generator().manual_seed(0)
-        return self.model(n, device).sample(count, condition, sampling=how, generator=generator)
+        model = fresh(self.kind, n, device)
+        return model.sample(count, condition, sampling=how, generator=generator)
 
     def part(self, n: int) -> float:
         """Which part of all the work is done? 1 is all."""
@@ -137,7 +130,7 @@ class WithoutCache(Way):
 
     def sample(self, n: int, count: int, device: str = "cpu") -> Tensor:
         text, generator = conditioning(count, device).text, torch.Generator().manual_seed(0)
-        next_token_log_probs = self.reader(self.model(n, device), text)
+        next_token_log_probs = self.reader(fresh(self.kind, n, device), text)
         sampled, apart = [], round(1 / self.part(n))
         for length in range(apart // 2, n, apart):
             prefix = torch.zeros(count, length, dtype=torch.long, device=device)
@@ -160,47 +153,35 @@ def read_prefix(network: RasterTransformer, text: Tensor) -> NextTokenLogProbs:
 
 
 @cache
-def raster_model(n: int, device: str) -> RasterTransformer:
-    """The raster transformer of the face-off for n tokens."""
-    config = RasterTransformerConfig(NUM_CODES, n, **TEXT, **asdict(RASTER_SIZE))
-    return _fresh(RasterTransformer(config), device)
-
-
-@cache
-def imagebart_model(n: int, device: str) -> ImageBART:
-    """The ImageBART of the face-off, two scales."""
-    config = ImageBARTConfig(NUM_CODES, n, num_scales=2, **TEXT, **asdict(IMAGEBART_SIZE))
-    return _fresh(ImageBART(config), device)
-
-
-@cache
-def diffusion_model(n: int, device: str) -> DiffusionModel:
-    """The released schedule, which other schedules cost as much as; a square grid of n tokens."""
-    config = denoiser_config(
-        num_codes=NUM_CODES, side=math.isqrt(n), text_width=TEXT_WIDTH, size=DENOISER_SIZE
-    )
-    process = MaskAndReplace(build_schedule(released(NUM_CODES, NUM_TIMESTEPS)))
-    return _fresh(DiffusionModel(process, Denoiser(config)), device)
-
-
-def _fresh(model: nn.Module, device: str) -> Any:
+def fresh(kind: str, n: int, device: str) -> Any:
+    """A model for n tokens, a square grid. Other schedules cost as much as the released one."""
+    sizes = {"num_positions": n, **TEXT, **asdict(SIZES[kind])}
+    if kind == "raster":
+        model = RasterTransformer(RasterTransformerConfig(NUM_CODES, **sizes))
+    elif kind == "imagebart":
+        model = ImageBART(ImageBARTConfig(NUM_CODES, num_scales=2, **sizes))
+    else:
+        side, width = math.isqrt(n), TEXT["text_width"]
+        config = denoiser_config(num_codes=NUM_CODES, side=side, text_width=width, size=SIZES[kind])
+        process = MaskAndReplace(build_schedule(released(NUM_CODES, NUM_TIMESTEPS)))
+        model = DiffusionModel(process, Denoiser(config))
     return model.eval().requires_grad_(False).to(device)
 
 
 def conditioning(count: int, device: str) -> Conditioning:
     """Any captions: the cost does not depend on them."""
-    text = torch.zeros(count, TEXT_LENGTH, TEXT_WIDTH, device=device)
+    text = torch.zeros(count, *TEXT.values(), device=device)  # (b, l, c)
     return Conditioning(text, text[:1])
 
 
 COSTS: dict[str, Way] = {
-    "raster without cache": WithoutCache(raster_model),
-    "raster, prefix only": WithoutCache(raster_model, reader=read_prefix),
-    "raster": Way(raster_model),
-    "raster guided": Way(raster_model, GUIDED),
-    "imagebart": Way(imagebart_model),
+    "raster without cache": WithoutCache("raster"),
+    "raster, prefix only": WithoutCache("raster", reader=read_prefix),
+    "raster": Way("raster"),
+    "raster guided": Way("raster", GUIDED),
+    "imagebart": Way("imagebart"),
     **{
-        f"diffusion {steps}{name}": Way(diffusion_model, replace(how, num_inference_steps=steps))
+        f"diffusion {steps}{name}": Way("denoiser", replace(how, num_inference_steps=steps))
         for name, how in (("", PLAIN), (" guided", GUIDED))
         for steps in CALLS
     },

@@ -46,15 +46,14 @@ class ExposureBiasRun(SystemRun):
     """What models of the next seed make of what it sampled, by reference model."""
 
     measure_id: ClassVar[str] = "forcing"
-    result: ClassVar[type] = dict[str, ReferenceBits]
 
     def details(self) -> dict[str, Any]:
         judges = dict.fromkeys(REFERENCES, self.reference_seed())
         return {"calls": OWN.num_inference_steps, "judges": judges}
 
-    def measure_trained(self, trained: Trained, data: EvaluatedTokens) -> dict[str, ReferenceBits]:
+    def measure(self, data: EvaluatedTokens) -> dict[str, ReferenceBits]:
         true, found = data.examples["seen"], {}
-        own = own_sequences(trained, true)
+        own = own_sequences(self.trained(), true)
         for name in REFERENCES:
             reference = self.reference(name)
             bits = [
@@ -97,14 +96,13 @@ class BitsByCorrectnessRun(SystemRun):
     """What a raster network makes of sampled sequences, right ones and wrong ones apart."""
 
     measure_id: ClassVar[str] = "strangeness"
-    result: ClassVar[type] = BitsByCorrectness
 
     def details(self) -> dict[str, Any]:
         return {"calls": OWN.num_inference_steps, "judge": self.reference_seed()}
 
-    def measure_trained(self, trained: Trained, data: EvaluatedTokens) -> BitsByCorrectness:
+    def measure(self, data: EvaluatedTokens) -> BitsByCorrectness:
         examples, reference = data.examples["seen"], self.reference(RASTER)
-        own = own_sequences(trained, examples)
+        own = own_sequences(self.trained(), examples)
         true, sampled = (reference_nll(reference, each) for each in (examples, own))
         right = data.shows(own.x, own.captions)
         parts = (true, sampled[right], sampled[~right])

@@ -25,18 +25,10 @@ from torch import Tensor
 
 from vqlearn.autoregressive import AutoregressiveModel
 from vqlearn.diffusion import DiffusionModel
+from vqlearn.experiments.face_off import halves
 from vqlearn.experiments.face_off.data import EvaluatedTokens, by_grid_row
-from vqlearn.experiments.face_off.halves import (
-    ONE,
-    Half,
-    choose,
-    complete_part,
-    half,
-    lose_half,
-    lose_rest,
-    make_wrong,
-)
-from vqlearn.experiments.face_off.quality import GUIDED, sampling_settings
+from vqlearn.experiments.face_off.halves import ONE, Half
+from vqlearn.experiments.face_off.quality import GUIDED, GUIDED_SETTINGS
 from vqlearn.experiments.face_off.system_run import SystemRun
 from vqlearn.experiments.face_off.training import Trained
 from vqlearn.experiments.report import DIGITS, Accuracy
@@ -83,14 +75,13 @@ class ErrorsRun(SystemRun):
     """What wrong tokens do."""
 
     measure_id: ClassVar[str] = "errors"
-    result: ClassVar[type] = Errors
 
     def details(self) -> dict[str, Any]:
-        return {**sampling_settings(GUIDED), "shares": list(SHARES)}
+        return {**GUIDED_SETTINGS, "shares": list(SHARES)}
 
-    def measure_trained(self, trained: Trained, data: EvaluatedTokens) -> Errors:
-        x = data.examples["seen"].x
-        start = lose_half(trained.model, x, random_stream("face-off", "lost"))
+    def measure(self, data: EvaluatedTokens) -> Errors:
+        trained, x = self.trained(), data.examples["seen"].x
+        start = halves.lose_half(trained.model, x, random_stream("face-off", "lost"))
         return measure_errors(trained, data, start, AMOUNTS)
 
 
@@ -98,12 +89,12 @@ class DownstreamRun(SystemRun):
     """Wrong tokens in the upper half, by what may happen to it: it is kept, or sampled anew."""
 
     measure_id: ClassVar[str] = "downstream"
-    result: ClassVar[type] = dict[str, Errors]
 
     def details(self) -> dict[str, Any]:
-        return {**sampling_settings(GUIDED), "shares": list(ABOVE)}
+        return {**GUIDED_SETTINGS, "shares": list(ABOVE)}
 
-    def measure_trained(self, trained: Trained, data: EvaluatedTokens) -> dict[str, Errors]:
+    def measure(self, data: EvaluatedTokens) -> dict[str, Errors]:
+        trained = self.trained()
         start = give_half("upper", trained, data.examples["seen"])
         raster = isinstance(trained.model, AutoregressiveModel)
         return {
@@ -124,24 +115,23 @@ class DirectionsRun(SystemRun):
     """One half given: by composition, then by the half."""
 
     measure_id: ClassVar[str] = "directions"
-    result: ClassVar[type] = dict[str, dict[str, HalfGiven]]
 
     def details(self) -> dict[str, Any]:
-        return sampling_settings(GUIDED)
+        return GUIDED_SETTINGS
 
-    def measure_trained(
-        self, trained: Trained, data: EvaluatedTokens
-    ) -> dict[str, dict[str, HalfGiven]]:
-        found: dict[str, dict[str, HalfGiven]] = {}
-        for composition, examples in data.examples.items():
-            found[composition] = {}
-            for side in SIDES:
-                start = give_half(side, trained, examples)
-                sampled = complete(trained, start, examples)
-                accuracy = data.accuracy(sampled, examples.captions)
-                same = mean((sampled == examples.x)[~start.known])
-                found[composition][side] = HalfGiven(accuracy, same)
-        return found
+    def measure(self, data: EvaluatedTokens) -> dict[str, dict[str, HalfGiven]]:
+        trained = self.trained()
+
+        def given(side: str, examples: Examples) -> HalfGiven:
+            start = give_half(side, trained, examples)
+            sampled = complete(trained, start, examples)
+            same = mean((sampled == examples.x)[~start.known])
+            return HalfGiven(data.accuracy(sampled, examples.captions), same)
+
+        return {
+            composition: {side: given(side, examples) for side in SIDES}
+            for composition, examples in data.examples.items()
+        }
 
 
 def measure_errors(
@@ -151,9 +141,9 @@ def measure_errors(
     examples = data.examples["seen"]
     untouched, effects = complete(trained, start, examples), {}
     for amount in amounts:
-        wrong = choose(start.known, amount, random_stream("face-off", "wrong", amount))
+        wrong = halves.choose(start.known, amount, random_stream("face-off", "wrong", amount))
         codes = random_stream("face-off", "codes", amount)
-        spoilt = replace(start, x=make_wrong(start.x, wrong, data.num_codes, codes))
+        spoilt = replace(start, x=halves.make_wrong(start.x, wrong, data.num_codes, codes))
         sampled = complete(trained, spoilt, examples)
         changed = sampled != untouched
         effects[amount] = ErrorEffect(
@@ -185,16 +175,15 @@ def code_probabilities(
 
 def give_half(side: str, trained: Trained, examples: Examples) -> Half:
     """This half of the true tokens, which stays."""
-    known, noise = half(side, examples.x), random_stream("face-off", "hidden", side)
-    return lose_rest(trained.model, examples.x, known, noise)
+    known, noise = halves.half(side, examples.x), random_stream("face-off", "hidden", side)
+    return halves.lose_rest(trained.model, examples.x, known, noise)
 
 
 def complete(trained: Trained, half: Half, examples: Examples) -> Int[Tensor, "b n"]:
     """Always from the same generator, so that runs that differ in a few tokens can be compared."""
     generator = random_stream("face-off", "going on")
-    return complete_part(
-        trained.model, half, Conditioning(examples.text, trained.null), GUIDED, generator
-    )
+    condition = Conditioning(examples.text, trained.null)
+    return halves.complete_part(trained.model, half, condition, GUIDED, generator)
 
 
 def mean(flags: Bool[Tensor, "*any"]) -> float | None:

@@ -17,6 +17,12 @@ from vqlearn.training import NUM_TIMESTEPS
 CALLS = (100, 50, 25, 10, 5)
 USUAL_CALLS = 25
 GUIDED = Sampling(guidance_scale=1.5, truncation_rate=0.9, num_inference_steps=USUAL_CALLS)
+GUIDED_SETTINGS = {
+    "guidance": GUIDED.guidance_scale,
+    "truncation": GUIDED.truncation_rate,
+    "calls": USUAL_CALLS,
+}
+"""In the words of stored runs."""
 SHOWN = 6
 
 
@@ -60,7 +66,6 @@ class QualityRun(SystemRun):
     """Bits of the true tokens, then images for their captions, sampled in each way."""
 
     measure_id: ClassVar[str] = "quality"
-    result: ClassVar[type] = Quality
 
     def steps(self) -> Sequence[int]:
         """How often is a denoiser asked? The first seed with every number of steps.
@@ -74,7 +79,7 @@ class QualityRun(SystemRun):
         return CALLS if self.seed == SEEDS[0] else (USUAL_CALLS,)
 
     def details(self) -> dict[str, Any]:
-        return {**sampling_settings(GUIDED), "calls": list(self.steps())}
+        return {**GUIDED_SETTINGS, "calls": list(self.steps())}
 
     def ways(self, trained: Trained) -> list[Sampling]:
         """All that are compared: plainly, then guided; only a diffusion can choose its steps.
@@ -85,8 +90,8 @@ class QualityRun(SystemRun):
         kinds = (PLAIN,) if self.system == "direct" else (PLAIN, GUIDED)
         return [replace(kind, num_inference_steps=count) for kind in kinds for count in steps]
 
-    def measure_trained(self, trained: Trained, data: EvaluatedTokens) -> Quality:
-        found = {}
+    def measure(self, data: EvaluatedTokens) -> Quality:
+        trained, found = self.trained(), {}
         for composition, examples in data.examples.items():
             nll = trained.nll(examples, random_stream("face-off", "bits", composition))
             sampled, shown = [], None
@@ -99,12 +104,3 @@ class QualityRun(SystemRun):
             bits = rounded(bits_per_token(nll, examples.x.shape[1]))
             found[composition] = CompositionQuality(bits, tuple(sampled), shown)
         return Quality(trained.weights, found)
-
-
-def sampling_settings(sampling: Sampling) -> dict[str, float]:
-    """How is sampled? In the words of stored runs."""
-    return {
-        "guidance": sampling.guidance_scale,
-        "truncation": sampling.truncation_rate,
-        "calls": sampling.num_inference_steps,
-    }

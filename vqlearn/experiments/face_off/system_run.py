@@ -4,7 +4,6 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from vqlearn.experiments.face_off.data import EvaluatedTokens
 from vqlearn.experiments.face_off.training import BUDGET, Budget, Trained, Training
 from vqlearn.experiments.report import Run
 from vqlearn.experiments.runner import best_device
@@ -23,7 +22,6 @@ class SystemRun(Run):
     seed: int
     budget: Budget = BUDGET
     measure_id: ClassVar[str]
-    result: ClassVar[type]
     data: ClassVar[str] = "tokens"
 
     @property
@@ -45,13 +43,9 @@ class SystemRun(Run):
     def details(self) -> dict[str, Any]:
         """What is done with a system after its training, in the words of stored runs."""
 
-    def measure(self, data: EvaluatedTokens) -> Any:
-        """The result of the system, from its kept weights, on the evaluated scenes."""
-        return self.measure_trained(Training(self.system, self.seed, self.budget).trained(), data)
-
-    @abstractmethod
-    def measure_trained(self, trained: Trained, data: EvaluatedTokens) -> Any:
-        """The result of this system."""
+    def trained(self) -> Trained:
+        """The system, from its kept weights."""
+        return Training(self.system, self.seed, self.budget).trained()
 
     def reference_seed(self) -> int:
         """The seed of the reference models that read what this system sampled: the next one."""
