@@ -3,15 +3,15 @@
 Every number is made so that the larger it is, the more it speaks for the claim.
 """
 
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import pairwise, product
+from typing import Any
 
-from vqlearn.experiments.face_off import inpainting
-from vqlearn.experiments.face_off.costs import Cost
-from vqlearn.experiments.face_off.inpainting import FREE, KEEPS
+from vqlearn.experiments.face_off.inpainting import ABOVE, AMOUNTS, FREE, KEEPS
 from vqlearn.experiments.face_off.letters import KERNELS, OTHER_WEIGHTS, with_weight
 from vqlearn.experiments.face_off.results import numbers
-from vqlearn.experiments.face_off.results.numbers import Seeds
+from vqlearn.experiments.face_off.results.numbers import Seeds, wrong
 from vqlearn.experiments.face_off.system_run import DIFFUSION, RASTER
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.sequences import DEFAULT_AUXILIARY_WEIGHT
@@ -22,97 +22,104 @@ READERS = {
     "without one, prefix only": "raster, prefix only",
     "with a cache": "raster",
 }
-PUBLISHED = ("raster", "absorbing", "nearest-neighbour", "uniform")
+SCHEDULES = {"released schedule": DIFFUSION, "paper's schedule": "vq-diffusion-paper"}
 REFERENCES = {"to a raster network": RASTER, "to a diffusion": DIFFUSION}
-PAIRS = {"seen": "pairs seen", "held_out": "pairs never seen"}
-SIDES = (("upper", "lower"), ("left", "right"))
+WRONG = {wrong(amount): amount for amount in AMOUNTS}
+WRONG_ABOVE = {wrong(amount): amount for amount in ABOVE}
+LOWER_LOST = {
+    "lower half lost, VQ-Diffusion keeps the upper": KEEPS,
+    "lower half lost, VQ-Diffusion may change the upper": FREE,
+}
+PAIRS = {"pairs seen": "seen", "pairs never seen": "held_out"}
+PUBLISHED = ("raster", "absorbing", "nearest-neighbour", "uniform")
 
 Numbers = Mapping[tuple[str, ...], Seeds]
-"""Each by a value of every factor."""
+"""Each by a value of every factor, in words."""
 
 
-def operations(cost: Cost) -> float:
-    """For one image."""
-    return cost.operations_per_image
+def over(number: Callable[..., Seeds], *factors: Mapping[str, Any]) -> Callable[[Report], Numbers]:
+    """A number of the report at all values of these factors, by the words for the values."""
+
+    def found(report: Report) -> Numbers:
+        points = (zip(*each, strict=True) for each in product(*(each.items() for each in factors)))
+        return {words: number(report, *values) for words, values in points}
+
+    return found
 
 
-def seconds_at_once(count: int) -> Callable[[Cost], float]:
-    """Seconds of one image where so many are sampled at once."""
-    return lambda cost: cost.seconds_per_image[str(count)]
+def compared(
+    number: Callable[..., Seeds], report: Report, systems: Sequence[str], *of: Any
+) -> Seeds:
+    """A number of one system; of two systems, that of the first less that of the second."""
+    one, *other = (number(report, system, *of) for system in systems)
+    return one.minus(*other) if other else one
 
 
-def slower_growth(report: Report) -> Numbers:
+def on_pairs(number: Callable[..., Seeds], more: str, less: str) -> Callable[[Report], Numbers]:
+    """A number of one system less that of another, on both kinds of captions."""
+    return over(lambda report, pairs: compared(number, report, (more, less), pairs), PAIRS)
+
+
+def times_diffusion(
+    report: Report, calls: int, way: str, at_once: int | None = None, n: int = LONG
+) -> Seeds:
+    """How many times more does this way cost than so many calls of a denoiser?
+
+    In seconds if so many images are sampled at once, else in operations.
+    """
+    ways = (way, f"diffusion {calls}")
+    raster, diffusion = (numbers.cost_of(report, each, n, at_once) for each in ways)
+    return Seeds({0: raster / diffusion})
+
+
+def times_growth(report: Report, at_once: int | None, way: str) -> Seeds:
     """From 16 to 1,024 tokens: how many times more does a raster network grow than 100 calls?"""
-    found = {}
-    for kind, of in (("operations", operations), ("seconds", seconds_at_once(1))):
-        for reader, way in READERS.items():
-            short, long = (_against(report, way, 100, n, of) for n in (SHORT, LONG))
-            found[kind, reader] = Seeds({0: long / short})
-    return found
+    short, long = (times_diffusion(report, 100, way, at_once, n).mean for n in (SHORT, LONG))
+    return Seeds({0: long / short})
 
 
-def ten_times(report: Report) -> Numbers:
-    """1,024 tokens against 100 calls: how many times less, in calls and in operations?"""
-    found = {("calls",): Seeds({0: LONG / 100})}
-    for reader, way in READERS.items():
-        factor = _against(report, way, 100, LONG, operations)
-        found[(f"operations {reader}",)] = Seeds({0: factor})
-    return found
+def times_counted(report: Report, way: str | None) -> Seeds:
+    """1,024 tokens against 100 calls: operations of this way to read; without one the calls."""
+    return times_diffusion(report, 100, way) if way else Seeds({0: LONG / 100})
 
 
-def fifteen_times(report: Report) -> Numbers:
-    """1,024 tokens: how many times fewer seconds does diffusion take?"""
-    found = {}
-    for calls in (100, 25):
-        for reader, way in READERS.items():
-            for count in (1, 32):
-                factor = _against(report, way, calls, LONG, seconds_at_once(count))
-                key = (f"{calls} calls", reader, f"{count} at once")
-                found[key] = Seeds({0: factor})
-    return found
+slower_growth = over(times_growth, {"operations": None, "seconds": 1}, READERS)
+ten_times = over(
+    times_counted, {"calls": None} | {f"operations {name}": way for name, way in READERS.items()}
+)
+fifteen_times = over(
+    times_diffusion,
+    {"100 calls": 100, "25 calls": 25},
+    READERS,
+    {"1 at once": 1, "32 at once": 32},
+)
+
+
+def more_change(report: Report, freedom: str | None, amount: str) -> Seeds:
+    """Wrong tokens: how many more of 100 lost ones change than in VQ-Diffusion?
+
+    Each has lost its own half; with a freedom of VQ-Diffusion both have lost the lower half.
+    """
+    raster = numbers.changed(report, RASTER, amount, freedom and KEEPS)
+    return raster.minus(numbers.changed(report, DIFFUSION, amount, freedom)).percent()
 
 
 def errors_add_up(report: Report) -> Numbers:
-    """Wrong tokens: how many more of the lost ones change than in VQ-Diffusion?
-
-    Each has lost its own half, or both the lower half.
-    """
-    found = {}
-    for amount in inpainting.AMOUNTS:
-        raster, diffusion = (numbers.changed(report, name, amount) for name in (RASTER, DIFFUSION))
-        found["own half lost", wrong(amount)] = raster.minus(diffusion).percent()
-    for way, freedom in (("keeps the upper", KEEPS), ("may change the upper", FREE)):
-        for amount in inpainting.ABOVE:
-            raster = numbers.changed_below(report, RASTER, KEEPS, amount)
-            diffusion = numbers.changed_below(report, DIFFUSION, freedom, amount)
-            key = (f"lower half lost, VQ-Diffusion {way}", wrong(amount))
-            found[key] = raster.minus(diffusion).percent()
-    return found
+    """How many more change, whatever half is lost?"""
+    own = over(more_change, {"own half lost": None}, WRONG)
+    lower = over(more_change, LOWER_LOST, WRONG_ABOVE)
+    return {**own(report), **lower(report)}
 
 
-def corrects(report: Report) -> Numbers:
-    """Of wrong tokens: which share gets the true code back?"""
-    schedules = {"released schedule": DIFFUSION, "paper's schedule": "vq-diffusion-paper"}
-    return {
-        (schedule, wrong(amount)): numbers.corrected(report, name, amount).percent()
-        for schedule, name in schedules.items()
-        for amount in inpainting.AMOUNTS
-    }
+def percent_corrected(report: Report, system: str, amount: str) -> Seeds:
+    """Of 100 wrong tokens: how many get the true code back?"""
+    return numbers.corrected(report, system, amount).percent()
 
 
-def order(report: Report) -> Numbers:
-    """Right captions if the half that is read first is given, less those if the last one is."""
-    own, more = {}, {}
-    for first, last in SIDES:
-        raster, diffusion = (
-            numbers.right_given(report, name, first)
-            .minus(numbers.right_given(report, name, last))
-            .percent()
-            for name in (RASTER, DIFFUSION)
-        )
-        own["raster", f"{first} less {last}"] = raster
-        more["that less VQ-Diffusion's", f"{first} less {last}"] = raster.minus(diffusion)
-    return {**own, **more}
+def first_less_last(report: Report, system: str, sides: tuple[str, str]) -> Seeds:
+    """How many more of 100 captions come out right if the half that is read first is given?"""
+    first, last = (numbers.right_given(report, system, side).percent() for side in sides)
+    return first.minus(last)
 
 
 def exposure_bias(report: Report) -> Numbers:
@@ -120,49 +127,35 @@ def exposure_bias(report: Report) -> Numbers:
 
     And than VQ-Diffusion's; and do they grow from the upper half to the lower?
     """
-    own, more = {}, {}
-    for reader, reference in REFERENCES.items():
-        raster, diffusion = (numbers.gap(report, name, reference) for name in (RASTER, DIFFUSION))
-        own["than true sequences", reader] = raster
-        more["than VQ-Diffusion's", reader] = raster.minus(diffusion)
-    reader, *_ = REFERENCES
-    return {
-        **own,
-        **more,
-        ("in the lower half than in the upper", reader): numbers.growth(report, RASTER),
-    }
+    comparisons = {"than true sequences": (RASTER,), "than VQ-Diffusion's": (RASTER, DIFFUSION)}
+    gaps = over(partial(compared, numbers.gap), comparisons, REFERENCES)(report)
+    lower = ("in the lower half than in the upper", "to a raster network")
+    return {**gaps, lower: numbers.growth(report, RASTER)}
 
 
-def global_context_bits(report: Report) -> Numbers:
-    """Bits that the same denoiser needs more if a token attends only to those before it."""
-    return _more_bits(report, "causal", DIFFUSION)
+corrects = over(percent_corrected, SCHEDULES, WRONG)
+order = over(
+    partial(compared, first_less_last),
+    {"raster": (RASTER,), "that less VQ-Diffusion's": (RASTER, DIFFUSION)},
+    {"upper less lower": ("upper", "lower"), "left less right": ("left", "right")},
+)
 
 
-def global_context_images(report: Report) -> Numbers:
-    """Captions that come out right less often if a token attends only to those before it."""
-    return _fewer_right(report, "causal", DIFFUSION, guided=True, steps=25)
+def right_guided(report: Report, system: str, composition: str) -> Seeds:
+    """Of 100 captions those that come out right, guided and with 25 calls."""
+    return numbers.right(report, system, composition).percent()
 
 
-def clearer_target_bits(report: Report) -> Numbers:
-    """Bits that the same denoiser needs more if it predicts x_{t-1}; no auxiliary loss in both."""
-    return _more_bits(report, "direct", "no-auxiliary")
-
-
-def clearer_target_images(report: Report) -> Numbers:
-    """Captions that come out right less often if a denoiser predicts x_{t-1}."""
-    return _fewer_right(report, "direct", "no-auxiliary", guided=False, steps=100)
-
-
-def better_images(report: Report) -> Numbers:
-    """With one budget: how many more captions come out right than in a raster network?"""
-    return _fewer_right(report, RASTER, DIFFUSION, guided=True, steps=25)
+def right_plain(report: Report, system: str, composition: str) -> Seeds:
+    """The same without guidance, with 100 calls."""
+    return numbers.right(report, system, composition, guided=False, steps=100).percent()
 
 
 def published_order(report: Report) -> Numbers:
     """Bits of a letter: each system of the published order less the one before it."""
     return {
-        (f"{worse} less {better}", f"weight {weight:g}"): bits_with(report, worse, weight).minus(
-            bits_with(report, better, weight)
+        (f"{worse} less {better}", f"weight {weight:g}"): compared(
+            bits_with, report, (worse, better), weight
         )
         for weight in sorted((DEFAULT_AUXILIARY_WEIGHT, *OTHER_WEIGHTS))
         for better, worse in pairwise(PUBLISHED)
@@ -171,48 +164,18 @@ def published_order(report: Report) -> Numbers:
 
 def auxiliary_loss(report: Report) -> Numbers:
     """How many bits more does the same kernel need without it, on letters and on tokens?"""
-    letters = {
-        (f"letters, {kernel}", f"weight {weight:g}"): bits_with(report, kernel, 0).minus(
-            bits_with(report, kernel, weight)
-        )
-        for weight in (DEFAULT_AUXILIARY_WEIGHT, max(OTHER_WEIGHTS))
-        for kernel in KERNELS
-    }
-    weight = f"weight {DEFAULT_AUXILIARY_WEIGHT:g}"
-    tokens = {
-        (f"tokens, {pairs}", weight): seeds
-        for (pairs,), seeds in _more_bits(report, "no-auxiliary", DIFFUSION).items()
-    }
-    return {**letters, **tokens}
-
-
-def wrong(amount: str) -> str:
-    """In words."""
-    return "one wrong" if amount == inpainting.ONE else f"{100 * float(amount):g} % wrong"
+    found = {}
+    for weight in (DEFAULT_AUXILIARY_WEIGHT, max(OTHER_WEIGHTS)):
+        for kernel in KERNELS:
+            more = bits_with(report, kernel, 0).minus(bits_with(report, kernel, weight))
+            found[f"letters, {kernel}", f"weight {weight:g}"] = more
+    tokens = on_pairs(numbers.token_bits, "no-auxiliary", DIFFUSION)(report)
+    for (pairs,), more in tokens.items():
+        found[f"tokens, {pairs}", f"weight {DEFAULT_AUXILIARY_WEIGHT:g}"] = more
+    return found
 
 
 def bits_with(report: Report, system: str, auxiliary_weight: float) -> Seeds:
     """Bits of a letter; only kernels have an auxiliary loss."""
     name = with_weight(system, auxiliary_weight) if system in KERNELS else system
     return numbers.letter_bits(report, name)
-
-
-def _against(report: Report, way: str, calls: int, n: int, of: Callable[[Cost], float]) -> float:
-    """How many times more does this way cost than so many calls of a denoiser?"""
-    return of(numbers.cost(report, way, n)) / of(numbers.cost(report, f"diffusion {calls}", n))
-
-
-def _more_bits(report: Report, system: str, than: str) -> Numbers:
-    found = {}
-    for pairs, text in PAIRS.items():
-        one, other = (numbers.token_bits(report, name, pairs) for name in (system, than))
-        found[(text,)] = one.minus(other)
-    return found
-
-
-def _fewer_right(report: Report, system: str, than: str, **way: int) -> Numbers:
-    found = {}
-    for pairs, text in PAIRS.items():
-        more, fewer = (numbers.right(report, name, pairs, **way) for name in (than, system))
-        found[(text,)] = more.minus(fewer).percent()
-    return found

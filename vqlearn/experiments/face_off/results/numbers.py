@@ -1,8 +1,10 @@
-"""Numbers out of the report: one for each seed, their mean, and how far the seeds lie apart."""
+"""Numbers out of the report: one for each seed, their mean, and how far the seeds lie apart.
+
+Shares are from 0 to 1. Every look-up raises `KeyError` if no seed of the system was run.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import sub
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,14 @@ import numpy as np
 from vqlearn.experiments.face_off.costs import Cost, CostRun
 from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun, ReferenceBits
 from vqlearn.experiments.face_off.inpainting import (
+    ONE,
     DirectionsRun,
     DownstreamRun,
     Errors,
     ErrorsRun,
-    HalfGiven,
 )
 from vqlearn.experiments.face_off.letters import LetterRun
-from vqlearn.experiments.face_off.quality import USUAL_CALLS, QualityRun
+from vqlearn.experiments.face_off.quality import USUAL_CALLS, Quality, QualityRun
 from vqlearn.experiments.face_off.system_run import RASTER, SEEDS, SystemRun, run_id
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.systems import LABELS
@@ -53,12 +55,10 @@ class Seeds:
 
         Raises `ValueError` if they have none in common.
         """
-        common = self.by_seed.keys() & other.by_seed.keys()
-        if not common:
-            raise ValueError(
-                f"seeds {list(self.by_seed)} and {list(other.by_seed)} have none in common"
-            )
-        return Seeds({seed: sub(self.by_seed[seed], other.by_seed[seed]) for seed in common})
+        one, two = self.by_seed, other.by_seed
+        if one.keys().isdisjoint(two):
+            raise ValueError(f"seeds {list(one)} and {list(two)} have none in common")
+        return Seeds({seed: one[seed] - two[seed] for seed in one if seed in two})
 
     def percent(self) -> "Seeds":
         """A hundred times the numbers."""
@@ -66,7 +66,7 @@ class Seeds:
 
 
 def results_of(report: Report, measure: Measure, system: str) -> dict[int, Any]:
-    """The results of one measure of one system, by seed. Raises `KeyError` if there are none."""
+    """The results of one measure of one system, by seed."""
     ids = {seed: run_id(measure.measure_id, system, seed) for seed in SEEDS}
     found = {seed: report.runs[id].result for seed, id in ids.items() if id in report.runs}
     if not found:
@@ -74,10 +74,19 @@ def results_of(report: Report, measure: Measure, system: str) -> dict[int, Any]:
     return found
 
 
+def measured(report: Report, measure: Measure) -> list[str]:
+    """Which systems have a run of this measure, in the order of the labels?"""
+    return [
+        name
+        for name in LABELS
+        if any(run_id(measure.measure_id, name, seed) in report.runs for seed in SEEDS)
+    ]
+
+
 def over_seeds(
     report: Report, measure: Measure, system: str, number: Callable[[Any], float]
 ) -> Seeds:
-    """A number of each of these results. Raises `KeyError` if there are none."""
+    """A number of each of these results."""
     found = results_of(report, measure, system)
     return Seeds({seed: number(result) for seed, result in found.items()})
 
@@ -85,7 +94,7 @@ def over_seeds(
 def token_bits(report: Report, system: str, composition: str) -> Seeds:
     """Bits of a token, exact or a bound."""
 
-    def bits(quality: Any) -> float:
+    def bits(quality: Quality) -> float:
         return quality.by_composition[composition].bits_per_token.mean
 
     return over_seeds(report, QualityRun, system, bits)
@@ -108,99 +117,68 @@ def right(
 
     Of those seeds that were sampled so; raises `KeyError` if none was.
     """
-    shares = {
-        seed: quality.by_composition[composition].share(guided=guided, steps=steps)
-        for seed, quality in results_of(report, QualityRun, system).items()
-    }
+    found = results_of(report, QualityRun, system).items()
+    parts = {seed: quality.by_composition[composition] for seed, quality in found}
+    shares = {seed: part.share(guided=guided, steps=steps) for seed, part in parts.items()}
     known = {seed: share for seed, share in shares.items() if share is not None}
     if not known:
         raise KeyError(f"no seed of {system} was sampled {guided=} with {steps} steps")
     return Seeds(known)
 
 
-def of_errors(report: Report, system: str, amount: str, field: str) -> Seeds:
-    """A share of `ErrorEffect`, by seed."""
-
-    def share(found: Errors) -> float:
-        return getattr(found.by_amount[amount], field)
-
-    return over_seeds(report, ErrorsRun, system, share)
+def right_given(report: Report, system: str, side: str, composition: str = "seen") -> Seeds:
+    """The share of captions that come out right if this half is given."""
+    return over_seeds(
+        report, DirectionsRun, system, lambda found: found[composition][side].accuracy.share
+    )
 
 
-def changed(report: Report, system: str, amount: str) -> Seeds:
+def with_errors(
+    report: Report, system: str, number: Callable[[Errors], float], freedom: str | None = None
+) -> Seeds:
+    """A number of `Errors`: each system has lost half in its own way; with a freedom, the lower."""
+    if freedom is None:
+        return over_seeds(report, ErrorsRun, system, number)
+    return over_seeds(report, DownstreamRun, system, lambda found: number(found[freedom]))
+
+
+def changed(report: Report, system: str, amount: str, freedom: str | None = None) -> Seeds:
     """The share of lost tokens that come out otherwise because others are wrong."""
-    return of_errors(report, system, amount, "changed_share")
+    return with_errors(report, system, lambda of: of.by_amount[amount].changed_share, freedom)
 
 
 def replaced(report: Report, system: str, amount: str) -> Seeds:
     """The share of wrong tokens that get another code."""
-    return of_errors(report, system, amount, "replaced_share")
+    return with_errors(report, system, lambda of: of.by_amount[amount].replaced_share)
 
 
-def corrected(report: Report, system: str, amount: str) -> Seeds:
+def corrected(report: Report, system: str, amount: str, freedom: str | None = None) -> Seeds:
     """The share of wrong tokens that get the true code."""
-    return of_errors(report, system, amount, "corrected_share")
+    return with_errors(report, system, lambda of: of.by_amount[amount].corrected_share, freedom)
 
 
-def right_with(report: Report, system: str, amount: str | None) -> Seeds:
-    """The share of captions that come out right although tokens are wrong; None: none is."""
+def right_below(report: Report, system: str, freedom: str | None, amount: str | None) -> Seeds:
+    """The share of captions that come out right although tokens are wrong; no amount: none is."""
 
     def share(found: Errors) -> float:
         return (found.by_amount[amount].accuracy if amount else found.untouched).share
 
-    return over_seeds(report, ErrorsRun, system, share)
+    return with_errors(report, system, share, freedom)
 
 
-def of_damage(report: Report, system: str, freedom: str, amount: str, field: str) -> Seeds:
-    """The same of wrong tokens in the upper half, by what may happen to it."""
+def reference_bits(report: Report, system: str, reference: str, whose: str = "own") -> Seeds:
+    """Bits of a token to this reference: of sampled sequences, or of true ones ("data")."""
 
-    def share(found: dict[str, Errors]) -> float:
-        return getattr(found[freedom].by_amount[amount], field)
+    def bits(found: dict[str, ReferenceBits]) -> float:
+        return getattr(found[reference], whose).mean
 
-    return over_seeds(report, DownstreamRun, system, share)
-
-
-def changed_below(report: Report, system: str, freedom: str, amount: str) -> Seeds:
-    """The share of the lower half that comes out otherwise because tokens above are wrong."""
-    return of_damage(report, system, freedom, amount, "changed_share")
-
-
-def corrected_above(report: Report, system: str, freedom: str, amount: str) -> Seeds:
-    """The share of wrong tokens in the upper half that get the true code."""
-    return of_damage(report, system, freedom, amount, "corrected_share")
-
-
-def right_below(report: Report, system: str, freedom: str, amount: str | None) -> Seeds:
-    """The share of captions that come out right although tokens above are wrong; None: none is."""
-
-    def share(found: dict[str, Errors]) -> float:
-        part = found[freedom]
-        return (part.by_amount[amount].accuracy if amount else part.untouched).share
-
-    return over_seeds(report, DownstreamRun, system, share)
-
-
-def right_given(report: Report, system: str, side: str, composition: str = "seen") -> Seeds:
-    """The share of captions that come out right if this half is given."""
-
-    def share(found: dict[str, dict[str, HalfGiven]]) -> float:
-        return found[composition][side].accuracy.share
-
-    return over_seeds(report, DirectionsRun, system, share)
-
-
-def reference_bits(report: Report, system: str, reference: str) -> tuple[Seeds, Seeds]:
-    """Bits of a token to this reference: of true sequences, and of sampled ones."""
-    found = results_of(report, ExposureBiasRun, system).items()
-    parts = {seed: each[reference] for seed, each in found}
-    true = Seeds({seed: part.data.mean for seed, part in parts.items()})
-    return true, Seeds({seed: part.own.mean for seed, part in parts.items()})
+    return over_seeds(report, ExposureBiasRun, system, bits)
 
 
 def gap(report: Report, system: str, reference: str) -> Seeds:
     """Bits of a token that sampled sequences cost this reference more than true ones."""
-    true, own = reference_bits(report, system, reference)
-    return own.minus(true)
+    sampled, true = (reference_bits(report, system, reference, each) for each in ("own", "data"))
+    return sampled.minus(true)
 
 
 def growth(report: Report, system: str) -> Seeds:
@@ -214,15 +192,17 @@ def growth(report: Report, system: str) -> Seeds:
     return over_seeds(report, ExposureBiasRun, system, lower_less_upper)
 
 
-def measured(report: Report, measure: Measure) -> list[str]:
-    """Which systems have a run of this measure, in the order of the labels?"""
-    return [
-        name
-        for name in LABELS
-        if any(run_id(measure.measure_id, name, seed) in report.runs for seed in SEEDS)
-    ]
-
-
 def cost(report: Report, way: str, n: int) -> Cost:
     """What is known of sampling n tokens this way on the CPU."""
     return report.runs[CostRun(way, n).id].result
+
+
+def cost_of(report: Report, way: str, n: int, at_once: int | None = None) -> float:
+    """Operations for one image; seconds for it, where so many are sampled at once."""
+    found = cost(report, way, n)
+    return found.operations_per_image if at_once is None else found.seconds_per_image[str(at_once)]
+
+
+def wrong(amount: str) -> str:
+    """How many tokens are wrong, in words."""
+    return "one wrong" if amount == ONE else f"{100 * float(amount):g} % wrong"
