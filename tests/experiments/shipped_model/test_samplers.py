@@ -37,7 +37,7 @@ def test_the_exact_sampler_draws_the_tokens_of_the_pipeline(pipe):
         generator=[random_stream("evaluated picture", 0, position) for position in (3, 4)],
         callback=lambda i, timestep, tokens: seen.append(tokens),
     )
-    start, *after = tokens_of(pipe, samplers.slow_start_plan(STEPS, CALLS))
+    start, *after = tokens_of(pipe, samplers.PLANS["slow start"](STEPS, CALLS))
     assert (start == pipe.process.mask).all()
     assert len(after) == len(seen) == CALLS
     assert all(torch.equal(a, b) for a, b in zip(after, seen, strict=True))

@@ -9,27 +9,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vqlearn.evaluation import Evaluation
 from vqlearn.experiments import style
+from vqlearn.experiments.shipped_model import plots
 from vqlearn.pipeline import Film, VQDiffusionPipeline, paint, save_gif
 
-PROMPTS = (
-    "a small red circle above a large blue square",
-    "a large green ring left of a small yellow heart",
-    "a large orange cross on a black background",
-)
+PROMPTS = plots.PROMPTS[:3]
 STRIP_FRAMES = 9
 
 
 def record(pipeline: VQDiffusionPipeline) -> list[Tensor]:
     """The tokens (3, n) of three images, seeds 0 to 2, at the start and after every step."""
     film = Film(pipeline)
-    pipeline(
-        list(PROMPTS),
-        **Evaluation().call_options(),
-        generator=[torch.Generator().manual_seed(seed) for seed in range(len(PROMPTS))],
-        callback=film,
-    )
+    plots.generate(pipeline, PROMPTS, callback=film)
     return film.states
 
 
@@ -39,8 +30,8 @@ def plot_strip(pipeline: VQDiffusionPipeline, states: list[Tensor], file: Path) 
     shown = [round(steps * i / (STRIP_FRAMES - 1)) for i in range(STRIP_FRAMES)]
     painted = torch.stack([paint(pipeline, states[step]) for step in shown])
     figure, rows = plt.subplots(len(PROMPTS), 1, figsize=(8, 3.6), layout="constrained")
-    for row, prompt in enumerate(PROMPTS):
-        style.show_images(rows[row], painted[:, row], f"“{prompt}”")
+    for axes, prompt, images in zip(rows, PROMPTS, painted.unbind(1), strict=True):
+        style.show_images(axes, images, f"“{prompt}”")
     figure.suptitle(f"after {', '.join(map(str, shown))} of {steps} steps", fontsize=9)
     style.save(figure, file)
 
@@ -52,15 +43,14 @@ def animate(pipeline: VQDiffusionPipeline, states: list[Tensor], file: Path) -> 
 
 
 def _frame(pipeline: VQDiffusionPipeline, tokens: Tensor, step: int, steps: int) -> Image.Image:
-    figure, axes = plt.subplots(1, len(PROMPTS), figsize=(6.6, 3), layout="constrained")
-    images = paint(pipeline, tokens)
-    masked = (tokens == pipeline.denoiser.config.num_codes).sum(dim=1).tolist()
-    for column, prompt in enumerate(PROMPTS):
-        axes[column].imshow(images[column].permute(1, 2, 0).numpy())
-        axes[column].set_title(fill(prompt, 26), fontsize=9)
-        axes[column].set_xlabel(f"{masked[column]} of {tokens.shape[1]} tokens masked", fontsize=8)
-        axes[column].set_xticks([])
-        axes[column].set_yticks([])
+    figure, panels = plt.subplots(1, len(PROMPTS), figsize=(6.6, 3), layout="constrained")
+    masked = (tokens == pipeline.denoiser.config.num_codes).sum(dim=1)
+    parts = zip(panels, PROMPTS, paint(pipeline, tokens), masked, strict=True)
+    for axes, prompt, image, count in parts:
+        axes.imshow(image.permute(1, 2, 0))
+        axes.set_title(fill(prompt, 26), fontsize=9)
+        axes.set_xlabel(f"{count} of {tokens.shape[1]} tokens masked", fontsize=8)
+        axes.set(xticks=[], yticks=[])
     figure.suptitle(f"step {step} of {steps}", fontsize=10)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=90)

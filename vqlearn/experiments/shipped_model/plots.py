@@ -1,10 +1,12 @@
 """Images that the model generates for prompts, reconstructions, and accuracy against steps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
+from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from einops import rearrange
 
@@ -43,14 +45,16 @@ def has_unseen_pair(prompt: str) -> bool:
     return any((thing.colour, thing.shape) in HELD_OUT_PAIRS for thing in parse(prompt).objects)
 
 
+def generate(pipeline: VQDiffusionPipeline, prompts: Sequence[str], **options: Any) -> Any:
+    """The images of these prompts. Image i has seed i: none is picked."""
+    streams = [torch.Generator().manual_seed(seed) for seed in range(len(prompts))]
+    options |= Evaluation().call_options()
+    return pipeline(list(prompts), generator=streams, **options).images
+
+
 def plot_prompts(pipeline: VQDiffusionPipeline, file: Path) -> None:
-    """Image i has seed i, none is picked; the mark is what the scene reader says of it."""
-    images = pipeline(
-        list(PROMPTS),
-        **Evaluation().call_options(),
-        generator=[torch.Generator().manual_seed(seed) for seed in range(len(PROMPTS))],
-        output_type="np",
-    ).images
+    """An image of each prompt; the mark is what the scene reader says of it."""
+    images = generate(pipeline, PROMPTS, output_type="np")
     scenes = read(rearrange(torch.from_numpy(images), "b h w c -> b c h w"))
     rows = len(PROMPTS) // COLUMNS
     figure, grid = plt.subplots(rows, COLUMNS, figsize=(7.6, 9.2), layout="constrained")
@@ -79,21 +83,18 @@ def plot_reconstructions(pipeline: VQDiffusionPipeline, file: Path) -> None:
 def plot_accuracy(by_steps: Mapping[int, Mapping[str, Share]], ceiling: Share, file: Path) -> None:
     """Shares of right images of each composition against steps; 95 % intervals, the ceiling."""
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    steps = list(by_steps)
     for composition, label in LABELS.items():
         parts = [each[composition] for each in by_steps.values()]
-        below = [100 * (part.share - part.interval_95[0]) for part in parts]
-        above = [100 * (part.interval_95[1] - part.share) for part in parts]
-        shares = [100 * part.share for part in parts]
-        axes.errorbar(
-            list(by_steps), shares, yerr=(below, above), marker="o", capsize=3, label=label
-        )
+        shares = 100 * np.array([part.share for part in parts])
+        low, high = 100 * np.array([part.interval_95 for part in parts]).T
+        bars = (shares - low, high - shares)
+        axes.errorbar(steps, shares, yerr=bars, marker="o", capsize=3, label=label)
     label = "true scenes through their tokens"
     axes.axhline(100 * ceiling.share, color="grey", linestyle="--", label=label)
-    axes.set_xscale("log")
-    axes.set_xticks(list(by_steps), map(str, by_steps))
-    axes.minorticks_off()
-    axes.set_ylim(0, 103)
+    axes.set(xscale="log", ylim=(0, 103), ylabel="images that are right, %")
     axes.set_xlabel("steps (calls of the denoiser without guidance)")
-    axes.set_ylabel("images that are right, %")
+    axes.set_xticks(steps, map(str, steps))
+    axes.minorticks_off()
     axes.legend(fontsize=8)
     style.save(figure, file)

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from vqlearn.checkpoints import load_clip, resolve
 from vqlearn.evaluation import Evaluation, evaluate, evaluate_model
 from vqlearn.evaluation.prompts import COMPOSITIONS
-from vqlearn.experiments.report import Accuracy, Run, Share
+from vqlearn.experiments.report import Accuracy, Share
 from vqlearn.pipeline import VQDiffusionPipeline
 
 MODEL = "scenes"
@@ -74,16 +74,31 @@ class AccuracyOfSteps:
 
 
 @dataclass(frozen=True)
-class EvaluationRun(Run):
-    """The whole evaluation, with the default evaluation."""
+class EvaluatedRun:
+    """A measurement of the shipped model: how is sampled, and from which weights?"""
 
     evaluation: Evaluation
-    id: ClassVar[str] = "evaluation"
     data: ClassVar[None] = None
+    device: ClassVar[str] = "cpu"
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result."""
-        return evaluation_settings(self.evaluation)
+        return {
+            "steps": self.evaluation.num_inference_steps,
+            "guidance": self.evaluation.guidance_scale,
+            "truncation": self.evaluation.truncation_rate,
+            "prompts": self.evaluation.prompts,
+            "seed": self.evaluation.seed,
+            "weights": WEIGHTS,
+            "weights_sha256": weights_digest(),
+        }
+
+
+class EvaluationRun(EvaluatedRun):
+    """The whole evaluation, with the default evaluation."""
+
+    id: ClassVar[str] = "evaluation"
+    result: ClassVar[type] = WholeEvaluation
 
     def measure(self, data: None) -> WholeEvaluation:
         """Generate, read, count."""
@@ -91,26 +106,23 @@ class EvaluationRun(Run):
         return WholeEvaluation({each: evaluated(found[each]) for each in COMPOSITIONS})
 
 
-@dataclass(frozen=True)
-class StepsRun(Run):
+class StepsRun(EvaluatedRun):
     """The model alone at one number of steps."""
 
-    evaluation: Evaluation
-    data: ClassVar[None] = None
+    result: ClassVar[type] = AccuracyOfSteps
 
     @property
     def id(self) -> str:
         """Such as "steps/10"."""
         return f"steps/{self.evaluation.num_inference_steps}"
 
-    def settings(self) -> dict[str, Any]:
-        """All that decides the result."""
-        return evaluation_settings(self.evaluation)
-
     def measure(self, data: None) -> AccuracyOfSteps:
         """Generate, read, count."""
         found = evaluate_model(load_pipeline(), None, self.evaluation)
-        return AccuracyOfSteps({each: timed(found[each]) for each in COMPOSITIONS})
+        names = ("right", "total", "calls_per_image", "seconds_per_image")
+        return AccuracyOfSteps(
+            {each: Timed(**{name: found[each][name] for name in names}) for each in COMPOSITIONS}
+        )
 
 
 def evaluated(found: dict[str, Any]) -> EvaluatedComposition:
@@ -128,28 +140,8 @@ def scored(found: dict[str, Any]) -> Scored:
     by_attribute = {
         name: Share(part["right"], part["total"]) for name, part in found["by_attribute"].items()
     }
-    others = {name: found.get(name) for name in ("calls_per_image", "seconds_per_image")}
-    counts = (found["right"], found["total"], found["unreadable"], by_attribute)
-    return Scored(*counts, found.get("clip_score"), **others)
-
-
-def timed(found: dict[str, Any]) -> Timed:
-    """The counts and costs of a score, typed."""
-    names = ("right", "total", "calls_per_image", "seconds_per_image")
-    return Timed(**{name: found[name] for name in names})
-
-
-def evaluation_settings(evaluation: Evaluation) -> dict[str, Any]:
-    """How is sampled, from which weights?"""
-    return {
-        "steps": evaluation.num_inference_steps,
-        "guidance": evaluation.guidance_scale,
-        "truncation": evaluation.truncation_rate,
-        "prompts": evaluation.prompts,
-        "seed": evaluation.seed,
-        "weights": WEIGHTS,
-        "weights_sha256": weights_digest(),
-    }
+    others = ("right", "total", "unreadable", "clip_score", "calls_per_image", "seconds_per_image")
+    return Scored(by_attribute=by_attribute, **{name: found.get(name) for name in others})
 
 
 @cache

@@ -9,23 +9,24 @@ tokens are at level `told`, then they are drawn as if they went from level t to 
 Lesson 05 shows the result.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from vqlearn.diffusion import Process, all_masked, levels_to_visit
-from vqlearn.diffusion.sampler import Denoise, step
+from vqlearn.diffusion import all_masked, levels_to_visit
+from vqlearn.diffusion.sampler import step
 from vqlearn.evaluation import Evaluation, evaluated_scenes
 from vqlearn.evaluation.prompts import IMAGES_AT_ONCE
-from vqlearn.experiments.report import Accuracy, Run, Share
-from vqlearn.experiments.shipped_model.runs import evaluation_settings, load_pipeline
+from vqlearn.experiments.report import Accuracy, Share
+from vqlearn.experiments.shipped_model.runs import EvaluatedRun, load_pipeline
 from vqlearn.experiments.tokens import accuracy_of
 from vqlearn.pipeline import VQDiffusionPipeline
-from vqlearn.probability import Generators, Sampling, random_stream
+from vqlearn.probability import Sampling, random_stream
 
 COMPOSITION = "seen"
 PROMPTS = 100
@@ -34,18 +35,12 @@ CALLS = (10, 25, 50)
 Plan = list[tuple[int, int, int]]
 
 
-def exact_plan(num_timesteps: int, calls: int) -> Plan:
-    """Exact: even strides from level T to 0, told where it stands."""
-    return _exact(levels_to_visit(num_timesteps, calls, "even"))
+def exact_plan(num_timesteps: int, calls: int, spacing: str = "even") -> Plan:
+    """Exact: strides from level T to 0, told where it stands.
 
-
-def slow_start_plan(num_timesteps: int, calls: int) -> Plan:
-    """Exact too, and what the pipeline does: strides that are short at first."""
-    return _exact(levels_to_visit(num_timesteps, calls, "slow_start"))
-
-
-def _exact(levels: list[int]) -> Plan:
-    return [(t, t, s) for t, s in pairwise(levels)]
+    The pipeline's are short at first: `spacing` "slow_start".
+    """
+    return [(t, t, s) for t, s in pairwise(levels_to_visit(num_timesteps, calls, spacing))]
 
 
 def wrong_prefix_plan(num_timesteps: int, calls: int) -> Plan:
@@ -68,19 +63,10 @@ def wrong_lagging_plan(num_timesteps: int, calls: int) -> Plan:
 
 PLANS: dict[str, Callable[[int, int], Plan]] = {
     "exact": exact_plan,
-    "slow start": slow_start_plan,
+    "slow start": partial(exact_plan, spacing="slow_start"),
     "prefix": wrong_prefix_plan,
     "lagging": wrong_lagging_plan,
 }
-
-
-def follow(
-    plan: Plan, process: Process, denoise: Denoise, x_t: Tensor, *, generator: Generators = None
-) -> Iterator[Tensor]:
-    """The tokens (b, n) after every call. Exact plans give those of `sampler.sample`."""
-    for told, t, s in plan:
-        x_t = step(process, denoise(x_t, told), x_t, (t, s), generator=generator)
-        yield x_t
 
 
 @torch.no_grad()
@@ -91,19 +77,22 @@ def sample_tokens(
     evaluation: Evaluation,
     first: int,
 ) -> list[Tensor]:
-    """The tokens of one image a caption, at the start and after every call.
+    """The tokens (b, n) of one image a caption, at the start and after every call.
 
-    `first` is the position of the first caption in the whole list; it decides the random numbers.
+    Exact plans give those of `sampler.sample`. `first` is the position of the first caption in the
+    whole list; it decides the random numbers.
     """
-    denoise = pipeline.model.denoiser(
-        pipeline.conditioning(captions),
-        Sampling(evaluation.guidance_scale, evaluation.truncation_rate),
-    )
-    shape = (len(captions), pipeline.denoiser.config.num_positions)
-    start = all_masked(pipeline.process, shape, device=pipeline.device)
+    sampling = Sampling(evaluation.guidance_scale, evaluation.truncation_rate)
+    denoise = pipeline.model.denoiser(pipeline.conditioning(captions), sampling)
     positions = range(first, first + len(captions))
     streams = [random_stream("evaluated picture", evaluation.seed, i) for i in positions]
-    return [start, *follow(plan, pipeline.process, denoise, start, generator=streams)]
+    shape = (len(captions), pipeline.denoiser.config.num_positions)
+    x_t = all_masked(pipeline.process, shape, device=pipeline.device)
+    states = [x_t]
+    for told, t, s in plan:
+        x_t = step(pipeline.process, denoise(x_t, told), x_t, (t, s), generator=streams)
+        states.append(x_t)
+    return states
 
 
 @dataclass(frozen=True)
@@ -115,12 +104,11 @@ class SamplerAccuracy:
 
 
 @dataclass(frozen=True)
-class SamplerRun(Run):
+class SamplerRun(EvaluatedRun):
     """A plan at one number of calls: all get the same prompts and the same random numbers."""
 
     plan: str
-    evaluation: Evaluation
-    data: ClassVar[None] = None
+    result: ClassVar[type] = SamplerAccuracy
 
     @property
     def id(self) -> str:
@@ -134,39 +122,28 @@ class SamplerRun(Run):
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result."""
-        return {
-            "plan": self.plan,
-            "composition": COMPOSITION,
-            **evaluation_settings(self.evaluation),
-        }
+        return {"plan": self.plan, "composition": COMPOSITION, **super().settings()}
 
+    @torch.no_grad()
     def measure(self, data: None) -> SamplerAccuracy:
-        """Sample, decode, read."""
+        """Sample, decode, read; count the tokens that are masked before the last call."""
         pipeline, evaluation = load_pipeline(), self.evaluation
-        prompts = evaluated_scenes(COMPOSITION, evaluation, pipeline.image_size).captions
+        captions = evaluated_scenes(COMPOSITION, evaluation, pipeline.image_size).captions
         plan = PLANS[self.plan](pipeline.process.num_timesteps, self.calls)
-        return measure_plan(pipeline, prompts, plan, evaluation)
-
-
-@torch.no_grad()
-def measure_plan(
-    pipeline: VQDiffusionPipeline, captions: list[str], plan: Plan, evaluation: Evaluation
-) -> SamplerAccuracy:
-    """How many images are right, and how many tokens were still masked before the last call?"""
-    images, masked, tokens = [], 0, 0
-    for first in range(0, len(captions), IMAGES_AT_ONCE):
-        some = captions[first : first + IMAGES_AT_ONCE]
-        *_, before, last = sample_tokens(pipeline, some, plan, evaluation, first)
-        images.append(pipeline.vqvae.decode(last).float().cpu())
-        masked += int((before == pipeline.process.mask).sum())
-        tokens += before.numel()
-    return SamplerAccuracy(accuracy_of(torch.cat(images), captions), Share(masked, tokens))
+        images, masked, tokens = [], 0, 0
+        for first in range(0, len(captions), IMAGES_AT_ONCE):
+            some = captions[first : first + IMAGES_AT_ONCE]
+            *_, before, last = sample_tokens(pipeline, some, plan, evaluation, first)
+            images.append(pipeline.vqvae.decode(last).float().cpu())
+            masked += int((before == pipeline.process.mask).sum())
+            tokens += before.numel()
+        return SamplerAccuracy(accuracy_of(torch.cat(images), captions), Share(masked, tokens))
 
 
 def sampler_runs(prompts: int = PROMPTS, calls: Sequence[int] = CALLS) -> tuple[SamplerRun, ...]:
     """Every plan at every number of calls."""
     return tuple(
-        SamplerRun(plan, Evaluation(num_inference_steps=count, prompts=prompts))
+        SamplerRun(Evaluation(num_inference_steps=count, prompts=prompts), plan)
         for plan in PLANS
         for count in calls
     )

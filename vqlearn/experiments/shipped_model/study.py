@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from vqlearn.evaluation import Evaluation
-from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.experiments.pages import table
 from vqlearn.experiments.report import Report, Share
 from vqlearn.experiments.runner import Study
@@ -60,7 +59,7 @@ def by_steps(report: Report) -> dict[int, dict[str, Share]]:
         if isinstance(record.result, WholeEvaluation):
             parts = {composition: part.model for composition, part in parts.items()}
         found[record.settings["steps"]] = parts
-    return {steps: found[steps] for steps in sorted(found)}
+    return dict(sorted(found.items()))
 
 
 def tables(report: Report) -> dict[str, str]:
@@ -74,46 +73,39 @@ def tables(report: Report) -> dict[str, str]:
 def accuracy_table(report: Report) -> str:
     """Counts with their 95 % intervals: the ceiling, then some numbers of steps."""
     evaluation, found = report.runs["evaluation"].result.by_composition, by_steps(report)
-    scenes = "true scenes after a round trip through their tokens"
-    rows = [
-        _row(f"{scenes}, {plots.LABELS[composition]}", evaluation[composition].ceiling)
-        for composition in COMPOSITIONS
-    ]
-    for steps in STEPS_IN_TABLE:
-        for composition in COMPOSITIONS:
-            name = f"images in {steps} steps, {plots.LABELS[composition]}"
-            rows.append(_row(name, found[steps][composition]))
+    shares = {
+        "true scenes after a round trip through their tokens": {
+            composition: part.ceiling for composition, part in evaluation.items()
+        }
+    }
+    shares |= {f"images in {steps} steps": found[steps] for steps in STEPS_IN_TABLE}
+    rows = []
+    for what, by_composition in shares.items():
+        for composition, label in plots.LABELS.items():
+            share = by_composition[composition]
+            low, high = (100 * end for end in share.interval_95)
+            counts = f"{share.right} of {share.total}"
+            rows.append([f"{what}, {label}", counts, f"{low:.1f} to {high:.1f} %"])
     return table(("what is read", "right", "95 % interval"), rows)
-
-
-def _row(name: str, share: Share) -> list[str]:
-    low, high = share.interval_95
-    return [name, f"{share.right} of {share.total}", f"{100 * low:.1f} to {100 * high:.1f} %"]
 
 
 def attributes_sentence(report: Report) -> str:
     """Shares of right attributes, of captions that name them."""
     record = report.runs["evaluation"]
     parts = []
-    for composition in COMPOSITIONS:
-        by_attribute = record.result.by_composition[composition].model.by_attribute
-        shares = ", ".join(
-            f"{name} {100 * part.share:.0f} %" for name, part in by_attribute.items()
-        )
-        parts.append(f"{plots.LABELS[composition]}: {shares}")
+    for composition, label in plots.LABELS.items():
+        found = record.result.by_composition[composition].model.by_attribute
+        shares = ", ".join(f"{name} {100 * part.share:.0f} %" for name, part in found.items())
+        parts.append(f"{label}: {shares}")
     return f"By attribute at {record.settings['steps']} steps, {'; '.join(parts)}."
 
 
-def sampler_study() -> Study:
-    """Four samplers at three numbers of calls; lesson 05 shows the result."""
-    return Study(
-        name="samplers",
-        runs=sampler_runs(),
-        data={},
-        plot=lambda report, folder: None,
-        tables=lambda report: {},
-    )
-
-
 SHIPPED_MODEL = shipped_model_study()
-SAMPLERS = sampler_study()
+SAMPLERS = Study(
+    name="samplers",
+    runs=sampler_runs(),
+    data={},
+    plot=lambda report, folder: None,
+    tables=lambda report: {},
+)
+"""Four samplers at three numbers of calls; lesson 05 shows the result."""
