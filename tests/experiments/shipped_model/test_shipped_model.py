@@ -28,7 +28,7 @@ def test_every_figure_is_made(tmp_path, capsys):
             assert min(image.size) > 200
     with Image.open(folder / "denoising.gif") as gif:
         assert gif.n_frames == Evaluation().num_inference_steps + 1
-    assert report.runs["evaluation"].result.by_composition["seen"].model.total == 10
+    assert report.runs["evaluation"].result["seen"].model.total == 10
     by_steps = study.by_steps(report)
     assert list(by_steps) == [1, 10, 25, 100]
     calls = [part["held_out"].calls_per_image for part in by_steps.values()]

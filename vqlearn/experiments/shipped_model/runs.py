@@ -19,8 +19,6 @@ from vqlearn.pipeline import VQDiffusionPipeline
 
 MODEL = "scenes"
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
-PROMPTS = 300
-PROMPTS_OF_STEPS = {2: 100, 5: 100, 10: 300, 100: 100}
 
 
 @dataclass(frozen=True)
@@ -52,25 +50,11 @@ class EvaluatedComposition:
 
 
 @dataclass(frozen=True)
-class WholeEvaluation:
-    """The whole evaluation of a model."""
-
-    by_composition: dict[str, EvaluatedComposition]
-
-
-@dataclass(frozen=True)
 class Timed(Share):
     """Images that are right, with the calls of the denoiser and the seconds of each."""
 
     calls_per_image: float
     seconds_per_image: float
-
-
-@dataclass(frozen=True)
-class AccuracyOfSteps:
-    """Of one number of steps."""
-
-    by_composition: dict[str, Timed]
 
 
 @dataclass(frozen=True)
@@ -95,34 +79,32 @@ class EvaluatedRun:
 
 
 class EvaluationRun(EvaluatedRun):
-    """The whole evaluation, with the default evaluation."""
+    """The whole evaluation, with the default evaluation, by composition."""
 
     id: ClassVar[str] = "evaluation"
-    result: ClassVar[type] = WholeEvaluation
+    result: ClassVar[type] = dict[str, EvaluatedComposition]
 
-    def measure(self, data: None) -> WholeEvaluation:
+    def measure(self, data: None) -> dict[str, EvaluatedComposition]:
         """Generate, read, count."""
         found = evaluate(load_pipeline(), load_clip(resolve(MODEL)), self.evaluation)
-        return WholeEvaluation({each: evaluated(found[each]) for each in COMPOSITIONS})
+        return {each: evaluated(found[each]) for each in COMPOSITIONS}
 
 
 class StepsRun(EvaluatedRun):
-    """The model alone at one number of steps."""
+    """The model alone at one number of steps, by composition."""
 
-    result: ClassVar[type] = AccuracyOfSteps
+    result: ClassVar[type] = dict[str, Timed]
 
     @property
     def id(self) -> str:
         """Such as "steps/10"."""
         return f"steps/{self.evaluation.num_inference_steps}"
 
-    def measure(self, data: None) -> AccuracyOfSteps:
+    def measure(self, data: None) -> dict[str, Timed]:
         """Generate, read, count."""
         found = evaluate_model(load_pipeline(), None, self.evaluation)
         names = ("right", "total", "calls_per_image", "seconds_per_image")
-        return AccuracyOfSteps(
-            {each: Timed(**{name: found[each][name] for name in names}) for each in COMPOSITIONS}
-        )
+        return {each: Timed(**{name: found[each][name] for name in names}) for each in COMPOSITIONS}
 
 
 def evaluated(found: dict[str, Any]) -> EvaluatedComposition:

@@ -2,23 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from vqlearn.evaluation import Evaluation
 from vqlearn.experiments.pages import table
 from vqlearn.experiments.report import Report, Share
 from vqlearn.experiments.runner import Study
 from vqlearn.experiments.shipped_model import film, plots
-from vqlearn.experiments.shipped_model.runs import (
-    PROMPTS,
-    PROMPTS_OF_STEPS,
-    EvaluationRun,
-    StepsRun,
-    WholeEvaluation,
-    load_pipeline,
-)
+from vqlearn.experiments.shipped_model.runs import EvaluationRun, StepsRun, load_pipeline
 from vqlearn.experiments.shipped_model.samplers import sampler_runs
 
+PROMPTS = 300
+PROMPTS_OF_STEPS = {2: 100, 5: 100, 10: 300, 100: 100}
 STEPS_IN_TABLE = (10, 25, 100)
 
 
@@ -47,18 +41,16 @@ def plot_all(report: Report, folder: Path) -> None:
     states = film.record(pipeline)
     film.plot_strip(pipeline, states, folder / "denoising.png")
     film.animate(pipeline, states, folder / "denoising.gif")
-    ceiling = report.runs["evaluation"].result.by_composition["seen"].ceiling
+    ceiling = report.runs["evaluation"].result["seen"].ceiling
     plots.plot_accuracy(by_steps(report), ceiling, folder / "accuracy.png")
 
 
 def by_steps(report: Report) -> dict[int, dict[str, Share]]:
     """Right images by the number of steps, then by composition; the evaluation has one of them."""
-    found: dict[int, dict[str, Share]] = {}
-    for record in report.runs.values():
-        parts: dict[str, Any] = record.result.by_composition
-        if isinstance(record.result, WholeEvaluation):
-            parts = {composition: part.model for composition, part in parts.items()}
-        found[record.settings["steps"]] = parts
+    found = {record.settings["steps"]: record.result for record in report.runs.values()}
+    evaluation = report.runs["evaluation"]
+    models = {composition: part.model for composition, part in evaluation.result.items()}
+    found[evaluation.settings["steps"]] = models
     return dict(sorted(found.items()))
 
 
@@ -72,7 +64,7 @@ def tables(report: Report) -> dict[str, str]:
 
 def accuracy_table(report: Report) -> str:
     """Counts with their 95 % intervals: the ceiling, then some numbers of steps."""
-    evaluation, found = report.runs["evaluation"].result.by_composition, by_steps(report)
+    evaluation, found = report.runs["evaluation"].result, by_steps(report)
     shares = {
         "true scenes after a round trip through their tokens": {
             composition: part.ceiling for composition, part in evaluation.items()
@@ -94,7 +86,7 @@ def attributes_sentence(report: Report) -> str:
     record = report.runs["evaluation"]
     parts = []
     for composition, label in plots.LABELS.items():
-        found = record.result.by_composition[composition].model.by_attribute
+        found = record.result[composition].model.by_attribute
         shares = ", ".join(f"{name} {100 * part.share:.0f} %" for name, part in found.items())
         parts.append(f"{label}: {shares}")
     return f"By attribute at {record.settings['steps']} steps, {'; '.join(parts)}."

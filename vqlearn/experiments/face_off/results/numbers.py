@@ -9,15 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from vqlearn.experiments.face_off import inpainting
 from vqlearn.experiments.face_off.costs import Cost, CostRun
 from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun, ReferenceBits
-from vqlearn.experiments.face_off.inpainting import (
-    ONE,
-    DirectionsRun,
-    DownstreamRun,
-    Errors,
-    ErrorsRun,
-)
 from vqlearn.experiments.face_off.letters import LetterRun
 from vqlearn.experiments.face_off.quality import USUAL_CALLS, Quality, QualityRun
 from vqlearn.experiments.face_off.system_run import RASTER, SEEDS, SystemRun, run_id
@@ -129,17 +123,25 @@ def right(
 def right_given(report: Report, system: str, side: str, composition: str = "seen") -> Seeds:
     """The share of captions that come out right if this half is given."""
     return over_seeds(
-        report, DirectionsRun, system, lambda found: found[composition][side].accuracy.share
+        report,
+        inpainting.DirectionsRun,
+        system,
+        lambda found: found[composition][side].accuracy.share,
     )
 
 
 def with_errors(
-    report: Report, system: str, number: Callable[[Errors], float], freedom: str | None = None
+    report: Report,
+    system: str,
+    number: Callable[[inpainting.Errors], float],
+    freedom: str | None = None,
 ) -> Seeds:
     """A number of `Errors`: each system has lost half in its own way; with a freedom, the lower."""
     if freedom is None:
-        return over_seeds(report, ErrorsRun, system, number)
-    return over_seeds(report, DownstreamRun, system, lambda found: number(found[freedom]))
+        return over_seeds(report, inpainting.ErrorsRun, system, number)
+    return over_seeds(
+        report, inpainting.DownstreamRun, system, lambda found: number(found[freedom])
+    )
 
 
 def changed(report: Report, system: str, amount: str, freedom: str | None = None) -> Seeds:
@@ -160,7 +162,7 @@ def corrected(report: Report, system: str, amount: str, freedom: str | None = No
 def right_below(report: Report, system: str, freedom: str | None, amount: str | None) -> Seeds:
     """The share of captions that come out right although tokens are wrong; no amount: none is."""
 
-    def share(found: Errors) -> float:
+    def share(found: inpainting.Errors) -> float:
         return (found.by_amount[amount].accuracy if amount else found.untouched).share
 
     return with_errors(report, system, share, freedom)
@@ -205,4 +207,4 @@ def cost_of(report: Report, way: str, n: int, at_once: int | None = None) -> flo
 
 def wrong(amount: str) -> str:
     """How many tokens are wrong, in words."""
-    return "one wrong" if amount == ONE else f"{100 * float(amount):g} % wrong"
+    return "one wrong" if amount == inpainting.ONE else f"{100 * float(amount):g} % wrong"

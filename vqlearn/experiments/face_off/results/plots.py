@@ -9,17 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from vqlearn.experiments import style
+from vqlearn.experiments.face_off import inpainting
 from vqlearn.experiments.face_off.costs import LENGTHS
 from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun
-from vqlearn.experiments.face_off.inpainting import (
-    ABOVE,
-    AMOUNTS,
-    ONE,
-    SIDES,
-    DirectionsRun,
-    DownstreamRun,
-    ErrorsRun,
-)
 from vqlearn.experiments.face_off.quality import CALLS, QualityRun
 from vqlearn.experiments.face_off.results import numbers
 from vqlearn.experiments.face_off.results.numbers import COMPOSITIONS, Seeds
@@ -78,15 +70,17 @@ def plot_costs(report: Report, panels: Sequence[Axes]) -> None:
 def plot_errors(report: Report, panels: Sequence[Axes]) -> None:
     """What wrong tokens do: to captions, to other tokens; and how many are corrected."""
     right, changed, corrected = panels
-    ticks = ["none", "one", *(f"{100 * float(amount):g} %" for amount in AMOUNTS[1:])]
+    ticks = ["none", "one", *(f"{100 * float(amount):g} %" for amount in inpainting.AMOUNTS[1:])]
     right.set_title("captions that come out right, %")
     changed.set_title("lost tokens that come out otherwise, %")
     corrected.set_title("wrong tokens that get the true code, %")
-    for name in numbers.measured(report, ErrorsRun):
-        shares = [numbers.right_below(report, name, None, each) for each in (None, *AMOUNTS)]
+    for name in numbers.measured(report, inpainting.ErrorsRun):
+        shares = [
+            numbers.right_below(report, name, None, each) for each in (None, *inpainting.AMOUNTS)
+        ]
         _bars(right, range(len(ticks)), shares, name)
         for axes, number in ((changed, numbers.changed), (corrected, numbers.corrected)):
-            shares = [number(report, name, amount) for amount in AMOUNTS]
+            shares = [number(report, name, amount) for amount in inpainting.AMOUNTS]
             _bars(axes, range(1, len(ticks)), shares, name)
     for axes in panels:
         axes.set_xlabel("wrong among the tokens that are left")
@@ -95,16 +89,16 @@ def plot_errors(report: Report, panels: Sequence[Axes]) -> None:
 
 def plot_downstream(report: Report, panels: Sequence[Axes]) -> None:
     """Tokens that come out otherwise in each row of the grid, if the upper half has errors."""
-    for axes, amount in zip(panels, ABOVE, strict=True):
+    for axes, amount in zip(panels, inpainting.ABOVE, strict=True):
         for (name, freedom), line in zip(FROM_ABOVE, ("-", "--", "-"), strict=True):
-            found = numbers.results_of(report, DownstreamRun, name).values()
+            found = numbers.results_of(report, inpainting.DownstreamRun, name).values()
             damages = [each[freedom].by_amount[amount] for each in found]
             shares = 100 * _mean_rows(each.changed_share_by_row for each in damages)
             label = f"{LABELS[name]}, {FREEDOMS[freedom]}"
             look = style.SYSTEMS[name] | {"ls": line, "label": label}
             axes.plot(range(1, len(shares) + 1), shares, **look)
         axes.axvline(len(shares) / 2 + 0.5, color="grey", lw=1)
-        what = "one wrong token" if amount == ONE else numbers.wrong(amount)
+        what = "one wrong token" if amount == inpainting.ONE else numbers.wrong(amount)
         axes.set(title=f"{what} in the upper half", xlabel="row of the grid, from the top")
     panels[0].set(ylabel="tokens that come out otherwise, %")
 
@@ -112,11 +106,13 @@ def plot_downstream(report: Report, panels: Sequence[Axes]) -> None:
 def plot_directions(report: Report, panels: Sequence[Axes]) -> None:
     """Captions that come out right when one half is given."""
     for axes, (composition, title) in zip(panels, COMPOSITIONS.items(), strict=True):
-        for name in numbers.measured(report, DirectionsRun):
-            shares = [numbers.right_given(report, name, side, composition) for side in SIDES]
-            _bars(axes, range(len(SIDES)), shares, name)
+        for name in numbers.measured(report, inpainting.DirectionsRun):
+            shares = [
+                numbers.right_given(report, name, side, composition) for side in inpainting.SIDES
+            ]
+            _bars(axes, range(len(inpainting.SIDES)), shares, name)
         axes.set(title=title, xlabel="the half that is given")
-        axes.set_xticks(range(len(SIDES)), SIDES)
+        axes.set_xticks(range(len(inpainting.SIDES)), inpainting.SIDES)
     panels[0].set(ylabel="captions that come out right, %", ylim=(0, 100))
 
 
