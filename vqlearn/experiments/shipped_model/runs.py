@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from vqlearn.checkpoints import load_clip, resolve
 from vqlearn.evaluation import Evaluation, evaluate, evaluate_model
 from vqlearn.evaluation.prompts import COMPOSITIONS
-from vqlearn.experiments.report import Accuracy, Share
+from vqlearn.experiments.report import Accuracy, Run, Share
 from vqlearn.pipeline import VQDiffusionPipeline
 
 MODEL = "scenes"
@@ -58,12 +58,11 @@ class Timed(Share):
 
 
 @dataclass(frozen=True)
-class EvaluatedRun:
+class EvaluatedRun(Run):
     """A measurement of the shipped model: how is sampled, and from which weights?"""
 
     evaluation: Evaluation
     data: ClassVar[None] = None
-    device: ClassVar[str] = "cpu"
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result."""
@@ -82,7 +81,6 @@ class EvaluationRun(EvaluatedRun):
     """The whole evaluation, with the default evaluation, by composition."""
 
     id: ClassVar[str] = "evaluation"
-    result: ClassVar[type] = dict[str, EvaluatedComposition]
 
     def measure(self, data: None) -> dict[str, EvaluatedComposition]:
         """Generate, read, count."""
@@ -92,8 +90,6 @@ class EvaluationRun(EvaluatedRun):
 
 class StepsRun(EvaluatedRun):
     """The model alone at one number of steps, by composition."""
-
-    result: ClassVar[type] = dict[str, Timed]
 
     @property
     def id(self) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,7 +108,6 @@ class SamplerRun(EvaluatedRun):
     """A plan at one number of calls: all get the same prompts and the same random numbers."""
 
     plan: str
-    result: ClassVar[type] = SamplerAccuracy
 
     @property
     def id(self) -> str:

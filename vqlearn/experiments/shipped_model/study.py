@@ -27,7 +27,6 @@ def shipped_model_study(
     return Study(
         name="shipped-model",
         runs=(EvaluationRun(Evaluation(prompts=prompts)), *steps),
-        data={},
         plot=plot_all,
         tables=tables,
     )
@@ -93,11 +92,5 @@ def attributes_sentence(report: Report) -> str:
 
 
 SHIPPED_MODEL = shipped_model_study()
-SAMPLERS = Study(
-    name="samplers",
-    runs=sampler_runs(),
-    data={},
-    plot=lambda report, folder: None,
-    tables=lambda report: {},
-)
+SAMPLERS = Study("samplers", sampler_runs())
 """Four samplers at three numbers of calls; lesson 05 shows the result."""
