@@ -5,14 +5,14 @@ from support.face_off_reports import put, put_right, typed, whole_report
 
 from vqlearn.experiments.face_off.costs import Cost
 from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun
-from vqlearn.experiments.face_off.inpainting import DirectionsRun, ErrorsRun
+from vqlearn.experiments.face_off.inpainting import DirectionsRun
 from vqlearn.experiments.face_off.quality import QualityRun
+from vqlearn.experiments.face_off.results import numbers
 from vqlearn.experiments.face_off.results.numbers import (
     Seeds,
     cost,
     letter_bits,
     measured,
-    over_seeds,
     right,
 )
 from vqlearn.experiments.report import Report
@@ -25,10 +25,7 @@ def report():
 
 
 def corrected(report, system, amount="one"):
-    def share(found):
-        return found.by_amount[amount].corrected_share
-
-    return over_seeds(typed(report), ErrorsRun, system, share).values
+    return numbers.corrected(typed(report), system, amount).values
 
 
 def test_seeds_have_a_mean_and_ends():

@@ -3,17 +3,16 @@
 Shares are from 0 to 1. Every look-up raises `KeyError` if no seed of the system was run.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from vqlearn.experiments.face_off import inpainting
 from vqlearn.experiments.face_off.costs import Cost, CostRun
-from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun, ReferenceBits
+from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun
+from vqlearn.experiments.face_off.inpainting import ONE, DirectionsRun, DownstreamRun, ErrorsRun
 from vqlearn.experiments.face_off.letters import LetterRun
-from vqlearn.experiments.face_off.quality import USUAL_CALLS, Quality, QualityRun
+from vqlearn.experiments.face_off.quality import USUAL_CALLS, QualityRun
 from vqlearn.experiments.face_off.system_run import RASTER, SEEDS, SystemRun, run_id
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.systems import LABELS
@@ -77,26 +76,26 @@ def measured(report: Report, measure: Measure) -> list[str]:
     ]
 
 
-def over_seeds(
-    report: Report, measure: Measure, system: str, number: Callable[[Any], float]
-) -> Seeds:
-    """A number of each of these results."""
+def over_seeds(report: Report, measure: Measure, system: str, *path: str) -> Seeds:
+    """What stands at the end of a path of fields and keys in each of these results."""
     found = results_of(report, measure, system)
-    return Seeds({seed: number(result) for seed, result in found.items()})
+    for name in path:
+        found = {
+            seed: part[name] if isinstance(part, dict) else getattr(part, name)
+            for seed, part in found.items()
+        }
+    return Seeds(found)
 
 
 def token_bits(report: Report, system: str, composition: str) -> Seeds:
     """Bits of a token, exact or a bound."""
-
-    def bits(quality: Quality) -> float:
-        return quality.by_composition[composition].bits_per_token.mean
-
-    return over_seeds(report, QualityRun, system, bits)
+    path = ("by_composition", composition, "bits_per_token", "mean")
+    return over_seeds(report, QualityRun, system, *path)
 
 
 def letter_bits(report: Report, system: str) -> Seeds:
     """Bits of a letter, exact or a bound."""
-    return over_seeds(report, LetterRun, system, lambda learned: learned.bits.mean)
+    return over_seeds(report, LetterRun, system, "bits", "mean")
 
 
 def right(
@@ -111,9 +110,8 @@ def right(
 
     Of those seeds that were sampled so; raises `KeyError` if none was.
     """
-    found = results_of(report, QualityRun, system).items()
-    parts = {seed: quality.by_composition[composition] for seed, quality in found}
-    shares = {seed: part.share(guided=guided, steps=steps) for seed, part in parts.items()}
+    found = over_seeds(report, QualityRun, system, "by_composition", composition).by_seed
+    shares = {seed: part.share(guided=guided, steps=steps) for seed, part in found.items()}
     known = {seed: share for seed, share in shares.items() if share is not None}
     if not known:
         raise KeyError(f"no seed of {system} was sampled {guided=} with {steps} steps")
@@ -122,59 +120,40 @@ def right(
 
 def right_given(report: Report, system: str, side: str, composition: str = "seen") -> Seeds:
     """The share of captions that come out right if this half is given."""
-    return over_seeds(
-        report,
-        inpainting.DirectionsRun,
-        system,
-        lambda found: found[composition][side].accuracy.share,
-    )
+    return over_seeds(report, DirectionsRun, system, composition, side, "accuracy", "share")
 
 
-def with_errors(
-    report: Report,
-    system: str,
-    number: Callable[[inpainting.Errors], float],
-    freedom: str | None = None,
-) -> Seeds:
+def with_errors(report: Report, system: str, freedom: str | None, *path: str) -> Seeds:
     """A number of `Errors`: each system has lost half in its own way; with a freedom, the lower."""
     if freedom is None:
-        return over_seeds(report, inpainting.ErrorsRun, system, number)
-    return over_seeds(
-        report, inpainting.DownstreamRun, system, lambda found: number(found[freedom])
-    )
+        return over_seeds(report, ErrorsRun, system, *path)
+    return over_seeds(report, DownstreamRun, system, freedom, *path)
 
 
 def changed(report: Report, system: str, amount: str, freedom: str | None = None) -> Seeds:
     """The share of lost tokens that come out otherwise because others are wrong."""
-    return with_errors(report, system, lambda of: of.by_amount[amount].changed_share, freedom)
+    return with_errors(report, system, freedom, "by_amount", amount, "changed_share")
 
 
 def replaced(report: Report, system: str, amount: str) -> Seeds:
     """The share of wrong tokens that get another code."""
-    return with_errors(report, system, lambda of: of.by_amount[amount].replaced_share)
+    return with_errors(report, system, None, "by_amount", amount, "replaced_share")
 
 
 def corrected(report: Report, system: str, amount: str, freedom: str | None = None) -> Seeds:
     """The share of wrong tokens that get the true code."""
-    return with_errors(report, system, lambda of: of.by_amount[amount].corrected_share, freedom)
+    return with_errors(report, system, freedom, "by_amount", amount, "corrected_share")
 
 
 def right_below(report: Report, system: str, freedom: str | None, amount: str | None) -> Seeds:
     """The share of captions that come out right although tokens are wrong; no amount: none is."""
-
-    def share(found: inpainting.Errors) -> float:
-        return (found.by_amount[amount].accuracy if amount else found.untouched).share
-
-    return with_errors(report, system, share, freedom)
+    path = ("by_amount", amount, "accuracy") if amount else ("untouched",)
+    return with_errors(report, system, freedom, *path, "share")
 
 
-def reference_bits(report: Report, system: str, reference: str, whose: str = "own") -> Seeds:
-    """Bits of a token to this reference: of sampled sequences, or of true ones ("data")."""
-
-    def bits(found: dict[str, ReferenceBits]) -> float:
-        return getattr(found[reference], whose).mean
-
-    return over_seeds(report, ExposureBiasRun, system, bits)
+def reference_bits(report: Report, system: str, reference: str, whose: str) -> Seeds:
+    """Bits of a token to this reference: of a system's "own" sequences, or of true ones, "data"."""
+    return over_seeds(report, ExposureBiasRun, system, reference, whose, "mean")
 
 
 def gap(report: Report, system: str, reference: str) -> Seeds:
@@ -185,13 +164,10 @@ def gap(report: Report, system: str, reference: str) -> Seeds:
 
 def growth(report: Report, system: str) -> Seeds:
     """That gap to a raster reference, the lower half of the grid less the upper."""
-
-    def lower_less_upper(found: dict[str, ReferenceBits]) -> float:
-        part = found[RASTER]
-        upper, lower = np.array_split(np.subtract(part.own_by_row, part.data_by_row), 2)
-        return float(lower.mean() - upper.mean())
-
-    return over_seeds(report, ExposureBiasRun, system, lower_less_upper)
+    found = over_seeds(report, ExposureBiasRun, system, RASTER).by_seed
+    gaps = {seed: np.subtract(of.own_by_row, of.data_by_row) for seed, of in found.items()}
+    halves = {seed: np.array_split(gap, 2) for seed, gap in gaps.items()}
+    return Seeds({seed: float(low.mean() - up.mean()) for seed, (up, low) in halves.items()})
 
 
 def cost(report: Report, way: str, n: int) -> Cost:
@@ -207,4 +183,4 @@ def cost_of(report: Report, way: str, n: int, at_once: int | None = None) -> flo
 
 def wrong(amount: str) -> str:
     """How many tokens are wrong, in words."""
-    return "one wrong" if amount == inpainting.ONE else f"{100 * float(amount):g} % wrong"
+    return "one wrong" if amount == ONE else f"{100 * float(amount):g} % wrong"

@@ -1,6 +1,6 @@
 """Plots of the results. Where there are bars, they go from the lowest seed to the highest."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from vqlearn.experiments.face_off.quality import CALLS, QualityRun
 from vqlearn.experiments.face_off.results import numbers
 from vqlearn.experiments.face_off.results.numbers import COMPOSITIONS, Seeds
 from vqlearn.experiments.face_off.results.tables import FIRST, FREEDOMS, FROM_ABOVE
+from vqlearn.experiments.face_off.system_run import RASTER
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.style import LABELS
 
@@ -41,8 +42,8 @@ def plot_quality(report: Report, panels: Sequence[Axes]) -> None:
     """
     for axes, (composition, title) in zip(panels, COMPOSITIONS.items(), strict=True):
         for name in numbers.measured(report, QualityRun):
-            found = numbers.results_of(report, QualityRun, name).values()
-            sampled = [way for each in found for way in each.by_composition[composition].sampled]
+            found = numbers.over_seeds(report, QualityRun, name, "by_composition", composition)
+            sampled = [way for each in found.values for way in each.sampled]
             chosen = {way.steps for way in sampled if way.guided}
             steps = [count for count in CALLS if count in chosen]
             shares = [numbers.right(report, name, composition, steps=n).percent() for n in steps]
@@ -91,9 +92,8 @@ def plot_downstream(report: Report, panels: Sequence[Axes]) -> None:
     """Tokens that come out otherwise in each row of the grid, if the upper half has errors."""
     for axes, amount in zip(panels, inpainting.ABOVE, strict=True):
         for (name, freedom), line in zip(FROM_ABOVE, ("-", "--", "-"), strict=True):
-            found = numbers.results_of(report, inpainting.DownstreamRun, name).values()
-            damages = [each[freedom].by_amount[amount] for each in found]
-            shares = 100 * _mean_rows(each.changed_share_by_row for each in damages)
+            path = (freedom, "by_amount", amount, "changed_share_by_row")
+            shares = 100 * _mean_rows(report, inpainting.DownstreamRun, name, *path)
             label = f"{LABELS[name]}, {FREEDOMS[freedom]}"
             look = style.SYSTEMS[name] | {"ls": line, "label": label}
             axes.plot(range(1, len(shares) + 1), shares, **look)
@@ -120,14 +120,12 @@ def plot_exposure_bias(report: Report, panels: Sequence[Axes]) -> None:
     """Bits that a raster reference needs for true and for sampled sequences, row by row."""
     (axes,) = panels
     names = numbers.measured(report, ExposureBiasRun)
+    true = _mean_rows(report, ExposureBiasRun, names[0], RASTER, "data_by_row")
+    rows = range(1, len(true) + 1)
+    axes.plot(rows, true, color="black", linewidth=3, label="true sequences")
     for name in names:
-        found = numbers.results_of(report, ExposureBiasRun, name).values()
-        parts = [each["raster"] for each in found]
-        if name == names[0]:
-            true = _mean_rows(each.data_by_row for each in parts)
-            rows = range(1, len(true) + 1)
-            axes.plot(rows, true, color="black", linewidth=3, label="true sequences")
-        axes.plot(rows, _mean_rows(each.own_by_row for each in parts), **style.SYSTEMS[name])
+        sampled = _mean_rows(report, ExposureBiasRun, name, RASTER, "own_by_row")
+        axes.plot(rows, sampled, **style.SYSTEMS[name])
     axes.set(xlabel="row of the grid, from the top", ylabel="bits of a token to a second model")
 
 
@@ -183,5 +181,5 @@ def _level(axes: Axes, share: Seeds, name: str) -> None:
     axes.axhline(share.mean, ls="--", lw=1.5, color=colour, label=LABELS[name])
 
 
-def _mean_rows(rows: Iterable[Sequence[float]]) -> np.ndarray:
-    return np.mean(list(rows), axis=0)
+def _mean_rows(report: Report, measure: numbers.Measure, name: str, *path: str) -> np.ndarray:
+    return np.mean(numbers.over_seeds(report, measure, name, *path).values, axis=0)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from vqlearn.experiments.face_off import inpainting, letters
 from vqlearn.experiments.face_off.costs import BATCHES, COSTS, LENGTHS, CostRun
 from vqlearn.experiments.face_off.exposure_bias import BitsByCorrectnessRun, ExposureBiasRun
+from vqlearn.experiments.face_off.inpainting import ABOVE, FREE, KEEPS, ONE, SIDES
 from vqlearn.experiments.face_off.quality import CALLS, QualityRun
 from vqlearn.experiments.face_off.results import gallery, numbers
 from vqlearn.experiments.face_off.results.claims import CLAIMS, Claim
@@ -17,12 +18,8 @@ from vqlearn.experiments.sequences import DEFAULT_AUXILIARY_WEIGHT
 from vqlearn.experiments.systems import LABELS
 
 FIRST = SEEDS[0]
-FREEDOMS = {inpainting.KEEPS: "keeps the upper half", inpainting.FREE: "may change it"}
-FROM_ABOVE = (
-    (RASTER, inpainting.KEEPS),
-    (DIFFUSION, inpainting.KEEPS),
-    (DIFFUSION, inpainting.FREE),
-)
+FREEDOMS = {KEEPS: "keeps the upper half", FREE: "may change it"}
+FROM_ABOVE = ((RASTER, KEEPS), (DIFFUSION, KEEPS), (DIFFUSION, FREE))
 """Who gets the same upper half, and what may happen to it."""
 
 
@@ -107,9 +104,7 @@ def errors_table(report: Report) -> str:
     """What wrong tokens do: to captions, and one in ten of them to the others and to itself."""
     rows = []
     for name in measured(report, inpainting.ErrorsRun):
-        right = [
-            numbers.right_below(report, name, None, n) for n in (None, inpainting.ONE, "0.1", "0.4")
-        ]
+        right = [numbers.right_below(report, name, None, n) for n in (None, ONE, "0.1", "0.4")]
         outcomes = (numbers.changed, numbers.replaced, numbers.corrected)
         others = [number(report, name, "0.1") for number in outcomes]
         rows.append([LABELS[name], *_percents(right + others)])
@@ -121,11 +116,9 @@ def downstream_table(report: Report) -> str:
     """Wrong tokens in the upper half: right captions, tokens changed below, tokens corrected."""
     rows = []
     for name, freedom in FROM_ABOVE:
-        right = [
-            numbers.right_below(report, name, freedom, each) for each in (None, *inpainting.ABOVE)
-        ]
-        changed = [numbers.changed(report, name, each, freedom) for each in inpainting.ABOVE]
-        corrected = [numbers.corrected(report, name, each, freedom) for each in inpainting.ABOVE]
+        right = [numbers.right_below(report, name, freedom, each) for each in (None, *ABOVE)]
+        changed = [numbers.changed(report, name, each, freedom) for each in ABOVE]
+        corrected = [numbers.corrected(report, name, each, freedom) for each in ABOVE]
         cells = _percents(right + changed + corrected)
         rows.append([f"{LABELS[name]}, {FREEDOMS[freedom]}", *cells])
     titles = ("system", "none wrong: right, %", "one", "10 %", "one: lost changed", "10 %")
@@ -134,15 +127,12 @@ def downstream_table(report: Report) -> str:
 
 def directions_table(report: Report) -> str:
     """Right captions when one half is given."""
-    given = [(side, composition) for composition in COMPOSITIONS for side in inpainting.SIDES]
+    given = [(side, composition) for composition in COMPOSITIONS for side in SIDES]
     rows = [
         [LABELS[name], *_percents(numbers.right_given(report, name, *each) for each in given)]
         for name in measured(report, inpainting.DirectionsRun)
     ]
-    return table(
-        ("half given", *inpainting.SIDES, *(f"{side}, never seen" for side in inpainting.SIDES)),
-        rows,
-    )
+    return table(("half given", *SIDES, *(f"{side}, never seen" for side in SIDES)), rows)
 
 
 def exposure_bias_table(report: Report) -> str:
