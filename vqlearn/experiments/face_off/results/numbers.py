@@ -23,12 +23,12 @@ Measure = type[SystemRun] | type[LetterRun]
 
 @dataclass(frozen=True)
 class Seeds:
-    """One number for each seed that was run."""
+    """One number (or whatever was found) for each seed that was run."""
 
-    by_seed: dict[int, float]
+    by_seed: dict[int, Any]
 
     @property
-    def values(self) -> tuple[float, ...]:
+    def values(self) -> tuple[Any, ...]:
         """The numbers alone, in the order of the seeds."""
         return tuple(self.by_seed[seed] for seed in sorted(self.by_seed))
 

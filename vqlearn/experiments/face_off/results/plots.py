@@ -144,7 +144,7 @@ def plot(report: Report, name: str) -> plt.Figure:
     """One of these, with one legend for all panels."""
     fill, options = PLOTS[name]
     figure, panels = plt.subplots(**options, squeeze=False, layout="constrained")
-    fill(report, panels[0])
+    fill(report, panels[0].tolist())
     style.legend_below(figure, panels[0, 0])
     return figure
 
