@@ -47,7 +47,7 @@ def _frame(pipeline: VQDiffusionPipeline, tokens: Tensor, step: int, steps: int)
     masked = (tokens == pipeline.denoiser.config.num_codes).sum(dim=1)
     parts = zip(panels, PROMPTS, paint(pipeline, tokens), masked, strict=True)
     for axes, prompt, image, count in parts:
-        axes.imshow(image.permute(1, 2, 0))
+        axes.imshow(image.permute(1, 2, 0).numpy())
         axes.set_title(fill(prompt, 26), fontsize=9)
         axes.set_xlabel(f"{count} of {tokens.shape[1]} tokens masked", fontsize=8)
         axes.set(xticks=[], yticks=[])
