@@ -193,7 +193,7 @@ def test_errors_that_add_up(report):
     )
 
 
-def test_mended_tokens_of_both_schedules(report):
+def test_corrected_tokens_of_both_schedules(report):
     put(report, "errors", "vq-diffusion", ("by_amount", "0.1", "corrected_share"), (0.7, 0.8, 0.9))
     put(
         report,

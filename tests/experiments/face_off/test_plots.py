@@ -141,15 +141,15 @@ def test_errors_are_drawn_from_none_to_two_in_five():
     put(report, "errors", "absorbing", ("untouched", "share"), (0.6, 0.7, 0.8))
     put(report, "errors", "absorbing", ("by_amount", "one", "changed_share"), (0.1, 0.2, 0.3))
     put(report, "errors", "absorbing", ("by_amount", "0.4", "corrected_share"), (0.0, 0.0, 0.3))
-    sentences, changed, mended = plotted("errors", report)
-    ticks = [text.get_text() for text in sentences.get_xticklabels()]
+    captions, changed, corrected = plotted("errors", report)
+    ticks = [text.get_text() for text in captions.get_xticklabels()]
     assert ticks == ["none", "one", "5 %", "10 %", "20 %", "40 %"]
-    assert points(sentences, "absorbing")[1] == pytest.approx([70, 50, 50, 50, 50, 50])
+    assert points(captions, "absorbing")[1] == pytest.approx([70, 50, 50, 50, 50, 50])
     positions, means, ends = points(changed, "absorbing")
     assert positions == [1, 2, 3, 4, 5]
     assert means == pytest.approx([20, 10, 10, 10, 10])
     assert ends[0] == pytest.approx((10, 30))
-    assert points(mended, "absorbing")[1] == pytest.approx([25, 25, 25, 25, 10])
+    assert points(corrected, "absorbing")[1] == pytest.approx([25, 25, 25, 25, 10])
 
 
 def test_directions_are_drawn_side_by_side():
@@ -182,7 +182,7 @@ def test_forcing_is_drawn_row_by_row():
     assert list(lines[LABELS["absorbing"]].get_ydata()) == [2.0, 3.0]
 
 
-def test_a_contender_looks_the_same_everywhere():
+def test_a_system_looks_the_same_everywhere():
     """And no two look alike."""
     looks = {(style["marker"], style["color"]) for style in style.SYSTEMS.values()}
     assert len(looks) == len(LABELS)

@@ -123,9 +123,9 @@ def test_the_table_of_errors(report):
     assert titles[1:5] == ["none wrong: right, %", "one", "10 %", "40 %"]
     assert titles[5:] == ["10 %: lost changed", "10 %: replaced", "10 %: corrected"]
     assert list(rows) == [LABELS[name] for name in SYSTEMS]
-    sentences = ["90 (90 to 90)", "80 (70 to 90)", "40 (40 to 40)", "10 (0 to 20)"]
+    captions = ["90 (90 to 90)", "80 (70 to 90)", "40 (40 to 40)", "10 (0 to 20)"]
     outcomes = ["1 (1 to 1)", "2 (2 to 2)", "3 (3 to 3)"]
-    assert rows["absorbing (masks only)"] == sentences + outcomes
+    assert rows["absorbing (masks only)"] == captions + outcomes
     assert rows["multinomial"][4:] == ["10 (10 to 10)", "50 (50 to 50)", "25 (25 to 25)"]
 
 
@@ -143,7 +143,7 @@ def test_the_table_of_directions(report):
     assert len(rows) == 7
 
 
-def test_the_table_of_forcing(report):
+def test_the_table_of_exposure_bias(report):
     put(report, "forcing", "imagebart", ("raster", "data", "mean"), (0.1, 0.2, 0.3))
     put(
         report,
@@ -186,7 +186,7 @@ def test_the_table_of_errors_above(report):
     assert free[:2] + free[3:6:2] == [half, half, tenth, quarter]
 
 
-def test_the_table_of_strange_rows(report):
+def test_the_table_of_bits_by_correctness(report):
     report["strangeness/raster/0"]["result"]["wrong"] = {"sequences": 1}
     report["strangeness/raster/1"]["result"]["right"]["sequences"] = (
         99  # only the first seed is told

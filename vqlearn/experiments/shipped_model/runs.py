@@ -1,4 +1,4 @@
-"""How often is an image of the shipped model right, and how many steps does it take?
+"""The runs of the shipped model: how often an image is right, and after how many steps.
 
     python -m vqlearn.experiments shipped-model
 
@@ -59,7 +59,7 @@ class Timed(Share):
 
 @dataclass(frozen=True)
 class EvaluatedRun(Run):
-    """A measurement of the shipped model: how is sampled, and from which weights?"""
+    """A measurement of the shipped model; its settings say how is sampled, from which weights."""
 
     evaluation: Evaluation
     data: ClassVar[None] = None

@@ -1,6 +1,7 @@
-"""What do two wrong fast samplers cost, and what do exact strides gain that are short at first?
+"""Four ways to skip steps: what two wrong ones cost, and what strides gain that are short at first.
 
-Both wrong ones are in use elsewhere; here they are measured beside two exact ones.
+Both wrong ones are in use elsewhere; here they are measured beside two exact ones. "Exact" is the
+posterior of every stride, token by token; tokens that are revealed in one call are independent.
 
     python -m vqlearn.experiments samplers
 

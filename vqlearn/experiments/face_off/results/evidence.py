@@ -63,7 +63,7 @@ def on_pairs(number: Callable[..., Seeds], more: str, less: str) -> Callable[[Re
 def times_diffusion(
     report: Report, calls: int, way: str, at_once: int | None = None, n: int = LONG
 ) -> Seeds:
-    """How many times more does this way cost than so many calls of a denoiser?
+    """How many times more this way costs than so many calls of a denoiser.
 
     In seconds if so many images are sampled at once, else in operations.
     """
@@ -73,13 +73,13 @@ def times_diffusion(
 
 
 def times_growth(report: Report, at_once: int | None, way: str) -> Seeds:
-    """From 16 to 1,024 tokens: how many times more does a raster network grow than 100 calls?"""
+    """How many times more a raster network grows than 100 calls, from 16 to 1,024 tokens."""
     short, long = (times_diffusion(report, 100, way, at_once, n).mean for n in (SHORT, LONG))
     return Seeds({0: long / short})
 
 
 def times_counted(report: Report, way: str | None) -> Seeds:
-    """1,024 tokens against 100 calls: operations of this way to read; without one the calls."""
+    """The factor for 1,024 tokens: operations of this way to read, or without one the calls."""
     return times_diffusion(report, 100, way) if way else Seeds({0: LONG / 100})
 
 
@@ -96,7 +96,7 @@ fifteen_times = over(
 
 
 def more_change(report: Report, freedom: str | None, amount: str) -> Seeds:
-    """Wrong tokens: how many more of 100 lost ones change than in VQ-Diffusion?
+    """How many more of 100 lost tokens change than in VQ-Diffusion, because others are wrong.
 
     Each has lost its own half; with a freedom of VQ-Diffusion both have lost the lower half.
     """
@@ -105,27 +105,27 @@ def more_change(report: Report, freedom: str | None, amount: str) -> Seeds:
 
 
 def errors_add_up(report: Report) -> Numbers:
-    """How many more change, whatever half is lost?"""
+    """How many more change, whichever half is lost."""
     own = over(more_change, {"own half lost": None}, WRONG)
     lower = over(more_change, LOWER_LOST, WRONG_ABOVE)
     return {**own(report), **lower(report)}
 
 
 def percent_corrected(report: Report, system: str, amount: str) -> Seeds:
-    """Of 100 wrong tokens: how many get the true code back?"""
+    """How many of 100 wrong tokens get the true code back."""
     return numbers.corrected(report, system, amount).percent()
 
 
 def first_less_last(report: Report, system: str, sides: tuple[str, str]) -> Seeds:
-    """How many more of 100 captions come out right if the half that is read first is given?"""
+    """How many more of 100 captions come out right if the half that is read first is given."""
     first, last = (numbers.right_given(report, system, side).percent() for side in sides)
     return first.minus(last)
 
 
 def exposure_bias(report: Report) -> Numbers:
-    """How many bits more do sampled sequences of a raster network need than true ones?
+    """Bits that sampled sequences of a raster network need more than true ones.
 
-    And than VQ-Diffusion's; and do they grow from the upper half to the lower?
+    And more than VQ-Diffusion's; and how far they grow from the upper half to the lower.
     """
     comparisons = {"than true sequences": (RASTER,), "than VQ-Diffusion's": (RASTER, DIFFUSION)}
     gaps = over(partial(compared, numbers.gap), comparisons, REFERENCES)(report)
@@ -163,7 +163,7 @@ def published_order(report: Report) -> Numbers:
 
 
 def auxiliary_loss(report: Report) -> Numbers:
-    """How many bits more does the same kernel need without it, on letters and on tokens?"""
+    """Bits that the same kernel needs more without it, on letters and on tokens."""
     found = {}
     for weight in (DEFAULT_AUXILIARY_WEIGHT, max(OTHER_WEIGHTS)):
         for kernel in KERNELS:

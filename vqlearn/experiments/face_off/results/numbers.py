@@ -68,7 +68,7 @@ def results_of(report: Report, measure: Measure, system: str) -> dict[int, Any]:
 
 
 def measured(report: Report, measure: Measure) -> list[str]:
-    """Which systems have a run of this measure, in the order of the labels?"""
+    """The systems that have a run of this measure, in the order of the labels."""
     return [
         name
         for name in LABELS
