@@ -110,7 +110,8 @@ def sample(
         log_p = next_token_log_probs(x[:, :i])  # (b, K)
         if i >= prefix.shape[1]:
             log_p = log_p if filter is None else filter(log_p)
-            x = torch.cat([x, sample_categorical(log_p[:, None], generator=generator)], dim=1)
+            drawn = sample_categorical(log_p[:, None], generator=generator)  # (b, 1)
+            x = torch.cat([x, drawn], dim=1)
     return x
 
 
@@ -132,7 +133,8 @@ def exact_distribution(
     for _ in range(num_positions):
         distribution = next_token_log_probs(x)  # (K^i, K)
         distribution = distribution if filter is None else filter(distribution)
-        log_p = (log_p[:, None] + distribution.double()).flatten()
+        # float64: a probability of a sequence is a product of n small numbers.
+        log_p = (log_p[:, None] + distribution.double()).flatten()  # (K^i, K) -> (K^(i+1),)
         ends = codes.repeat(len(x))[:, None]
         x = torch.cat([x.repeat_interleave(num_codes, dim=0), ends], dim=1)  # (K^(i+1), i + 1)
     return log_p.exp()

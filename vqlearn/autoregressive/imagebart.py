@@ -101,6 +101,7 @@ class ImageBART(nn.Module):
         scale = self.scale(t)
 
         def plain_decoder(text: Float[Tensor, "_ l c"] | None) -> NextTokenLogProbs:
+            # With text, x_t is encoded after each caption again: it attends to the words.
             return CachedDecoder(scale, scale.encode(scale.embed(x_t), text))
 
         return decoding.decoder_for(plain_decoder, condition, sampling)
@@ -222,6 +223,6 @@ class ImageBART(nn.Module):
         for level in range(t, 0, -1):
             decoder = self.decoder(x_t, level, condition, sampling)
             decoder = decoder if given is None else decoding.keep_given(decoder, given)
-            nothing = x_t[:, :0]
+            nothing = x_t[:, :0]  # every scale writes the whole sequence anew
             x_t = decoding.sample(decoder, nothing, self.num_positions, generator=generator)
         return x_t

@@ -112,7 +112,7 @@ class DiagonalLSTM(nn.Module):
             out, forget, enter, content = rearrange(gates, "b (four d) h -> four b d h", four=4)
             cell = forget.sigmoid() * cell + enter.sigmoid() * content.tanh()
             hidden = out.sigmoid() * cell.tanh()
-            columns.append(hidden)
+            columns.append(hidden)  # (b, d, side)
         return unskew(torch.stack(columns, dim=-1))
 
 
@@ -132,7 +132,7 @@ class DiagonalBiLSTM(nn.Module):
     def forward(self, x: Float[Tensor, "b two_d side side"]) -> Float[Tensor, "b two_d side side"]:
         left = self.from_left(x)  # (b, d, side, side)
         right = self.from_right(x.flip(dims=[-1])).flip(dims=[-1])
-        above = F.pad(right, (0, 0, 1, -1))
+        above = F.pad(right, (0, 0, 1, -1))  # one row down: pixels to the right are not yet known
         return x + self.widen(left + above)
 
 
@@ -153,5 +153,6 @@ class PixelRNN(PixelNetwork):
 
     def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
         pixels = rearrange(image, "b c h w -> b c (h w)")
+        # Across the end of a row: the pixel before the first one of a row is the last one above.
         before = rearrange(F.pad(pixels, (1, -1)), "b c (h w) -> b c h w", h=self.config.side)
         return self.layers(self.first(image) + self.pixel_before(before))

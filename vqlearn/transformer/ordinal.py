@@ -32,5 +32,5 @@ class OrdinalDenoiser(nn.Module):
     def forward(self, x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "b n k"]:
         """log p(x_0 | x_t) for the K codes, normalised. Raises as `SequenceDenoiser` does."""
         shift, log_scale = self.network(x_t, t).unbind(dim=-1)  # (b, n, 2) -> twice (b, n)
-        position = 2 * x_t.to(shift) / (self.config.num_codes - 1) - 1
+        position = 2 * x_t.to(shift) / (self.config.num_codes - 1) - 1  # 0..K - 1 -> -1..1
         return truncated_logistic((shift + position).tanh(), log_scale, self.config.num_codes)

@@ -114,5 +114,5 @@ class SequenceDenoiser(nn.Module):
         check_range("t", t, 1, config.num_timesteps)
         x = self.token_embedding(x_t) + self.position_embedding.weight  # (b, n, d) + (n, d)
         for block in self.blocks:
-            x = block(x, t - 1)
+            x = block(x, t - 1)  # level t has row t - 1 of the embeddings
         return self.to_logits(self.output_norm(x))  # (b, n, d) -> (b, n, K)

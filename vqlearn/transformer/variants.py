@@ -32,7 +32,7 @@ class CausalDenoiser(Denoiser):
         sizes = config.num_attention_heads, config.attention_head_dim, config.width
         for block in self.blocks:
             block.self_attention = CausalAttention(*sizes, bias=config.attention_bias)
-        self.apply(initialise)
+        self.apply(initialise)  # the new attentions too
 
 
 class DirectDenoiser(Denoiser):
@@ -44,5 +44,5 @@ class DirectDenoiser(Denoiser):
 
     def __init__(self, config: DenoiserConfig) -> None:
         super().__init__(config)
-        self.to_logits = nn.Linear(config.width, config.num_vector_embeds)
+        self.to_logits = nn.Linear(config.width, config.num_vector_embeds)  # K + 1: MASK too
         self.apply(initialise)
