@@ -55,9 +55,9 @@ def test_same_logits_as_diffusers_at_full_size():
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss has other units elsewhere")
 def test_loading_at_full_size_needs_little_more_than_the_weights(tmp_path):
     """5.4 GB in float32 on disk, 2.7 GB in float16 in memory: at most 1.3 times that."""
-    files.save_denoiser(random_denoiser(torch.float32), tmp_path / "large")
+    files.save_network(random_denoiser(torch.float32), tmp_path / "large")
     small = DenoiserConfig(8, 8, 1, 512, True, 1025, 16, 100)
-    files.save_denoiser(Denoiser(small), tmp_path / "small")
+    files.save_network(Denoiser(small), tmp_path / "small")
     run = subprocess.run(
         [sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, check=True
     )

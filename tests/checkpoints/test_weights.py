@@ -236,7 +236,7 @@ def test_loading_in_half_precision_needs_little_more_than_the_weights(tmp_path):
 
     for name, width in (("small", 8), ("large", 96)):
         config = DenoiserConfig(8, width, 14, 512, True, 1025, 16, 100)
-        files.save_denoiser(Denoiser(config), tmp_path / name)
+        files.save_network(Denoiser(config), tmp_path / name)
     run = subprocess.run(
         [sys.executable, "-c", PEAK, str(tmp_path)], capture_output=True, text=True, check=True
     )

@@ -5,185 +5,155 @@ the one value that is built here, and the error says so. Keys that change nothin
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from types import NoneType
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, get_args, get_origin
 
 from vqlearn.diffusion import ScheduleConfig
+from vqlearn.probability.checks import check_choice
 from vqlearn.text import NullTextConfig
 from vqlearn.tokens import VQVAEConfig
 from vqlearn.transformer import DenoiserConfig
 
 Values = Mapping[str, Any]
 
-VQVAE_FIXED = {
-    "in_channels": (3,),
-    "out_channels": (3,),
-    "act_fn": ("silu", "swish"),
-    "norm_type": ("group",),
-    "mid_block_add_attention": (True,),
-    "lookup_from_codebook": (False,),
-}
-VQVAE_DEFAULTS = {
-    "layers_per_block": 1,
-    "num_vq_embeddings": 256,
-    "norm_num_groups": 32,
-    "quantizer": "nearest",
-}
 
-DENOISER_FIXED = {
-    "activation_fn": ("geglu-approximate",),
-    "norm_type": ("ada_norm", "layer_norm", None),  # older files lack it or name the default
-    "norm_elementwise_affine": (True,),
-    "norm_eps": (1e-5,),
-    "double_self_attention": (False,),
-    "only_cross_attention": (False,),
-    "attention_type": ("default",),
-    "in_channels": (None,),
-    "patch_size": (None,),
-}
-DENOISER_DEFAULTS = {
-    "num_attention_heads": 16,
-    "attention_head_dim": 88,
-    "num_layers": 1,
-    "attention_bias": False,
-}
+@dataclass(frozen=True)
+class ConfigFile:
+    """How the dataclass `config` stands in a JSON file: field by field, and what is there besides.
 
-
-def read_vqvae_config(values: Values) -> VQVAEConfig:
-    """The VQ network that a `vqvae/config.json` describes.
-
-    Raises `ValueError` naming the key, the value seen and the values allowed.
+    - `written`: what a file gets besides the fields.
+    - `fixed`: keys without a field, and the values with which a file is read.
+    - `defaults`: what diffusers takes where a key is missing; without one the key must be there.
     """
-    _check_fixed(values, VQVAE_FIXED)
-    channels = tuple(_required(values, "block_out_channels"))
-    latent_channels = _required(values, "latent_channels")
-    down, up = _required(values, "down_block_types"), _required(values, "up_block_types")
-    for name, types in (("down_block_types", down), ("up_block_types", up)):
-        if len(types) != len(channels):
-            raise ValueError(f"{name} has {len(types)} entries; allowed: {len(channels)}")
-    ours = {
-        **VQVAE_DEFAULTS,
-        **values,
-        "block_out_channels": channels,
-        "vq_embed_dim": values.get("vq_embed_dim") or latent_channels,
-        "encoder_attention_resolutions": _attention_resolutions(down, ENCODER_BLOCKS),
-        "decoder_attention_resolutions": _attention_resolutions(up[::-1], DECODER_BLOCKS),
-    }
-    return _read(VQVAEConfig, ours, {})
+
+    config: type
+    written: Values
+    fixed: Mapping[str, tuple] = field(default_factory=dict)
+    defaults: Values = field(default_factory=dict)
+
+    def read(self, values: Values) -> Any:
+        """The dataclass that a file describes.
+
+        Raises `ValueError` naming the key, the value seen and the values allowed.
+        """
+        values = {**self.defaults, **values}
+        for key, allowed in self.fixed.items():
+            if key in values:
+                check_choice(key, values[key], allowed)
+        names = {one.name: one.type for one in fields(self.config)}
+        return self.config(**{name: _value(values, name, kind) for name, kind in names.items()})
+
+    def write(self, config: Any) -> dict[str, Any]:
+        """The values of a file: `read` gives the same dataclass again."""
+        return {**self.written, **asdict(config)}
 
 
-def write_vqvae_config(config: VQVAEConfig) -> dict[str, Any]:
-    """The `vqvae/config.json` that diffusers' `VQModel` reads.
-
-    A Gumbel quantizer has one key more, `quantizer`. diffusers has none such: it decodes the tokens
-    of that folder as we do, but would choose others when it encodes.
-    """
-    values = asdict(config)
-    if config.quantizer == "nearest":
-        del values["quantizer"]
-    down, up = (
-        values.pop("encoder_attention_resolutions"),
-        values.pop("decoder_attention_resolutions"),
-    )
-    indices = range(len(config.block_out_channels))
-    return {
-        "_class_name": "VQModel",
-        **values,
-        "down_block_types": [ENCODER_BLOCKS[index in down] for index in indices],
-        "up_block_types": [DECODER_BLOCKS[index in up] for index in reversed(indices)],
-    }
-
-
-def read_denoiser_config(values: Values) -> DenoiserConfig:
-    """The denoiser that a `transformer/config.json` describes. Raises as `read_vqvae_config`."""
-    if "activation_fn" not in values:
-        values = {**values, "activation_fn": "geglu"}  # what diffusers takes without the key
-    _check_fixed(values, DENOISER_FIXED)
-    return _read(DenoiserConfig, values, DENOISER_DEFAULTS)
-
-
-def write_denoiser_config(config: DenoiserConfig) -> dict[str, Any]:
-    """The `transformer/config.json` that diffusers' `Transformer2DModel` reads."""
-    return {
-        "_class_name": "Transformer2DModel",
-        **asdict(config),
-        "activation_fn": "geglu-approximate",
-        "norm_type": "ada_norm",
-    }
-
-
-def read_schedule_config(values: Values) -> ScheduleConfig:
-    """The schedule that a `scheduler/scheduler_config.json` describes."""
-    defaults = {field.name: field.default for field in fields(ScheduleConfig)[1:]}
-    return _read(ScheduleConfig, values, defaults)
-
-
-def write_schedule_config(config: ScheduleConfig) -> dict[str, Any]:
-    """The `scheduler/scheduler_config.json` that diffusers' `VQDiffusionScheduler` reads."""
-    return {"_class_name": "VQDiffusionScheduler", **asdict(config)}
-
-
-def read_null_text_config(values: Values) -> NullTextConfig:
-    """Whether the checkpoint learned the states of "no caption", and their shape."""
-    return _read(NullTextConfig, values, {"hidden_size": None, "length": None})
-
-
-def write_null_text_config(config: NullTextConfig) -> dict[str, Any]:
-    """The `config.json` of diffusers' `LearnedClassifierFreeSamplingEmbeddings`."""
-    return {"_class_name": "LearnedClassifierFreeSamplingEmbeddings", **asdict(config)}
-
-
-def read_config(kind: type, values: Values) -> Any:
-    """The dataclass `kind` from a `config.json` that has the names of its fields.
-
-    Raises `ValueError` for a field that is missing or has a value of another type.
-    """
-    return _read(kind, values, {})
-
-
-ENCODER_BLOCKS = ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")
-DECODER_BLOCKS = ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")
-
-
-def _attention_resolutions(types: list[str], names: tuple[str, str]) -> tuple[int, ...]:
-    """At which resolutions, the full one first, does the block type with attention stand?"""
-    for name in types:
-        if name not in names:
-            raise ValueError(f"block type {name!r} is unknown; allowed: {names[0]}, {names[1]}")
-    return tuple(index for index, name in enumerate(types) if name == names[1])
-
-
-def _check_fixed(values: Values, fixed: Mapping[str, tuple]) -> None:
-    for key, allowed in fixed.items():
-        if key in values and values[key] not in allowed:
-            raise ValueError(f"{key} is {values[key]!r}; allowed: {', '.join(map(repr, allowed))}")
-
-
-KINDS_OF_VALUES = {
-    int: (int,),
-    str: (str,),
-    bool: (bool,),
-    float: (int, float),
-    tuple[int, ...]: (tuple,),
-    int | None: (int, NoneType),
+HALVES = {
+    "encoder": ("down_block_types", ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")),
+    "decoder": ("up_block_types", ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")),
 }
+"""Of each half of the VQ network: the key of its blocks, their types without and with attention."""
 
 
-def _read(kind: type, values: Values, defaults: Values) -> Any:
-    """The dataclass `kind` from a JSON object. JSON knows no types, so they are checked here."""
-    values = {**defaults, **values}
-    arguments = {field.name: _required(values, field.name) for field in fields(kind)}
-    for field in fields(kind):
-        value, allowed = arguments[field.name], KINDS_OF_VALUES[field.type]
-        whole = not isinstance(value, tuple) or all(type(entry) is int for entry in value)
-        if type(value) not in allowed or not whole:
-            names = " or ".join(t.__name__ for t in allowed)
-            raise ValueError(f"{field.name} is {value!r}; allowed: {names}")
-    return kind(**arguments)
+class _VQVAEConfigFile(ConfigFile):
+    """diffusers names the type of each block; we list the resolutions that have attention.
+
+    The decoder's blocks begin at the lowest resolution. A Gumbel quantizer has one key more,
+    `quantizer`. diffusers has none such: it decodes the tokens of that folder as we do, but would
+    choose others when it encodes.
+    """
+
+    def read(self, values: Values) -> VQVAEConfig:
+        ours = {**values}
+        ours["vq_embed_dim"] = values.get("vq_embed_dim") or values.get("latent_channels")
+        count = len(_value(values, "block_out_channels", tuple[int, ...]))
+        for half, (key, allowed) in HALVES.items():
+            types = _value(values, key, tuple[str, ...])
+            if len(types) != count:
+                raise ValueError(f"{key} has {len(types)} entries; allowed: {count}")
+            for name in types:
+                check_choice(f"a block of {key}", name, allowed)
+            types = types if half == "encoder" else types[::-1]
+            attention = tuple(i for i, name in enumerate(types) if name == allowed[1])
+            ours[f"{half}_attention_resolutions"] = attention
+        return super().read(ours)
+
+    def write(self, config: VQVAEConfig) -> dict[str, Any]:
+        values = super().write(config)
+        for half, (key, names) in HALVES.items():
+            attention = values.pop(f"{half}_attention_resolutions")
+            types = [names[i in attention] for i in range(len(config.block_out_channels))]
+            values[key] = types if half == "encoder" else types[::-1]
+        if config.quantizer == "nearest":
+            del values["quantizer"]
+        return values
 
 
-def _required(values: Values, key: str) -> Any:
+def _value(values: Values, key: str, kind: Any) -> Any:
+    """The value of a key, a list as a tuple. JSON knows no types, so they are checked here."""
     if key not in values:
         raise ValueError(f"the key {key!r} is missing")
-    return values[key]
+    value, several = values[key], get_origin(kind) is tuple
+    allowed = (int, float) if kind is float else get_args(kind) or (kind,)
+    allowed = [one for one in allowed if one is not Ellipsis]  # int, ... of tuple[int, ...]
+    is_list = isinstance(value, list | tuple)
+    if several != is_list or any(type(e) not in allowed for e in (value if is_list else [value])):
+        names = " or ".join(one.__name__ for one in allowed)
+        raise ValueError(f"{key} is {value!r}; allowed: {'a list of ' if several else ''}{names}")
+    return tuple(value) if several else value
+
+
+VQVAE_FILE = _VQVAEConfigFile(
+    VQVAEConfig,
+    written={"_class_name": "VQModel"},
+    fixed={
+        "in_channels": (3,),
+        "out_channels": (3,),
+        "act_fn": ("silu", "swish"),
+        "norm_type": ("group",),
+        "mid_block_add_attention": (True,),
+        "lookup_from_codebook": (False,),
+    },
+    defaults={
+        "layers_per_block": 1,
+        "num_vq_embeddings": 256,
+        "norm_num_groups": 32,
+        "quantizer": "nearest",
+    },
+)
+DENOISER_FILE = ConfigFile(
+    DenoiserConfig,
+    written={
+        "_class_name": "Transformer2DModel",
+        "activation_fn": "geglu-approximate",
+        "norm_type": "ada_norm",
+    },
+    fixed={
+        "activation_fn": ("geglu-approximate",),
+        "norm_type": ("ada_norm", "layer_norm", None),  # older files lack it or name the default
+        "norm_elementwise_affine": (True,),
+        "norm_eps": (1e-5,),
+        "double_self_attention": (False,),
+        "only_cross_attention": (False,),
+        "attention_type": ("default",),
+        "in_channels": (None,),
+        "patch_size": (None,),
+    },
+    defaults={
+        "activation_fn": "geglu",
+        "num_attention_heads": 16,
+        "attention_head_dim": 88,
+        "num_layers": 1,
+        "attention_bias": False,
+    },
+)
+NULL_TEXT_FILE = ConfigFile(
+    NullTextConfig,
+    written={"_class_name": "LearnedClassifierFreeSamplingEmbeddings"},
+    defaults={"hidden_size": None, "length": None},
+)
+SCHEDULE_FILE = ConfigFile(
+    ScheduleConfig,
+    written={"_class_name": "VQDiffusionScheduler"},
+    defaults={one.name: one.default for one in fields(ScheduleConfig)[1:]},
+)

@@ -5,31 +5,40 @@
     scheduler/  text_encoder/  tokenizer/
     SHA256SUMS  clip/                                                       may be missing
 
-In place of transformer/ and scheduler/ there may be another token model (see `token_models.py`).
+In place of transformer/ and scheduler/ there may be another token model, raster_transformer/ or
+imagebart/, with the names of our own config and attributes in its files.
 
 The same functions serve the shipped, the saved and the downloaded checkpoints. Nothing in a
-folder is ever imported or executed: the JSON files are data, the weights are safetensors.
+folder is ever imported or executed: the JSON files are data, and so are weights (see `weights.py`).
 """
 
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+from torch import nn
 from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
 from transformers.utils import logging as transformers_logging
 
+from vqlearn.autoregressive import (
+    ImageBART,
+    ImageBARTConfig,
+    RasterTransformer,
+    RasterTransformerConfig,
+)
 from vqlearn.checkpoints import configs
 from vqlearn.checkpoints.digests import check_digests, write_digests
 from vqlearn.checkpoints.layout import (
     CLIP_FOLDER,
     DENOISER_FOLDER,
+    IMAGEBART_FOLDER,
     INDEX_FILE,
     INDICES,
     NULL_TEXT_FOLDER,
     OTHER_CLASSES,
     PARTS,
+    RASTER_FOLDER,
     SCHEDULE_FOLDER,
     TEXT_FOLDER,
     TOKENIZER_FOLDER,
@@ -49,26 +58,39 @@ from vqlearn.checkpoints.modules import (
 )
 from vqlearn.checkpoints.renames import DENOISER_RENAMES, VQVAE_RENAMES
 from vqlearn.checkpoints.weights import WeightsFile, find_weights
-from vqlearn.diffusion import ScheduleConfig
+from vqlearn.diffusion import DiffusionModel, MaskAndReplace, ScheduleConfig, build_schedule
+from vqlearn.probability import TokenModel
 from vqlearn.text import NullText, NullTextConfig, TextEncoder
 from vqlearn.tokens import VQVAE
 from vqlearn.transformer import Denoiser
 
-VQVAE_KIND = Kind(configs.read_vqvae_config, VQVAE, VQVAE_RENAMES)
-DENOISER_KIND = Kind(configs.read_denoiser_config, Denoiser, DENOISER_RENAMES)
-NULL_TEXT_KIND = Kind(configs.read_null_text_config, NullText, None)
+RASTER_CONFIG = configs.ConfigFile(RasterTransformerConfig, {"_class_name": "RasterTransformer"})
+IMAGEBART_CONFIG = configs.ConfigFile(ImageBARTConfig, {"_class_name": "ImageBART"})
+KINDS = {
+    VQVAE_FOLDER: Kind(VQVAE, configs.VQVAE_FILE, VQVAE_RENAMES),
+    DENOISER_FOLDER: Kind(Denoiser, configs.DENOISER_FILE, DENOISER_RENAMES),
+    NULL_TEXT_FOLDER: Kind(NullText, configs.NULL_TEXT_FILE),
+    RASTER_FOLDER: Kind(RasterTransformer, RASTER_CONFIG),
+    IMAGEBART_FOLDER: Kind(ImageBART, IMAGEBART_CONFIG),
+}
+"""The networks of our own make, by the name of their folder."""
+
 AS_STORED = Wanted()
+SCHEDULE_FILE = f"{SCHEDULE_FOLDER}/scheduler_config.json"
 
 logger = logging.getLogger("vqlearn")
 
 
 def check(folder: Path) -> None:
-    """Is this folder a whole and unchanged checkpoint? `CheckpointError` if not."""
-    if not folder.is_dir():
-        raise CheckpointError(f"there is no folder {str(folder)!r}")
+    """Is this folder a whole and unchanged checkpoint? `CheckpointError` if not.
+
+    The index says of which kind it is (VQ-Diffusion, if it says nothing) and the class of every
+    part. Classes are compared, never imported; any library may be named.
+    """
     index = read_json(folder / INDEX_FILE)
     check_digests(folder, PARTS)
-    for name, expected in _closest(index).items():
+    claimed = next((name for name in INDICES if name in index), DENOISER_FOLDER)
+    for name, expected in INDICES[claimed].items():
         allowed = (_class_of(expected), *OTHER_CLASSES.get(name, ()))
         seen = _class_of(index.get(name))
         if seen not in allowed:
@@ -78,14 +100,8 @@ def check(folder: Path) -> None:
             )
 
 
-def _closest(index: dict[str, Any]) -> dict[str, Any]:
-    """The index of the kind of checkpoint that this one claims to be: VQ-Diffusion, if none."""
-    claimed = [name for name in INDICES if name in index]
-    return INDICES[claimed[0] if claimed else DENOISER_FOLDER]
-
-
 def _class_of(found: object) -> object:
-    """The class that an index names; it is compared, never imported. Any library may be named."""
+    """The class in an entry of an index, `[library, class]`."""
     return found[-1] if isinstance(found, list) and found else found
 
 
@@ -97,24 +113,12 @@ def finish(folder: Path) -> None:
 
 def load_vqvae(folder: Path, wanted: Wanted = AS_STORED) -> VQVAE:
     """The VQ network, in the dtype of its file. Raises `CheckpointError` as all loaders here do."""
-    return load_module(folder / VQVAE_FOLDER, VQVAE_KIND, wanted)
-
-
-def save_vqvae(vqvae: VQVAE, folder: Path) -> None:
-    """Write `vqvae/` as diffusers' `VQModel` reads it."""
-    values = configs.write_vqvae_config(vqvae.config)
-    save_module(vqvae, folder / VQVAE_FOLDER, values, VQVAE_RENAMES)
+    return load_module(folder / VQVAE_FOLDER, KINDS[VQVAE_FOLDER], wanted)
 
 
 def load_denoiser(folder: Path, wanted: Wanted = AS_STORED) -> Denoiser:
     """The denoiser, in the dtype of its file."""
-    return load_module(folder / DENOISER_FOLDER, DENOISER_KIND, wanted)
-
-
-def save_denoiser(denoiser: Denoiser, folder: Path) -> None:
-    """Write `transformer/` as diffusers' `Transformer2DModel` reads it."""
-    values = configs.write_denoiser_config(denoiser.config)
-    save_module(denoiser, folder / DENOISER_FOLDER, values, DENOISER_RENAMES)
+    return load_module(folder / DENOISER_FOLDER, KINDS[DENOISER_FOLDER], wanted)
 
 
 def load_null_text(folder: Path, wanted: Wanted = AS_STORED) -> NullText:
@@ -124,25 +128,39 @@ def load_null_text(folder: Path, wanted: Wanted = AS_STORED) -> NullText:
             "%s has no %s; the empty sentence stands for no sentence", folder, NULL_TEXT_FOLDER
         )
         return NullText(NullTextConfig(False))
-    return load_module(folder / NULL_TEXT_FOLDER, NULL_TEXT_KIND, wanted)
+    return load_module(folder / NULL_TEXT_FOLDER, KINDS[NULL_TEXT_FOLDER], wanted)
 
 
-def save_null_text(null_text: NullText, folder: Path) -> None:
-    """Write the folder of diffusers' `LearnedClassifierFreeSamplingEmbeddings`."""
-    values = configs.write_null_text_config(null_text.config)
-    save_module(null_text, folder / NULL_TEXT_FOLDER, values, None)
+def load_token_model(folder: Path, wanted: Wanted = AS_STORED) -> TokenModel:
+    """The token model of a checkpoint. Raises `CheckpointError` if there is none, or several."""
+    name = model_folder(folder)
+    if name != DENOISER_FOLDER:
+        return load_module(folder / name, KINDS[name], wanted)
+    process = MaskAndReplace(build_schedule(load_schedule(folder)))
+    return DiffusionModel(process, load_denoiser(folder, wanted))
+
+
+def save_network(network: nn.Module, folder: Path) -> None:
+    """Write the folder of a network of one of the `KINDS`. Raises `TypeError` for any other.
+
+    diffusers reads the VQ network, the denoiser and the null embedding. The denoiser of a
+    `DiffusionModel` is its `network`; its schedule is saved beside it.
+    """
+    for name, kind in KINDS.items():
+        if isinstance(network, kind.network):
+            return save_module(network, folder / name, kind)
+    allowed = ", ".join(kind.network.__name__ for kind in KINDS.values())
+    raise TypeError(f"the network is a {type(network).__name__}; allowed: {allowed}")
 
 
 def load_schedule(folder: Path) -> ScheduleConfig:
     """The four numbers of the schedule, T and the number of classes."""
-    file = folder / SCHEDULE_FOLDER / "scheduler_config.json"
-    return understand(file, configs.read_schedule_config)
+    return understand(folder / SCHEDULE_FILE, configs.SCHEDULE_FILE)
 
 
 def save_schedule(config: ScheduleConfig, folder: Path) -> None:
     """Write `scheduler/` as diffusers' `VQDiffusionScheduler` reads it."""
-    file = folder / SCHEDULE_FOLDER / "scheduler_config.json"
-    write_json(file, configs.write_schedule_config(config))
+    write_json(folder / SCHEDULE_FILE, configs.SCHEDULE_FILE.write(config))
 
 
 def load_text_encoder(folder: Path, wanted: Wanted = AS_STORED) -> TextEncoder:

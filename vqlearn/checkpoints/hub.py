@@ -1,6 +1,6 @@
 """Checkpoints of the Hugging Face hub: which files of a repository are needed, and getting them.
 
-    folder = download("microsoft/vq-diffusion-ithq")
+    folder = download("microsoft/vq-diffusion-ithq", HubOptions())
 
 `huggingface_hub` does the work: its cache, its environment variables (`HF_HOME`,
 `HF_HUB_OFFLINE`, `HF_ENDPOINT`) and its tokens are used.
@@ -12,12 +12,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from huggingface_hub import HfApi, constants, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
     HTTPError,
+    LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
@@ -30,10 +31,6 @@ logger = logging.getLogger("vqlearn")
 REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 TEXTS = (".json", ".txt")
 SERVER_ERROR = 500
-
-
-class _NoNetwork(Exception):
-    """The hub may not be asked, or does not answer."""
 
 
 @dataclass(frozen=True)
@@ -64,23 +61,10 @@ def download(repository: str, options: HubOptions) -> Path:
     network the cache is used. Raises `CheckpointError` if the repository or revision does not
     exist, or if the network is needed and cannot be reached: the message names what to do.
     """
-    try:
-        names = needed_files(_names(repository, options), options.variant)
-        return _fetch(repository, options, names)
-    except _NoNetwork:
-        folder = _cached(repository, options, INDEX_FILE)
-        if folder is None:
-            raise CheckpointError(_how_to_get(repository, options)) from None
-        return folder
-    except GatedRepoError as error:
-        raise CheckpointError(f"the hub gives {repository} only to users with access") from error
-    except RevisionNotFoundError as error:
-        seen = options.revision or "main"
-        raise CheckpointError(f"{repository} has no revision {seen!r}") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise CheckpointError(
-            f"there is no folder {repository!r}, and no repository of that name on the hub"
-        ) from error
+    folder = _snapshot(repository, options, "")
+    if folder is None or not (folder / INDEX_FILE).is_file():
+        raise CheckpointError(_how_to_get(repository, options))
+    return folder
 
 
 def download_null_text(repository: str, options: HubOptions) -> Path | None:
@@ -88,15 +72,9 @@ def download_null_text(repository: str, options: HubOptions) -> Path | None:
 
     The branch "fp16" of the released model lacks it.
     """
-    main = replace(options, revision=None)
-    config = f"{NULL_TEXT_FOLDER}/config.json"
-    try:
-        names = needed_files(_names(repository, main), options.variant)
-    except _NoNetwork:
-        return _cached(repository, main, config)
-    if config not in names:
-        return None
-    return _fetch(repository, main, [name for name in names if name.startswith(NULL_TEXT_FOLDER)])
+    folder = _snapshot(repository, replace(options, revision=None), NULL_TEXT_FOLDER)
+    there = folder is not None and (folder / NULL_TEXT_FOLDER / "config.json").is_file()
+    return folder if there else None
 
 
 def needed_files(names: Iterable[str], variant: str | None) -> list[str]:
@@ -114,43 +92,55 @@ def needed_files(names: Iterable[str], variant: str | None) -> list[str]:
     return wanted
 
 
-def _names(repository: str, options: HubOptions) -> list[str]:
-    """All files of the repository. Raises `_NoNetwork` if none may be used or reached."""
+def _snapshot(repository: str, options: HubOptions, part: str) -> Path | None:
+    """The folder with the needed files whose names begin with `part`.
+
+    Without a network it is what the cache holds: None if that is nothing.
+    """
+    try:
+        names = _names(repository, options)
+        needed = needed_files(names or [], options.variant)
+        folder = snapshot_download(
+            repository,
+            revision=options.revision,
+            cache_dir=options.cache_dir,
+            allow_patterns=[name for name in needed if name.startswith(part)],
+            local_files_only=names is None,
+        )
+        return Path(folder)
+    except LocalEntryNotFoundError:
+        return None
+    except GatedRepoError as error:
+        raise CheckpointError(f"the hub gives {repository} only to users with access") from error
+    except RevisionNotFoundError as error:
+        seen = options.revision or "main"
+        raise CheckpointError(f"{repository} has no revision {seen!r}") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise CheckpointError(
+            f"there is no folder {repository!r}, and no repository of that name on the hub"
+        ) from error
+    except HfHubHTTPError as error:
+        raise CheckpointError(f"the hub does not give {repository}: {error}") from error
+
+
+def _names(repository: str, options: HubOptions) -> list[str] | None:
+    """All files of the repository; None if the hub may not be asked, or does not answer."""
     if options.local_files_only or constants.HF_HUB_OFFLINE:
-        raise _NoNetwork
+        return None
     try:
         return HfApi().list_repo_files(repository, revision=options.revision)
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code < SERVER_ERROR:
             raise
-        raise _NoNetwork from error
     except (HTTPError, OSError) as error:
         logger.warning("the hub cannot be reached (%s); looking in the cache", error)
-        raise _NoNetwork from error
-
-
-def _fetch(repository: str, options: HubOptions, names: list[str]) -> Path:
-    folder = snapshot_download(
-        repository, revision=options.revision, cache_dir=options.cache_dir, allow_patterns=names
-    )
-    return Path(folder)
-
-
-def _cached(repository: str, options: HubOptions, name: str) -> Path | None:
-    """The folder in the cache that has this file."""
-    file = try_to_load_from_cache(
-        repository, name, cache_dir=options.cache_dir, revision=options.revision
-    )
-    return Path(file.removesuffix(name)) if isinstance(file, str) else None
+    return None
 
 
 def _how_to_get(repository: str, options: HubOptions) -> str:
-    command = f"vqlearn download {repository}"
-    if options.revision is not None:
-        command += f" --revision {options.revision}"
-    if options.variant is not None:
-        command += f" --variant {options.variant}"
+    chosen = {"revision": options.revision, "variant": options.variant}
+    words = [f"--{name} {value}" for name, value in chosen.items() if value is not None]
     return (
         f"{repository} is not in the cache and no network may be used or reached; "
-        f"with a network, run: {command}"
+        f"with a network, run: {' '.join(['vqlearn download', repository, *words])}"
     )

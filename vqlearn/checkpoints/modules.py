@@ -1,14 +1,15 @@
 """One network on disk: a `config.json`, and a file of weights beside it."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
+from vqlearn.checkpoints.configs import ConfigFile
 from vqlearn.checkpoints.layout import DIFFUSERS_STEMS, CheckpointError
 from vqlearn.checkpoints.renames import (
     Table,
@@ -16,7 +17,7 @@ from vqlearn.checkpoints.renames import (
     rename_to_diffusers,
     with_new_names,
 )
-from vqlearn.checkpoints.weights import Stored, WeightsFile, find_weights
+from vqlearn.checkpoints.weights import WeightsFile, find_weights
 
 CONFIG_FILE = "config.json"
 
@@ -29,11 +30,11 @@ class Wanted(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """A kind of network: how its config is understood, its class, its names in files."""
+    """A kind of network: its class, how its config stands in a file, its names in files."""
 
-    read_config: Callable[[dict[str, Any]], Any]
     network: Callable[[Any], nn.Module]
-    renames: Table | None
+    config: ConfigFile
+    renames: Table = ()
 
 
 def load_module(folder: Path, kind: Kind, wanted: Wanted) -> nn.Module:
@@ -42,39 +43,35 @@ def load_module(folder: Path, kind: Kind, wanted: Wanted) -> nn.Module:
     Weights are read one at a time and converted at once, so the memory needed is that of the
     network in the asked type and of its largest weight as stored. Raises `CheckpointError`.
     """
-    config = understand(folder / CONFIG_FILE, kind.read_config)
+    config = understand(folder / CONFIG_FILE, kind.config)
     weights = WeightsFile(find_weights(folder, DIFFUSERS_STEMS, wanted.variant))
-    with torch.device("meta"):
+    with torch.device("meta"):  # shapes without memory
         network = kind.network(config)
-    expected = _on_disk(network, kind.renames)
+    expected = rename_to_diffusers(network.state_dict(), kind.renames)
     names = {with_new_names(name): name for name in weights.stored}
-    _check_names(weights.file, names, expected)
+    _check_fit(weights, names, expected)
     state = {}
-    for name, meta in expected.items():
+    for name in expected:
         stored = weights.stored[names[name]]
-        _check_weight(weights.file, name, stored, tuple(meta.shape))
         state[name] = weights.read(names[name], wanted.dtype or stored.dtype)
-    if kind.renames is not None:
-        state = rename_from_diffusers(state, kind.renames)
-    network.load_state_dict(state, assign=True)
+    network.load_state_dict(rename_from_diffusers(state, kind.renames), assign=True)
     return network.eval()
 
 
-def save_module(
-    network: nn.Module, folder: Path, values: dict[str, Any], renames: Table | None
-) -> None:
-    """Write the weights, then `config.json` with these values: with it, the part is whole."""
-    state = {name: value.contiguous() for name, value in _on_disk(network, renames).items()}
+def save_module(network: nn.Module, folder: Path, kind: Kind) -> None:
+    """Write the weights, then `config.json`: with it, the part is whole."""
+    state = rename_to_diffusers(network.state_dict(), kind.renames)
+    state = {name: value.contiguous() for name, value in state.items()}
     folder.mkdir(parents=True, exist_ok=True)
     save_file(state, folder / f"{DIFFUSERS_STEMS[0]}.safetensors", metadata={"format": "pt"})
-    write_json(folder / CONFIG_FILE, values)
+    write_json(folder / CONFIG_FILE, kind.config.write(network.config))
 
 
-def understand(file: Path, read: Callable[[dict[str, Any]], Any]) -> Any:
-    """What `read` makes of a JSON file; its complaints become `CheckpointError` with the name."""
+def understand(file: Path, config: ConfigFile) -> Any:
+    """The dataclass in a JSON file. Raises `CheckpointError` that names the file and the key."""
     values = read_json(file)
     try:
-        return read(values)
+        return config.read(values)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{file} cannot be used: {error}") from error
 
@@ -98,24 +95,24 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
     file.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _on_disk(network: nn.Module, renames: Table | None) -> dict[str, torch.Tensor]:
-    state = network.state_dict()
-    return state if renames is None else rename_to_diffusers(state, renames)
+def _check_fit(weights: WeightsFile, names: dict[str, str], expected: dict[str, Tensor]) -> None:
+    """Has the file just the weights of the network, in its shapes? Nothing is read for it.
 
-
-def _check_names(file: Path, found: Iterable[str], expected: Iterable[str]) -> None:
-    missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    `names` are those in the file, by the names that files have today.
+    """
+    file = weights.file
+    missing, extra = sorted(expected.keys() - names), sorted(names.keys() - expected.keys())
     if missing or extra:
         raise CheckpointError(
             f"{file} does not fit its config.json: {len(missing)} weights are missing "
             f"{missing[:3]}, {len(extra)} are unknown {extra[:3]}"
         )
-
-
-def _check_weight(file: Path, name: str, stored: Stored, shape: tuple[int, ...]) -> None:
-    if not isinstance(stored.dtype, torch.dtype):
-        raise CheckpointError(f"{file}: {name} is {stored.dtype}; allowed: a float type")
-    if stored.shape != shape:
-        raise CheckpointError(
-            f"{file}: {name} has the shape {stored.shape}; its config.json asks for {shape}"
-        )
+    for name, meta in expected.items():
+        stored = weights.stored[names[name]]
+        if not isinstance(stored.dtype, torch.dtype):
+            raise CheckpointError(f"{file}: {name} is {stored.dtype}; allowed: a float type")
+        if stored.shape != meta.shape:
+            raise CheckpointError(
+                f"{file}: {name} has the shape {stored.shape}; "
+                f"its config.json asks for {tuple(meta.shape)}"
+            )

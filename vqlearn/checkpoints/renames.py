@@ -12,12 +12,13 @@ from torch import Tensor
 
 Table = tuple[tuple[str, str], ...]
 
-OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 ATTENTION = (("query", "to_q"), ("key", "to_k"), ("value", "to_v"), ("output", "to_out.0"))
+NEW_NAMES = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+OLD_ATTENTION = re.compile(rf"\.attentions\.(\d+)\.({'|'.join(NEW_NAMES)})\.")
 
 
 def rename_to_diffusers(state: dict[str, Tensor], table: Table) -> dict[str, Tensor]:
-    """Which names do these weights have in a file?
+    """The weights under the names that they have in a file. An empty table changes no name.
 
     Raises `KeyError` with the first name that no row of the table covers.
     """
@@ -25,12 +26,8 @@ def rename_to_diffusers(state: dict[str, Tensor], table: Table) -> dict[str, Ten
 
 
 def rename_from_diffusers(state: dict[str, Tensor], table: Table) -> dict[str, Tensor]:
-    """Which of our names do the weights of a file have?
-
-    Raises `KeyError` with the first name that no row of the table covers.
-    """
-    backwards = tuple((theirs, ours) for ours, theirs in table)
-    return {_rename(key, backwards): value for key, value in state.items()}
+    """The weights of a file under our names: the inverse of `rename_to_diffusers`."""
+    return rename_to_diffusers(state, tuple((theirs, ours) for ours, theirs in table))
 
 
 def with_new_names(key: str) -> str:
@@ -38,11 +35,7 @@ def with_new_names(key: str) -> str:
 
     Older files call it `attentions.0.query`, newer ones `attentions.0.to_q`.
     """
-    stem, dot, leaf = key.rpartition(".")
-    block, _, name = stem.rpartition(".")
-    if ".attentions." in f"{block}." and name in OLD_ATTENTION:
-        return f"{block}.{OLD_ATTENTION[name]}{dot}{leaf}"
-    return key
+    return OLD_ATTENTION.sub(lambda found: f".attentions.{found[1]}.{NEW_NAMES[found[2]]}.", key)
 
 
 def _rename(key: str, table: Table) -> str:
@@ -51,7 +44,9 @@ def _rename(key: str, table: Table) -> str:
         match = re.fullmatch(_as_pattern(source), stem)
         if match:
             return target.format(**match.groupdict()) + dot + leaf
-    raise KeyError(f"no row of the rename table covers the weight {key!r}")
+    if table:
+        raise KeyError(f"no row of the rename table covers the weight {key!r}")
+    return key
 
 
 def _as_pattern(template: str) -> str:
@@ -63,10 +58,7 @@ def _under(ours: str, theirs: str, rows: Table) -> Table:
 
 
 VQVAE_RESIDUAL = (
-    ("norm1", "norm1"),
-    ("conv1", "conv1"),
-    ("norm2", "norm2"),
-    ("conv2", "conv2"),
+    *((name, name) for name in ("norm1", "conv1", "norm2", "conv2")),
     ("shortcut", "conv_shortcut"),
 )
 VQVAE_ATTENTION = (("norm", "group_norm"), *ATTENTION)

@@ -4,7 +4,7 @@ import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,6 +13,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="VQ-Diffusion: generate images from captions, and train the model that does it.",
 )
+
+
+Model = Annotated[str, typer.Option(help="A shipped checkpoint or a folder.")]
+Guidance = Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")]
+Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
+Variant = Annotated[str | None, typer.Option(help="Kind of weights, such as fp16.")]
 
 
 class Precision(StrEnum):
@@ -26,10 +33,10 @@ class Precision(StrEnum):
 @app.command()
 def generate(
     prompt: Annotated[str, typer.Argument(help="What the image shall show.")],
-    model: Annotated[str, typer.Option(help="A shipped checkpoint or a folder.")] = "scenes",
+    model: Model = "scenes",
     steps: Annotated[int, typer.Option(help="Sampling steps of VQ-Diffusion, 1 to T.")] = 25,
-    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")] = 1.5,
-    truncation: Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")] = 0.9,
+    guidance: Guidance = 1.5,
+    truncation: Truncation = 0.9,
     seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
     images: Annotated[int, typer.Option(help="How many images.")] = 1,
     out: Annotated[Path, typer.Option(help="Where the image or grid goes.")] = Path("out.png"),
@@ -39,30 +46,35 @@ def generate(
 
     Several images are laid out in one grid. Small ones are enlarged, up to 256 pixels.
     """
+    import torch
     from PIL import Image
 
-    from vqlearn.pipeline import Film, VQDiffusionPipeline, make_grid
+    from vqlearn.checkpoints import resolve
+    from vqlearn.checkpoints.layout import DENOISER_FOLDER, model_folder
+    from vqlearn.pipeline import Film, TextToImagePipeline, VQDiffusionPipeline, make_grid
 
     if film is not None and film.suffix.lower() != ".gif":
         raise ValueError(f"--film is {str(film)!r}; allowed: a GIF file such as film.gif")
     if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"--out is {str(out)!r}; allowed: an image file such as grid.png")
-    pipeline = _pipeline(model).to(_best_device())
-    if film is not None and not isinstance(pipeline, VQDiffusionPipeline):
+    is_vq_diffusion = model_folder(folder := resolve(model)) == DENOISER_FOLDER
+    if film is not None and not is_vq_diffusion:
         raise ValueError(f"--film is {str(film)!r}; allowed: none, {model} is no VQ-Diffusion")
-    recorded = None if film is None else Film(pipeline)
+    kind = VQDiffusionPipeline if is_vq_diffusion else TextToImagePipeline
+    pipeline = kind.from_pretrained(folder).to(_best_device())
+    watch = {} if film is None else {"callback": Film(pipeline)}
     result = pipeline(
         prompt,
         num_inference_steps=steps,
         guidance_scale=guidance,
         truncation_rate=truncation,
         num_images_per_prompt=images,
-        generator=_generators(seed, images),
-        **({} if recorded is None else {"callback": recorded}),
+        generator=[torch.Generator().manual_seed(seed + i) for i in range(images)],
+        **watch,
     )
-    if recorded is not None:
+    if film is not None:
         film.parent.mkdir(parents=True, exist_ok=True)
-        recorded.save(film)
+        watch["callback"].save(film)
     out.parent.mkdir(parents=True, exist_ok=True)
     make_grid(result.images).save(out)
     typer.echo(out)
@@ -133,11 +145,11 @@ def train(
 
 @app.command()
 def evaluate(
-    model: Annotated[str, typer.Option(help="A shipped checkpoint or a folder.")] = "scenes",
+    model: Model = "scenes",
     steps: Annotated[int, typer.Option(help="Sampling steps, 1 to T.")] = 25,
     prompts: Annotated[int, typer.Option(help="Prompts of each kind.")] = 300,
-    guidance: Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")] = 1.5,
-    truncation: Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")] = 0.9,
+    guidance: Guidance = 1.5,
+    truncation: Truncation = 0.9,
     seed: Annotated[int, typer.Option(help="Other prompts and images.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:
@@ -164,8 +176,8 @@ def evaluate(
 @app.command()
 def download(
     model: Annotated[str, typer.Argument(help="A repository of the hub, OWNER/NAME.")],
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
-    variant: Annotated[str | None, typer.Option(help="Kind of weights, such as fp16.")] = None,
+    revision: Revision = None,
+    variant: Variant = None,
     cache_dir: Annotated[Path | None, typer.Option(help="Instead of the hub's cache.")] = None,
 ) -> None:
     """Fetch a checkpoint from the hub, so that it needs no network later; prints its folder."""
@@ -185,8 +197,8 @@ def verify(
     model: Annotated[str, typer.Argument(help="A shipped checkpoint, a folder, or OWNER/NAME.")],
     steps: Annotated[int, typer.Option(help="Sampling steps, 1 to T.")] = 100,
     half: Annotated[bool, typer.Option(help="Load the weights in float16.")] = False,
-    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit.")] = None,
-    variant: Annotated[str | None, typer.Option(help="Kind of weights, such as fp16.")] = None,
+    revision: Revision = None,
+    variant: Variant = None,
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("verify"),
 ) -> None:
     """Check a checkpoint on this machine: digests, agreement, four images, time and memory.
@@ -245,20 +257,3 @@ def _best_device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def _pipeline(model: str) -> Any:
-    """The pipeline of a checkpoint: that of VQ-Diffusion, or the one of every token model."""
-    from vqlearn.checkpoints import resolve
-    from vqlearn.checkpoints.token_models import KINDS
-    from vqlearn.pipeline import TextToImagePipeline, VQDiffusionPipeline
-
-    folder = resolve(model)
-    other = any((folder / name).is_dir() for name in KINDS)
-    return (TextToImagePipeline if other else VQDiffusionPipeline).from_pretrained(model)
-
-
-def _generators(seed: int, images: int) -> list:
-    import torch
-
-    return [torch.Generator().manual_seed(seed + i) for i in range(images)]

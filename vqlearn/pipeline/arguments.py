@@ -7,27 +7,27 @@ values allowed.
 import torch
 
 from vqlearn.probability import Generators
-from vqlearn.probability.checks import check_choice
+from vqlearn.probability.checks import check_choice, check_integer
 
 NOISES = ("exact", "reference")
 OUTPUT_TYPES = ("pil", "np")
 
 
-def as_prompts(prompt: str | list[str]) -> list[str]:
-    """One prompt or a list of them, as a list."""
+def checked_prompts(
+    prompt: str | list[str], num_images_per_prompt: int, generator: Generators, output_type: str
+) -> list[str]:
+    """The prompts as a list, if these arguments, which every pipeline takes, are allowed."""
     prompts = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(prompts, list | tuple) or not all(isinstance(p, str) for p in prompts):
         raise TypeError(f"prompt is {prompt!r}; allowed: a string or a list of strings")
     if not prompts:
         raise ValueError("prompt is an empty list; allowed: at least one string")
-    return list(prompts)
-
-
-def check_generator(generator: Generators) -> None:
-    """None, one generator of torch, or a list of them."""
+    check_integer("num_images_per_prompt", num_images_per_prompt, 1)
     several = generator if isinstance(generator, list | tuple) else [generator]
     if generator is not None and not all(isinstance(g, torch.Generator) for g in several):
         raise TypeError(f"generator is {generator!r}; allowed: a torch.Generator or a list of them")
+    check_choice("output_type", output_type, OUTPUT_TYPES)
+    return list(prompts)
 
 
 def check_noise(noise: str, steps: int, num_timesteps: int, generator: Generators) -> None:

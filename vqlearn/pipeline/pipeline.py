@@ -9,7 +9,7 @@ The call takes what the call of diffusers' pipeline of the same name takes, by t
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.layout import DENOISER_FOLDER, model_folder
 from vqlearn.checkpoints.modules import Wanted
 from vqlearn.diffusion import (
     DiffusionModel,
@@ -28,50 +29,37 @@ from vqlearn.diffusion import (
     levels_to_visit,
 )
 from vqlearn.diffusion.reference import reference_log_p_x0, replay
-from vqlearn.pipeline.arguments import OUTPUT_TYPES, as_prompts, check_generator, check_noise
-from vqlearn.pipeline.text_to_image import Parts, PipelineOutput, TextToImagePipeline, check_facts
+from vqlearn.pipeline.arguments import check_noise, checked_prompts
+from vqlearn.pipeline.text_to_image import Parts, PipelineOutput, TextToImagePipeline
 from vqlearn.probability import Conditioning, Generators, Sampling
 from vqlearn.probability.checks import check_choice, check_integer
-from vqlearn.text import NullText, TextEncoder
-from vqlearn.tokens import VQVAE
-from vqlearn.transformer import Denoiser
+from vqlearn.transformer import Denoiser, DenoiserConfig
 
 Callback = Callable[[int, int, Tensor], Any]
 Steps = Iterator[tuple[int, Int[Tensor, "b n"]]]
 
 
-class Networks(NamedTuple):
-    """The trained parts of the pipeline. They must fit each other: see `VQDiffusionPipeline`."""
-
-    vqvae: VQVAE
-    denoiser: Denoiser
-    text_encoder: TextEncoder
-    null_text: NullText
-
-
 class VQDiffusionPipeline(TextToImagePipeline):
-    """Text to image with VQ-Diffusion.
+    """Text to image with VQ-Diffusion: any denoiser of tokens, and the schedule it is trained for.
 
     Raises `ValueError` if the parts do not fit each other: the number of codes, of levels or the
     shape of the text states differ.
     """
 
-    def __init__(self, networks: Networks, schedule: ScheduleConfig) -> None:
-        _check_networks_fit(networks, schedule)
-        vqvae, denoiser, text_encoder, null_text = networks
+    def __init__(self, parts: Parts, denoiser: Denoiser, schedule: ScheduleConfig) -> None:
+        _check_fit(parts, denoiser.config, schedule)
         process = MaskAndReplace(build_schedule(schedule))
-        super().__init__(Parts(vqvae, text_encoder, null_text), DiffusionModel(process, denoiser))
+        super().__init__(parts, DiffusionModel(process, denoiser))
         self.schedule = schedule
         self.progress_bar_config: dict[str, Any] = {"leave": False}
 
     @classmethod
-    def _put_together(cls, parts: Parts, folder: Path, wanted: Wanted) -> "VQDiffusionPipeline":
-        denoiser = files.load_denoiser(folder, wanted)
-        networks = Networks(parts.vqvae, denoiser, parts.text_encoder, parts.null_text)
-        return cls(networks, files.load_schedule(folder))
+    def _with_model_of(cls, folder: Path, parts: Parts, wanted: Wanted) -> "VQDiffusionPipeline":
+        check_choice("the token model", model_folder(folder), (DENOISER_FOLDER,))
+        return cls(parts, files.load_denoiser(folder, wanted), files.load_schedule(folder))
 
     def _save_model(self, folder: Path) -> None:
-        files.save_denoiser(self.denoiser, folder)
+        files.save_network(self.denoiser, folder)
         files.save_schedule(self.schedule, folder)
 
     @property
@@ -124,17 +112,15 @@ class VQDiffusionPipeline(TextToImagePipeline):
         logged. The empty prompt is allowed. Raises `TypeError` or `ValueError` that names the
         argument, the value seen and the values allowed.
         """
-        prompts, sampling = as_prompts(prompt), Sampling(guidance_scale, truncation_rate)
-        check_integer("num_images_per_prompt", num_images_per_prompt, 1)
+        sampling = Sampling(guidance_scale, truncation_rate)
+        prompts = checked_prompts(prompt, num_images_per_prompt, generator, output_type)
         check_integer("callback_steps", callback_steps, 1)
-        check_generator(generator)
-        check_choice("output_type", output_type, OUTPUT_TYPES)
         check_integer("num_inference_steps", num_inference_steps)
         check_noise(noise, num_inference_steps, self.process.num_timesteps, generator)
         levels = levels_to_visit(self.process.num_timesteps, num_inference_steps)
         condition = self.conditioning(prompts, num_images_per_prompt, guided=sampling.is_guided)
         shape = (len(condition), self.model.num_positions)
-        x_t = all_masked(self.process, shape, device=self.device)
+        x_t = all_masked(self.process, shape, device=self.device)  # (b, n)
         if noise == "exact":
             steps = self.model.steps(x_t, levels, condition, sampling=sampling, generator=generator)
         else:
@@ -166,21 +152,10 @@ class VQDiffusionPipeline(TextToImagePipeline):
         return replay(self.schedule, log_p_x0, x_t, generator=generator)
 
 
-def _check_networks_fit(networks: Networks, schedule: ScheduleConfig) -> None:
-    codes, denoiser = networks.vqvae.config.num_vq_embeddings, networks.denoiser.config
-    check_facts(
-        [
-            ("classes of the schedule", schedule.num_vec_classes, codes + 1),
-            ("classes of the denoiser", denoiser.num_vector_embeds, codes + 1),
-            (
-                "text width of the denoiser",
-                denoiser.cross_attention_dim,
-                networks.text_encoder.width,
-            ),
-        ]
-    )
-    if denoiser.num_embeds_ada_norm < schedule.num_train_timesteps:
-        raise ValueError(
-            f"the denoiser knows {denoiser.num_embeds_ada_norm} levels; "
-            f"allowed: {schedule.num_train_timesteps} or more"
-        )
+def _check_fit(parts: Parts, denoiser: DenoiserConfig, schedule: ScheduleConfig) -> None:
+    classes, width = parts.vqvae.config.num_vq_embeddings + 1, parts.text_encoder.width
+    check_choice("num_vec_classes of the schedule", schedule.num_vec_classes, (classes,))
+    check_choice("num_vector_embeds of the denoiser", denoiser.num_vector_embeds, (classes,))
+    check_choice("cross_attention_dim of the denoiser", denoiser.cross_attention_dim, (width,))
+    levels, least = denoiser.num_embeds_ada_norm, schedule.num_train_timesteps
+    check_integer("num_embeds_ada_norm of the denoiser", levels, least)

@@ -9,7 +9,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,19 +18,12 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
 
-from vqlearn.checkpoints import (
-    CheckpointError,
-    HubOptions,
-    find_null_text,
-    load_token_model,
-    resolve,
-    save_token_model,
-)
+from vqlearn.checkpoints import CheckpointError, HubOptions, find_null_text, resolve
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.modules import Wanted
-from vqlearn.pipeline.arguments import OUTPUT_TYPES, as_prompts, check_generator
+from vqlearn.pipeline.arguments import checked_prompts
 from vqlearn.probability import Conditioning, Generators, Sampling, TokenModel
-from vqlearn.probability.checks import check_choice, check_integer
+from vqlearn.probability.checks import check_choice
 from vqlearn.text import NullText, TextEncoder, null_states
 from vqlearn.tokens import VQVAE
 
@@ -43,7 +36,7 @@ class PipelineOutput:
 
 
 class Parts(NamedTuple):
-    """What every pipeline has besides its token model."""
+    """What every pipeline has besides its token model. They must fit it, and each other."""
 
     vqvae: VQVAE
     text_encoder: TextEncoder
@@ -51,13 +44,13 @@ class Parts(NamedTuple):
 
 
 class TextToImagePipeline:
-    """Text to image with a token model. It and the parts must fit each other.
+    """Text to image with a token model.
 
-    Raises `ValueError` if they do not: the number of codes, the shape of the text states.
+    Raises `ValueError` if the parts do not fit: the number of codes, the shape of the text states.
     """
 
     def __init__(self, parts: Parts, model: TokenModel) -> None:
-        _check_parts_fit(parts, model)
+        _check_fit(parts, model)
         self.vqvae, self.text_encoder, self.null_text = parts
         self.model = model
         for network in self.networks:
@@ -94,27 +87,27 @@ class TextToImagePipeline:
             files.load_null_text(find_null_text(name_or_dir, folder, hub), wanted),
         )
         try:
-            return cls._put_together(parts, folder, wanted)
+            return cls._with_model_of(folder, parts, wanted)
         except CheckpointError:
             raise
         except ValueError as error:
             raise CheckpointError(f"the parts of {folder} do not fit: {error}") from error
 
     @classmethod
-    def _put_together(cls, parts: Parts, folder: Path, wanted: Wanted) -> "TextToImagePipeline":
-        return cls(parts, load_token_model(folder, wanted))
+    def _with_model_of(cls, folder: Path, parts: Parts, wanted: Wanted) -> "TextToImagePipeline":
+        return cls(parts, files.load_token_model(folder, wanted))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder that `from_pretrained` and, part by part, diffusers read."""
         folder = Path(folder)
-        files.save_vqvae(self.vqvae, folder)
+        files.save_network(self.vqvae, folder)
         files.save_text_encoder(self.text_encoder, folder)
-        files.save_null_text(self.null_text, folder)
+        files.save_network(self.null_text, folder)
         self._save_model(folder)
         files.finish(folder)
 
     def _save_model(self, folder: Path) -> None:
-        save_token_model(self.model, folder)
+        files.save_network(self.model, folder)
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -179,11 +172,8 @@ class TextToImagePipeline:
         Raises `TypeError` or `ValueError` that names the argument, the value seen and the values
         allowed.
         """
-        prompts = as_prompts(prompt)
         sampling = Sampling(guidance_scale, truncation_rate, num_inference_steps)
-        check_integer("num_images_per_prompt", num_images_per_prompt, 1)
-        check_generator(generator)
-        check_choice("output_type", output_type, OUTPUT_TYPES)
+        prompts = checked_prompts(prompt, num_images_per_prompt, generator, output_type)
         condition = self.conditioning(prompts, num_images_per_prompt, guided=sampling.is_guided)
         tokens = self.model.sample(
             len(condition), condition, sampling=sampling, generator=generator
@@ -204,20 +194,12 @@ def as_pil(images: Float[Tensor, "b 3 h w"]) -> list[Image.Image]:
     return [Image.fromarray(image) for image in bytes_]
 
 
-def _check_parts_fit(parts: Parts, model: TokenModel) -> None:
+def _check_fit(parts: Parts, model: TokenModel) -> None:
     codes, encoder, null = parts.vqvae.config.num_vq_embeddings, parts.text_encoder, parts.null_text
-    facts = [("codes of the token model", model.num_codes, codes)]
+    check_choice("num_codes of the token model", model.num_codes, (codes,))
     if null.config.learnable:
-        facts.append(("width of the null text", null.config.hidden_size, encoder.width))
-        facts.append(("length of the null text", null.config.length, encoder.length))
+        check_choice("hidden_size of the null embedding", null.config.hidden_size, (encoder.width,))
+        check_choice("length of the null embedding", null.config.length, (encoder.length,))
     words, room = len(encoder.tokenizer), encoder.model.config.vocab_size
     if words > room:
         raise ValueError(f"the tokenizer has {words} words; allowed: {room}, the text encoder's")
-    check_facts(facts)
-
-
-def check_facts(facts: list[tuple[str, Any, Any]]) -> None:
-    """Raise `ValueError` for the first (name, value seen, value allowed) that differs."""
-    for name, seen, allowed in facts:
-        if seen != allowed:
-            raise ValueError(f"{name}: {seen}; allowed: {allowed}")

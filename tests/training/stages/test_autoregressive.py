@@ -13,7 +13,6 @@ from support.training import train_stages
 from vqlearn import TextToImagePipeline
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
-from vqlearn.checkpoints.token_models import load_token_model
 from vqlearn.data.batches import Batch, Scenes
 from vqlearn.probability.model import Conditioning
 from vqlearn.text.null_text import drop_captions
@@ -90,7 +89,7 @@ def test_the_network_fits_the_tokens_and_the_text(base, tmp_path, stage):
     frozen = {files.VQVAE_FOLDER, files.TEXT_FOLDER, files.TOKENIZER_FOLDER}
     written = {folder, files.NULL_TEXT_FOLDER, files.INDEX_FILE, "SHA256SUMS"}
     assert {path.name for path in tmp_path.iterdir()} == frozen | written
-    read = load_token_model(tmp_path)
+    read = files.load_token_model(tmp_path)
     assert type(read) is type(trained.model)
     assert read.config == config
     assert same(read, trained.model)

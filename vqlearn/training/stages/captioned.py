@@ -7,7 +7,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints import save_token_model
 from vqlearn.data import Batch
 from vqlearn.probability import Conditioning, TokenModel
 from vqlearn.text import NullText, drop_captions
@@ -63,8 +62,8 @@ def train_captioned(name: str, task: CaptionedTask, run: Run) -> Captioned:
     """Train, and complete the checkpoint of `run.folder`; returns the mean, on the CPU."""
     trained = fit(name, task, run)
     if run.accelerator.is_main_process:
-        files.save_null_text(trained.null_text, run.folder)
-        save_token_model(trained.model, run.folder)
+        files.save_network(trained.null_text, run.folder)
+        files.save_network(trained.model, run.folder)
         files.finish(run.folder)
     run.accelerator.wait_for_everyone()
     return trained

@@ -111,8 +111,8 @@ def train_diffusion(run: Run, options: DiffusionOptions = DiffusionOptions()) ->
     task, numbers = diffusion_task(run, options)
     trained = fit("diffusion", task, run)
     if run.accelerator.is_main_process:
-        files.save_null_text(trained.null_text, run.folder)
+        files.save_network(trained.null_text, run.folder)
         files.save_schedule(numbers, run.folder)
-        files.save_denoiser(trained.model.network, run.folder)
+        files.save_network(trained.model.network, run.folder)
         files.finish(run.folder)
     run.accelerator.wait_for_everyone()

@@ -72,5 +72,5 @@ def train_tokens(run: Run, options: TokenOptions = TokenOptions()) -> None:
     kind = GumbelTask if options.quantizer == "gumbel" else NearestTask
     trained = fit("tokens", kind(run, vqvae, discriminator=options.discriminator), run)
     if run.accelerator.is_main_process:
-        files.save_vqvae(trained.vqvae, run.folder)
+        files.save_network(trained.vqvae, run.folder)
     run.accelerator.wait_for_everyone()
