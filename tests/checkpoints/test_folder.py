@@ -150,7 +150,7 @@ def test_parts_that_do_not_fit_each_other_are_named(folder):
         VQDiffusionPipeline.from_pretrained(folder)
     edit_json(folder / "scheduler" / "scheduler_config.json", num_vec_classes=12)
     edit_json(folder / "scheduler" / "scheduler_config.json", num_train_timesteps=11)
-    with pytest.raises(CheckpointError, match="num_embeds_ada_norm of the denoiser is 10; allowed: 11"):
+    with pytest.raises(CheckpointError, match="ada_norm of the denoiser is 10; allowed: 11"):
         VQDiffusionPipeline.from_pretrained(folder)
 
 
