@@ -14,6 +14,7 @@ from vqlearn import CheckpointError, VQDiffusionPipeline
 from vqlearn.checkpoints import configs
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve, shipped_names
+from vqlearn.diffusion.schedule import SCHEDULES, build_schedule
 from vqlearn.text.null_text import NullText, NullTextConfig
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
 
@@ -81,6 +82,13 @@ def test_what_we_save_loads_in_diffusers_part_by_part(folder, tmp_path):
     )
 
 
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("num_timesteps", [2, 3, 7, 100])
+def test_the_numbers_of_a_schedule_come_back_from_its_arrays(name, num_timesteps):
+    config = SCHEDULES[name](384, num_timesteps)
+    assert build_schedule(config).config == config
+
+
 def test_save_and_load_give_the_same_pictures(folder, tmp_path):
     ours = VQDiffusionPipeline.from_pretrained(folder)
     ours.save_pretrained(tmp_path / "again")
@@ -146,7 +154,7 @@ def test_configs_that_cannot_be_built_are_named(folder, part, changes, message):
 
 def test_parts_that_do_not_fit_each_other_are_named(folder):
     edit_json(folder / "scheduler" / "scheduler_config.json", num_vec_classes=13)
-    with pytest.raises(CheckpointError, match="num_vec_classes of the schedule is 13; allowed: 12"):
+    with pytest.raises(CheckpointError, match="num_codes of the token model is 12; allowed: 11"):
         VQDiffusionPipeline.from_pretrained(folder)
     edit_json(folder / "scheduler" / "scheduler_config.json", num_vec_classes=12)
     edit_json(folder / "scheduler" / "scheduler_config.json", num_train_timesteps=11)

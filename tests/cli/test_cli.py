@@ -142,6 +142,10 @@ def test_an_autoregressive_model_is_trained_and_generates(tmp_path, monkeypatch,
     code, _, stderr = run(monkeypatch, capsys, *words, "--film", "film.gif")
     assert code == 1
     assert "--film is 'film.gif'; allowed: none" in stderr
+    code, _, stderr = run(monkeypatch, capsys, "evaluate", "--model", model)
+    assert code == 1
+    assert f"the parts of {model} do not fit: the token model is '" in stderr
+    assert "'; allowed: 'DiffusionModel'" in stderr
 
 
 def test_help_names_what_can_be_trained():

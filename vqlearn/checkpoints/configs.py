@@ -49,41 +49,41 @@ class ConfigFile:
 
 
 HALVES = {
-    "encoder": ("down_block_types", ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")),
-    "decoder": ("up_block_types", ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")),
+    "encoder": ("down_block_types", 1, ("DownEncoderBlock2D", "AttnDownEncoderBlock2D")),
+    "decoder": ("up_block_types", -1, ("UpDecoderBlock2D", "AttnUpDecoderBlock2D")),
 }
-"""Of each half of the VQ network: the key of its blocks, their types without and with attention."""
+"""Of each half of the VQ network: the key of its blocks in diffusers' files, 1 if they begin at the
+full resolution and -1 if they end there, and their types without and with attention."""
 
 
 class _VQVAEConfigFile(ConfigFile):
     """diffusers names the type of each block; we list the resolutions that have attention.
 
-    The decoder's blocks begin at the lowest resolution. A Gumbel quantizer has one key more,
+    A Gumbel quantizer has one key more,
     `quantizer`. diffusers has none such: it decodes the tokens of that folder as we do, but would
     choose others when it encodes.
     """
 
     def read(self, values: Values) -> VQVAEConfig:
-        ours = {**values}
-        ours["vq_embed_dim"] = values.get("vq_embed_dim") or values.get("latent_channels")
+        width = values.get("vq_embed_dim") or values.get("latent_channels")
+        ours = {**values, "vq_embed_dim": width}
         count = len(_value(values, "block_out_channels", tuple[int, ...]))
-        for half, (key, allowed) in HALVES.items():
+        for half, (key, order, allowed) in HALVES.items():
             types = _value(values, key, tuple[str, ...])
             if len(types) != count:
                 raise ValueError(f"{key} has {len(types)} entries; allowed: {count}")
             for name in types:
                 check_choice(f"a block of {key}", name, allowed)
-            types = types if half == "encoder" else types[::-1]
-            attention = tuple(i for i, name in enumerate(types) if name == allowed[1])
+            attention = tuple(i for i, name in enumerate(types[::order]) if name == allowed[1])
             ours[f"{half}_attention_resolutions"] = attention
         return super().read(ours)
 
     def write(self, config: VQVAEConfig) -> dict[str, Any]:
         values = super().write(config)
-        for half, (key, names) in HALVES.items():
+        for half, (key, order, names) in HALVES.items():
             attention = values.pop(f"{half}_attention_resolutions")
             types = [names[i in attention] for i in range(len(config.block_out_channels))]
-            values[key] = types if half == "encoder" else types[::-1]
+            values[key] = types[::order]
         if config.quantizer == "nearest":
             del values["quantizer"]
         return values

@@ -1,4 +1,4 @@
-"""Are these the files that were written? A SHA-256 of each, in the format of `sha256sum`.
+"""The SHA-256 of every file of a checkpoint, in the format of `sha256sum`: written and compared.
 
 cd runs/mine && sha256sum --check SHA256SUMS
 """
@@ -32,7 +32,14 @@ def check_digests(folder: Path, parts: Sequence[str]) -> None:
     sums = folder / SUMS_FILE
     if not sums.is_file():
         return
-    listed = dict(_parse(sums, line) for line in sums.read_text(encoding="utf-8").splitlines())
+    listed = {}
+    for line in sums.read_text(encoding="utf-8").splitlines():
+        digest, separator, name = line.partition("  ")
+        if not separator or len(digest) != 64:
+            raise CheckpointError(
+                f"{sums} holds the line {line!r}; allowed: a SHA-256, two spaces, a name"
+            )
+        listed[name] = digest
     for name in _files(folder, parts):
         if name not in listed:
             raise CheckpointError(f"{folder / name} is not listed in {sums}; allowed: listed files")
@@ -44,15 +51,6 @@ def check_digests(folder: Path, parts: Sequence[str]) -> None:
             raise CheckpointError(
                 f"{folder / name} was changed: its SHA-256 is {seen}; allowed: {expected}"
             )
-
-
-def _parse(sums: Path, line: str) -> tuple[str, str]:
-    digest, separator, name = line.partition("  ")
-    if not separator or len(digest) != 64:
-        raise CheckpointError(
-            f"{sums} holds the line {line!r}; allowed: a SHA-256, two spaces, a name"
-        )
-    return name, digest
 
 
 def _files(folder: Path, parts: Sequence[str]) -> list[str]:

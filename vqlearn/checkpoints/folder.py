@@ -143,9 +143,12 @@ def load_token_model(folder: Path, wanted: Wanted = AS_STORED) -> TokenModel:
 def save_network(network: nn.Module, folder: Path) -> None:
     """Write the folder of a network of one of the `KINDS`. Raises `TypeError` for any other.
 
-    diffusers reads the VQ network, the denoiser and the null embedding. The denoiser of a
-    `DiffusionModel` is its `network`; its schedule is saved beside it.
+    diffusers reads the VQ network, the denoiser and the null embedding. Of a `DiffusionModel` the
+    denoiser and the schedule are written.
     """
+    if isinstance(network, DiffusionModel):
+        save_schedule(network.process.schedule.config, folder)
+        network = network.network
     for name, kind in KINDS.items():
         if isinstance(network, kind.network):
             return save_module(network, folder / name, kind)

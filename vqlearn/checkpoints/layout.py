@@ -1,4 +1,4 @@
-"""Where is what in the folder of a checkpoint? The names of the released models, and of ours."""
+"""The names of files, folders and classes in a checkpoint: of the released models, and of ours."""
 
 from pathlib import Path
 

@@ -109,7 +109,7 @@ def _check_fit(weights: WeightsFile, names: dict[str, str], expected: dict[str, 
         )
     for name, meta in expected.items():
         stored = weights.stored[names[name]]
-        if not isinstance(stored.dtype, torch.dtype):
+        if not stored.is_float:
             raise CheckpointError(f"{file}: {name} is {stored.dtype}; allowed: a float type")
         if stored.shape != meta.shape:
             raise CheckpointError(

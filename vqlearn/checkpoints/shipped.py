@@ -1,4 +1,4 @@
-"""Which folder does a checkpoint's name stand for?"""
+"""The folder that a checkpoint's name stands for: shipped, on this machine, or of the hub."""
 
 import logging
 from pathlib import Path

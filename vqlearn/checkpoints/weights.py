@@ -24,10 +24,15 @@ logger = logging.getLogger("vqlearn")
 
 
 class Stored(NamedTuple):
-    """What a file says of one weight: shape, and type (a float type of torch, or its name)."""
+    """What a file says of one weight: its shape, and its type (another than float by any name)."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype | str
+
+    @property
+    def is_float(self) -> bool:
+        """May the weight be one of a network?"""
+        return self.dtype in FLOATS.values()
 
 
 def candidates(stems: tuple[str, ...], variant: str | None) -> list[str]:
@@ -63,19 +68,22 @@ class WeightsFile:
         self._tensors: dict[str, Tensor] | None = None
         try:
             if file.suffix == ".safetensors":
-                self.stored = _stored_in_safetensors(file)
+                with safe_open(file, framework="pt") as opened:
+                    slices = {name: opened.get_slice(name) for name in opened.keys()}
+                    found = {name: (s.get_shape(), s.get_dtype()) for name, s in slices.items()}
             else:
                 self._tensors = _load_pickle(file)
-                self.stored = {
-                    name: Stored(tuple(value.shape), _named(value.dtype))
-                    for name, value in self._tensors.items()
-                }
+                found = {name: (w.shape, w.dtype) for name, w in self._tensors.items()}
         except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"{file} is damaged: {error}") from error
+        self.stored = {
+            name: Stored(tuple(shape), FLOATS.get(dtype, dtype))
+            for name, (shape, dtype) in found.items()
+        }
 
     def common_dtype(self) -> torch.dtype:
         """The float type of the first weight that has one."""
-        return next(one.dtype for one in self.stored.values() if isinstance(one.dtype, torch.dtype))
+        return next(one.dtype for one in self.stored.values() if one.is_float)
 
     def read(self, name: str, dtype: torch.dtype) -> Tensor:
         """One weight as a tensor of its own in `dtype`.
@@ -92,15 +100,6 @@ class WeightsFile:
         return value
 
 
-def _stored_in_safetensors(file: Path) -> dict[str, Stored]:
-    with safe_open(file, framework="pt") as load_model:
-        slices = {name: load_model.get_slice(name) for name in load_model.keys()}
-        return {
-            name: Stored(tuple(part.get_shape()), FLOATS.get(part.get_dtype(), part.get_dtype()))
-            for name, part in slices.items()
-        }
-
-
 def _load_pickle(file: Path) -> dict[str, Tensor]:
     """Files of before 2020 are no archives and cannot be mapped; torch reads them whole."""
     mapped = zipfile.is_zipfile(file)
@@ -108,12 +107,8 @@ def _load_pickle(file: Path) -> dict[str, Tensor]:
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{file} holds a {type(loaded).__name__}; allowed: named tensors")
     for name, value in loaded.items():
-        if not isinstance(value, Tensor):
+        if not isinstance(name, str) or not isinstance(value, Tensor):
             raise CheckpointError(
-                f"{file}: {name} is a {type(value).__name__}; allowed: named tensors"
+                f"{file}: {name!r} is a {type(value).__name__}; allowed: named tensors"
             )
     return loaded
-
-
-def _named(dtype: torch.dtype) -> torch.dtype | str:
-    return dtype if dtype in FLOATS.values() else str(dtype)

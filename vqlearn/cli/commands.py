@@ -2,9 +2,8 @@
 
 import sys
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,14 +19,7 @@ Guidance = Annotated[float, typer.Option(help="Guidance scale; 1 or less: none."
 Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
 Variant = Annotated[str | None, typer.Option(help="Kind of weights, such as fp16.")]
-
-
-class Precision(StrEnum):
-    """What networks compute with; weights stay float32."""
-
-    NO = "no"
-    FP16 = "fp16"
-    BF16 = "bf16"
+Precision = Literal["no", "fp16", "bf16"]
 
 
 @app.command()
@@ -103,7 +95,7 @@ def train(
         str | None, typer.Option(help="Use tokens and text of this checkpoint, and its denoiser.")
     ] = None,
     mixed_precision: Annotated[
-        Precision | None, typer.Option(help="bf16: about twice as fast.")
+        Precision | None, typer.Option(help="Of networks, not weights; bf16: about twice as fast.")
     ] = None,
     tensorboard: Annotated[bool, typer.Option(help="Write curves to OUT/logs.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that load batches in advance.")] = 0,
@@ -241,14 +233,11 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:
-        _fail(error.format_message(), error.exit_code)
+        message, exit_code = error.format_message(), error.exit_code
     except typer.Abort:
-        _fail("stopped", 130)
+        message, exit_code = "stopped", 130
     except (OSError, TypeError, ValueError) as error:
-        _fail(str(error), 1)
-
-
-def _fail(message: str, exit_code: int) -> None:
+        message, exit_code = str(error), 1
     print("vqlearn:", " ".join(message.split()), file=sys.stderr)
     sys.exit(exit_code)
 

@@ -1,4 +1,4 @@
-"""What is installed here, on which devices, and where are the weights?"""
+"""What a bug report should hold: versions, devices, and where the weights are."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version

@@ -1,4 +1,4 @@
-"""Does a checkpoint run here as it should? One report, one sheet of images.
+"""A checkpoint checked on this machine: one report, one sheet of images.
 
     vqlearn verify microsoft/vq-diffusion-ithq
 

@@ -125,6 +125,15 @@ class Schedule:
     def num_timesteps(self) -> int:
         return len(self.alpha_bar) - 1
 
+    @property
+    def config(self) -> ScheduleConfig:
+        """The numbers from which `build_schedule` makes these arrays: the ends of both lines.
+
+        Arrays that are given need not be straight lines, so this does not describe them.
+        """
+        lines = (self.alpha_bar[[1, -1]], self.gamma_bar[[1, -1]])
+        return ScheduleConfig(self.num_codes + 1, self.num_timesteps, *torch.cat(lines).tolist())
+
     def cumulative(self, t: Level) -> Cumulative:
         r"""$\bar\alpha_t, \bar\beta_t, \bar\gamma_t$: how a token gets from level 0 to level t.
 

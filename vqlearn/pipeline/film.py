@@ -1,4 +1,4 @@
-"""How does an image appear? One frame a step, hidden tokens drawn as a checkerboard.
+"""How an image appears, as a GIF: one frame a step, masked tokens as a checkerboard.
 
 film = Film(pipeline)
 pipeline("a small red circle above a large blue square", 25, callback=film)
@@ -60,15 +60,15 @@ def paint(pipeline: VQDiffusionPipeline, tokens: Int[Tensor, "b n"]) -> Float[Te
     """Decode a half finished image, RGB in 0 to 1; MASK is a light checkerboard.
 
     MASK has no code vector: the decoder gets the image's most common token at its position, and the
-    square that it makes of it is covered. Pixels beside a hidden token can therefore still change.
+    square that it makes of it is covered. Pixels beside a masked token can therefore still change.
     """
     vqvae, side = pipeline.vqvae, pipeline.denoiser.config.sample_size
     mask = pipeline.denoiser.config.num_codes
-    hidden = tokens == mask
+    masked = tokens == mask  # (b, n)
     counts = functional.one_hot(tokens, mask + 1).sum(dim=1)[:, :mask]
-    images = vqvae.decode(torch.where(hidden, counts.argmax(dim=1, keepdim=True), tokens)).cpu()
+    images = vqvae.decode(torch.where(masked, counts.argmax(dim=1, keepdim=True), tokens)).cpu()
     size = vqvae.config.downsampling_factor
-    covered = repeat(hidden.cpu(), "b (h w) -> b 1 (h p) (w q)", h=side, p=size, q=size)
+    covered = repeat(masked.cpu(), "b (h w) -> b 1 (h p) (w q)", h=side, p=size, q=size)
     return torch.where(covered, _checkerboard(pipeline.image_size, size), images)
 
 

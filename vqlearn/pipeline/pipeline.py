@@ -8,7 +8,6 @@ The call takes what the call of diffusers' pipeline of the same name takes, by t
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,15 +16,11 @@ from jaxtyping import Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.layout import DENOISER_FOLDER, model_folder
-from vqlearn.checkpoints.modules import Wanted
 from vqlearn.diffusion import (
     DiffusionModel,
     MaskAndReplace,
     ScheduleConfig,
     all_masked,
-    build_schedule,
     levels_to_visit,
 )
 from vqlearn.diffusion.reference import reference_log_p_x0, replay
@@ -33,39 +28,38 @@ from vqlearn.pipeline.arguments import check_noise, checked_prompts
 from vqlearn.pipeline.text_to_image import Parts, PipelineOutput, TextToImagePipeline
 from vqlearn.probability import Conditioning, Generators, Sampling
 from vqlearn.probability.checks import check_choice, check_integer
-from vqlearn.transformer import Denoiser, DenoiserConfig
+from vqlearn.transformer import Denoiser
 
 Callback = Callable[[int, int, Tensor], Any]
 Steps = Iterator[tuple[int, Int[Tensor, "b n"]]]
 
 
 class VQDiffusionPipeline(TextToImagePipeline):
-    """Text to image with VQ-Diffusion: any denoiser of tokens, and the schedule it is trained for.
+    """Text to image with VQ-Diffusion: the token model is a `DiffusionModel` with a `Denoiser`.
 
-    Raises `ValueError` if the parts do not fit each other: the number of codes, of levels or the
-    shape of the text states differ.
+    Raises `ValueError` if it is another one, or if the parts do not fit each other: the number of
+    codes, of levels or the shape of the text states differ.
     """
 
-    def __init__(self, parts: Parts, denoiser: Denoiser, schedule: ScheduleConfig) -> None:
-        _check_fit(parts, denoiser.config, schedule)
-        process = MaskAndReplace(build_schedule(schedule))
-        super().__init__(parts, DiffusionModel(process, denoiser))
-        self.schedule = schedule
+    def __init__(self, parts: Parts, model: DiffusionModel) -> None:
+        check_choice("the token model", type(model).__name__, ("DiffusionModel",))
+        super().__init__(parts, model)
+        config, width = self.denoiser.config, parts.text_encoder.width
+        check_choice("num_codes of the denoiser", config.num_codes, (model.num_codes,))
+        check_choice("cross_attention_dim of the denoiser", config.cross_attention_dim, (width,))
+        levels, least = config.num_embeds_ada_norm, self.process.num_timesteps
+        check_integer("num_embeds_ada_norm of the denoiser", levels, least)
         self.progress_bar_config: dict[str, Any] = {"leave": False}
-
-    @classmethod
-    def _with_model_of(cls, folder: Path, parts: Parts, wanted: Wanted) -> "VQDiffusionPipeline":
-        check_choice("the token model", model_folder(folder), (DENOISER_FOLDER,))
-        return cls(parts, files.load_denoiser(folder, wanted), files.load_schedule(folder))
-
-    def _save_model(self, folder: Path) -> None:
-        files.save_network(self.denoiser, folder)
-        files.save_schedule(self.schedule, folder)
 
     @property
     def denoiser(self) -> Denoiser:
         """The network of the token model."""
         return self.model.network
+
+    @property
+    def schedule(self) -> ScheduleConfig:
+        """The numbers of the process that files hold."""
+        return self.process.schedule.config
 
     @property
     def process(self) -> MaskAndReplace:
@@ -150,12 +144,3 @@ class VQDiffusionPipeline(TextToImagePipeline):
             )
 
         return replay(self.schedule, log_p_x0, x_t, generator=generator)
-
-
-def _check_fit(parts: Parts, denoiser: DenoiserConfig, schedule: ScheduleConfig) -> None:
-    classes, width = parts.vqvae.config.num_vq_embeddings + 1, parts.text_encoder.width
-    check_choice("num_vec_classes of the schedule", schedule.num_vec_classes, (classes,))
-    check_choice("num_vector_embeds of the denoiser", denoiser.num_vector_embeds, (classes,))
-    check_choice("cross_attention_dim of the denoiser", denoiser.cross_attention_dim, (width,))
-    levels, least = denoiser.num_embeds_ada_norm, schedule.num_train_timesteps
-    check_integer("num_embeds_ada_norm of the denoiser", levels, least)

@@ -87,27 +87,19 @@ class TextToImagePipeline:
             files.load_null_text(find_null_text(name_or_dir, folder, hub), wanted),
         )
         try:
-            return cls._with_model_of(folder, parts, wanted)
+            return cls(parts, files.load_token_model(folder, wanted))
         except CheckpointError:
             raise
         except ValueError as error:
             raise CheckpointError(f"the parts of {folder} do not fit: {error}") from error
 
-    @classmethod
-    def _with_model_of(cls, folder: Path, parts: Parts, wanted: Wanted) -> "TextToImagePipeline":
-        return cls(parts, files.load_token_model(folder, wanted))
-
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder that `from_pretrained` and, part by part, diffusers read."""
         folder = Path(folder)
-        files.save_network(self.vqvae, folder)
+        for network in (self.vqvae, self.null_text, self.model):
+            files.save_network(network, folder)
         files.save_text_encoder(self.text_encoder, folder)
-        files.save_network(self.null_text, folder)
-        self._save_model(folder)
         files.finish(folder)
-
-    def _save_model(self, folder: Path) -> None:
-        files.save_network(self.model, folder)
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
