@@ -41,7 +41,7 @@ def training_step(folder: Path, device: str):
     recipe, source = RECIPES["diffusion"], Scenes(32, "seen")
     accelerator = Accelerator(cpu=device == "cpu")
     run = Run(folder, source, recipe, accelerator)
-    task, _ = diffusion_task(run)
+    task = diffusion_task(run)
     batch = source.batch(recipe.batch_size, generator=random_stream("bench"))
     return lambda: task.losses(task.network, batch, 0)[0]["loss"].backward()
 

@@ -32,7 +32,7 @@ def data(tmp_path, monkeypatch):
     (tmp_path / "text8").write_text("the quick brown fox jumps over the lazy dog " * 100)
     (tmp_path / CIFAR10_FOLDER).mkdir()
     for name in (*CIFAR10_TRAIN, CIFAR10_TEST):
-        np.zeros((4, CIFAR10_ROW), np.uint8).tofile(tmp_path / CIFAR10_FOLDER / name)
+        np.zeros(4, CIFAR10_ROW).tofile(tmp_path / CIFAR10_FOLDER / name)
 
 
 @pytest.mark.parametrize("large", SMALLER)

@@ -1,6 +1,7 @@
 """The shape of the package: imports flow one way, importing is quick, the README is true."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -106,6 +107,19 @@ def test_every_public_name_can_be_imported_and_others_cannot():
     assert set(vqlearn.__all__) <= set(dir(vqlearn))
     with pytest.raises(AttributeError, match="no_such_thing"):
         vqlearn.no_such_thing  # noqa: B018
+
+
+def rooms():
+    return [file for file in package_files() if file.name == "__init__.py"]
+
+
+@pytest.mark.parametrize("room", rooms(), ids=lambda f: str(f.parent.relative_to(PACKAGE.parent)))
+def test_no_public_name_of_a_room_is_that_of_one_of_its_files(room):
+    """Importing the file would put the module in the place of what the room promises."""
+    module = ".".join(("vqlearn", *room.parent.relative_to(PACKAGE).parts))
+    names = set(getattr(importlib.import_module(module), "__all__", ()))
+    parts = {path.stem for path in room.parent.iterdir() if path.is_dir() or path.suffix == ".py"}
+    assert not names & parts
 
 
 def test_files_and_functions_are_short():

@@ -5,7 +5,7 @@ from torch.utils.data import DataLoader
 
 from vqlearn.data.batches import NumberedBatches, Scenes
 from vqlearn.data.scenes.captions import parse
-from vqlearn.data.scenes.sampling import HELD_OUT_PAIRS
+from vqlearn.data.scenes.world import HELD_OUT_PAIRS
 from vqlearn.probability.random import random_stream
 
 
@@ -40,7 +40,7 @@ def test_scenes_keep_size_and_composition():
         batch = Scenes(64, composition).batch(100, generator=random_stream("x"))
         assert batch.images.shape == (100, 3, 64, 64)
         held_out = [
-            any(thing.pair in HELD_OUT_PAIRS for thing in parse(caption).objects)
+            any((o.colour, o.shape) in HELD_OUT_PAIRS for o in parse(caption).objects)
             for caption in batch.captions
         ]
         assert all(held_out) == (composition == "held_out")
@@ -50,5 +50,5 @@ def test_scenes_keep_size_and_composition():
 def test_the_vocabulary_comes_from_what_may_be_seen():
     captions = Scenes(32, "seen").captions()
     assert captions == Scenes(32, "seen").captions()
-    pairs = {thing.pair for caption in captions for thing in parse(caption).objects}
+    pairs = {(o.colour, o.shape) for each in captions for o in parse(each).objects}
     assert not pairs & HELD_OUT_PAIRS

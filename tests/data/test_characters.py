@@ -92,10 +92,10 @@ def test_real_positions_are_the_caption_and_one_end():
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (["a red bar", "a röd bar"], "caption 1 holds 'ö' at place 3; allowed: ' abcdef"),
-        (["a red Bar"], "caption 0 holds 'B' at place 6"),
-        (["a Röd bar"], "caption 0 holds 'R' at place 2"),
-        (["a\nbar"], r"caption 0 holds '\\n' at place 1"),
+        (["a red bar", "a röd bar"], "caption 1 holds 'ö' at position 3; allowed: ' abcdef"),
+        (["a red Bar"], "caption 0 holds 'B' at position 6"),
+        (["a Röd bar"], "caption 0 holds 'R' at position 2"),
+        (["a\nbar"], r"caption 0 holds '\\n' at position 1"),
         ([LONGEST + "s"], "caption 0 has 95 characters; allowed: up to 94"),
     ],
 )

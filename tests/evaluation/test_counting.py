@@ -8,7 +8,7 @@ import torch
 from einops import rearrange
 
 from vqlearn.data.characters import LENGTH, caption_split, decode, encode
-from vqlearn.data.digits import binarised, digits
+from vqlearn.data.digit_images import binarised, digits
 from vqlearn.data.rgb import rgb_scenes
 from vqlearn.evaluation.caption_entropy import CaptionDistribution
 from vqlearn.evaluation.counting import (

@@ -13,17 +13,9 @@ from vqlearn.data.scenes.captions import (
     describe_all,
     describe_plain,
 )
-from vqlearn.data.scenes.sampling import (
-    BACKGROUNDS,
-    COLOURS,
-    RGB,
-    SHAPES,
-    Scene,
-    SceneObject,
-    render,
-    sample_scenes,
-)
-from vqlearn.data.scenes.world import INVERSE
+from vqlearn.data.scenes.drawing import render
+from vqlearn.data.scenes.sampling import sample_scenes
+from vqlearn.data.scenes.world import BACKGROUNDS, COLOURS, INVERSE, RGB, SHAPES, Scene, SceneObject
 from vqlearn.evaluation.scene_reader import agrees, prompt_accuracy, read
 
 CIRCLE = SceneObject("circle", "red", "small", 0.5, 0.27)

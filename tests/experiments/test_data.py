@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from vqlearn.data.characters import ALPHABET, END, LENGTH, caption_rows, decode, encode, is_real
-from vqlearn.data.digits import binarised, digits
+from vqlearn.data.digit_images import binarised, digits
 from vqlearn.data.scenes.captions import parse
 from vqlearn.diffusion.kernels import neighbour_rates
 from vqlearn.evaluation.caption_entropy import CaptionDistribution
@@ -76,7 +76,7 @@ def test_parse_lets_more_pass_than_the_grammar_says():
     rows = encode(["a red circle on white", "a  red circle", "a orange ring", "a rde circle", ""])
     samples = Captions(TINY).samples(rows)
     assert (samples.parsed.right, samples.possible.right) == (3, 1)
-    assert parse("a orange ring").count == 1
+    assert len(parse("a orange ring").objects) == 1
 
 
 def test_digits_are_written_pixel_by_pixel():

@@ -9,7 +9,7 @@ import pytest
 from vqlearn.experiments.__main__ import STUDIES
 from vqlearn.experiments.processes import PROCESSES
 from vqlearn.experiments.systems import AUTOREGRESSIVE, DENOISERS
-from vqlearn.training.stages import train_imagebart, train_raster
+from vqlearn.training.stages import imagebart_task, raster_task
 
 FIGURES = Path(__file__).parents[2] / "figures"
 DIGESTS = {
@@ -31,7 +31,7 @@ def digest(name):
 def renamed():
     """The ids of all functions and classes that runs are made of, while those have other names."""
     networks = {id: network for id, (network, _) in AUTOREGRESSIVE.items()}
-    stages = {"train_raster": train_raster, "train_imagebart": train_imagebart}
+    stages = {"train_raster": raster_task, "train_imagebart": imagebart_task}
     parts = {**PROCESSES, **DENOISERS, **networks, **stages}
     names = {part: (part.__name__, part.__qualname__) for part in parts.values()}
     for made in names:

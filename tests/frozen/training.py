@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -34,18 +34,11 @@ from vqlearn.data.batches import Scenes
 from vqlearn.diffusion import kernels, schedule
 from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace, Process
-from vqlearn.training.loop import Run
+from vqlearn.training.loop import Run, Task, fit
 from vqlearn.training.recipes import Recipe, Size
 from vqlearn.training.simple import train
 from vqlearn.training.stages import order
-from vqlearn.training.stages.autoregressive import (
-    ImageBARTOptions,
-    RasterOptions,
-    train_imagebart,
-    train_raster,
-)
-from vqlearn.training.stages.diffusion import DiffusionOptions
-from vqlearn.training.stages.tokens import TokenOptions
+from vqlearn.training.stages.autoregressive import imagebart_task, raster_task
 from vqlearn.training.unet import train_unet
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 
@@ -168,25 +161,23 @@ def stage(
     folder: Path,
     *,
     recipe: Recipe = STAGE,
-    options: order.Options | None = None,
+    **options: Any,
 ) -> Trained:
     """One of the stages of a checkpoint, at full size, on small scenes; it draws fresh weights."""
     if name == "diffusion":
         order.copy_frozen_parts(resolve("scenes"), folder)
     run = Run(folder, Scenes(PICTURE, "seen"), replace(recipe, seed=seed))
-    assert order.train(name, run, options)
+    assert order.train(name, run, **options)
     return Trained([result(folder) for result in results], [])
 
 
-def writer(
-    train: Callable[..., nn.Module], options: order.Options, seed: int, folder: Path
-) -> Trained:
+def writer(make: Callable[..., Task], seed: int, folder: Path, **options: Any) -> Trained:
     """A network that writes the tokens of the shipped checkpoint."""
     order.copy_frozen_parts(resolve("scenes"), folder)
     torch.manual_seed(0)
     recipe = replace(STAGE, seed=seed)
     run = Run(folder, Scenes(PICTURE, "seen"), recipe, Accelerator(cpu=True))
-    return Trained([train(run, options)], [])
+    return Trained([fit("writer", make(run, **options))], [])
 
 
 tokens = partial(stage, "tokens", [files.load_vqvae])
@@ -211,14 +202,12 @@ TRAINERS: dict[str, Callable[[int, Path], Trained]] = {
     "unet": unet,
     "tokens": tokens,
     "tokens revived": partial(tokens, recipe=REVIVED),
-    "tokens discriminator": partial(
-        tokens, recipe=JOINED, options=TokenOptions(discriminator=True)
-    ),
-    "tokens gumbel": partial(tokens, recipe=DRAWN, options=TokenOptions(quantizer="gumbel")),
+    "tokens discriminator": partial(tokens, recipe=JOINED, discriminator=True),
+    "tokens gumbel": partial(tokens, recipe=DRAWN, quantizer="gumbel"),
     "text": partial(stage, "text", [files.load_clip]),
-    "diffusion": partial(diffusion, options=DiffusionOptions("released")),
-    "raster": partial(writer, train_raster, RasterOptions(SIZE)),
-    "imagebart": partial(writer, train_imagebart, ImageBARTOptions(2, SIZE)),
+    "diffusion": partial(diffusion, schedule="released"),
+    "raster": partial(writer, raster_task, size=SIZE),
+    "imagebart": partial(writer, imagebart_task, num_scales=2, size=SIZE),
 }
 
 

@@ -12,6 +12,6 @@ def train_stages(
     for name, recipe in recipes.items():
         device = best_accelerator(project_dir=folder / "logs", **accelerator)
         run = Run(folder, source, recipe, device, start_from=start_from)
-        if not order.train(name, run, (options or {}).get(name)):
+        if not order.train(name, run, **(options or {}).get(name, {})):
             kept.append(name)
     return kept

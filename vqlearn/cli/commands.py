@@ -106,29 +106,30 @@ def train(
     that is finished is kept as it is.
     """
     from vqlearn.checkpoints import resolve
+    from vqlearn.diffusion.schedule import SCHEDULES
     from vqlearn.probability.checks import check_choice
-    from vqlearn.training import Run
-    from vqlearn.training.loop import best_accelerator
-    from vqlearn.training.recipes import RECIPES
-    from vqlearn.training.stages import DiffusionOptions, TokenOptions, order
+    from vqlearn.tokens import QUANTIZERS
+    from vqlearn.training import RECIPES, Run, best_accelerator
+    from vqlearn.training.stages import order
 
     check_choice("stage", stage, ("all", *order.STAGES))
+    check_choice("quantizer", quantizer, QUANTIZERS)
+    check_choice("schedule", schedule, (None, *SCHEDULES))
     names = order.VQ_DIFFUSION if stage == "all" else (stage,)
     out = out or Path("runs") / (stage if names[-1] not in order.VQ_DIFFUSION else "scenes")
     changes = {"steps": steps, "batch_size": batch_size, "save_every": save_every, "seed": seed}
     changes = {key: value for key, value in changes.items() if value is not None}
     options = {
-        "tokens": TokenOptions(discriminator, quantizer),
-        "diffusion": DiffusionOptions(schedule),
+        "tokens": {"discriminator": discriminator, "quantizer": quantizer},
+        "diffusion": {"schedule": schedule},
     }
     source = order.open_source(data, image_size)
     start = None if start_from is None else resolve(start_from)
     for name in names:
         curves = {"log_with": "tensorboard", "project_dir": out / "logs"} if tensorboard else {}
         accelerator = best_accelerator(mixed_precision=mixed_precision, **curves)
-        recipe = replace(RECIPES[name], **changes)
-        run = Run(out, source, recipe, accelerator, workers, start)
-        trained = order.train(name, run, options.get(name))
+        run = Run(out, source, replace(RECIPES[name], **changes), accelerator, workers, start)
+        trained = order.train(name, run, **options.get(name, {}))
         if not trained and accelerator.is_main_process:
             typer.echo(f"{name}: finished before, kept", err=True)
     if accelerator.is_main_process:

@@ -6,6 +6,6 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     batches="Batch NumberedBatches Scenes Source",
     characters="caption_rows",
-    digits="Digits",
+    digit_images="Digits digits",
     image_folder="ImageFolder",
 )

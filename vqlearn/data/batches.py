@@ -1,4 +1,4 @@
-"""Where does a training take its batches from? Scenes made on the spot, or a folder of images.
+"""Where a training takes its batches from: scenes made on the spot, or another source.
 
 Batch number i of a process is a function of (seed, process, i) and nothing else, so a training
 that was stopped goes on with exactly the batches that were left.
@@ -12,8 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vqlearn.data.scenes.hard_negatives import hard_negative_batch
-from vqlearn.data.scenes.sampling import Composition, scene_batch
+from vqlearn.data.scenes.captions import describe_all
+from vqlearn.data.scenes.drawing import render
+from vqlearn.data.scenes.hard_negatives import sample_with_hard_negatives
+from vqlearn.data.scenes.sampling import Composition, sample_scenes
 from vqlearn.probability import random_stream
 
 VOCABULARY_CAPTIONS = 2000
@@ -29,7 +31,10 @@ class Batch:
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything that can make batches of square images."""
+    """Anything that can make batches of square images.
+
+    A source that holds nothing out and knows no hard negatives inherits the last two methods.
+    """
 
     name: str
     """What a stopped training must go on with."""
@@ -44,16 +49,18 @@ class Source(Protocol):
 
     def with_held_out_pairs(self) -> "Source":
         """The source that also shows what token models shall never have seen."""
+        return self
 
     def with_hard_negatives(self) -> "Source":
         """The source whose batches are the hardest to match with their captions."""
+        return self
 
 
 @dataclass(frozen=True)
 class Scenes:
     """Scenes of the asked size and composition (see `scenes.sample_scenes`), new ones for ever.
 
-    With `doubles` every scene comes with those it could be taken for (see `similar`).
+    With `hard_negatives` every scene comes with those that it could be taken for.
     """
 
     image_size: int
@@ -63,11 +70,10 @@ class Scenes:
     name: ClassVar[str] = "scenes"
 
     def batch(self, count: int, *, generator: torch.Generator) -> Batch:
-        make = hard_negative_batch if self.hard_negatives else scene_batch
-        made = make(
-            count, generator=generator, composition=self.composition, image_size=self.image_size
-        )
-        return Batch(made.images, made.captions)
+        sample = sample_with_hard_negatives if self.hard_negatives else sample_scenes
+        scenes = sample(count, generator=generator, composition=self.composition)
+        images = render(scenes, image_size=self.image_size)
+        return Batch(images, describe_all(scenes, generator=generator))
 
     def captions(self) -> list[str]:
         plain = replace(self, hard_negatives=False)
@@ -78,7 +84,7 @@ class Scenes:
         return replace(self, composition="any")
 
     def with_hard_negatives(self) -> "Scenes":
-        """The same scenes and their doubles, as the text stage needs them."""
+        """The same scenes and their hard negatives, as the text stage needs them."""
         return replace(self, hard_negatives=True)
 
 

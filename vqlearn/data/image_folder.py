@@ -11,7 +11,6 @@ warning of the logger "vqlearn" and left out.
 import json
 import logging
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,22 +19,15 @@ from jaxtyping import Float
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from vqlearn.data.batches import Batch
+from vqlearn.data.batches import Batch, Source
 
 METADATA = "metadata.jsonl"
-ALLOWED_LINE = '{"file_name": "a picture in the folder", "text": "its caption"}'
+ALLOWED_LINE = '{"file_name": "an image in the folder", "text": "its caption"}'
 
 logger = logging.getLogger("vqlearn")
 
 
-class CaptionedFile(NamedTuple):
-    """An image that was opened once without trouble, and its caption."""
-
-    path: Path
-    text: str
-
-
-class ImageFolder:
+class ImageFolder(Source):
     """Random images of a folder, cut to squares of `image_size` pixels.
 
     Raises `FileNotFoundError` if there is no `metadata.jsonl`, and `ValueError` if no line of it
@@ -50,20 +42,12 @@ class ImageFolder:
         """Each image is drawn at random, with no memory of the ones before."""
         rows = torch.randint(len(self.files), (count,), generator=generator).tolist()
         chosen = [self.files[row] for row in rows]
-        images = torch.stack([load_square(file.path, self.image_size) for file in chosen])
-        return Batch(images, [file.text for file in chosen])
+        images = torch.stack([load_square(path, self.image_size) for path, _ in chosen])
+        return Batch(images, [caption for _, caption in chosen])
 
     def captions(self) -> list[str]:
         """All of them, once for each image."""
-        return [file.text for file in self.files]
-
-    def with_held_out_pairs(self) -> "ImageFolder":
-        """The same images: none is held out."""
-        return self
-
-    def with_hard_negatives(self) -> "ImageFolder":
-        """The same images: nobody knows which of them could be taken for one another."""
-        return self
+        return [caption for _, caption in self.files]
 
 
 def load_square(path: Path, size: int) -> Float[Tensor, "3 size size"]:
@@ -79,11 +63,12 @@ def load_square(path: Path, size: int) -> Float[Tensor, "3 size size"]:
     return rearrange(torch.from_numpy(np.array(square)), "h w c -> c h w") / 255
 
 
-def _usable_files(folder: Path, image_size: int) -> list[CaptionedFile]:
+def _usable_files(folder: Path, image_size: int) -> list[tuple[Path, str]]:
+    """The images that were opened once without trouble, each with its caption."""
     metadata = folder / METADATA
     if not metadata.is_file():
         raise FileNotFoundError(
-            f"there is no file {str(metadata)!r}; allowed: one line a picture, {ALLOWED_LINE}"
+            f"there is no file {str(metadata)!r}; allowed: one line an image, {ALLOWED_LINE}"
         )
     usable = []
     lines = metadata.read_text(encoding="utf-8").splitlines()
@@ -91,21 +76,21 @@ def _usable_files(folder: Path, image_size: int) -> list[CaptionedFile]:
         if not line.strip():
             continue
         try:
-            file = _read_line(folder, line)
-            load_square(file.path, image_size)
+            path, caption = _read_line(folder, line)
+            load_square(path, image_size)
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             logger.warning("%s line %d is skipped: %s", metadata, number, error)
         else:
-            usable.append(file)
+            usable.append((path, caption))
     if not usable:
         raise ValueError(
             f"none of the {len(lines)} lines of {metadata} can be used; "
-            f"allowed: one line a picture, {ALLOWED_LINE}"
+            f"allowed: one line an image, {ALLOWED_LINE}"
         )
     return usable
 
 
-def _read_line(folder: Path, line: str) -> CaptionedFile:
+def _read_line(folder: Path, line: str) -> tuple[Path, str]:
     entry = json.loads(line)
     if not isinstance(entry, dict):
         raise ValueError(f"it holds {line.strip()[:40]!r}; allowed: {ALLOWED_LINE}")
@@ -115,4 +100,4 @@ def _read_line(folder: Path, line: str) -> CaptionedFile:
     path = folder / entry["file_name"]
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"file_name is {entry['file_name']!r}; allowed: a file inside the folder")
-    return CaptionedFile(path, entry["text"])
+    return path, entry["text"]

@@ -9,6 +9,7 @@ Both are looked for in the folder named by the environment variable `VQLEARN_DAT
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +19,15 @@ from einops import rearrange
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
+from vqlearn.probability.checks import check_integer, check_tokens
+
 TEXT8_ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 HELD_OUT_SHARE = 20  # one part in 20 to choose by, one to measure on: 5 of 100 million each
-CHUNK = 2**22  # bytes looked at together
 
 CIFAR10_FOLDER = "cifar-10-batches-bin"
 CIFAR10_TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 CIFAR10_TEST = "test_batch.bin"
-CIFAR10_ROW = 1 + 3 * 32 * 32  # the label, then 1,024 bytes of red, of green and of blue
+CIFAR10_ROW = np.dtype([("label", np.uint8), ("image", np.uint8, (3, 32, 32))])
 
 _TEXT8_FROM = (
     "It is the file 'text8' inside text8.zip of Matt Mahoney's page about text compression: "
@@ -58,9 +60,8 @@ class Cifar10:
 
 
 def data_folder() -> Path:
-    """Where are data files looked for? `VQLEARN_DATA`, or else `~/.cache/vqlearn/data`."""
-    named = os.environ.get("VQLEARN_DATA")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "vqlearn" / "data"
+    """The folder where data files are looked for."""
+    return Path(os.environ.get("VQLEARN_DATA") or "~/.cache/vqlearn/data").expanduser()
 
 
 def text8(path: str | Path | None = None) -> Text8:
@@ -68,7 +69,7 @@ def text8(path: str | Path | None = None) -> Text8:
 
     `path` is the file; without it, `text8` in `data_folder()`. Of a shorter file the last
     twentieth is the test part and the twentieth before it the valid part, both rounded down.
-    The file is mapped into memory and read once, piece by piece, to see that it is text8.
+    The file is mapped into memory and read once, to see that it is text8.
 
     Raises FileNotFoundError if there is no such file; ValueError for less than 20 bytes, or for a
     byte that is neither a to z nor a space.
@@ -81,15 +82,17 @@ def text8(path: str | Path | None = None) -> Text8:
     if size < HELD_OUT_SHARE:
         raise ValueError(f"{path} has {size} bytes; allowed: {HELD_OUT_SHARE} or more")
     characters = np.memmap(path, dtype=np.uint8, mode="r")
-    _check_text8(path, characters)
+    if wrong := re.search(rb"[^a-z ]", characters):
+        raise ValueError(
+            f"{path} holds {wrong[0]!r} at byte {wrong.start()}; allowed: a to z and space"
+        )
     part = size // HELD_OUT_SHARE
-    train, valid, test = np.split(characters, [size - 2 * part, size - part])
-    return Text8(train, valid, test)
+    return Text8(*np.split(characters, [size - 2 * part, size - part]))
 
 
 def text8_tokens(pieces: UInt8[np.ndarray, "*shape"]) -> Int[Tensor, "*shape"]:
     """Bytes of text8 as tokens: a space is 0, a to z are 1 to 26."""
-    return torch.from_numpy(_TOKEN_OF[pieces]).long()
+    return torch.from_numpy(pieces & 31).long()  # ASCII: a space is 32, a to z are 97 to 122
 
 
 def text8_windows(
@@ -99,8 +102,7 @@ def text8_windows(
 
     Raises ValueError for count < 1, or a length that is not 1 to that of the part.
     """
-    if count < 1:
-        raise ValueError(f"count is {count}; allowed: 1 or more")
+    check_integer("count", count, 1)
     if not 1 <= length <= len(part):
         raise ValueError(f"length is {length}; allowed: 1 to {len(part)}")
     starts = torch.randint(len(part) - length + 1, (count,), generator=generator).tolist()
@@ -108,11 +110,8 @@ def text8_windows(
 
 
 def text8_texts(tokens: Int[Tensor, "b n"]) -> list[str]:
-    """What do rows of tokens say? Raises ValueError for a token outside 0 to 26."""
-    if tokens.numel() and not (tokens.min() >= 0 and tokens.max() < len(TEXT8_ALPHABET)):
-        raise ValueError(
-            f"the tokens are {tokens.min().item()} to {tokens.max().item()}; allowed: 0 to 26"
-        )
+    """What sequences of tokens say. Raises ValueError for a token outside 0 to 26."""
+    check_tokens("tokens", tokens, len(TEXT8_ALPHABET))
     return ["".join([TEXT8_ALPHABET[token] for token in row]) for row in tokens.tolist()]
 
 
@@ -131,54 +130,35 @@ def cifar10(path: str | Path | None = None) -> Cifar10:
     for file in files:
         if not file.is_file():
             raise _missing(file, _CIFAR10_FROM)
-    parts = [_cifar10_file(file) for file in files]
-    for file, (pictures, _) in zip(files, parts, strict=True):
-        if len(pictures) != len(parts[0][0]):
+    parts = [_cifar10_rows(file) for file in files]
+    for file, rows in zip(files, parts, strict=True):
+        if len(rows) != len(parts[0]):
             raise ValueError(
-                f"{file} holds {len(pictures)} pictures; "
-                f"allowed: {len(parts[0][0])}, as in {files[0].name}"
+                f"{file} holds {len(rows)} images; allowed: {len(parts[0])}, as in {files[0].name}"
             )
-    *train, (test, test_labels) = parts
-    pictures, labels = (np.concatenate(arrays) for arrays in zip(*train, strict=True))
-    return Cifar10(pictures, labels, test, test_labels)
+    train, test = np.concatenate(parts[:-1]), parts[-1]
+    images = [rearrange(rows["image"], "b c h w -> b h w c").copy() for rows in (train, test)]
+    return Cifar10(images[0], train["label"].copy(), images[1], test["label"].copy())
 
 
-def _cifar10_file(file: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 32, 32, 3) and labels (n) of one file."""
+def _cifar10_rows(file: Path) -> np.ndarray:
     size = file.stat().st_size
-    if size == 0 or size % CIFAR10_ROW:
+    if size == 0 or size % CIFAR10_ROW.itemsize:
         raise ValueError(
             f"{file} has {size} bytes: it was cut off or is something else; "
-            f"allowed: a multiple of {CIFAR10_ROW}, such as 30730000"
+            f"allowed: a multiple of {CIFAR10_ROW.itemsize}, such as 30730000"
         )
-    rows = rearrange(np.fromfile(file, dtype=np.uint8), "(b row) -> b row", row=CIFAR10_ROW)
-    wrong = np.flatnonzero(rows[:, 0] > 9)
-    if len(wrong):
+    rows = np.fromfile(file, dtype=CIFAR10_ROW)
+    if (rows["label"] > 9).any():
+        wrong = (rows["label"] > 9).argmax()
         raise ValueError(
-            f"{file} has the label {rows[wrong[0], 0]} at picture {wrong[0]}; allowed: 0 to 9"
+            f"{file} has the label {rows['label'][wrong]} at image {wrong}; allowed: 0 to 9"
         )
-    pictures = rearrange(rows[:, 1:], "b (c h w) -> b h w c", c=3, h=32)
-    return np.ascontiguousarray(pictures), rows[:, 0].copy()
-
-
-_NO_TOKEN = 255
-_TOKEN_OF = np.full(256, _NO_TOKEN, dtype=np.uint8)
-_TOKEN_OF[list(TEXT8_ALPHABET.encode())] = range(len(TEXT8_ALPHABET))
-
-
-def _check_text8(path: Path, characters: np.ndarray) -> None:
-    for start in range(0, len(characters), CHUNK):
-        piece = characters[start : start + CHUNK]
-        wrong = np.flatnonzero(_TOKEN_OF[piece] == _NO_TOKEN)
-        if len(wrong):
-            value = bytes([piece[wrong[0]]])
-            raise ValueError(
-                f"{path} holds {value!r} at byte {start + wrong[0]}; allowed: a to z and space"
-            )
+    return rows
 
 
 def _missing(path: Path, origin: str) -> FileNotFoundError:
-    """The error that names the file, what lies in its position, and where it comes from."""
+    """The error that names the file, what lies in its place, and where it comes from."""
     nearest = next(folder for folder in (path, *path.absolute().parents) if folder.is_dir())
     found = sorted(entry.name for entry in nearest.iterdir())[:10]
     return FileNotFoundError(

@@ -1,4 +1,4 @@
-"""Scenes as rows of 256-way tokens: red, green and blue of one pixel, then of the next.
+"""Scenes as sequences of 256-way tokens: red, green and blue of one pixel, then of the next.
 
     tokens = rgb_scenes(16, 8, generator=torch.Generator().manual_seed(0), composition="seen")
     tokens                      # (16, 192), int64, values 0 to 255
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vqlearn.data.scenes.drawing import MIN_IMAGE_SIZE, render
 from vqlearn.data.scenes.sampling import Composition, sample_scenes
+from vqlearn.probability.checks import check_range, check_tokens
 
 NUM_LEVELS = 256
 SMALL_SIDE = 8  # one pixel for each cell of the board
@@ -25,7 +26,7 @@ SMALL_SIDE = 8  # one pixel for each cell of the board
 def rgb_scenes(
     count: int, side: int, *, generator: torch.Generator, composition: Composition
 ) -> Int[Tensor, "b n"]:
-    """Random scenes of `side` x `side` pixels, as rows of 3 * side^2 tokens.
+    """Random scenes of `side` x `side` pixels, as sequences of 3 * side^2 tokens.
 
     Scenes of 8 pixels are drawn at 16 and averaged over 2 x 2 pixels.
     Raises ValueError for a side other than 8 or at least 16, or as `sample_scenes` does.
@@ -38,31 +39,24 @@ def rgb_scenes(
 
 
 def to_tokens(images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
-    """Which of 256 levels is nearest to each value? In raster order, channels innermost.
+    """The nearest of 256 levels for each value, in raster order, channels innermost.
 
     Raises ValueError for values outside 0 to 1.
     """
-    if images.numel() and not (images.min() >= 0 and images.max() <= 1):
-        raise ValueError(
-            f"the images hold {images.min().item()} to {images.max().item()}; allowed: 0 to 1"
-        )
+    check_range("images", images, 0, 1)
     levels = (images * (NUM_LEVELS - 1)).round().long()
     return rearrange(levels, "b c h w -> b (h w c)")
 
 
 def to_images(tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 side side"]:
-    """The square images of rows of tokens, RGB in 0 to 1. `to_tokens` gives the rows back.
+    """The square images of these sequences, RGB in 0 to 1; the inverse of `to_tokens`.
 
-    Raises ValueError for rows that are no square of pixels, or levels outside 0 to 255.
+    Raises ValueError for sequences that are no square of pixels, or levels outside 0 to 255.
     """
     side = math.isqrt(tokens.shape[1] // 3)
     if side == 0 or tokens.shape[1] != 3 * side**2:
         raise ValueError(
-            f"a row has {tokens.shape[1]} tokens; allowed: 3 * side * side, such as 192 or 768"
+            f"a sequence has {tokens.shape[1]} tokens; allowed: 3 * side * side, such as 192 or 768"
         )
-    if tokens.numel() and not (tokens.min() >= 0 and tokens.max() < NUM_LEVELS):
-        raise ValueError(
-            f"the tokens hold {tokens.min().item()} to {tokens.max().item()}; "
-            f"allowed: 0 to {NUM_LEVELS - 1}"
-        )
+    check_tokens("tokens", tokens, NUM_LEVELS)
     return rearrange(tokens, "b (h w c) -> b c h w", h=side, c=3) / (NUM_LEVELS - 1)

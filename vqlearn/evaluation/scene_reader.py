@@ -87,7 +87,7 @@ def _compare(scene: Scene | None, asked: Description) -> dict[str, bool]:
     Every attribute is wrong where the scene is unreadable or has another number of objects.
     """
     named = {name: values for name, values in _attributes(asked).items() if any(values)}
-    if scene is None or len(scene.objects) != asked.count:
+    if scene is None or len(scene.objects) != len(asked.objects):
         return dict.fromkeys(named, False)
     orders = [scene]
     if scene.relation is not None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from vqlearn.data.digits import SIDE
+from vqlearn.data.digit_images import SIDE
 from vqlearn.experiments.data import LEVELS
 from vqlearn.experiments.report import Report, Run
 from vqlearn.experiments.systems import LABELS

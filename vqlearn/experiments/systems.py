@@ -19,7 +19,7 @@ from vqlearn.data import Scenes
 from vqlearn.diffusion import DiffusionModel
 from vqlearn.experiments.processes import PROCESSES, Codes
 from vqlearn.training import NUM_TIMESTEPS, Recipe, Run, Size, Task, denoiser_config, stages
-from vqlearn.training.stages.order import copy_frozen_parts
+from vqlearn.training.stages import copy_frozen_parts
 
 DENOISERS = {
     "Denoiser": denoisers.Denoiser,
@@ -104,8 +104,8 @@ class Autoregressive:
     def task(self, run: Run) -> Task:
         """A fresh network with its loss, for the training loop."""
         if self.num_scales is None:
-            return stages.raster_task(run, stages.RasterOptions(self.size))
-        return stages.imagebart_task(run, stages.ImageBARTOptions(self.num_scales, self.size))
+            return stages.raster_task(run, self.size)
+        return stages.imagebart_task(run, self.num_scales, self.size)
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result beside the recipe."""

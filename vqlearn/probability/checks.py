@@ -54,8 +54,8 @@ def check_multiple(config: Any, name: str, of: str) -> None:
 
 
 def check_range(name: str, values: Tensor, lowest: int, highest: int) -> None:
-    """Raise `ValueError` for a tensor on the CPU with a value outside lowest..highest."""
-    if values.device.type == "cpu" and torch.any((values < lowest) | (values > highest)):
+    """Raise `ValueError` for a tensor on the CPU with a value outside lowest..highest, or NaN."""
+    if values.device.type == "cpu" and not ((values >= lowest) & (values <= highest)).all():
         raise ValueError(
             f"{name} holds {values.min().item()} to {values.max().item()}; "
             f"allowed: {lowest} to {highest}"

@@ -4,8 +4,8 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    loop="fit Run Task",
-    recipes="denoiser_config NUM_TIMESTEPS Recipe Size",
+    loop="best_accelerator fit Run Task",
+    recipes="denoiser_config NUM_TIMESTEPS Recipe RECIPES Size",
     simple="Sequences train",
     state="TrainingState",
     unet="train_unet",

@@ -5,6 +5,7 @@ precision; what a step does to the weights stands in `learner.py`.
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -56,71 +57,73 @@ class Run:
         """All that decides what comes out, as far as every stage has it; ready for JSON."""
         recipe = asdict(self.recipe)
         del recipe["save_every"]
-        start = None if self.start_from is None else str(self.start_from)
-        return {**recipe, "data": self.source.name, "start_from": start}
+        return {
+            **recipe,
+            "data": self.source.name,
+            "start_from": None if self.start_from is None else str(self.start_from),
+            "processes": self.accelerator.num_processes,
+        }
+
+
+Losses = tuple[dict[str, Tensor], Any]
+"""Numbers to show, of which "loss" is minimised; and what `Task.after_step` needs."""
 
 
 @runtime_checkable
 class Task(Protocol):
     """What a stage tells the loop."""
 
+    run: Run
     network: nn.Module
     muon_weights: list[nn.Parameter]
     """Weights of `network` that learn by Muon, the others by Adam."""
     config: dict[str, Any]
     """What the user chose for this stage: a stopped training goes on with the same only."""
-    extra_state: list[Any]
+    extra_state: Sequence[Any] = ()
     """Whatever learns besides `network`, with `state_dict` and `load_state_dict`."""
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> tuple[dict[str, Tensor], Any]:
-        """Scalars to show, of which "loss" is minimised; and what `after_step` needs."""
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> Losses:
+        """The losses of a batch, each a mean; `network` is `self.network` on all processes."""
 
     def after_step(self, step: int, seen: Any) -> None:
         """What learns without that gradient does so here, from what `losses` has seen."""
 
+    def save(self, trained: nn.Module) -> None:
+        """Write what was learnt to `run.folder`, as a part of its checkpoint."""
 
-def fit(name: str, task: Task, run: Run) -> nn.Module:
+
+def fit(name: str, task: Task) -> nn.Module:
     """Train `task.network` and return the running mean of its weights, on the CPU."""
-    accelerator, recipe = run.accelerator, run.recipe
+    run, accelerator, recipe = task.run, task.run.accelerator, task.run.recipe
     learner = Learner.from_recipe(task.network.train(), task.muon_weights, recipe)
     network = learner.use(accelerator)
     accelerator.register_for_checkpointing(*learner.rates, learner.average, *task.extra_state)
     state = TrainingState(run.folder, name, accelerator)
     config = {**run.config(), **task.config}
     done = state.resume(config)
+    batches = NumberedBatches(run.source, recipe.batch_size, recipe.seed, accelerator.process_index)
+    left = range(done, recipe.steps)
+    loader = DataLoader(batches, sampler=left, batch_size=None, num_workers=run.workers)
     with _progress(name, done, run) as bar:
-        for step, batch in enumerate(_batches(run, done), start=done):
+        for step, batch in enumerate(loader, start=done):
             shown, seen = task.losses(network, batch, step)
             learner.step(shown["loss"], after=partial(task.after_step, step, seen))
-            _show(bar, shown, step, run, name)
+            bar.update()
+            if step % SHOW_EVERY == 0:
+                _show(bar, shown, step, run, name)
             if (step + 1) % recipe.save_every == 0:
                 state.save(step + 1, config)
     return copy.deepcopy(learner.average.module).cpu().eval()
 
 
-def _batches(run: Run, done: int) -> DataLoader:
-    accelerator, recipe = run.accelerator, run.recipe
-    batches = NumberedBatches(run.source, recipe.batch_size, recipe.seed, accelerator.process_index)
-    steps = range(done, recipe.steps)
-    return DataLoader(batches, sampler=steps, batch_size=None, num_workers=run.workers)
-
-
 def _progress(name: str, done: int, run: Run) -> tqdm:
+    """A bar whose steps are shown as images of all processes."""
     images = run.recipe.batch_size * run.accelerator.num_processes
-    return tqdm(
-        desc=name,
-        initial=done * images,
-        total=run.recipe.steps * images,
-        unit=" images",
-        unit_scale=True,
-        disable=not run.accelerator.is_main_process,
-    )
+    bar = {"initial": done, "total": run.recipe.steps, "unit": " images", "unit_scale": images}
+    return tqdm(desc=name, disable=not run.accelerator.is_main_process, **bar)
 
 
 def _show(bar: tqdm, shown: dict[str, Tensor], step: int, run: Run, name: str) -> None:
-    bar.update(run.recipe.batch_size * run.accelerator.num_processes)
-    if step % SHOW_EVERY == 0:
-        numbers = {key: value.item() for key, value in shown.items()}
-        bar.set_postfix({key: f"{value:.4f}" for key, value in numbers.items()}, refresh=False)
-        named = {f"{name}/{key}": value for key, value in numbers.items()}
-        run.accelerator.log(named, step=step)
+    numbers = {key: value.item() for key, value in shown.items()}
+    bar.set_postfix({key: f"{value:.4f}" for key, value in numbers.items()}, refresh=False)
+    run.accelerator.log({f"{name}/{key}": value for key, value in numbers.items()}, step=step)

@@ -1,7 +1,8 @@
-"""How long does each stage learn, how fast, and how large are the networks?"""
+"""How long each stage learns, how fast, and how large the networks are."""
 
 from dataclasses import dataclass
 
+from vqlearn.probability.checks import check_integer
 from vqlearn.tokens import VQVAEConfig
 from vqlearn.transformer import DenoiserConfig
 
@@ -32,8 +33,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "warmup_steps", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 1, 2, …")
+            check_integer(name, getattr(self, name), 1)
 
 
 RECIPES = {

@@ -9,12 +9,11 @@ the weights stands in `learner.py`.
 
 import copy
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from vqlearn.probability import TokenModel, random_stream
 from vqlearn.training.learner import Learner
@@ -50,51 +49,30 @@ def train(
 ) -> Trained:
     """Lower the mean `model.loss` and keep the running mean of the weights.
 
-    Each step looks at `recipe.batch_size` sequences. Where these are few, a network soon overfits:
-    with `validation`, sequences that are not among them, the mean with their lowest `nll` is kept
-    (see `minimise`).
+    Each step looks at `recipe.batch_size` sequences. Without `validation` the last mean is kept.
+    Where sequences are few, a network soon overfits: with `validation`, sequences that are not
+    among them, the `nll` of the mean is taken every 100 steps and at the end, and the mean with the
+    lowest is kept ("early stopping"). What is kept is frozen; `model` has the last weights.
 
     The same model, sequences, recipe and `stream` give the same weights bit for bit on one thread;
     no other generator is touched. `stream` names the random numbers, so that what was trained once
     can be trained again. With `bfloat16` the networks compute in half precision while they learn:
-    twice as fast where the CPU can do it, slower elsewhere. Weights stay float32. Raises as
-    `minimise` does.
+    twice as fast where the CPU can do it, slower elsewhere. Weights stay float32. Raises
+    `ValueError` if a loss is not finite, with the number of the step.
     """
     generator = random_stream(stream, recipe.seed)
-
-    def loss() -> Tensor:
-        x = sequences(recipe.batch_size, generator=generator)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            return model.loss(x, generator=generator).mean()
-
-    def validate(mean: TokenModel) -> float:
-        stream = random_stream("held back", recipe.seed)
-        return mean.nll(validation, generator=stream).mean().item()
-
-    return minimise(model.train(), loss, recipe, None if validation is None else validate)
-
-
-def minimise(
-    model: nn.Module,
-    loss: Callable[[], Tensor],
-    recipe: Recipe,
-    validate: Callable[[nn.Module], float] | None = None,
-) -> Trained:
-    """Minimise the mean of `loss()` and keep the running mean of the model's weights, frozen.
-
-    Without `validate` the last mean is kept. With it, `validate(mean)` is asked every 100 steps,
-    and at the end; the mean with the lowest number is kept ("early stopping"). `model` is left
-    with the last weights. Raises `ValueError` if a loss is not finite, with the number of the step.
-    """
-    learner = Learner.from_recipe(model, muon_weights(model), recipe)
+    learner = Learner.from_recipe(model.train(), muon_weights(model), recipe)
     mean, lowest, kept = learner.average.module, math.inf, None
     for step in range(1, recipe.steps + 1):
-        value = loss()
-        if not value.isfinite():
-            raise ValueError(f"the loss is {value.item()} in step {step}; allowed: finite numbers")
-        learner.step(value)
-        if validate is not None and (step == recipe.steps or step % VALIDATE_EVERY == 0):
-            found = validate(mean)
+        x = sequences(recipe.batch_size, generator=generator)  # (b, n)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+            loss = model.loss(x, generator=generator).mean()
+        if not loss.isfinite():
+            raise ValueError(f"the loss is {loss.item()} in step {step}; allowed: finite numbers")
+        learner.step(loss)
+        if validation is not None and (step == recipe.steps or step % VALIDATE_EVERY == 0):
+            same = random_stream("held back", recipe.seed)  # every mean is asked with one noise
+            found = mean.nll(validation, generator=same).mean().item()
             if found < lowest:
                 lowest, kept = found, Trained(copy.deepcopy(mean), step)
     kept = kept or Trained(mean, recipe.steps)

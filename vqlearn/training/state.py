@@ -1,4 +1,4 @@
-"""How does a training survive being killed? Its state is written often, and always whole.
+"""The state of a training on disk: written often, and always whole, so that killing is no loss.
 
 The state of step i lies in `<folder>/.training/<stage>/<i>/`. It is written beside that name and
 renamed, so a folder with this name is complete; then older ones are deleted. Random numbers
@@ -30,18 +30,17 @@ class TrainingState:
     def resume(self, config: dict[str, Any]) -> int:
         """Load the latest state, if there is one, and return the number of steps done.
 
-        `config` is all that decides what comes out: recipe, data and so on, ready for JSON.
-        Raises `ValueError` if the state was made with others, or by another number of processes:
-        going on would be neither the old run nor a new one.
+        `config` is all that decides what comes out: recipe, data, number of processes and so on,
+        ready for JSON. Raises `ValueError` if the state was made with others: going on would be
+        neither the old run nor a new one.
         """
-        made_by = self._made_by(config)
         latest = max(self._steps(), default=0)
         if latest:
             folder = self.folder / str(latest)
             before = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-            changed = [key for key in made_by if before.get(key) != made_by[key]]
+            changed = [key for key in config if before.get(key) != config[key]]
             if changed:
-                seen = ", ".join(f"{key} {made_by[key]!r}" for key in changed)
+                seen = ", ".join(f"{key} {config[key]!r}" for key in changed)
                 allowed = ", ".join(f"{key} {before.get(key)!r}" for key in changed)
                 raise ValueError(
                     f"{self.folder} holds a training that was stopped at step {latest}; "
@@ -61,8 +60,7 @@ class TrainingState:
         self.accelerator.save_state(str(part))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            text = json.dumps(self._made_by(config))
-            (part / CONFIG_FILE).write_text(text, encoding="utf-8")
+            (part / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
             older = self._steps()
             part.rename(whole)
             for old in older:
@@ -72,9 +70,6 @@ class TrainingState:
         """Delete all states of the stage: its result is written."""
         if self.accelerator.is_main_process:
             shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _made_by(self, config: dict[str, Any]) -> dict[str, Any]:
-        return {**config, "processes": self.accelerator.num_processes}
 
     def _steps(self) -> list[int]:
         return [int(path.name) for path in self.folder.glob("*") if path.name.isdigit()]

@@ -7,8 +7,10 @@ import torch
 
 from vqlearn.data.batches import Scenes
 from vqlearn.data.scenes.captions import parse
-from vqlearn.data.scenes.hard_negatives import hard_negative_batch, hard_negatives_of
-from vqlearn.data.scenes.sampling import RELATIONS, allows, render, sample_scenes
+from vqlearn.data.scenes.drawing import render
+from vqlearn.data.scenes.hard_negatives import hard_negatives_of, sample_with_hard_negatives
+from vqlearn.data.scenes.sampling import allows, sample_scenes
+from vqlearn.data.scenes.world import RELATIONS
 from vqlearn.probability.random import random_stream
 
 EVERYTHING = [(a, b) for a in (0.0, 0.3, 0.99) for b in (0.0, 0.4, 0.99)]
@@ -78,14 +80,16 @@ def test_one_object_gets_another_colour_or_another_shape():
 
 @pytest.mark.parametrize("composition", ["seen", "held_out", "any"])
 def test_a_batch_has_families_of_what_may_occur_and_captions_that_are_true(composition):
+    source = Scenes(32, composition, hard_negatives=True)
+    batch = source.batch(200, generator=torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(1)
-    batch = hard_negative_batch(200, generator=generator, composition=composition)
+    made = sample_with_hard_negatives(200, generator=generator, composition=composition)
     assert batch.images.shape == (200, 3, 32, 32)
-    assert all(allows(composition, scene) for scene in batch.scenes)
-    kinds = {str(sorted(thing.pair for thing in scene.objects)) for scene in batch.scenes}
+    assert all(allows(composition, scene) for scene in made)
+    kinds = {str(sorted(thing.pair for thing in scene.objects)) for scene in made}
     assert len(kinds) < 150
-    for caption, scene in zip(batch.captions, batch.scenes, strict=True):
-        said = sorted(thing.pair for thing in parse(caption).objects)
+    for caption, scene in zip(batch.captions, made, strict=True):
+        said = sorted((thing.colour, thing.shape) for thing in parse(caption).objects)
         assert said == sorted(thing.pair for thing in scene.objects)
 
 
@@ -93,7 +97,8 @@ def test_a_source_with_hard_negatives_says_the_same_words_again_and_again():
     def kinds_of_words(source):
         captions = source.batch(100, generator=random_stream("x")).captions
         said = [parse(caption).objects for caption in captions]
-        return len({tuple(sorted(word for thing in pair for word in thing.pair)) for pair in said})
+        words = [[word for thing in each for word in (thing.colour, thing.shape)] for each in said]
+        return len({tuple(sorted(each)) for each in words})
 
     plain = Scenes(32, "seen")
     assert kinds_of_words(plain) > 80

@@ -7,24 +7,24 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vqlearn.data.scenes.drawing import coverage
-from vqlearn.data.scenes.sampling import (
+from vqlearn.data.scenes.drawing import coverage, render
+from vqlearn.data.scenes.sampling import sample_scenes, scene_batch
+from vqlearn.data.scenes.world import (
     BACKGROUND_RGB,
     BACKGROUNDS,
     COLOURS,
     HELD_OUT_PAIRS,
+    INVERSE,
+    PAIRS,
     RADIUS,
     RELATIONS,
     RGB,
     SHAPES,
     SIZES,
+    TRAINING_PAIRS,
     Scene,
     SceneObject,
-    render,
-    sample_scenes,
-    scene_batch,
 )
-from vqlearn.data.scenes.world import INVERSE, PAIRS, TRAINING_PAIRS
 
 CIRCLE = SceneObject("circle", "red", "large", 0.5, 0.5)
 

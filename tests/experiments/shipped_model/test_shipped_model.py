@@ -42,7 +42,7 @@ def test_the_prompts_of_the_figures_are_of_both_kinds():
     assert 4 <= len(unseen) <= 8
     assert plots.has_unseen_pair("a red heart")
     assert not plots.has_unseen_pair("a red circle")
-    assert {parse(prompt).count for prompt in unseen} == {1, 2}
+    assert {len(parse(prompt).objects) for prompt in unseen} == {1, 2}
 
 
 def test_the_tables_have_intervals_and_shares():

@@ -26,19 +26,20 @@ BOTH = pytest.mark.parametrize("stage", ["raster", "imagebart"])
 
 
 def options_of(stage, size=SMALL, num_scales=2):
-    if stage == "raster":
-        return autoregressive.RasterOptions(size)
-    return autoregressive.ImageBARTOptions(num_scales, size)
+    scales = {} if stage == "raster" else {"num_scales": num_scales}
+    return {"size": size, **scales}
 
 
-def task_of(stage, run, size=SMALL):
+def task_of(stage, run, size=SMALL, num_scales=2):
     make = {"raster": autoregressive.raster_task, "imagebart": autoregressive.imagebart_task}
-    return make[stage](run, options_of(stage, size))
+    return make[stage](run, **options_of(stage, size, num_scales))
 
 
 def train(stage, run, size=SMALL, num_scales=2):
-    learn = {"raster": autoregressive.train_raster, "imagebart": autoregressive.train_imagebart}
-    return learn[stage](run, options_of(stage, size, num_scales))
+    task = task_of(stage, run, size, num_scales)
+    trained = loop.fit(stage, task)
+    task.save(trained)
+    return trained
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +200,7 @@ def test_frozen_networks_get_no_gradient_and_the_null_states_learn(base, stage):
     frozen = (task.frozen.vqvae, task.frozen.encoder)
     before = [{k: v.clone() for k, v in each.state_dict().items()} for each in frozen]
     null = task.network.null_text.embeddings.detach().clone()
-    trained = loop.fit(stage, task, task.run)
+    trained = loop.fit(stage, task)
     for module, weights in zip(frozen, before, strict=True):
         assert not any(weight.requires_grad for weight in module.parameters())
         assert all(torch.equal(v, weights[k]) for k, v in module.state_dict().items())

@@ -24,7 +24,7 @@ from vqlearn.training.stages import gumbel as dvae
 from vqlearn.transformer.denoiser import DenoiserConfig
 
 SMALL = VQVAEConfig((8, 8, 8), 1, 8, 48, 16, 4, (), ())
-GUMBEL = tokens.TokenOptions(quantizer="gumbel")
+GUMBEL = {"quantizer": "gumbel"}
 
 
 @pytest.fixture(autouse=True)
@@ -141,7 +141,7 @@ def test_every_weight_learns_by_gradient_and_nothing_beside_it(tmp_path):
     before = [weight.detach().clone() for weight in task.network.parameters()]
     task.after_step(19, seen)  # a step after which dead codes of the other kind move
     assert all(map(torch.equal, before, task.network.parameters()))
-    assert task.extra_state == []
+    assert not task.extra_state
 
 
 def stop_after(steps, monkeypatch):
@@ -199,7 +199,8 @@ def test_drawn_tokens_learn(small, tmp_path):
     run = run_of(tmp_path, 120, warmup_steps=5, ema_decay=0.9)
     run = replace(run, recipe=replace(run.recipe, batch_size=16))
     torch.manual_seed(0)
-    tokens.train_tokens(run, GUMBEL)
+    task = tokens.tokens_task(run, **GUMBEL)
+    task.save(loop.fit("tokens", task))
     vqvae = files.load_vqvae(tmp_path)
     generator = torch.Generator().manual_seed(99)
     pictures = scene_batch(64, generator=generator, composition="any").images

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     captions="describe_all parse",
     drawing="render",
-    hard_negatives="hard_negative_batch",
+    hard_negatives="sample_with_hard_negatives",
     sampling="Composition sample_scenes scene_batch SceneBatch",
     world="Scene SceneObject",
 )

@@ -1,4 +1,4 @@
-"""What caption describes a scene, and what does a caption ask for?
+"""Captions of scenes: written by a small grammar, and read back.
 
 The grammar (`[...]` may be left out; every word list is below):
 
@@ -6,7 +6,7 @@ The grammar (`[...]` may be left out; every word list is below):
     object     = article [size] colour shape  |  article colour [size] shape
     background = "on a white background" | "against a white background" | "on white"
 
-"a below b" says the same as "b above a": `describe` uses both readings. `parse` is the inverse:
+"a below b" says the same as "b above a": `describe_all` uses both readings. `parse` is the inverse:
 it gives back what was named, and refuses every other caption.
 """
 
@@ -64,11 +64,6 @@ class ObjectDescription:
     colour: str
     size: str | None
 
-    @property
-    def pair(self) -> tuple[str, str]:
-        """The (colour, shape) pair that may be held out."""
-        return self.colour, self.shape
-
 
 @dataclass(frozen=True)
 class Description:
@@ -80,11 +75,6 @@ class Description:
     objects: tuple[ObjectDescription, ...]
     relation: str | None
     background: str | None
-
-    @property
-    def count(self) -> int:
-        """The number of objects, 1 or 2."""
-        return len(self.objects)
 
 
 def with_article(words: Sequence[str]) -> str:
@@ -104,8 +94,7 @@ def _describe_object(thing: SceneObject, draws: Sequence[float]) -> str:
 def _describe(scene: Scene, draws: Sequence[float]) -> str:
     """One paraphrase; each entry of `draws` (uniform in 0 to 1) decides one choice."""
     phrases = [_describe_object(o, draws[3 * i : 3 * i + 3]) for i, o in enumerate(scene.objects)]
-    if scene.relation is not None:
-        relation = scene.relation
+    if (relation := scene.relation) is not None:
         if draws[6] < 0.5:
             phrases.reverse()
             relation = INVERSE[relation]
@@ -116,14 +105,12 @@ def _describe(scene: Scene, draws: Sequence[float]) -> str:
 
 
 def describe_all(scenes: Sequence[Scene], *, generator: torch.Generator) -> list[str]:
-    """One random paraphrase for each scene. Cost: about 10 microseconds a scene."""
+    """One random paraphrase for each scene: lower case, 3 to 16 words, true of it.
+
+    Cost: about 10 microseconds a scene.
+    """
     draws = torch.rand(len(scenes), _DRAWS, dtype=torch.float64, generator=generator).tolist()
     return [_describe(scene, row) for scene, row in zip(scenes, draws, strict=True)]
-
-
-def describe(scene: Scene, *, generator: torch.Generator) -> str:
-    """One random paraphrase: lower case, 3 to 16 words, true of the scene."""
-    return describe_all([scene], generator=generator)[0]
 
 
 def describe_plain(scene: Scene) -> str:
@@ -165,21 +152,19 @@ def _parse_object(words: _Words) -> ObjectDescription:
     words.need("the word for an article", {article: article for article in ARTICLES})
     size = words.take(_SIZE_OF)
     colour = words.need("the word for a colour", {colour: colour for colour in COLOURS})
-    if size is None:
-        size = words.take(_SIZE_OF)
+    size = size or words.take(_SIZE_OF)  # before the colour or after it
     return ObjectDescription(words.need("the word for a shape", _SHAPE_OF), colour, size)
 
 
 def parse(caption: str) -> Description:
-    """What does a caption of the grammar ask for?
+    """What a caption of the grammar asks for.
 
     Upper case, extra spaces and a final full stop do not matter, nor does "a" for "an".
     Raises ValueError that names the first word outside the grammar and the words allowed there.
     """
     words = _Words(caption)
     objects = [_parse_object(words)]
-    relation = words.take(_RELATION_OF)
-    if relation is not None:
+    if relation := words.take(_RELATION_OF):
         objects.append(_parse_object(words))
     background = words.take(_BACKGROUND_OF)
     if words.left:

@@ -1,4 +1,4 @@
-"""How does a scene become pixels?
+"""The pixels of a scene.
 
 Every shape is a **signed distance** d(p): negative inside, zero on the edge, positive outside.
 One formula then draws all shapes with smooth edges: a pixel is covered by clamp(1/2 - d, 0, 1),
@@ -8,7 +8,7 @@ All functions work on whole batches of objects at once.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from einops import rearrange, repeat
@@ -16,81 +16,55 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vqlearn.data.scenes.world import BACKGROUND_RGB, RADIUS, RGB, Scene, SceneObject
+from vqlearn.probability.checks import check_integer
 
 MIN_IMAGE_SIZE = 16
 
 
-def _circle(x: Tensor, y: Tensor) -> Tensor:
-    return torch.hypot(x, y) - 1
-
-
-def _square(x: Tensor, y: Tensor) -> Tensor:
-    return torch.maximum(x.abs(), y.abs()) - 0.95
-
-
-def _triangle(x: Tensor, y: Tensor) -> Tensor:
-    """Corners (0, -1), (1, 0.8), (-1, 0.8); y runs down."""
-    side = (1.8 * x.abs() - y - 1) / math.hypot(1.8, 1)
-    return torch.maximum(side, y - 0.8)
-
-
-def _ring(x: Tensor, y: Tensor) -> Tensor:
-    return (torch.hypot(x, y) - 0.75).abs() - 0.25
-
-
-def _cross(x: Tensor, y: Tensor) -> Tensor:
-    long, short = torch.maximum(x.abs(), y.abs()), torch.minimum(x.abs(), y.abs())
-    return torch.maximum(long - 1, short - 0.34)
-
-
-def _heart(x: Tensor, y: Tensor) -> Tensor:
-    """A square on its corner, and a disc on each of its two upper sides."""
-    half, middle = 0.828, 0.086
-    square = (x.abs() + (y - middle).abs() - half) / math.sqrt(2)
-    disc = torch.hypot(x.abs() - half / 2, y - middle + half / 2) - half / math.sqrt(2)
-    return torch.minimum(square, disc)
-
-
-def _bar(x: Tensor, y: Tensor) -> Tensor:
-    return torch.maximum(x.abs() - 1, y.abs() - 0.42)
-
-
-def _moon(x: Tensor, y: Tensor) -> Tensor:
-    """A disc, less another disc on its right."""
-    return torch.maximum(torch.hypot(x, y) - 1, 0.7 - torch.hypot(x - 0.65, y))
-
-
-SIGNED_DISTANCE: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "circle": _circle,
-    "square": _square,
-    "triangle": _triangle,
-    "ring": _ring,
-    "cross": _cross,
-    "heart": _heart,
-    "bar": _bar,
-    "moon": _moon,
-}
+def signed_distance(
+    shape: str, x: Float[Tensor, "m 1 w"], y: Float[Tensor, "m h 1"]
+) -> Float[Tensor, "m h w"]:
+    """How far points are outside a shape of radius 1; negative inside. y runs down."""
+    match shape:
+        case "circle":
+            return torch.hypot(x, y) - 1
+        case "square":
+            return torch.maximum(x.abs(), y.abs()) - 0.95
+        case "triangle":  # corners (0, -1), (1, 0.8), (-1, 0.8)
+            side = (1.8 * x.abs() - y - 1) / math.hypot(1.8, 1)
+            return torch.maximum(side, y - 0.8)
+        case "ring":
+            return (torch.hypot(x, y) - 0.75).abs() - 0.25
+        case "cross":
+            long, short = torch.maximum(x.abs(), y.abs()), torch.minimum(x.abs(), y.abs())
+            return torch.maximum(long - 1, short - 0.34)
+        case "heart":  # a square on its corner, and a disc on each of its two upper sides
+            half, middle = 0.828, 0.086
+            square = (x.abs() + (y - middle).abs() - half) / math.sqrt(2)
+            disc = torch.hypot(x.abs() - half / 2, y - middle + half / 2) - half / math.sqrt(2)
+            return torch.minimum(square, disc)
+        case "bar":
+            return torch.maximum(x.abs() - 1, y.abs() - 0.42)
+        case "moon":  # a disc, less another disc on its right
+            return torch.maximum(torch.hypot(x, y) - 1, 0.7 - torch.hypot(x - 0.65, y))
 
 
 def coverage(objects: Sequence[SceneObject], *, image_size: int) -> Float[Tensor, "m h w"]:
-    """How much of each pixel does each object cover? Values 0 to 1, one image per object.
+    """The share of each pixel that each object covers, 0 to 1: one image per object.
 
     The shapes above live in the square from -1 to 1; an object is its shape times its radius,
     moved to its centre.
     """
-    if image_size < MIN_IMAGE_SIZE:
-        raise ValueError(f"image_size is {image_size}; allowed: {MIN_IMAGE_SIZE} or more")
+    check_integer("image_size", image_size, MIN_IMAGE_SIZE)
     pixels = (torch.arange(image_size) + 0.5) / image_size
     numbers = torch.tensor([(o.x, o.y, RADIUS[o.size]) for o in objects]).reshape(-1, 3)
     centre_x, centre_y, radius = (rearrange(column, "m -> m 1 1") for column in numbers.unbind(-1))
-    x = (rearrange(pixels, "w -> 1 1 w") - centre_x) / radius
-    y = (rearrange(pixels, "h -> 1 h 1") - centre_y) / radius
+    x = (rearrange(pixels, "w -> 1 1 w") - centre_x) / radius  # (m, 1, w)
+    y = (rearrange(pixels, "h -> 1 h 1") - centre_y) / radius  # (m, h, 1)
     covered = torch.empty(len(objects), image_size, image_size)
-    for shape, signed_distance in SIGNED_DISTANCE.items():
-        rows = torch.tensor(
-            [m for m, o in enumerate(objects) if o.shape == shape], dtype=torch.long
-        )
-        distance = signed_distance(x[rows], y[rows]) * radius[rows] * image_size
+    for shape in {o.shape for o in objects}:
+        rows = torch.tensor([o.shape == shape for o in objects])  # (m)
+        distance = signed_distance(shape, x[rows], y[rows]) * radius[rows] * image_size
         covered[rows] = (0.5 - distance).clamp(0, 1)
     return covered
 

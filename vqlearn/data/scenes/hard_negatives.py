@@ -1,9 +1,9 @@
-"""Which scenes are easily taken for one another? Those that differ in who has what, and lies where.
+"""Scenes that are easily taken for one another: they differ in who has what, and lies where.
 
 "A red circle above a blue square", "a blue circle above a red square" and "a blue square above a
 red circle" hold the same words. Two random scenes hardly ever do, so a matcher of captions and
 images that only sees random scenes need not know what belongs to what, nor read "above" at all.
-Here a scene comes together with its doubles.
+Here a scene comes together with its hard negatives.
 
 Source of the idea: Yuksekgonul et al. 2023, "When and why vision-language models behave like
 bags-of-words, and what to do about it" (their hard negatives are captions; ours are whole scenes).
@@ -14,28 +14,25 @@ from dataclasses import replace
 
 import torch
 
-from vqlearn.data.scenes.captions import describe_all
-from vqlearn.data.scenes.sampling import Composition, SceneBatch, allows, render, sample_scenes
+from vqlearn.data.scenes.sampling import Composition, allows, sample_scenes
 from vqlearn.data.scenes.world import COLOURS, SHAPES, Scene, pick, relation_between
 
 
-def hard_negative_batch(
-    count: int, *, generator: torch.Generator, composition: Composition, image_size: int = 32
-) -> SceneBatch:
-    """As `scenes.scene_batch`, but every random scene is followed by its doubles.
+def sample_with_hard_negatives(
+    count: int, *, generator: torch.Generator, composition: Composition
+) -> list[Scene]:
+    """As `sample_scenes`, but every random scene is followed by its hard negatives.
 
     All scenes of one family are there, but for the last family, which ends where the batch does.
-    Raises ValueError as `scene_batch` does.
+    Raises `ValueError` as `sample_scenes` does.
     """
     families = sample_scenes(count, generator=generator, composition=composition)
     draws = torch.rand(count, 2, dtype=torch.float64, generator=generator).tolist()
     scenes = []
     for scene, row in zip(families, draws, strict=True):
-        hard_negatives = hard_negatives_of(scene, row)
-        scenes += [scene, *(double for double in hard_negatives if allows(composition, double))]
-    scenes = scenes[:count]
-    images = render(scenes, image_size=image_size)
-    return SceneBatch(images, describe_all(scenes, generator=generator), scenes)
+        negatives = hard_negatives_of(scene, row)
+        scenes += [scene, *(each for each in negatives if allows(composition, each))]
+    return scenes[:count]
 
 
 def hard_negatives_of(scene: Scene, draws: Sequence[float]) -> list[Scene]:
@@ -45,28 +42,22 @@ def hard_negatives_of(scene: Scene, draws: Sequence[float]) -> list[Scene]:
     other relations. One object gets another colour or another shape; `draws` are two uniform
     numbers that choose them.
     """
-    first = scene.objects[0]
     if len(scene.objects) == 1:
-        changed = [
-            replace(first, colour=pick(COLOURS, draws[0])),
-            replace(first, shape=pick(SHAPES, draws[1])),
-        ]
-        hard_negatives = [replace(scene, objects=(thing,)) for thing in changed]
+        (thing,) = scene.objects
+        colour, shape = pick(COLOURS, draws[0]), pick(SHAPES, draws[1])
+        changed = (replace(thing, colour=colour), replace(thing, shape=shape))
+        negatives = [replace(scene, objects=(each,)) for each in changed]
     else:
         names = (("colour",), ("shape",), ("colour", "shape"))
-        hard_negatives = [_exchanged(scene, each) for each in names] + _moved(scene)
-    return [
-        double
-        for i, double in enumerate(hard_negatives)
-        if double not in [scene, *hard_negatives[:i]]
-    ]
+        negatives = [_exchanged(scene, each) for each in names] + _moved(scene)
+    return [each for each in dict.fromkeys(negatives) if each != scene]
 
 
 def _exchanged(scene: Scene, names: Sequence[str]) -> Scene:
     first, second = scene.objects
-    objects = (
-        replace(first, **{name: getattr(second, name) for name in names}),
-        replace(second, **{name: getattr(first, name) for name in names}),
+    objects = tuple(
+        replace(one, **{name: getattr(other, name) for name in names})
+        for one, other in ((first, second), (second, first))
     )
     return replace(scene, objects=objects)
 

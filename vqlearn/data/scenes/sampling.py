@@ -1,4 +1,4 @@
-"""Where do training images come from? Random scenes, drawn and described.
+"""Random scenes, rendered and described: where training images come from.
 
     batch = scene_batch(64, generator=torch.Generator().manual_seed(0), composition="seen")
     batch.images      # (64, 3, 32, 32), float32 in 0 to 1
@@ -24,46 +24,24 @@ from torch import Tensor
 from vqlearn.data.scenes.captions import describe_all
 from vqlearn.data.scenes.drawing import render
 from vqlearn.data.scenes.world import (
-    BACKGROUND_RGB,
     BACKGROUNDS,
     BOX,
     CELLS,
-    COLOURS,
     HELD_OUT_PAIRS,
     PAIRS,
-    RADIUS,
     RELATIONS,
-    RGB,
-    SHAPES,
     SIZES,
     TRAINING_PAIRS,
     Scene,
     SceneObject,
     pick,
 )
-from vqlearn.probability.checks import check_choice
-
-__all__ = [
-    "BACKGROUNDS",
-    "BACKGROUND_RGB",
-    "COLOURS",
-    "HELD_OUT_PAIRS",
-    "RADIUS",
-    "RELATIONS",
-    "RGB",
-    "SHAPES",
-    "SIZES",
-    "Scene",
-    "SceneBatch",
-    "SceneObject",
-    "allows",
-    "render",
-    "sample_scenes",
-    "scene_batch",
-]
+from vqlearn.probability.checks import check_choice, check_integer
 
 Composition = Literal["seen", "held_out", "any"]
-COMPOSITIONS = ("seen", "held_out", "any")
+FIRST_PAIRS = {"seen": TRAINING_PAIRS, "held_out": tuple(sorted(HELD_OUT_PAIRS)), "any": PAIRS}
+"""What one object of a scene may be, in each composition."""
+COMPOSITIONS = tuple(FIRST_PAIRS)
 
 ONE_OBJECT_SHARE = 0.3
 MARGIN = 1  # cells at the edge of the image that stay empty
@@ -83,14 +61,14 @@ class SceneBatch:
 
 
 def allows(composition: Composition, scene: Scene) -> bool:
-    """May this scene occur in this composition? See `sample_scenes`."""
+    """Whether this scene may occur in this composition (see `sample_scenes`)."""
     held_out = any(thing.pair in HELD_OUT_PAIRS for thing in scene.objects)
-    return {"seen": not held_out, "held_out": held_out, "any": True}[composition]
+    return composition == "any" or held_out == (composition == "held_out")
 
 
 @cache
 def centres(size: str) -> list[float]:
-    """Where may the centre of an object be, on either axis? In cells."""
+    """All places of the centre of an object on either axis, in cells."""
     first, last = MARGIN + BOX[size] / 2, CELLS - MARGIN - BOX[size] / 2
     return [first + step for step in range(int(last - first) + 1)]
 
@@ -109,30 +87,20 @@ def placements(first: str, second: str) -> list[tuple[float, float, float, float
     ]
 
 
-def _two_pairs(composition: Composition, draws: Sequence[float]) -> list[tuple[str, str]]:
-    """Two different (colour, shape) pairs, in random order, that the composition allows."""
-    first_pairs = tuple(sorted(HELD_OUT_PAIRS)) if composition == "held_out" else PAIRS
-    if composition == "seen":
-        first_pairs = TRAINING_PAIRS
-    first = pick(first_pairs, draws[0])
-    second_pairs = TRAINING_PAIRS if composition == "seen" else PAIRS
-    second = pick([pair for pair in second_pairs if pair != first], draws[1])
-    return [first, second] if draws[2] < 0.5 else [second, first]
-
-
 def _single(composition: Composition, background: str, draws: Sequence[float]) -> Scene:
     """One object anywhere."""
-    pairs = {"seen": TRAINING_PAIRS, "held_out": tuple(sorted(HELD_OUT_PAIRS)), "any": PAIRS}
-    colour, shape = pick(pairs[composition], draws[0])
-    size = pick(SIZES, draws[3])
+    (colour, shape), size = pick(FIRST_PAIRS[composition], draws[0]), pick(SIZES, draws[3])
     x, y = (pick(centres(size), uniform) / CELLS for uniform in draws[1:3])
     return Scene((SceneObject(shape, colour, size, x, y),), None, background)
 
 
 def _double(composition: Composition, background: str, draws: Sequence[float]) -> Scene:
     """Two objects; the one that lies further left or further up is placed as the first."""
+    first = pick(FIRST_PAIRS[composition], draws[0])
+    others = TRAINING_PAIRS if composition == "seen" else PAIRS
+    pairs = [first, pick([pair for pair in others if pair != first], draws[1])]
+    pairs = pairs if draws[2] < 0.5 else pairs[::-1]
     relation = pick(RELATIONS, draws[3])
-    pairs = _two_pairs(composition, draws)
     sizes = [pick(SIZES, uniform) for uniform in draws[4:6]]
     in_order = relation in ("above", "left of")
     placed = pick(placements(*(sizes if in_order else sizes[::-1])), draws[6])
@@ -147,14 +115,13 @@ def _double(composition: Composition, background: str, draws: Sequence[float]) -
 def sample_scenes(
     count: int, *, generator: torch.Generator, composition: Composition
 ) -> list[Scene]:
-    """Draw random scenes: one object in 30 % of them, two in the others.
+    """Random scenes: one object in 30 % of them, two in the others.
 
     `composition` says which (colour, shape) pairs occur. "seen": no held-out pair. "held_out":
     at least one held-out pair. "any": all pairs. The same seed gives the same scenes.
     Raises ValueError for count < 1 or an unknown composition.
     """
-    if count < 1:
-        raise ValueError(f"count is {count}; allowed: 1 or more")
+    check_integer("count", count, 1)
     check_choice("composition", composition, COMPOSITIONS)
     scenes = []
     for row in torch.rand(count, _DRAWS, dtype=torch.float64, generator=generator).tolist():

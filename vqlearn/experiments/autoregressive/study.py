@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vqlearn.data.digits import digits
+from vqlearn.data import digits
 from vqlearn.data.rgb import to_images
 from vqlearn.data.scenes import SceneBatch
 from vqlearn.evaluation import Evaluation, evaluated_scenes

@@ -71,7 +71,7 @@ class TokenRun(Run):
         begin, count = time.process_time(), self.budget.samples
         with tempfile.TemporaryDirectory() as folder:
             task = fresh_task(self.system, Path(folder), self.budget.recipe, cpu=True)
-            learnt = fit(self.name, task, task.run).requires_grad_(False)
+            learnt = fit(self.name, task).requires_grad_(False)
         training = time.process_time() - begin
         trained = Trained(learnt.model, learnt.null_text(1), count_weights(learnt))
         prompts = {each: data.evaluated(each, count) for each in COMPOSITIONS}

@@ -77,7 +77,7 @@ class Training:
     def _train(self, folder: Path, file: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         task = self._task(folder)
-        network = fit(self.system, task, task.run)
+        network = fit(self.system, task)
         unfinished = file.with_suffix(".unfinished")
         save_file(network.state_dict(), unfinished, {"settings": json.dumps(self.settings())})
         os.replace(unfinished, file)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from vqlearn.data.digits import binarised, digits
+from vqlearn.data.digit_images import binarised, digits
 from vqlearn.experiments import style
 from vqlearn.experiments.data import Captions, DigitImages
 from vqlearn.experiments.kernels.runs import RUNS

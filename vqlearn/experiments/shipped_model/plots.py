@@ -11,7 +11,7 @@ import torch
 from einops import rearrange
 
 from vqlearn.data.scenes import parse, scene_batch
-from vqlearn.data.scenes.sampling import HELD_OUT_PAIRS
+from vqlearn.data.scenes.world import HELD_OUT_PAIRS
 from vqlearn.evaluation import Evaluation, agrees, read
 from vqlearn.evaluation.prompts import round_trip
 from vqlearn.experiments import style

@@ -4,11 +4,10 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    autoregressive="imagebart_task ImageBARTOptions raster_task RasterOptions "
-    "train_imagebart train_raster",
-    diffusion="CaptionedDiffusion DiffusionOptions DiffusionTask train_diffusion",
-    frozen="Frozen",
-    order="train",
-    text="train_text",
-    tokens="TokenOptions train_tokens",
+    autoregressive="imagebart_task raster_task",
+    captioned="Captioned Frozen",
+    diffusion="CaptionedDiffusion diffusion_task DiffusionTask",
+    order="copy_frozen_parts train",
+    text="TextTask",
+    tokens="tokens_task",
 )

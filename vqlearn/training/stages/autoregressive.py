@@ -1,6 +1,6 @@
-r"""Two more stages: learn to predict the tokens of an image one by one, given a caption.
+"""Two more stages: learn to predict the tokens of an image one by one, given a caption.
 
-    trained = train_raster(run)
+    trained = fit("raster", raster_task(run))
     condition = Conditioning(encoder(["a small red circle"]), trained.null_text(1))
     tokens = trained.model.sample(1, condition, sampling=Sampling(guidance_scale=1.5))
 
@@ -8,75 +8,37 @@ They learn from the same tokens and the same text states as the denoiser of `dif
 same loop, so that the three can be compared.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from typing import Any
 
-from vqlearn.autoregressive import ImageBART, RasterTransformer, RasterTransformerConfig
-from vqlearn.autoregressive.imagebart import ImageBARTConfig
+from torch import nn
+
+from vqlearn.autoregressive import (
+    ImageBART,
+    ImageBARTConfig,
+    RasterTransformer,
+    RasterTransformerConfig,
+)
 from vqlearn.training.loop import Run
 from vqlearn.training.recipes import DEFAULT_SIZE, Size
-from vqlearn.training.stages.captioned import Captioned, CaptionedTask, train_captioned
-from vqlearn.training.stages.frozen import Frozen
+from vqlearn.training.stages.captioned import Captioned, CaptionedTask, Frozen
 
 
-@dataclass(frozen=True)
-class RasterOptions:
-    """How large the transformer is."""
+def raster_task(run: Run, size: Size = DEFAULT_SIZE) -> CaptionedTask:
+    """A fresh raster transformer, which learns to predict tokens in raster order.
 
-    size: Size = DEFAULT_SIZE
+    It fits the tokens and the text encoder of `run.folder`. Raises as `RasterTransformerConfig`
+    does, and `CheckpointError` if the folder lacks a part.
+    """
+    return _task(run, RasterTransformer, RasterTransformerConfig, size)
 
 
-@dataclass(frozen=True)
-class ImageBARTOptions:
-    """How many scales there are, and how large each is.
+def imagebart_task(run: Run, num_scales: int = 3, size: Size = DEFAULT_SIZE) -> CaptionedTask:
+    """A fresh ImageBART, which learns to reverse a few large steps of noise.
 
     Encoder and decoder of every scale have `size.num_layers` blocks. One scale has about 7/3 times
     the weights of a raster transformer of the same size: a block of the encoder 12 d² as there, one
     of the decoder 16 d².
-    """
-
-    num_scales: int = 3
-    size: Size = DEFAULT_SIZE
-
-
-def raster_task(run: Run, options: RasterOptions = RasterOptions()) -> CaptionedTask:
-    """A fresh raster transformer that fits the tokens and the text encoder of `run.folder`."""
-    frozen = Frozen(run)
-    null_text = frozen.fresh_null_text()  # before the model: both draw their first weights
-    config = RasterTransformerConfig(**_sizes(frozen, options.size))
-    network = Captioned(RasterTransformer(config), null_text)
-    return CaptionedTask(run, frozen, network, asdict(options))
-
-
-def imagebart_task(run: Run, options: ImageBARTOptions = ImageBARTOptions()) -> CaptionedTask:
-    """A fresh ImageBART that fits them."""
-    frozen = Frozen(run)
-    null_text = frozen.fresh_null_text()
-    config = ImageBARTConfig(num_scales=options.num_scales, **_sizes(frozen, options.size))
-    network = Captioned(ImageBART(config), null_text)
-    return CaptionedTask(run, frozen, network, asdict(options))
-
-
-def _sizes(frozen: Frozen, size: Size) -> dict[str, int]:
-    return {
-        "num_codes": frozen.num_codes,
-        "num_positions": frozen.side**2,
-        "text_width": frozen.encoder.width,
-        "text_length": frozen.encoder.length,
-        **asdict(size),
-    }
-
-
-def train_raster(run: Run, options: RasterOptions = RasterOptions()) -> Captioned:
-    """Learn to predict tokens in raster order; reads tokens and text, completes the checkpoint.
-
-    Returns the running mean of the weights, on the CPU. Raises as `RasterTransformerConfig` does,
-    and `CheckpointError` if the folder lacks a part.
-    """
-    return train_captioned("raster", raster_task(run, options), run)
-
-
-def train_imagebart(run: Run, options: ImageBARTOptions = ImageBARTOptions()) -> Captioned:
-    """Learn to reverse a few large steps of noise; all else is as in `train_raster`.
 
     **Why all scales in each step?** They have no weights in common, so one call of each costs
     about as much as one call of a transformer with as many weights as all of them. A single scale
@@ -86,4 +48,21 @@ def train_imagebart(run: Run, options: ImageBARTOptions = ImageBARTOptions()) ->
     images to make, tokenise and describe. Nothing would be saved, and how often each scale learns
     would be random.
     """
-    return train_captioned("imagebart", imagebart_task(run, options), run)
+    return _task(run, ImageBART, ImageBARTConfig, size, num_scales=num_scales)
+
+
+def _task(
+    run: Run, network: type[nn.Module], config: type[Any], size: Size, **scales: int
+) -> CaptionedTask:
+    frozen = Frozen(run)
+    null_text = frozen.fresh_null_text()  # before the model: both draw their first weights
+    fitted = config(
+        num_codes=frozen.num_codes,
+        num_positions=frozen.side**2,
+        text_width=frozen.encoder.width,
+        text_length=frozen.encoder.length,
+        **asdict(size),
+        **scales,
+    )
+    captioned = Captioned(network(fitted), null_text)
+    return CaptionedTask(run, frozen, captioned, {**scales, "size": asdict(size)})

@@ -9,15 +9,29 @@ from torch import Tensor, nn
 from vqlearn.checkpoints import folder as files
 from vqlearn.data import Batch
 from vqlearn.probability import Conditioning, TokenModel
-from vqlearn.text import NullText, drop_captions
-from vqlearn.training.loop import Run, fit
+from vqlearn.text import NullText, NullTextConfig, drop_captions
+from vqlearn.training.loop import Losses, Run, Task
 from vqlearn.training.optimizers import muon_weights
-from vqlearn.training.stages.frozen import Frozen
 
 CAPTION_DROPOUT = 0.1
 
-Losses = tuple[dict[str, Tensor], Any]
-"""Numbers of each sequence to show, of which "loss" is minimised; and what `after_step` needs."""
+
+class Frozen:
+    """The VQ-VAE and the text encoder of `run.folder`, on its device: they are read, never changed.
+
+    Raises `CheckpointError` if the folder lacks one of them.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.device = run.accelerator.device
+        self.vqvae = files.load_vqvae(run.folder).requires_grad_(False).to(self.device)
+        self.encoder = files.load_text_encoder(run.folder).to(self.device)
+        self.num_codes = self.vqvae.config.num_vq_embeddings
+        self.side = run.source.image_size // self.vqvae.config.downsampling_factor
+
+    def fresh_null_text(self) -> NullText:
+        """States of "no caption" that still have to be learnt."""
+        return NullText(NullTextConfig(True, self.encoder.width, self.encoder.length))
 
 
 class Captioned(nn.Module):
@@ -30,7 +44,7 @@ class Captioned(nn.Module):
     def forward(
         self, x: Int[Tensor, "b n"], text: Float[Tensor, "b l c"], generator: torch.Generator
     ) -> Losses:
-        """The loss of each sequence given its caption: nats per token."""
+        """The loss of each sequence given its caption, nats per token: not yet their mean."""
         condition = self.condition(text, generator)
         return {"loss": self.model.loss(x, condition, generator=generator)}, None
 
@@ -40,30 +54,25 @@ class Captioned(nn.Module):
         return Conditioning(drop_captions(text, null, CAPTION_DROPOUT, generator=generator))
 
 
-class CaptionedTask:
+class CaptionedTask(Task):
     """The mean loss of a token model. Tokens and text are frozen; `config` is the user's choice."""
 
     def __init__(self, run: Run, frozen: Frozen, network: Captioned, config: dict[str, Any]):
         self.run, self.frozen, self.config = run, frozen, config
         self.network = network.to(frozen.device)
         self.muon_weights = muon_weights(self.network)
-        self.extra_state = []
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> tuple[dict[str, Tensor], Any]:
-        x, text = self.frozen.read(batch)
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> Losses:
+        x = self.frozen.vqvae.encode(batch.images)  # (b, n)
+        text = self.frozen.encoder(batch.captions)  # (b, l, c)
         values, seen = network(x, text, self.run.noise(step))
         return {name: value.mean() for name, value in values.items()}, seen
 
-    def after_step(self, step: int, seen: Any) -> None:
-        """Nothing learns without the gradient."""
+    def save(self, trained: Captioned) -> None:
+        files.save_network(trained.null_text, self.run.folder)
+        self.save_model(trained.model)
+        files.finish(self.run.folder)
 
-
-def train_captioned(name: str, task: CaptionedTask, run: Run) -> Captioned:
-    """Train, and complete the checkpoint of `run.folder`; returns the mean, on the CPU."""
-    trained = fit(name, task, run)
-    if run.accelerator.is_main_process:
-        files.save_network(trained.null_text, run.folder)
-        files.save_network(trained.model, run.folder)
-        files.finish(run.folder)
-    run.accelerator.wait_for_everyone()
-    return trained
+    def save_model(self, model: TokenModel) -> None:
+        """Write the model itself, without the null embedding."""
+        files.save_network(model, self.run.folder)

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from vqlearn.training.stages.reconstruction import Seen, TokenTask
+from vqlearn.tokens.gumbel import GumbelQuantized
+from vqlearn.training.stages.reconstruction import TokenTask
 
 LAST_TEMPERATURE = 1 / 16
 KL_WEIGHT = 0.3
@@ -47,9 +48,9 @@ class GumbelTask(TokenTask):
             "generator": self.run.noise(step),
         }
 
-    def code_losses(self, seen: Seen, step: int) -> dict[str, tuple[float, Tensor]]:
+    def code_losses(self, quantized: GumbelQuantized, step: int) -> dict[str, tuple[float, Tensor]]:
         numbers = 3 * self.vqvae.config.downsampling_factor**2
-        return {"kl": (kl_weight(step, self.run.recipe.steps) / numbers, seen.quantized.kl)}
+        return {"kl": (kl_weight(step, self.run.recipe.steps) / numbers, quantized.kl)}
 
 
 def temperature(step: int, steps: int) -> float:

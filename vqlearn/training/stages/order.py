@@ -7,9 +7,8 @@ last the folder is a checkpoint. A stage that is finished is kept, one that was 
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from accelerate import PartialState
 from accelerate.utils import set_seed
@@ -17,30 +16,22 @@ from accelerate.utils import set_seed
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.digests import SUMS_FILE
 from vqlearn.data import ImageFolder, Scenes, Source
-from vqlearn.training.loop import Run
+from vqlearn.training.loop import Run, Task, fit
 from vqlearn.training.recipes import vqvae_config
-from vqlearn.training.stages.autoregressive import (
-    ImageBARTOptions,
-    RasterOptions,
-    train_imagebart,
-    train_raster,
-)
-from vqlearn.training.stages.diffusion import DiffusionOptions, train_diffusion
-from vqlearn.training.stages.text import train_text
-from vqlearn.training.stages.tokens import TokenOptions, train_tokens
+from vqlearn.training.stages.autoregressive import imagebart_task, raster_task
+from vqlearn.training.stages.diffusion import diffusion_task
+from vqlearn.training.stages.text import TextTask
+from vqlearn.training.stages.tokens import tokens_task
 from vqlearn.training.state import TrainingState
 
 SCENES = "scenes"
 FROZEN_PARTS = (files.VQVAE_FOLDER, files.TEXT_FOLDER, files.TOKENIZER_FOLDER, files.CLIP_FOLDER)
 
-Options = TokenOptions | DiffusionOptions | RasterOptions | ImageBARTOptions
 
-
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """`results` are files that are all there once the stage is finished."""
 
-    train: Callable[..., Any]
+    task: Callable[..., Task]
     results: tuple[str, ...]
 
     def is_finished(self, folder: Path) -> bool:
@@ -49,18 +40,20 @@ class Stage:
 
 
 STAGES = {
-    "tokens": Stage(train_tokens, ("vqvae/config.json",)),
-    "text": Stage(train_text, ("tokenizer/tokenizer.json",)),
-    "diffusion": Stage(train_diffusion, ("transformer/config.json", SUMS_FILE)),
-    "raster": Stage(train_raster, ("raster_transformer/config.json", SUMS_FILE)),
-    "imagebart": Stage(train_imagebart, ("imagebart/config.json", SUMS_FILE)),
+    "tokens": Stage(tokens_task, ("vqvae/config.json",)),
+    "text": Stage(TextTask, ("tokenizer/tokenizer.json",)),
+    "diffusion": Stage(diffusion_task, ("transformer/config.json", SUMS_FILE)),
+    "raster": Stage(raster_task, ("raster_transformer/config.json", SUMS_FILE)),
+    "imagebart": Stage(imagebart_task, ("imagebart/config.json", SUMS_FILE)),
 }
 VQ_DIFFUSION = ("tokens", "text", "diffusion")
 """The stages of a checkpoint of VQ-Diffusion, in order."""
 
 
-def train(name: str, run: Run, options: Options | None = None) -> bool:
+def train(name: str, run: Run, **options: Any) -> bool:
     """Train one stage, unless it is finished: then return False.
+
+    `options` are those of the stage's task, such as `tokens_task`.
 
     Raises `FileExistsError` if the folder holds a finished checkpoint, which is built on other
     parts, or another `OSError` if it cannot be made or written to; `CheckpointError` for a
@@ -74,7 +67,11 @@ def train(name: str, run: Run, options: Options | None = None) -> bool:
         return False
     run.accelerator.init_trackers(name)
     set_seed(run.recipe.seed)
-    stage.train(run, *([] if options is None else [options]))
+    task = stage.task(run, **options)
+    trained = fit(name, task)
+    if run.accelerator.is_main_process:
+        task.save(trained)
+    run.accelerator.wait_for_everyone()
     TrainingState(run.folder, name, run.accelerator).forget()
     for tracker in run.accelerator.trackers:
         tracker.finish()
@@ -82,7 +79,7 @@ def train(name: str, run: Run, options: Options | None = None) -> bool:
 
 
 def copy_frozen_parts(checkpoint: Path, folder: Path) -> None:
-    """Everything that a token model reads and does not change, unless it is there already.
+    """Copy what a token model reads and does not change, unless it is there already.
 
     Raises `CheckpointError` if `checkpoint` is damaged, or has no VQ network.
     """
@@ -123,8 +120,8 @@ def _check_folder(folder: Path, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} cannot be written to; choose another folder with --out")
-    whole = folder / SUMS_FILE
-    if whole.exists() and not STAGES[name].is_finished(folder):
+    sums = folder / SUMS_FILE
+    if sums.exists() and not STAGES[name].is_finished(folder):
         raise FileExistsError(
-            f"{whole} is there already, built on other {name}; choose another folder with --out"
+            f"{sums} is there already, built on other {name}; choose another folder with --out"
         )

@@ -8,6 +8,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vqlearn.checkpoints.folder import save_network
 from vqlearn.data import Batch
 from vqlearn.tokens import (
     VQVAE,
@@ -19,7 +20,7 @@ from vqlearn.tokens import (
 )
 from vqlearn.tokens.gumbel import GumbelQuantized
 from vqlearn.tokens.quantizer import Quantized
-from vqlearn.training.loop import Run
+from vqlearn.training.loop import Losses, Run, Task
 
 OWN_SQUARE_WEIGHT = 10.0
 DISCRIMINATOR_FROM = 0.5  # of all steps: first the pixels
@@ -44,17 +45,14 @@ class TokenStage(nn.Module):
 
 
 class Seen(NamedTuple):
-    """One batch: the images and what was decoded, both in the network's range -1 to 1, and what
-    lay between them.
-    """
+    """One batch: the images and what was decoded, both in -1 to 1, and the tokens between them."""
 
     target: Float[Tensor, "b 3 H W"]
     decoded: Float[Tensor, "b 3 H W"]
     quantized: Quantized | GumbelQuantized
-    features: Float[Tensor, "b h w d"]
 
 
-class TokenTask:
+class TokenTask(Task):
     """Pixel errors and own squares; a discriminator learns beside them.
 
     **Own squares**: a code vector has as many numbers as the square of pixels that a token stands
@@ -72,42 +70,42 @@ class TokenTask:
         self.network = TokenStage(vqvae).to(run.accelerator.device)
         self.vqvae = self.network.vqvae
         self.adversary = Adversary(run.accelerator) if discriminator else None
-        self.muon_weights, self.extra_state = [], []
+        self.muon_weights = []
         self.config = {"discriminator": discriminator, "quantizer": vqvae.config.quantizer}
 
     def quantizer_options(self, step: int) -> dict[str, Any]:
         """What the quantizer is given besides vectors."""
         return {}
 
-    def code_losses(self, seen: Seen, step: int) -> dict[str, tuple[float, Tensor]]:
+    def code_losses(
+        self, quantized: Quantized | GumbelQuantized, step: int
+    ) -> dict[str, tuple[float, Tensor]]:
         """What is added to the pixel errors: under each name a weight and a loss."""
         raise NotImplementedError
 
-    def losses(self, network: nn.Module, batch: Batch, step: int) -> tuple[dict[str, Tensor], Seen]:
+    def losses(self, network: nn.Module, batch: Batch, step: int) -> Losses:
         images = batch.images.to(self.run.accelerator.device)
         decoded, quantized, features = network(images, **self.quantizer_options(step))
         target = to_network_range(images)
-        seen = Seen(target, decoded, quantized, features)
         error = decoded - target
         pixels = error.abs().mean() + error.square().mean()
-        losses = {"loss": pixels, "perplexity": quantized.perplexity}
-        added = {
-            **self.code_losses(seen, step),
-            "own_square": (OWN_SQUARE_WEIGHT, own_square_loss(features, target)),
-        }
-        for name, (weight, loss) in added.items():
-            losses["loss"] = losses["loss"] + weight * loss
-            losses[name] = loss
+        added = self.code_losses(quantized, step)
+        added["own_square"] = (OWN_SQUARE_WEIGHT, own_square_loss(features, target))
         if self._discriminator_joins(step):
-            losses["adversarial"] = adversarial_loss(self.adversary.scores(decoded))
-            last_layer = self.vqvae.decoder.output.weight
-            weight = adaptive_weight(pixels, losses["adversarial"], last_layer)
-            losses["loss"] = losses["loss"] + losses["adversarial"] * weight
-        return losses, seen._replace(decoded=decoded.detach())
+            adversarial = adversarial_loss(self.adversary.scores(decoded))
+            weight = adaptive_weight(pixels, adversarial, self.vqvae.decoder.output.weight)
+            added["adversarial"] = (weight, adversarial)
+        loss = sum((weight * part for weight, part in added.values()), start=pixels)
+        shown = {name: part for name, (_, part) in added.items()}
+        shown = {"loss": loss, "perplexity": quantized.perplexity, **shown}
+        return shown, Seen(target, decoded.detach(), quantized)
 
     def after_step(self, step: int, seen: Seen) -> None:
         if self._discriminator_joins(step):
             self.adversary.learn(seen.target, seen.decoded)
+
+    def save(self, trained: TokenStage) -> None:
+        save_network(trained.vqvae, self.run.folder)
 
     def _discriminator_joins(self, step: int) -> bool:
         return self.adversary is not None and step >= DISCRIMINATOR_FROM * self.run.recipe.steps
@@ -116,12 +114,10 @@ class TokenTask:
 class Adversary:
     """The discriminator and its optimizer."""
 
-    LEARNING_RATE = 1e-3
-
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
         network = PatchDiscriminator().to(accelerator.device)
-        optimizer = torch.optim.Adam(network.parameters(), self.LEARNING_RATE, betas=(0.5, 0.9))
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.5, 0.9))
         self.network, self.optimizer = accelerator.prepare(network, optimizer)
 
     def scores(self, decoded: Tensor) -> Tensor:

@@ -1,13 +1,12 @@
 """Stage 1: learn to write images as tokens."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from torch import Tensor
 
-from vqlearn.checkpoints import folder as files
-from vqlearn.probability.checks import check_choice
-from vqlearn.tokens import QUANTIZERS, VQVAE, CodebookEMA
-from vqlearn.training.loop import Run, fit
+from vqlearn.tokens import VQVAE, CodebookEMA
+from vqlearn.tokens.quantizer import Quantized
+from vqlearn.training.loop import Run
 from vqlearn.training.recipes import vqvae_config
 from vqlearn.training.stages.gumbel import GumbelTask
 from vqlearn.training.stages.reconstruction import Seen, TokenTask
@@ -28,8 +27,8 @@ class NearestTask(TokenTask):
         )
         self.extra_state = [self.codebook]
 
-    def code_losses(self, seen: Seen, step: int) -> dict[str, tuple[float, Tensor]]:
-        return {"commitment": (COMMITMENT_WEIGHT, seen.quantized.commitment_loss)}
+    def code_losses(self, quantized: Quantized, step: int) -> dict[str, tuple[float, Tensor]]:
+        return {"commitment": (COMMITMENT_WEIGHT, quantized.commitment_loss)}
 
     def after_step(self, step: int, seen: Seen) -> None:
         quantizer, quantized = self.vqvae.quantizer, seen.quantized
@@ -45,32 +44,16 @@ class NearestTask(TokenTask):
         super().after_step(step, seen)
 
 
-@dataclass(frozen=True)
-class TokenOptions:
-    """How tokens are made.
+def tokens_task(run: Run, discriminator: bool = False, quantizer: str = "nearest") -> TokenTask:
+    """A fresh VQ network, which learns to write images as tokens.
 
-    - `discriminator`: whether a patch discriminator joins for the second half.
-    - `quantizer`: with "nearest" the codebook follows by moving averages; codes that are of no use
-      are moved in the first 80 % of the batches. With "gumbel" codes are drawn, as in DALL-E (see
-      `stages.gumbel`).
-    """
-
-    discriminator: bool = False
-    quantizer: str = "nearest"
-
-    def __post_init__(self) -> None:
-        check_choice("quantizer", self.quantizer, QUANTIZERS)
-
-
-def train_tokens(run: Run, options: TokenOptions = TokenOptions()) -> None:
-    """Learn to write images as tokens; writes `vqvae/`.
+    With `discriminator` a patch discriminator joins for the second half. With the quantizer
+    "nearest" the codebook follows by moving averages; codes that are of no use are moved in the
+    first 80 % of the batches. With "gumbel" codes are drawn, as in DALL-E (see `stages.gumbel`).
 
     It sees images of all kinds, held-out pairs too: a tokeniser is not a generator.
     """
     run = replace(run, source=run.source.with_held_out_pairs())
-    vqvae = VQVAE(replace(vqvae_config(), quantizer=options.quantizer))
-    kind = GumbelTask if options.quantizer == "gumbel" else NearestTask
-    trained = fit("tokens", kind(run, vqvae, discriminator=options.discriminator), run)
-    if run.accelerator.is_main_process:
-        files.save_network(trained.vqvae, run.folder)
-    run.accelerator.wait_for_everyone()
+    vqvae = VQVAE(replace(vqvae_config(), quantizer=quantizer))
+    kind = GumbelTask if quantizer == "gumbel" else NearestTask
+    return kind(run, vqvae, discriminator=discriminator)

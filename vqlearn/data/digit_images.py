@@ -21,6 +21,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from vqlearn.probability import random_stream
+from vqlearn.probability.checks import check_integer
 
 SIDE = 8
 NUM_LEVELS = 17
@@ -46,8 +47,7 @@ class Digits:
 
         Raises ValueError for count < 1.
         """
-        if count < 1:
-            raise ValueError(f"count is {count}; allowed: 1 or more")
+        check_integer("count", count, 1)
         return self.train[torch.randint(len(self.train), (count,), generator=generator)]
 
 
@@ -58,11 +58,11 @@ def digits() -> Digits:
     the whole set. The file does not say who wrote what, so one writer's digits are in both parts.
     """
     loaded = load_digits()
-    pictures = torch.from_numpy(loaded.data).long()
+    images = torch.from_numpy(loaded.data).long()  # (1797, 64)
     labels = torch.from_numpy(loaded.target).long()
-    order = torch.randperm(len(pictures), generator=random_stream("digits", "split"))
+    order = torch.randperm(len(images), generator=random_stream("digits", "split"))
     test, train = order[:NUM_TEST], order[NUM_TEST:]
-    return Digits(pictures[train], pictures[test], labels[train], labels[test], NUM_LEVELS)
+    return Digits(images[train], images[test], labels[train], labels[test], NUM_LEVELS)
 
 
 def binarised(data: Digits) -> Digits:
@@ -72,5 +72,5 @@ def binarised(data: Digits) -> Digits:
 
 
 def to_images(tokens: Int[Tensor, "b 64"]) -> Int[Tensor, "b 8 8"]:
-    """Rows of tokens as images, still in levels."""
+    """Sequences of tokens as images, still in levels."""
     return rearrange(tokens, "b (h w) -> b h w", h=SIDE)

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from vqlearn.data.digits import binarised, digits, to_images
+from vqlearn.data.digit_images import binarised, digits, to_images
 
 SPLIT_SHA256 = "49c1991b66a32214f17e72fedd831502960b4484e934ff57b478f78b6930d853"
 
