@@ -1,4 +1,5 @@
-"""The token models that the contract is held against: a new model joins by one line in `CASES`.
+"""The token models that the contract is held against: a new model joins by one line in `CASES`,
+and a new family by the enumeration of its distribution beside the `by_the_…` functions.
 
 All are tiny (K = 3, n = 4: 81 sequences), in float64, with large random weights.
 """
@@ -39,12 +40,12 @@ class Case:
     """How to build a model, and its distribution by enumeration.
 
     - `exact(case, model, sampling)`: the probabilities of all 81 sequences, (81,).
-    - `prior(model, x)`: what `nll` holds beside n times the loss, nats: (b,).
+    - `prior(model, x)`: what `nll` holds beside n times the loss, nats: (b,). None: `nll` is exact.
     """
 
     build: Callable[[], TokenModel]
     exact: Callable[["Case", TokenModel, Sampling], Tensor]
-    prior: Callable[[TokenModel, Tensor], Tensor] = lambda model, x: torch.zeros(len(x))
+    prior: Callable[[TokenModel, Tensor], Tensor] | None = None
     reads_text: bool = False
 
     def fresh(self) -> TokenModel:

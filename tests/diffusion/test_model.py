@@ -154,3 +154,12 @@ def test_what_does_not_fit_is_refused(captioned):
         plain.sample(3, given=Given(x + 3, x == 0))
     with pytest.raises(ValueError, match="given has the shapes"):
         plain.sample(3, given=Given(x, x[:2] == 0))
+
+
+def test_steps_are_taken_without_gradients(captioned):
+    model, condition = captioned
+    x_t = torch.full((len(condition), model.num_positions), model.process.mask)
+    asked = []
+    model.network.register_forward_hook(lambda *_: asked.append(torch.is_grad_enabled()))
+    list(model.steps(x_t, [4, 0], condition))
+    assert asked == [False]

@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from vqlearn.diffusion import kernels
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.sampler import all_masked, levels_to_visit, sample, step
 from vqlearn.diffusion.schedule import build_schedule, paper, released
@@ -131,3 +132,8 @@ def test_step_draws_from_log_reverse():
         <= 5 * (100_000 * distribution * (1 - distribution)).sqrt() + 1e-6
     ).all()
     assert (distribution[:3] > 0.05).all()
+
+
+def test_a_process_without_mask_has_no_masked_start():
+    with pytest.raises(ValueError, match="num_classes is 3"):
+        all_masked(kernels.uniform(3, 10), (1, 4))

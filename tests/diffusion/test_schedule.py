@@ -139,3 +139,12 @@ def test_strides_out_of_order_or_range_are_refused(s, t):
         s, t = torch.tensor(s), torch.tensor(t)
     with pytest.raises(ValueError, match="allowed"):
         schedule.stride(s, t)
+
+
+def test_only_straight_lines_have_a_config():
+    schedule = build_schedule(released(5, 100))
+    assert schedule.config == released(5, 100)
+    cosine = torch.cos(torch.linspace(0, 1.5, 101, dtype=torch.float64)) ** 2
+    bent = Schedule(5, cosine, (1 - cosine) / 10, (1 - cosine) / 2)
+    with pytest.raises(ValueError, match=r"alpha_bar is 0.* off a straight line"):
+        bent.config  # noqa: B018

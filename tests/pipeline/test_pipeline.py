@@ -8,6 +8,9 @@ import torch
 from support.tiny import write_diffusers_folder
 
 from vqlearn import VQDiffusionPipeline
+from vqlearn.diffusion import DiffusionModel
+from vqlearn.diffusion.kernels import uniform
+from vqlearn.pipeline.text_to_image import Parts
 from vqlearn.probability.filters import top_p
 from vqlearn.probability.model import Sampling
 
@@ -190,7 +193,7 @@ def test_odd_prompts_give_a_picture(pipe, prompt, caplog):
         ({"truncation_rate": float("nan")}, ValueError, "truncation_rate is nan"),
         ({"guidance_scale": float("nan")}, ValueError, "guidance_scale is nan"),
         ({"guidance_scale": float("inf")}, ValueError, "guidance_scale is inf"),
-        ({"guidance_scale": 1e39}, ValueError, r"guidance_scale is 1e\+39; allowed: up to 1000"),
+        ({"guidance_scale": 1e39}, ValueError, r"guidance_scale is 1e\+39; allowed: -1000 to 1000"),
         ({"guidance_scale": "5"}, TypeError, "guidance_scale is '5'"),
         ({"num_images_per_prompt": 0}, ValueError, "num_images_per_prompt is 0"),
         ({"callback_steps": 0}, ValueError, "callback_steps is 0"),
@@ -212,3 +215,13 @@ def test_cuda_gives_pictures_in_half_precision(folder):
     generator = torch.Generator("cuda").manual_seed(0)
     images = pipe("a red circle", 10, generator=generator, output_type="np").images
     assert np.isfinite(images).all()
+
+
+def test_other_networks_and_processes_are_refused(pipe):
+    parts = Parts(pipe.vqvae, pipe.text_encoder, pipe.null_text)
+    strange = DiffusionModel(pipe.process, torch.nn.Identity(), num_positions=4)
+    with pytest.raises(ValueError, match="the network is a Identity; allowed: a Denoiser"):
+        VQDiffusionPipeline(parts, strange)
+    unmasked = DiffusionModel(uniform(pipe.model.num_codes, STEPS), pipe.denoiser)
+    with pytest.raises(ValueError, match="the process is a DenseProcess; allowed: a Mask"):
+        VQDiffusionPipeline(parts, unmasked)

@@ -124,7 +124,7 @@ class DiffusionModel(nn.Module):
         """
         noisy = self.corrupted(x, generator=generator)
         terms = self.terms(x, noisy, condition)
-        # The history wants the losses as they are: weights would undo what they are drawn by.
+        # Unweighted: the history decides how often a level is drawn, the weight corrects for it.
         if self.training:
             self.levels.update(noisy.t, terms.bound.detach().cpu())
         return noisy.weight.to(x.device) * terms.total
@@ -184,8 +184,9 @@ class DiffusionModel(nn.Module):
         token revealed at a time this samples $p(x \mid \text{given})$; several tokens revealed in
         one step are drawn independently of each other, as everywhere. Where tokens are replaced,
         it is an approximation: a clean token in a noisy sequence is a state that the process does
-        not reach. Without MASK (multinomial, D3PM) the network cannot tell a given token from a
-        random one at high levels, so the given tokens hardly steer the first steps.
+        not reach. Where no token is ever MASK (multinomial diffusion) the network cannot tell a
+        given token from a random one at high levels, so the given tokens hardly steer the first
+        steps.
 
         Raises `ValueError` for more steps than levels, and for captions or given tokens that do not
         fit.
@@ -211,8 +212,11 @@ class DiffusionModel(nn.Module):
         sampling: Sampling = PLAIN,
         generator: Generators = None,
     ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
-        """The reverse process from any x_t at levels[0]: yields (s, x_s) after every step."""
-        denoise = self.denoiser(condition, sampling)
+        """The reverse process from any x_t at levels[0]: yields (s, x_s) after every step.
+
+        The network is asked without gradients.
+        """
+        denoise = torch.no_grad()(self.denoiser(condition, sampling))
         return sample(self.process, denoise, x_t, levels, given=given, generator=generator)
 
     @property
@@ -223,5 +227,5 @@ class DiffusionModel(nn.Module):
 
 
 def full_precision(x: Tensor) -> torch.autocast:
-    """Autocast is for networks: the arithmetic of a process keeps its precision inside of it."""
+    """Inside autocast, the arithmetic of a process still runs in the precision of its inputs."""
     return torch.autocast(x.device.type, enabled=False)

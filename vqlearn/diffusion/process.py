@@ -31,7 +31,10 @@ from vqlearn.probability.checks import Level, check_tokens
 
 @runtime_checkable
 class Process(Protocol):
-    """What the objective and the sampler need to know of a corruption process.
+    """What is asked of a corruption process.
+
+    The objective and the sampler need `corrupt`, `log_marginal`, `log_posterior`, `log_reverse` and
+    `log_prior`; the rest is for other parameterisations and for enumeration.
 
     `num_codes` is K, the classes of clean tokens; `num_classes` counts the classes of corrupted
     tokens (K + 1 where MASK exists). A level is one number, or one for each image of the batch.
@@ -71,7 +74,9 @@ class Process(Protocol):
 class Mixing(NamedTuple):
     """A reverse step: p(x_s = j) = per_code * p(x_0 = j) + any_code, for each code j but x_t.
 
-    The class of x_t itself has the probability `stay`. Shape (b, 1); (b, n, 1) as logarithms.
+    The class of x_t itself has the probability `stay`. Probabilities are float64,
+    one a level: (b, 1) or (1, 1). Logarithms have a class axis too: (b, 1, 1), and (b, n, 1) once
+    they are chosen for each token.
     """
 
     per_code: Tensor
@@ -80,7 +85,10 @@ class Mixing(NamedTuple):
 
 
 class CodeFactors(NamedTuple):
-    """The numbers behind the `Mixing` of an unmasked token: "right" means that x_0 = x_t."""
+    """The numbers behind the `Mixing` of an unmasked token: "right" means that x_0 = x_t.
+
+    Shapes as in `Mixing`.
+    """
 
     per_code: Tensor
     stay_if_right: Tensor
@@ -212,7 +220,7 @@ class MaskAndReplace:
         log_codes = log_add(log_p_x0 + step.per_code, step.any_code)  # (b, n, K)
         log_mask = torch.full_like(step.stay, IMPOSSIBLE)  # (b, n, 1): a code was never MASK
         log_p = torch.cat([log_codes, log_mask], dim=-1).scatter(-1, token, step.stay)
-        return log_normalise(log_p)  # sums to 1 but for the rounding of 4,096 float32 logarithms
+        return log_normalise(log_p)  # the sum is 1 but for rounding
 
     def log_prior(self) -> Float[Tensor, " classes"]:
         r"""log p(x_T), from which sampling starts: MASK with $\bar\gamma_T$, else any code."""
@@ -238,7 +246,7 @@ class MaskAndReplace:
         """
         at_s, at_t = self.schedule.cumulative(s), self.schedule.cumulative(t)
         self._check_masks_possible(is_mask, at_t.gamma_bar)
-        # Where nothing is masked no token asks: any number will do, but not 0/0.
+        # Where no token can be MASK the result is not used: any number but 0/0.
         gamma_bar_t = at_t.gamma_bar.masked_fill(at_t.gamma_bar == 0, 1)
         unmask = self.schedule.stride(s, t).gamma / gamma_bar_t
         return Mixing(unmask * at_s.alpha_bar, unmask * at_s.beta_bar, at_s.gamma_bar / gamma_bar_t)

@@ -34,8 +34,9 @@ SPACINGS: dict[str, Callable[[Fraction], Fraction]] = {
 def levels_to_visit(num_timesteps: int, num_steps: int, spacing: str = "slow_start") -> list[int]:
     r"""The levels at which the denoiser is asked: T first, 0 last.
 
-    Step i of N ends at level $T\,(1 - i/N)$ if the spacing is "even", and at
-    $T\,(1 - (i/N)^2)$ with a "slow_start": rounded, and at least one level below its beginning.
+    Step i of N = `num_steps` ends at level $T\,(1 - i/N)$ if the spacing is "even", and at
+    $T\,(1 - (i/N)^2)$ with a "slow_start": rounded, at least one level below its beginning, and
+    with a level left for each of the N - i steps to come.
     Tokens of one stride are drawn independently of each other. The first ones decide what lies
     where, so few of them should be revealed together; the last ones only fill in. Every choice is
     exact for each token alone, and N = T visits all levels.
@@ -109,5 +110,10 @@ def draw_prior(
 def all_masked(
     process: Process, shape: tuple[int, int], *, device: torch.device | str = "cpu"
 ) -> Int[Tensor, "b n"]:
-    """The start of the released models: every token is MASK, the last class."""
+    """The start of the released models: every token is MASK, the last class.
+
+    Raises `ValueError` for a process without MASK.
+    """
+    if process.num_classes == process.num_codes:
+        raise ValueError(f"num_classes is {process.num_classes}; allowed: K + 1, the last is MASK")
     return torch.full(shape, process.num_classes - 1, device=device)

@@ -4,7 +4,8 @@
     pipe = VQDiffusionPipeline.from_pretrained("scenes")
     pipe("a small red circle above a large blue square").images[0]
 
-The call takes what the call of diffusers' pipeline of the same name takes, by the same names.
+The call takes what the call of diffusers' pipeline of the same name takes, by the same names, but
+for `latents` and `return_dict`.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,12 +38,14 @@ Steps = Iterator[tuple[int, Int[Tensor, "b n"]]]
 class VQDiffusionPipeline(TextToImagePipeline):
     """Text to image with VQ-Diffusion: the token model is a `DiffusionModel` with a `Denoiser`.
 
-    Raises `ValueError` if it is another one, or if the parts do not fit each other: the number of
-    codes, of levels or the shape of the text states differ.
+    Raises `ValueError` if it is another one, another process than `MaskAndReplace`, or if the parts
+    do not fit each other: the number of codes, of levels or the shape of the text states differ.
     """
 
     def __init__(self, parts: Parts, model: DiffusionModel) -> None:
-        check_choice("the token model", type(model).__name__, ("DiffusionModel",))
+        _check_kind("the token model", model, DiffusionModel)
+        _check_kind("the process", model.process, MaskAndReplace)
+        _check_kind("the network", model.network, Denoiser)
         super().__init__(parts, model)
         config, width = self.denoiser.config, parts.text_encoder.width
         check_choice("num_codes of the denoiser", config.num_codes, (model.num_codes,))
@@ -97,10 +100,13 @@ class VQDiffusionPipeline(TextToImagePipeline):
         - `callback(i, timestep, tokens)`: called after every `callback_steps`-th step i = 0, 1, …
           `timestep` is the level that the step started from, minus 1; `tokens` are the
           (images, n) int64 tokens after it, where MASK is K.
-        - `noise`: "exact" draws every token from the model's own distribution, in float64.
+        - `noise`: "exact" draws every token from the model's own reverse steps, in float64.
           "reference" repeats the float32 noise, posterior and truncation of diffusers and of the
           official code, with all T steps and one generator: the same seed gives the tokens that
-          they give (see `diffusion.replay` for what is wrong with them).
+          they give (see `diffusion.reference` for what is wrong with them).
+
+        All tokens are MASK at first, as in the released code; `model.sample` starts from the prior,
+        which holds other tokens too where the schedule replaces.
 
         A prompt that is too long loses its last words and keeps its end token; a warning is
         logged. The empty prompt is allowed. Raises `TypeError` or `ValueError` that names the
@@ -144,3 +150,8 @@ class VQDiffusionPipeline(TextToImagePipeline):
             )
 
         return replay(self.schedule, log_p_x0, x_t, generator=generator)
+
+
+def _check_kind(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is a {type(value).__name__}; allowed: a {kind.__name__}")

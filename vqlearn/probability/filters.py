@@ -27,7 +27,7 @@ def guide(
     r"""Classifier-free guidance: take `scale` times as much of what the condition adds.
 
     $\log u + s\,(\log c - \log u)$, renormalised. s = 1 is the conditional distribution c itself,
-    s = 0 the unconditional one u. A code that c excludes stays excluded.
+    s = 0 the unconditional one u, but for the codes that c excludes: they stay excluded.
 
     Source: the update of Tang et al. 2022, "Improved Vector Quantized Diffusion Models".
     """

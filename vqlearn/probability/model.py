@@ -41,7 +41,8 @@ class Sampling:
         check_number("truncation_rate", self.truncation_rate)
         if not abs(self.guidance_scale) <= MAX_GUIDANCE:
             raise ValueError(
-                f"guidance_scale is {self.guidance_scale}; allowed: up to {MAX_GUIDANCE}"
+                f"guidance_scale is {self.guidance_scale}; "
+                f"allowed: -{MAX_GUIDANCE} to {MAX_GUIDANCE}"
             )
         if not 0 < self.truncation_rate <= 1:
             raise ValueError(
@@ -104,7 +105,11 @@ class Given:
 
 @runtime_checkable
 class TokenModel(Protocol):
-    """A distribution p(x | condition) over sequences of n tokens of K codes."""
+    """A distribution p(x | condition) over sequences of n tokens of K codes; a `torch.nn.Module`.
+
+    n times the mean of `loss`, plus the terms without parameters (the prior's), is the mean of
+    `nll`, where the auxiliary weight is 0.
+    """
 
     num_codes: int
     """K, the codes of one token."""
@@ -146,7 +151,7 @@ class TokenModel(Protocol):
 def check_request(
     model: TokenModel, count: int, condition: Conditioning | None, given: Given | None
 ) -> None:
-    """Refuse a call of `sample` that does not fit the model, or whose parts differ in number.
+    """Refuse a call of `sample` whose captions or given tokens fit neither the model nor `count`.
 
     Raises `TypeError` or `ValueError` that names the value seen and the values allowed.
     """

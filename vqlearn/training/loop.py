@@ -27,7 +27,7 @@ SHOW_EVERY = 10
 
 
 def best_accelerator(**options: Any) -> Accelerator:
-    """On a GPU if there is one. (Without being told, accelerate joins no processes without GPU.)"""
+    """On a GPU if there is one, else on the CPU; several processes join there only if told so."""
     return Accelerator(cpu=not torch.accelerator.is_available(), **options)
 
 

@@ -1,10 +1,10 @@
-"""The plain trainer of any token model: no devices, no processes, no state on disk.
+"""The plain trainer of token models without captions: no devices, no processes, no state on disk.
 
     trained = train(DiffusionModel(process, network), data.batch, recipe)
     bits_per_token(trained.model.nll(data.test), data.test.shape[1])
 
-What takes minutes may start again. `loop.fit` is the same with all of these; what a step does to
-the weights stands in `learner.py`.
+What takes minutes may start again. `loop.fit` trains with captions, on several devices, and goes on
+after a kill; what a step does to the weights stands in `learner.py`.
 """
 
 import copy
@@ -32,7 +32,7 @@ class Sequences(Protocol):
 
 
 class Trained(NamedTuple):
-    """A model with the running mean that is kept, and after how many steps it was the mean."""
+    """A model whose weights are the running mean that is kept, and the step it was taken after."""
 
     model: Any
     steps: int
@@ -62,7 +62,7 @@ def train(
     """
     generator = random_stream(stream, recipe.seed)
     learner = Learner.from_recipe(model.train(), muon_weights(model), recipe)
-    mean, lowest, kept = learner.average.module, math.inf, None
+    mean, lowest, kept = learner.average.module.eval(), math.inf, None
     for step in range(1, recipe.steps + 1):
         x = sequences(recipe.batch_size, generator=generator)  # (b, n)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
