@@ -31,10 +31,8 @@ from vqlearn.probability.checks import Level, check_tokens
 
 @runtime_checkable
 class Process(Protocol):
-    """What is asked of a corruption process.
-
-    The objective and the sampler need `corrupt`, `log_marginal`, `log_posterior`, `log_reverse` and
-    `log_prior`; the rest is for other parameterisations and for enumeration.
+    """A corruption process. `log_marginal_under`, `log_likelihood` and `log_transition` are asked by
+    other parameterisations and by enumeration only, the rest by the objective and the sampler.
 
     `num_codes` is K, the classes of clean tokens; `num_classes` counts the classes of corrupted
     tokens (K + 1 where MASK exists). A level is one number, or one for each image of the batch.
@@ -85,10 +83,7 @@ class Mixing(NamedTuple):
 
 
 class CodeFactors(NamedTuple):
-    """The numbers behind the `Mixing` of an unmasked token: "right" means that x_0 = x_t.
-
-    Shapes as in `Mixing`.
-    """
+    """What the `Mixing` of an unmasked token is made of, same shapes; "right": x_0 = x_t."""
 
     per_code: Tensor
     stay_if_right: Tensor
