@@ -78,6 +78,8 @@ def shrink(monkeypatch, composition):
     Two relations of scenes, so that their inverses are only said where the order is turned round.
     """
     seen, held_out = SMALL_WORLDS[composition]
+    first = {"seen": seen, "held_out": tuple(sorted(held_out)), "any": seen + held_out}
+    monkeypatch.setattr(scenes, "FIRST_PAIRS", first)
     for module in (scenes, entropy):
         monkeypatch.setattr(module, "PAIRS", seen + held_out)
         monkeypatch.setattr(module, "TRAINING_PAIRS", seen)

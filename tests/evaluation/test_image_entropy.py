@@ -71,6 +71,8 @@ def seen_distribution(made):
 
 
 def shrink(monkeypatch, seen, held_out):
+    first = {"seen": seen, "held_out": tuple(sorted(held_out)), "any": seen + held_out}
+    monkeypatch.setattr(scenes, "FIRST_PAIRS", first)
     for module in (entropy, scenes):
         monkeypatch.setattr(module, "PAIRS", seen + held_out)
         monkeypatch.setattr(module, "TRAINING_PAIRS", seen)

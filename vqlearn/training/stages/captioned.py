@@ -29,6 +29,10 @@ class Frozen:
         self.num_codes = self.vqvae.config.num_vq_embeddings
         self.side = run.source.image_size // self.vqvae.config.downsampling_factor
 
+    def read(self, batch: Batch) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b l c"]]:
+        """The tokens of the images and the states of the captions."""
+        return self.vqvae.encode(batch.images), self.encoder(batch.captions)
+
     def fresh_null_text(self) -> NullText:
         """States of "no caption" that still have to be learnt."""
         return NullText(NullTextConfig(True, self.encoder.width, self.encoder.length))
@@ -63,8 +67,7 @@ class CaptionedTask(Task):
         self.muon_weights = muon_weights(self.network)
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> Losses:
-        x = self.frozen.vqvae.encode(batch.images)  # (b, n)
-        text = self.frozen.encoder(batch.captions)  # (b, l, c)
+        x, text = self.frozen.read(batch)
         values, seen = network(x, text, self.run.noise(step))
         return {name: value.mean() for name, value in values.items()}, seen
 
