@@ -42,8 +42,8 @@ def test_impossible_counts_are_refused(right, total):
 def test_true_scenes_are_all_right_and_wrong_captions_are_not(pipeline):
     batch = scene_batch(40, generator=torch.Generator().manual_seed(1), composition="any")
     true = evaluate.score(pipeline, None, batch.images, batch.captions)
-    assert true["right"] == true["total"] == 40
-    assert set(true["by_attribute"]) == {
+    assert true.right == true.total == 40
+    assert set(true.by_attribute) == {
         "count",
         "colour",
         "shape",
@@ -51,30 +51,29 @@ def test_true_scenes_are_all_right_and_wrong_captions_are_not(pipeline):
         "relation",
         "background",
     }
-    assert all(part["share"] == 1 for part in true["by_attribute"].values())
+    assert all(part.share == 1 for part in true.by_attribute.values())
     wrong = evaluate.score(pipeline, None, batch.images.roll(1, 0), batch.captions)
-    assert wrong["right"] < 5
-    assert "clip_score" not in wrong
+    assert wrong.right < 5
+    assert wrong.clip_score is None
 
 
 def test_the_report_counts_what_it_says(pipeline):
-    report = evaluate.evaluate(pipeline, None, QUICK)
-    json.dumps(report)
+    found = evaluate.evaluate(pipeline, None, QUICK)
     for composition in ("seen", "held_out"):
-        part = report[composition]
-        assert [part[name]["total"] for name in ("model", "ceiling", "floor")] == [6, 6, 6]
-        assert part["model"]["calls_per_image"] == 2 * 2, "two steps, with and without the sentence"
-        assert part["ceiling"]["right"] >= part["floor"]["right"]
-        assert part["floor"]["right"] == 0
-        assert 0 < part["bound_bits_per_token"] < 8.6, "8.6 bits name one of 384 codes"
-        assert 0 <= part["chance_bits_per_token"] < 8.6
+        part = found[composition]
+        assert [each.total for each in (part.model, part.ceiling, part.floor)] == [6, 6, 6]
+        assert part.model.calls_per_image == 2 * 2, "two steps, with and without the sentence"
+        assert part.ceiling.right >= part.floor.right
+        assert part.floor.right == 0
+        assert 0 < part.bound_bits_per_token < 8.6, "8.6 bits name one of 384 codes"
+        assert 0 <= part.token_bits_given_pixels < 8.6
     unguided = evaluate._generated(
         pipeline,
         None,
         scene_batch(3, generator=torch.Generator().manual_seed(1), composition="seen"),
         Evaluation(3, guidance_scale=1.0, prompts=3),
     )
-    assert unguided["calls_per_image"] == 3
+    assert unguided.calls_per_image == 3
 
 
 def test_the_generator_in_tokens_is_counted_by_hand():
@@ -151,7 +150,17 @@ def test_the_command_prints_json_and_writes_it(tmp_path):
         text=True,
         check=True,
     )
-    assert json.loads(run.stdout) == json.loads((tmp_path / "deep" / "e.json").read_text())
+    report = json.loads(run.stdout)
+    assert report == json.loads((tmp_path / "deep" / "e.json").read_text())
+    assert list(report)[:5] == ["steps", "guidance", "truncation", "prompts", "seed"]
+    for composition in ("seen", "held_out"):
+        part, share = report[composition], {"right", "total", "share", "interval_95"}
+        others = {"bound_bits_per_token", "chance_bits_per_token", "text"}
+        assert set(part) == {"model", "ceiling", "floor", *others}
+        ceiling = {*share, "unreadable", "by_attribute", "clip_score"}
+        assert set(part["ceiling"]) == ceiling
+        assert set(part["model"]) == {*ceiling, "calls_per_image", "seconds_per_image"}
+        assert all(set(each) == share for each in part["model"]["by_attribute"].values())
     failed = subprocess.run([*command[:-1], "0"], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert (

@@ -231,8 +231,9 @@ def test_prompt_accuracy_counts_by_attribute():
     )
     assert (accuracy.total, accuracy.right, accuracy.unreadable) == (6, 1, 1)
     names = ("count", "colour", "shape", "size", "relation", "background")
-    assert accuracy.named == dict(zip(names, (6, 6, 6, 3, 3, 3), strict=True))
-    assert accuracy.correct == dict(zip(names, (4, 4, 3, 1, 2, 1), strict=True))
+    found = accuracy.by_attribute
+    assert [found[name].total for name in names] == [6, 6, 6, 3, 3, 3]
+    assert [found[name].right for name in names] == [4, 4, 3, 1, 2, 1]
 
 
 def test_prompt_accuracy_of_true_captions_is_full_and_of_shuffled_ones_is_low(scenes):

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from vqlearn.experiments.report import Accuracy, Facts, Samples, Share, from_json, to_json
+from vqlearn.evaluation import Accuracy, Share
+from vqlearn.experiments.report import Facts, Samples, from_json, to_json
 from vqlearn.probability.estimates import Bits
 
 

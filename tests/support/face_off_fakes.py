@@ -10,9 +10,9 @@ from vqlearn.autoregressive.model import AutoregressiveModel
 from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import absorbing, build_schedule
+from vqlearn.evaluation import Accuracy
 from vqlearn.experiments.face_off.data import EvaluatedTokens
 from vqlearn.experiments.face_off.system_run import SystemRun
-from vqlearn.experiments.report import Accuracy
 from vqlearn.experiments.tokens import Examples, Trained
 from vqlearn.probability.model import Sampling
 

@@ -154,12 +154,13 @@ def evaluate(
 
     from vqlearn.checkpoints import load_clip, resolve
     from vqlearn.evaluation import Evaluation
-    from vqlearn.evaluation.prompts import evaluate as measure
+    from vqlearn.evaluation import prompts as measures
     from vqlearn.pipeline import VQDiffusionPipeline
 
     evaluation = Evaluation(steps, guidance, truncation, prompts, seed)
     pipeline = VQDiffusionPipeline.from_pretrained(model).to(_best_device())
-    report = json.dumps(measure(pipeline, load_clip(resolve(model)), evaluation), indent=2)
+    found = measures.evaluate(pipeline, load_clip(resolve(model)), evaluation)
+    report = json.dumps(measures.as_json(evaluation, found), indent=2)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(report + "\n", encoding="utf-8")

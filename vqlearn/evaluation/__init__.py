@@ -7,6 +7,6 @@ __getattr__, __dir__, __all__ = lazy_names(
     caption_entropy="CaptionBits CaptionDistribution",
     counting="grid_bits ngram_bits rgb_bits",
     image_entropy="image_bits",
-    prompts="evaluate evaluate_model evaluated_scenes Evaluation",
-    scene_reader="agrees prompt_accuracy read",
+    prompts="evaluate evaluate_model evaluated_scenes Evaluation Score",
+    scene_reader="Accuracy agrees prompt_accuracy read Share",
 )

@@ -11,7 +11,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from typing import Any
 
 import torch
@@ -23,10 +23,10 @@ from transformers import CLIPModel
 
 from vqlearn.data.scenes import Composition, SceneBatch, scene_batch
 from vqlearn.diffusion import DiffusionModel
-from vqlearn.evaluation.scene_reader import prompt_accuracy
+from vqlearn.evaluation.scene_reader import Accuracy, Share, prompt_accuracy
 from vqlearn.evaluation.text_probe import text_probe
 from vqlearn.pipeline import VQDiffusionPipeline
-from vqlearn.probability import random_stream, wilson_interval
+from vqlearn.probability import random_stream
 from vqlearn.probability.checks import check_sizes
 from vqlearn.text import pixel_values
 from vqlearn.transformer import Denoiser
@@ -57,42 +57,88 @@ class Evaluation:
         names = ("num_inference_steps", "guidance_scale", "truncation_rate")
         return {name: getattr(self, name) for name in names}
 
+    def settings(self) -> dict[str, float]:
+        """All of it, in the words of the command line and of stored runs."""
+        names = ("steps", "guidance", "truncation", "prompts", "seed")
+        return dict(zip(names, astuple(self), strict=True))
+
+
+@dataclass(frozen=True)
+class Score(Accuracy):
+    """What the scene reader and the small CLIP say of images and their captions.
+
+    There is no `clip_score` without a CLIP. Of images that were generated also the calls of the
+    denoiser and the seconds of each.
+    """
+
+    clip_score: float | None = None
+    calls_per_image: float | None = None
+    seconds_per_image: float | None = None
+
+
+@dataclass(frozen=True)
+class CompositionScores:
+    """All figures of a model for one kind of captions.
+
+    `model`: the images that it generates; `ceiling`: true scenes after a round trip through their
+    tokens; `floor`: the same network untrained; `text_probe`: the share of right answers that a
+    linear map reads off the text states, by question.
+    """
+
+    model: Score
+    ceiling: Score
+    floor: Score
+    bound_bits_per_token: float
+    token_bits_given_pixels: float
+    text_probe: dict[str, float]
+
 
 def evaluate(
     pipeline: VQDiffusionPipeline, clip: CLIPModel | None, evaluation: Evaluation
-) -> dict[str, Any]:
-    """All figures of a model, ready for JSON.
-
-    For "seen" and "held_out" compositions: `model`, the images that it generates; `ceiling`, the
-    true scenes after a round trip through their tokens; `floor`, the same network untrained;
-    `bound_bits_per_token`, and `chance_bits_per_token` of the tokens themselves; `text`, what a
-    linear reader finds in the text states (`text_probe`). There is no `clip_score` without `clip`.
-    """
-    names = ("steps", "guidance", "truncation", "prompts", "seed")
-    report = dict(zip(names, astuple(evaluation), strict=True))
-    text = text_probe(pipeline.text_encoder)
+) -> dict[str, CompositionScores]:
+    """All figures of a model, for "seen" and "held_out" compositions."""
+    text, found = text_probe(pipeline.text_encoder), {}
     for composition in COMPOSITIONS:
         batch = evaluated_scenes(composition, evaluation, pipeline.image_size)
-        report[composition] = {
-            "model": _generated(pipeline, clip, batch, evaluation),
-            "ceiling": score(pipeline, clip, round_trip(pipeline, batch.images), batch.captions),
-            "floor": _generated(untrained(pipeline), clip, batch, evaluation),
-            "bound_bits_per_token": bound_bits_per_token(pipeline, batch),
-            "chance_bits_per_token": token_bits_given_pixels(pipeline, batch.images),
-            "text": text[composition],
-        }
-    return report
+        found[composition] = CompositionScores(
+            model=_generated(pipeline, clip, batch, evaluation),
+            ceiling=score(pipeline, clip, round_trip(pipeline, batch.images), batch.captions),
+            floor=_generated(untrained(pipeline), clip, batch, evaluation),
+            bound_bits_per_token=bound_bits_per_token(pipeline, batch),
+            token_bits_given_pixels=token_bits_given_pixels(pipeline, batch.images),
+            text_probe=text[composition],
+        )
+    return found
 
 
 def evaluate_model(
     pipeline: VQDiffusionPipeline, clip: CLIPModel | None, evaluation: Evaluation
-) -> dict[str, Any]:
-    """The part "model" of `evaluate` alone, for both compositions."""
-    report = {}
+) -> dict[str, Score]:
+    """The part `model` of `evaluate` alone, for both compositions."""
+    found = {}
     for composition in COMPOSITIONS:
         batch = evaluated_scenes(composition, evaluation, pipeline.image_size)
-        report[composition] = _generated(pipeline, clip, batch, evaluation)
+        found[composition] = _generated(pipeline, clip, batch, evaluation)
+    return found
+
+
+def as_json(evaluation: Evaluation, found: dict[str, CompositionScores]) -> dict[str, Any]:
+    """What `vqlearn evaluate` prints: the settings, then every count with share and interval."""
+    report = evaluation.settings()
+    for composition, scores in found.items():
+        part = asdict(scores, dict_factory=_with_shares)
+        part["chance_bits_per_token"] = part.pop("token_bits_given_pixels")
+        part["text"] = part.pop("text_probe")
+        report[composition] = part
     return report
+
+
+def _with_shares(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = {name: value for name, value in fields if value is not None}
+    if "total" in found:
+        share = Share(found["right"], found["total"])
+        found |= {"share": share.share, "interval_95": share.interval_95}
+    return found
 
 
 def evaluated_scenes(
@@ -130,26 +176,10 @@ def score(
     clip: CLIPModel | None,
     images: Float[Tensor, "b 3 h w"],
     captions: list[str],
-) -> dict[str, Any]:
-    """Counts, shares and 95 % intervals, of whole captions and by attribute; the CLIP score."""
-    accuracy = prompt_accuracy(images, captions)
-    report = {
-        **_share(accuracy.right, accuracy.total),
-        "unreadable": accuracy.unreadable,
-        "by_attribute": {
-            name: _share(accuracy.correct.get(name, 0), named)
-            for name, named in accuracy.named.items()
-        },
-    }
-    if clip is not None:
-        report["clip_score"] = round(clip_score(pipeline, clip, images, captions), 2)
-    return report
-
-
-def _share(right: int, total: int) -> dict[str, Any]:
-    low, high = wilson_interval(right, total)
-    share, interval = round(right / total, 4), [round(low, 4), round(high, 4)]
-    return {"right": right, "total": total, "share": share, "interval_95": interval}
+) -> Score:
+    """The scene reader's counts, of whole captions and by attribute, and the CLIP score."""
+    cosine = None if clip is None else round(clip_score(pipeline, clip, images, captions), 2)
+    return Score(**vars(prompt_accuracy(images, captions)), clip_score=cosine)
 
 
 @torch.no_grad()
@@ -226,7 +256,7 @@ def _entropy_bits(rows: Tensor) -> float:
 
 def _generated(
     pipeline: VQDiffusionPipeline, clip: CLIPModel | None, batch: SceneBatch, evaluation: Evaluation
-) -> dict[str, Any]:
+) -> Score:
     """The score of one sample for each caption, and what it costs."""
     calls = []
     hook = pipeline.denoiser.register_forward_pre_hook(
@@ -236,8 +266,8 @@ def _generated(
     images = generate(pipeline, batch.captions, evaluation)
     seconds = time.perf_counter() - begin
     hook.remove()
-    return {
-        **score(pipeline, clip, images, batch.captions),
-        "calls_per_image": sum(calls) / len(images),
-        "seconds_per_image": round(seconds / len(images), 4),
-    }
+    return replace(
+        score(pipeline, clip, images, batch.captions),
+        calls_per_image=sum(calls) / len(images),
+        seconds_per_image=round(seconds / len(images), 4),
+    )

@@ -5,7 +5,7 @@ then the scene found is drawn again, and if drawing and image differ too much th
 None, "unreadable". So generated images are scored without a learned judge.
 
     accuracy = prompt_accuracy(images, captions)
-    accuracy.right / accuracy.total
+    accuracy.share, accuracy.interval_95, accuracy.by_attribute["colour"].share
 """
 
 from collections import Counter
@@ -22,9 +22,11 @@ from vqlearn.data.scenes import Scene, parse, render
 from vqlearn.data.scenes.captions import Description
 from vqlearn.data.scenes.world import BACKGROUND_RGB, INVERSE, relation_between
 from vqlearn.evaluation.object_search import SIDE, find_background, find_objects
+from vqlearn.probability import wilson_interval
 
 BORDER_TOLERANCE = 0.2  # largest mean RGB distance of the border from its named colour
 MOST_UNEXPLAINED = 0.35  # largest |image - drawing|^2 / |image - background|^2
+DIGITS = 4  # of shares
 CHUNK = 128  # images read at once: bounds the memory to about 300 MB
 
 
@@ -110,19 +112,35 @@ def agrees(scene: Scene | None, caption: str | Description) -> bool:
 
 
 @dataclass(frozen=True)
-class Accuracy:
-    """How many of `total` images show what their captions ask for.
+class Share:
+    """So many of `total` independent trials came out right."""
 
-    `right`: everything named is right; `unreadable`: the reader found no scene. By attribute
-    (count, colour, shape, size, relation, background): `named` captions name it, `correct` of
-    their images have it right for all objects (none that is unreadable or has a wrong count).
+    right: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return round(self.right / self.total, DIGITS)
+
+    @property
+    def interval_95(self) -> tuple[float, float]:
+        """Between which shares the truth lies in 95 of 100 such counts."""
+        low, high = wilson_interval(self.right, self.total)
+        return round(low, DIGITS), round(high, DIGITS)
+
+
+@dataclass(frozen=True)
+class Accuracy(Share):
+    """How many images show everything that their captions name; `unreadable` ones show no scene.
+
+    `by_attribute` (count, colour, shape, size, relation, background): of the captions that name it,
+    those whose images have it right for all objects. An image that is unreadable or has a wrong
+    count has nothing right.
     """
 
-    total: int
-    right: int
     unreadable: int
-    named: dict[str, int]
-    correct: dict[str, int]
+    by_attribute: dict[str, Share]
 
 
 def prompt_accuracy(images: Float[Tensor, "b 3 h w"], captions: Sequence[str]) -> Accuracy:
@@ -134,10 +152,9 @@ def prompt_accuracy(images: Float[Tensor, "b 3 h w"], captions: Sequence[str]) -
         raise ValueError(f"there are {len(captions)} captions; allowed: {len(images)}, the images")
     asked = [parse(caption) for caption in captions]
     scenes = read(images)
-    named, correct, right = Counter(), Counter(), 0
-    for scene, description in zip(scenes, asked, strict=True):
-        result = _compare(scene, description)
-        named.update(result.keys())
-        correct.update(attribute for attribute, is_right in result.items() if is_right)
-        right += all(result.values())
-    return Accuracy(len(scenes), right, scenes.count(None), dict(named), dict(correct))
+    found = [_compare(scene, each) for scene, each in zip(scenes, asked, strict=True)]
+    named = Counter(name for result in found for name in result)
+    correct = Counter(name for result in found for name, is_right in result.items() if is_right)
+    by_attribute = {name: Share(correct[name], total) for name, total in named.items()}
+    right = sum(all(result.values()) for result in found)
+    return Accuracy(right, len(scenes), scenes.count(None), by_attribute)

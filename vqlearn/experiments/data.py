@@ -16,8 +16,8 @@ from torch import Tensor
 from vqlearn.data import Digits, caption_rows
 from vqlearn.data.characters import NUM_CLASSES, caption_split, decode, is_real
 from vqlearn.data.scenes import parse
-from vqlearn.evaluation import CaptionDistribution, grid_bits, ngram_bits
-from vqlearn.experiments.report import DIGITS, Facts, Samples, Share, rounded
+from vqlearn.evaluation import CaptionDistribution, Share, grid_bits, ngram_bits
+from vqlearn.experiments.report import DIGITS, Facts, Samples, rounded
 from vqlearn.probability import Bits, bits_per_token, ratio
 from vqlearn.training import Recipe, Sequences
 

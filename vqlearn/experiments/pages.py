@@ -10,6 +10,7 @@ from vqlearn.experiments.report import Report, Run
 from vqlearn.lessons.marks import write_between
 
 PAGES = ("README.md", "vqlearn/weights/README.md", "figures/*.md")
+COMPOSITIONS = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
 COUNTING, FLOOR = "counting alone", "no model can need less"
 
 

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vqlearn.probability import Bits, wilson_interval
+from vqlearn.evaluation import Accuracy, Share
+from vqlearn.probability import Bits
 
 DIGITS = 4
 
@@ -46,37 +47,6 @@ class Run(ABC):
     def result(self) -> type:
         """The dataclass that `measure` returns."""
         return typing.get_type_hints(type(self).measure)["return"]
-
-
-@dataclass(frozen=True)
-class Share:
-    """How many of `total` independent trials came out right?"""
-
-    right: int
-    total: int
-
-    @property
-    def share(self) -> float:
-        """From 0 to 1."""
-        return round(self.right / self.total, DIGITS)
-
-    @property
-    def interval_95(self) -> tuple[float, float]:
-        """Between which shares the truth lies in 95 of 100 such counts."""
-        low, high = wilson_interval(self.right, self.total)
-        return round(low, DIGITS), round(high, DIGITS)
-
-
-@dataclass(frozen=True)
-class Accuracy(Share):
-    """How many images show what their captions say, to the scene reader?
-
-    `by_attribute` counts the captions that name a colour, a size, …; `unreadable` images show no
-    scene at all.
-    """
-
-    unreadable: int
-    by_attribute: dict[str, Share]
 
 
 @dataclass(frozen=True)

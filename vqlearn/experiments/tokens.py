@@ -10,9 +10,15 @@ from torch import Tensor
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints import resolve
 from vqlearn.data.scenes import Composition
-from vqlearn.evaluation import Evaluation, agrees, evaluated_scenes, prompt_accuracy, read
+from vqlearn.evaluation import (
+    Accuracy,
+    Evaluation,
+    agrees,
+    evaluated_scenes,
+    prompt_accuracy,
+    read,
+)
 from vqlearn.experiments.data import SHOWN
-from vqlearn.experiments.report import Accuracy, Share
 from vqlearn.probability import Conditioning, Sampling, TokenModel
 
 AT_ONCE = 100
@@ -90,22 +96,13 @@ class ShippedTokens:
 
     def accuracy(self, tokens: Int[Tensor, "b n"], captions: list[str]) -> Accuracy:
         """How many of these sequences, as images, show what their captions say?"""
-        return accuracy_of(self.decode(tokens), captions)
+        return prompt_accuracy(self.decode(tokens), captions)
 
     def shows(self, tokens: Int[Tensor, "b n"], captions: list[str]) -> Bool[Tensor, " b"]:
         """Which of them do?"""
         scenes = zip(read(self.decode(tokens)), captions, strict=True)
         found = [agrees(scene, caption) for scene, caption in scenes]
         return torch.tensor(found, device=tokens.device)
-
-
-def accuracy_of(images: Float[Tensor, "b 3 h w"], captions: list[str]) -> Accuracy:
-    """What the scene reader finds in these images, against their captions."""
-    found = prompt_accuracy(images, captions)
-    by_attribute = {
-        name: Share(found.correct.get(name, 0), named) for name, named in found.named.items()
-    }
-    return Accuracy(found.right, found.total, found.unreadable, by_attribute)
 
 
 def tokens_as_text(x: Int[Tensor, "b n"], count: int = SHOWN) -> tuple[str, ...]:

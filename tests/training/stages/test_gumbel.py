@@ -186,7 +186,7 @@ def test_all_stages_stand_on_drawn_tokens(small, tmp_path, monkeypatch):
     assert pipeline("a small red circle", num_inference_steps=2).images[0].size == (32, 32)
     monkeypatch.setattr(evaluate, "text_probe", lambda encoder: dict.fromkeys(("seen", "held_out")))
     report = evaluate.evaluate(pipeline, None, evaluate.Evaluation(1, prompts=2))
-    assert report["seen"]["ceiling"]["total"] == 2
+    assert report["seen"].ceiling.total == 2
     assert agreement(pipeline)[0]["picture"] < 1e-5
     pipeline.save_pretrained(again)
     assert json.loads((again / "vqvae" / "config.json").read_text())["quantizer"] == "gumbel"

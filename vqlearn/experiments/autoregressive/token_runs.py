@@ -10,11 +10,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vqlearn.evaluation import Evaluation
+from vqlearn.evaluation import Accuracy, Evaluation
 from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.experiments.autoregressive.data import CaptionedTokens
 from vqlearn.experiments.data import Budget
-from vqlearn.experiments.report import Accuracy, Run
+from vqlearn.experiments.report import Run
 from vqlearn.experiments.sequences import count_weights
 from vqlearn.experiments.systems import Autoregressive, fresh_task
 from vqlearn.experiments.tokens import Examples, ShippedTokens, Trained, tokens_as_text

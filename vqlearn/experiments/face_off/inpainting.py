@@ -25,13 +25,14 @@ from torch import Tensor
 
 from vqlearn.autoregressive import AutoregressiveModel
 from vqlearn.diffusion import DiffusionModel
+from vqlearn.evaluation import Accuracy
 from vqlearn.experiments.face_off import halves
 from vqlearn.experiments.face_off.data import EvaluatedTokens, by_grid_row
 from vqlearn.experiments.face_off.halves import ONE, Half
 from vqlearn.experiments.face_off.quality import GUIDED, GUIDED_SETTINGS
 from vqlearn.experiments.face_off.system_run import SystemRun
 from vqlearn.experiments.face_off.training import Trained
-from vqlearn.experiments.report import DIGITS, Accuracy
+from vqlearn.experiments.report import DIGITS
 from vqlearn.experiments.tokens import Examples
 from vqlearn.probability import Conditioning, random_stream
 

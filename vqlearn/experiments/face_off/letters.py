@@ -38,6 +38,7 @@ DATA = "captions"
 RECIPE = Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
 BUDGET = Budget(RECIPE, test_rows=360, samples=200)
 OTHER_WEIGHTS = (0, 0.01)
+WEIGHTS = sorted((DEFAULT_AUXILIARY_WEIGHT, *OTHER_WEIGHTS))
 KERNELS = {
     "absorbing": "absorbing",
     "mask-and-replace": "mask_and_replace",

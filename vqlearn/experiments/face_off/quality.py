@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from vqlearn.diffusion import DiffusionModel
+from vqlearn.evaluation import Accuracy
 from vqlearn.experiments.face_off.data import EvaluatedTokens
 from vqlearn.experiments.face_off.system_run import SEEDS, SystemRun
 from vqlearn.experiments.face_off.training import Trained
-from vqlearn.experiments.report import Accuracy, rounded
+from vqlearn.experiments.report import rounded
 from vqlearn.experiments.systems import VARIANTS
 from vqlearn.experiments.tokens import tokens_as_text
 from vqlearn.probability import PLAIN, Bits, Sampling, bits_per_token, random_stream

@@ -12,13 +12,12 @@ from einops import rearrange
 
 from vqlearn.data.scenes import parse, scene_batch
 from vqlearn.data.scenes.world import HELD_OUT_PAIRS
-from vqlearn.evaluation import Evaluation, agrees, read
+from vqlearn.evaluation import Evaluation, Share, agrees, read
 from vqlearn.evaluation.prompts import round_trip
 from vqlearn.experiments import style
-from vqlearn.experiments.report import Share
+from vqlearn.experiments.pages import COMPOSITIONS
 from vqlearn.pipeline import VQDiffusionPipeline
 
-LABELS = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
 PROMPTS = (
     "a small red circle above a large blue square",
     "a large green ring left of a small yellow heart",
@@ -84,7 +83,7 @@ def plot_accuracy(by_steps: Mapping[int, Mapping[str, Share]], ceiling: Share, f
     """Shares of right images of each composition against steps; 95 % intervals, the ceiling."""
     figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
     steps = list(by_steps)
-    for composition, label in LABELS.items():
+    for composition, label in COMPOSITIONS.items():
         parts = [each[composition] for each in by_steps.values()]
         shares = 100 * np.array([part.share for part in parts])
         low, high = 100 * np.array([part.interval_95 for part in parts]).T

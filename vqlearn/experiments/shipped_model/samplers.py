@@ -21,11 +21,9 @@ from torch import Tensor
 
 from vqlearn.diffusion import all_masked, levels_to_visit
 from vqlearn.diffusion.sampler import step
-from vqlearn.evaluation import Evaluation, evaluated_scenes
+from vqlearn.evaluation import Accuracy, Evaluation, Share, evaluated_scenes, prompt_accuracy
 from vqlearn.evaluation.prompts import IMAGES_AT_ONCE
-from vqlearn.experiments.report import Accuracy, Share
 from vqlearn.experiments.shipped_model.runs import EvaluatedRun, load_pipeline
-from vqlearn.experiments.tokens import accuracy_of
 from vqlearn.pipeline import VQDiffusionPipeline
 from vqlearn.probability import Sampling, random_stream
 
@@ -137,7 +135,7 @@ class SamplerRun(EvaluatedRun):
             images.append(pipeline.vqvae.decode(last).float().cpu())
             masked += int((before == pipeline.process.mask).sum())
             tokens += before.numel()
-        return SamplerAccuracy(accuracy_of(torch.cat(images), captions), Share(masked, tokens))
+        return SamplerAccuracy(prompt_accuracy(torch.cat(images), captions), Share(masked, tokens))
 
 
 def sampler_runs(prompts: int = PROMPTS, calls: Sequence[int] = CALLS) -> tuple[SamplerRun, ...]:

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from vqlearn.evaluation import Evaluation
-from vqlearn.experiments.pages import table
-from vqlearn.experiments.report import Report, Share
+from vqlearn.evaluation import Evaluation, Share
+from vqlearn.experiments.pages import COMPOSITIONS, table
+from vqlearn.experiments.report import Report
 from vqlearn.experiments.runner import Study
 from vqlearn.experiments.shipped_model import film, plots
 from vqlearn.experiments.shipped_model.runs import EvaluationRun, StepsRun, load_pipeline
@@ -72,7 +72,7 @@ def accuracy_table(report: Report) -> str:
     shares |= {f"images in {steps} steps": found[steps] for steps in STEPS_IN_TABLE}
     rows = []
     for what, by_composition in shares.items():
-        for composition, label in plots.LABELS.items():
+        for composition, label in COMPOSITIONS.items():
             share = by_composition[composition]
             low, high = (100 * end for end in share.interval_95)
             counts = f"{share.right} of {share.total}"
@@ -84,7 +84,7 @@ def attributes_sentence(report: Report) -> str:
     """Shares of right attributes, of captions that name them."""
     record = report.runs["evaluation"]
     parts = []
-    for composition, label in plots.LABELS.items():
+    for composition, label in COMPOSITIONS.items():
         found = record.result[composition].model.by_attribute
         shares = ", ".join(f"{name} {100 * part.share:.0f} %" for name, part in found.items())
         parts.append(f"{label}: {shares}")

@@ -9,7 +9,7 @@ from itertools import pairwise, product
 from typing import Any
 
 from vqlearn.experiments.face_off.inpainting import ABOVE, AMOUNTS, FREE, KEEPS
-from vqlearn.experiments.face_off.letters import KERNELS, OTHER_WEIGHTS, with_weight
+from vqlearn.experiments.face_off.letters import KERNELS, WEIGHTS, with_weight
 from vqlearn.experiments.face_off.results import numbers
 from vqlearn.experiments.face_off.results.numbers import Seeds, wrong
 from vqlearn.experiments.face_off.system_run import DIFFUSION, RASTER
@@ -157,7 +157,7 @@ def published_order(report: Report) -> Numbers:
         (f"{worse} less {better}", f"weight {weight:g}"): compared(
             bits_with, report, (worse, better), weight
         )
-        for weight in sorted((DEFAULT_AUXILIARY_WEIGHT, *OTHER_WEIGHTS))
+        for weight in WEIGHTS
         for better, worse in pairwise(PUBLISHED)
     }
 
@@ -165,7 +165,7 @@ def published_order(report: Report) -> Numbers:
 def auxiliary_loss(report: Report) -> Numbers:
     """Bits that the same kernel needs more without it, on letters and on tokens."""
     found = {}
-    for weight in (DEFAULT_AUXILIARY_WEIGHT, max(OTHER_WEIGHTS)):
+    for weight in WEIGHTS[1:]:
         for kernel in KERNELS:
             more = bits_with(report, kernel, 0).minus(bits_with(report, kernel, weight))
             found[f"letters, {kernel}", f"weight {weight:g}"] = more

@@ -8,9 +8,10 @@ from vqlearn.data.scenes import SceneBatch
 from vqlearn.evaluation import Evaluation, evaluated_scenes
 from vqlearn.experiments import style
 from vqlearn.experiments.face_off.quality import SHOWN, QualityRun
-from vqlearn.experiments.face_off.results.numbers import COMPOSITIONS, measured, results_of
+from vqlearn.experiments.face_off.results.numbers import measured, results_of
 from vqlearn.experiments.face_off.system_run import SEEDS
 from vqlearn.experiments.face_off.training import BUDGET
+from vqlearn.experiments.pages import COMPOSITIONS
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.tokens import ShippedTokens, tokens_from_text
 

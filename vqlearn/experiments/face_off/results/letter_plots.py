@@ -12,13 +12,16 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from vqlearn.experiments import style
-from vqlearn.experiments.face_off import letters
-from vqlearn.experiments.face_off.letters import KERNELS, SYSTEMS, LetterRun, with_weight
+from vqlearn.experiments.face_off.letters import (
+    KERNELS,
+    SYSTEMS,
+    WEIGHTS,
+    LetterRun,
+    with_weight,
+)
 from vqlearn.experiments.face_off.system_run import SEEDS, run_id
 from vqlearn.experiments.report import Report
-from vqlearn.experiments.sequences import DEFAULT_AUXILIARY_WEIGHT
 
-WEIGHTS = sorted((DEFAULT_AUXILIARY_WEIGHT, *letters.OTHER_WEIGHTS))
 APART = 0.2  # between two seeds of one system
 POINTS = {"marker": "o", "ls": "", "ms": 4, "capsize": 2}
 SAME_LOOK = {"mask-and-replace": "vq-diffusion", "uniform": "multinomial"}

@@ -17,7 +17,6 @@ from vqlearn.experiments.face_off.system_run import RASTER, SEEDS, SystemRun, ru
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.systems import LABELS
 
-COMPOSITIONS = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
 Measure = type[SystemRun] | type[LetterRun]
 
 

@@ -14,9 +14,10 @@ from vqlearn.experiments.face_off.costs import LENGTHS
 from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun
 from vqlearn.experiments.face_off.quality import CALLS, QualityRun
 from vqlearn.experiments.face_off.results import numbers
-from vqlearn.experiments.face_off.results.numbers import COMPOSITIONS, Seeds
+from vqlearn.experiments.face_off.results.numbers import Seeds
 from vqlearn.experiments.face_off.results.tables import FIRST, FREEDOMS, FROM_ABOVE
 from vqlearn.experiments.face_off.system_run import RASTER
+from vqlearn.experiments.pages import COMPOSITIONS
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.style import LABELS
 

@@ -10,9 +10,9 @@ from vqlearn.experiments.face_off.inpainting import ABOVE, FREE, KEEPS, ONE, SID
 from vqlearn.experiments.face_off.quality import CALLS, QualityRun
 from vqlearn.experiments.face_off.results import gallery, numbers
 from vqlearn.experiments.face_off.results.claims import CLAIMS, Claim
-from vqlearn.experiments.face_off.results.numbers import COMPOSITIONS, Seeds, measured, results_of
+from vqlearn.experiments.face_off.results.numbers import Seeds, measured, results_of
 from vqlearn.experiments.face_off.system_run import DIFFUSION, RASTER, REFERENCES, SEEDS, run_id
-from vqlearn.experiments.pages import table
+from vqlearn.experiments.pages import COMPOSITIONS, table
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.sequences import DEFAULT_AUXILIARY_WEIGHT
 from vqlearn.experiments.systems import LABELS
