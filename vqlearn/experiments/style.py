@@ -37,12 +37,6 @@ def save(figure: plt.Figure, file: Path) -> None:
     plt.close(figure)
 
 
-def legend_below(figure: plt.Figure, axes: Axes) -> None:
-    """One legend for all panels, under them."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
-
-
 def bits_rows(report: Report, runs: Sequence[Run], data: str) -> dict[str, Row]:
     """Bits on one data set: what counting needs, every run that is there, the floor if known."""
     facts = report.data[data]

@@ -3,7 +3,6 @@
 import pytest
 from support.face_off_reports import put, put_right, typed, whole_report
 
-from vqlearn.experiments.face_off.results import evidence
 from vqlearn.experiments.face_off.results.claims import CLAIMS, Claim
 from vqlearn.experiments.face_off.results.numbers import Seeds
 from vqlearn.experiments.report import Report
@@ -102,7 +101,12 @@ def test_growth_is_a_ratio_of_ratios(report):
                 "diffusion 25": (1, 9),
             },
         )
-    found = {name: each.values for name, each in evidence.slower_growth(typed(report)).items()}
+    found = {
+        name: each.values
+        for name, each in numbers_of(
+            "autoregression slows down more as images grow", report
+        ).items()
+    }
     assert found == {
         ("operations", "without a cache"): (25.0,),
         ("operations", "without one, prefix only"): (2.0,),
@@ -116,7 +120,10 @@ def test_growth_is_a_ratio_of_ratios(report):
 def test_ten_and_fifteen_times(report):
     ways = {"raster without cache": (1, 900), "raster, prefix only": (1, 450), "raster": (1, 3)}
     costs(report, "operations", {**ways, "diffusion 100": (1, 60)})
-    found = {name: each.mean for name, each in evidence.ten_times(typed(report)).items()}
+    found = {
+        name: each.mean
+        for name, each in numbers_of("diffusion is 10 times cheaper by counting", report).items()
+    }
     assert found == {
         ("calls",): 10.24,
         ("operations without a cache",): 15.0,
@@ -126,7 +133,10 @@ def test_ten_and_fifteen_times(report):
     ways = {"raster without cache": (1, 90), "raster, prefix only": (1, 45), "raster": (1, 6)}
     costs(report, "1", {**ways, "diffusion 100": (1, 30), "diffusion 25": (1, 7.5)})
     costs(report, "32", {**ways, "diffusion 100": (1, 3), "diffusion 25": (1, 0.75)})
-    found = {name: each.mean for name, each in evidence.fifteen_times(typed(report)).items()}
+    found = {
+        name: each.mean
+        for name, each in numbers_of("diffusion is 15 times faster in practice", report).items()
+    }
     assert found == {
         ("100 calls", "without a cache", "1 at once"): 3.0,
         ("100 calls", "without a cache", "32 at once"): 30.0,
@@ -182,7 +192,7 @@ def test_errors_that_add_up(report):
     nothing = dict.fromkeys([(own, f"{share} % wrong") for share in (5, 10, 20)], (0.0,) * 3)
     nothing |= dict.fromkeys([(keeps, "one wrong"), (free, "one wrong")], (0.0,) * 3)
     assert_near(
-        evidence.errors_add_up(typed(report)),
+        numbers_of("errors add up in autoregression", report),
         {
             **nothing,
             (own, "one wrong"): (40, 20, 50),
@@ -207,7 +217,7 @@ def test_corrected_tokens_of_both_schedules(report):
     wanted = {(schedule, share): (25, 25, 25) for schedule in both for share in shares}
     wanted |= {("released schedule", "10 % wrong"): (70, 80, 90)}
     wanted |= {("paper's schedule", "one wrong"): (10, 20, 30)}
-    assert_near(evidence.corrects(typed(report)), wanted)
+    assert_near(numbers_of("VQ-Diffusion corrects wrong tokens", report), wanted)
 
 
 def test_the_bias_of_an_order(report):
@@ -224,7 +234,7 @@ def test_the_bias_of_an_order(report):
                 (share,) * 3,
             )
     assert_near(
-        evidence.order(typed(report)),
+        numbers_of("the order of reading biases autoregression", report),
         {
             ("raster", "upper less lower"): (60,) * 3,
             ("raster", "left less right"): (30,) * 3,
@@ -255,7 +265,7 @@ def test_gaps_count_and_not_bits(report):
         ("than VQ-Diffusion's", "to a diffusion"): (0.3, 0.3, 0.0),
         ("in the lower half than in the upper", "to a raster network"): (0.0, -1.5, 0.0),
     }
-    found = evidence.exposure_bias(typed(report))
+    found = numbers_of("teacher forcing leads to exposure bias", report)
     assert found.keys() == expected.keys()
     for name, values in expected.items():
         assert found[name].values == pytest.approx(values, abs=1e-9)
@@ -324,7 +334,7 @@ def test_the_published_order_goes_pair_by_pair(report):
     large = {pairs[0]: (0.2,), pairs[1]: (0.0,), pairs[2]: (0.1,)}
     weights = {"weight 0": none, "weight 0.0005": usual, "weight 0.01": large}
     wanted = {(p, name): bits for name, of in weights.items() for p, bits in of.items()}
-    assert_near(evidence.published_order(typed(report)), wanted)
+    assert_near(numbers_of("letters cost the kernels bits in the published order", report), wanted)
 
 
 def test_the_auxiliary_loss_against_none_of_the_same_seed(report):
@@ -346,4 +356,4 @@ def test_the_auxiliary_loss_against_none_of_the_same_seed(report):
     }
     wanted |= {("tokens, pairs seen", weights[0]): (0.0,) * 3}
     wanted |= {("tokens, pairs never seen", weights[0]): (0.5, 0.0, -0.5)}
-    assert_near(evidence.auxiliary_loss(typed(report)), wanted)
+    assert_near(numbers_of("the auxiliary loss saves bits", report), wanted)

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from vqlearn.data.characters import NUM_CLASSES, decode
-from vqlearn.experiments import sequences
+from vqlearn.experiments import sequences, style
 from vqlearn.experiments.data import Budget, Captions
 from vqlearn.experiments.face_off import letters
 from vqlearn.experiments.face_off.letters import KERNELS, SYSTEMS, letter_runs
-from vqlearn.experiments.face_off.results import letter_plots
+from vqlearn.experiments.face_off.results import plots
 from vqlearn.experiments.processes import PROCESSES, Codes
 from vqlearn.experiments.report import Facts, Record, Report, Samples
 from vqlearn.experiments.runner import Study
@@ -37,7 +37,7 @@ STUDY = Study(
     "letters",
     tuple(TINY_RUNS.values()),
     {"captions": Captions},
-    plot=lambda report, folder: letter_plots.plot(report, folder / "letters.png"),
+    plot=lambda report, folder: style.save(plots.plot(report, "captions"), folder / "letters.png"),
 )
 FIRST = [f"captions/{system}/0" for system in SYSTEMS]
 
@@ -211,7 +211,7 @@ def numbered(without=()):
 
 def test_every_seed_is_a_point_in_the_row_of_its_system():
     figure, axes = plt.subplots()
-    letter_plots.plot_systems(axes, numbered())
+    plots.plot_systems(axes, numbered())
     drawn = points(axes)
     assert [x for x, _ in drawn] == list(range(18))
     assert [round(y) for _, y in drawn] == [position for position in range(6) for _ in range(3)]
@@ -230,7 +230,7 @@ def test_every_seed_is_a_point_in_the_row_of_its_system():
 def test_every_weight_is_a_point_over_its_number():
     figure, axes = plt.subplots()
     report = numbered()
-    letter_plots.plot_weights(axes, report)
+    plots.plot_weights(axes, report)
     wanted = []
     for kernel in KERNELS:
         ids = [f"captions/{kernel}/{seed}" for seed in (0, 1, 2)]
@@ -243,14 +243,15 @@ def test_every_weight_is_a_point_over_its_number():
     plt.close(figure)
 
 
-def test_runs_that_are_missing_leave_a_gap(tmp_path):
+def test_runs_that_are_missing_leave_a_gap():
     names = ("uniform/0", "raster/0", "raster/1", "raster/2", "absorbing-auxiliary-0/0")
     report = numbered(without={f"captions/{name}" for name in names})
     figure, (left, right) = plt.subplots(1, 2)
-    letter_plots.plot_systems(left, report)
-    letter_plots.plot_weights(right, report)
+    plots.plot_systems(left, report)
+    plots.plot_weights(right, report)
     assert len(points(left)) == 18 - 4
     assert len(points(right)) == 4 * 5 - 2
     assert {round(y) for _, y in points(left)} == {1, 2, 3, 4, 5}
     plt.close(figure)
-    letter_plots.plot(Report("a command", report.data), tmp_path / "empty.png")
+    plots.plot(Report("a command", report.data), "captions")
+    plt.close("all")

@@ -9,9 +9,8 @@ from PIL import Image
 from support.face_off_reports import put, put_right, typed, whole_report
 
 from vqlearn.experiments import style
-from vqlearn.experiments.face_off.results import gallery, plots
+from vqlearn.experiments.face_off.results import plots, tables
 from vqlearn.experiments.face_off.results.numbers import Seeds
-from vqlearn.experiments.face_off.study import plot_all
 from vqlearn.experiments.style import LABELS
 
 
@@ -103,7 +102,7 @@ def test_the_gallery_shows_true_scenes_and_those_that_were_drawn(tmp_path, monke
             rows = [" ".join([str(i)] * 64)] * 6
             put(report, "quality", name, ("by_composition", "held_out", "shown"), (rows,) * 3)
     monkeypatch.setattr(plt, "close", lambda figure: shown.append(figure))
-    gallery.plot(typed(report), tmp_path / "gallery.png")
+    plots.plot_gallery(typed(report), tmp_path / "gallery.png")
     (figure,) = shown
     close(figure)
     names = [name for name in LABELS if name != "direct"]
@@ -115,10 +114,10 @@ def test_the_gallery_shows_true_scenes_and_those_that_were_drawn(tmp_path, monke
     for composition, strip in zip(
         ("seen", "held_out"), (pixels[0], pixels[len(left)]), strict=True
     ):
-        scenes = gallery.shown_scenes(composition)
+        scenes = tables.shown_scenes(composition)
         true = scenes.images[0].movedim(0, 2).numpy()
         np.testing.assert_allclose(strip[:, :32], true, atol=1e-6)
-        assert all(each in gallery.prompts() for each in scenes.captions[:6])
+        assert all(each in tables.prompts_shown(typed(report)) for each in scenes.captions[:6])
     sampled = [each.tobytes() for each in pixels]
     assert len(set(sampled[1 : len(left)])) == 1  # all sampled the same
     assert len(set(sampled[len(left) :])) == len(left)  # here each another code, in its own row
@@ -202,7 +201,7 @@ def test_a_system_looks_the_same_everywhere():
 
 
 def test_every_plot_of_the_page_is_made(tmp_path, stored_folder):
-    plot_all(typed(whole_report()), tmp_path)
+    plots.plot_all(typed(whole_report()), tmp_path)
     page = (stored_folder / "face_off.md").read_text()
     names = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)

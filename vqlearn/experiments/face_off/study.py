@@ -5,8 +5,6 @@ figures/face_off.md shows all results, with plots. With a CUDA device systems le
 there, and its costs are measured as well.
 """
 
-from pathlib import Path
-
 from vqlearn.experiments.data import Budget as LetterBudget
 from vqlearn.experiments.data import Captions
 from vqlearn.experiments.face_off import letters
@@ -15,10 +13,10 @@ from vqlearn.experiments.face_off.data import EvaluatedTokens
 from vqlearn.experiments.face_off.exposure_bias import BitsByCorrectnessRun, ExposureBiasRun
 from vqlearn.experiments.face_off.inpainting import DirectionsRun, DownstreamRun, ErrorsRun
 from vqlearn.experiments.face_off.quality import QualityRun
-from vqlearn.experiments.face_off.results import gallery, letter_plots, plots, tables
+from vqlearn.experiments.face_off.results import plots, tables
 from vqlearn.experiments.face_off.system_run import DIFFUSION, RASTER, SEEDS, SystemRun
 from vqlearn.experiments.face_off.training import BUDGET, Budget
-from vqlearn.experiments.report import Report, Run
+from vqlearn.experiments.report import Run
 from vqlearn.experiments.runner import Study, best_device
 from vqlearn.experiments.sequences import DEFAULT_SIZE, DenoiserSize
 from vqlearn.experiments.systems import SYSTEMS, VARIANTS
@@ -56,7 +54,7 @@ def face_off_study(
             "tokens": lambda budget: EvaluatedTokens(budget.rows, best_device()),
             letters.DATA: lambda budget: Captions(budget.with_seed(0)),
         },
-        plot=plot_all,
+        plot=plots.plot_all,
         tables=tables.all_tables,
         needed=frozenset(run.id for run in runs if is_needed(run)),
     )
@@ -72,13 +70,6 @@ def is_needed(run: Run) -> bool:
     if isinstance(run, ExposureBiasRun) and run.system not in (RASTER, DIFFUSION):
         return False
     return run.seed == SEEDS[0]
-
-
-def plot_all(report: Report, folder: Path) -> None:
-    """Every plot of the page."""
-    plots.plot_all(report, folder)
-    letter_plots.plot(report, folder / "face_off_captions.png")
-    gallery.plot(report, folder / "face_off_gallery.png")
 
 
 STUDY = face_off_study()

@@ -1,25 +1,38 @@
-"""Plots of the results. Where there are bars, they go from the lowest seed to the highest."""
+"""Plots of the results. Where there are bars, they go from the lowest seed to the highest.
 
-from collections.abc import Sequence
+Those of letters are two standard errors of the distance to the floor: all systems have the same
+test captions, and how hard these are is no error of a distance.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 
 from vqlearn.experiments import style
 from vqlearn.experiments.face_off import inpainting
 from vqlearn.experiments.face_off.costs import LENGTHS
 from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun
-from vqlearn.experiments.face_off.quality import CALLS, QualityRun
+from vqlearn.experiments.face_off.letters import (
+    KERNELS,
+    SYSTEMS,
+    WEIGHTS,
+    LetterRun,
+    with_weight,
+)
+from vqlearn.experiments.face_off.quality import CALLS, SHOWN, QualityRun
 from vqlearn.experiments.face_off.results import numbers
 from vqlearn.experiments.face_off.results.numbers import Seeds
-from vqlearn.experiments.face_off.results.tables import FIRST, FREEDOMS, FROM_ABOVE
-from vqlearn.experiments.face_off.system_run import RASTER
+from vqlearn.experiments.face_off.results.tables import FIRST, FREEDOMS, FROM_ABOVE, shown_scenes
+from vqlearn.experiments.face_off.system_run import RASTER, SEEDS, run_id
 from vqlearn.experiments.pages import COMPOSITIONS
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.style import LABELS
+from vqlearn.experiments.tokens import ShippedTokens, tokens_from_text
 
 LINES = {  # ways to sample: the system whose colour each has, and its line
     "raster without cache": ("raster", "--"),
@@ -33,6 +46,11 @@ COSTS = {  # how many images are sampled at once; operations do not depend on it
     "seconds, one image": 1,
     "seconds an image, 32 at once": 32,
 }
+
+APART = 0.2  # between two seeds of one system
+POINTS = {"marker": "o", "ls": "", "ms": 4, "capsize": 2}
+SAME_LOOK = {"mask-and-replace": "vq-diffusion", "uniform": "multinomial"}
+COLOURS = {name: style.SYSTEMS[SAME_LOOK.get(name, name)]["color"] for name in SYSTEMS}
 
 
 def plot_quality(report: Report, panels: Sequence[Axes]) -> None:
@@ -130,6 +148,66 @@ def plot_exposure_bias(report: Report, panels: Sequence[Axes]) -> None:
     axes.set(xlabel="row of the grid, from the top", ylabel="bits of a token to a second model")
 
 
+def plot_letters(report: Report, panels: Sequence[Axes]) -> None:
+    """Left: bits of every system; right: bits against the weight of the auxiliary loss.
+
+    Runs that are missing leave a gap.
+    """
+    plot_systems(panels[0], report)
+    plot_weights(panels[1], report)
+
+
+def plot_systems(axes: Axes, report: Report) -> None:
+    """A row for each system, its seeds one below the other, and two ways to guess as lines."""
+    for position, system in enumerate(SYSTEMS):
+        shifts = APART * (np.arange(len(SEEDS)) - (len(SEEDS) - 1) / 2)
+        runs = {position + shift: (system, seed) for shift, seed in zip(shifts, SEEDS, strict=True)}
+        y, bits, errors = points(report, runs)
+        axes.errorbar(bits, y, xerr=2 * errors, color=COLOURS[system], **POINTS)
+    facts = report.data[LetterRun.data]
+    for bits, label, colour in (
+        (facts.floor_on_test, "the true distribution", style.FLOOR),
+        (facts.baselines["5-gram"], "5-gram", style.BASELINE),
+    ):
+        axes.axvline(bits, color=colour, ls="--", lw=1, label=f"{label}: {bits:.3f}")
+    axes.set_yticks(range(len(SYSTEMS)), list(SYSTEMS))
+    axes.set(ylim=(len(SYSTEMS) - 0.4, -0.6), xlabel=facts.unit)
+    axes.set_title("all systems, one point for each seed", fontsize=10)
+    axes.grid(axis="x", alpha=0.3)
+    axes.legend(fontsize=8)
+
+
+def plot_weights(axes: Axes, report: Report) -> None:
+    """A line for each kernel through the runs of the first seed; paler points of the others."""
+    for kernel in KERNELS:
+        axes.plot([], [], "o-", ms=4, color=COLOURS[kernel], label=kernel)
+        for seed in SEEDS:
+            runs = {x: (with_weight(kernel, weight), seed) for x, weight in enumerate(WEIGHTS)}
+            x, bits, errors = points(report, runs)
+            look = POINTS | ({"ls": "-"} if seed == SEEDS[0] else {"alpha": 0.4})
+            axes.errorbar(x, bits, yerr=2 * errors, color=COLOURS[kernel], **look)
+    axes.set_xticks(range(len(WEIGHTS)), [f"{weight:g}" for weight in WEIGHTS])
+    axes.set(xlim=(-0.4, len(WEIGHTS) - 0.6), xlabel="weight of the auxiliary loss")
+    axes.set_ylabel(report.data[LetterRun.data].unit)
+    axes.set_title("kernels", fontsize=10)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1))
+
+
+def points(report: Report, runs: Mapping[float, tuple[str, int]]) -> Float[np.ndarray, "3 n"]:
+    """Of the runs that are there: where each stands, its bits, the error of those above the floor.
+
+    A run is a system and a seed; for a kernel with another weight the system is its `with_weight`.
+    """
+    ids = {where: run_id(LetterRun.measure_id, *run) for where, run in runs.items()}
+    found = {where: report.runs[id].result for where, id in ids.items() if id in report.runs}
+    rows = [
+        (where, each.bits.mean, each.bits_above_floor.standard_error)
+        for where, each in found.items()
+    ]
+    return np.array(rows).reshape(-1, 3).T
+
+
 PLOTS = {
     "quality": (plot_quality, {"ncols": 2, "figsize": (10, 4.6), "sharey": True}),
     "costs": (plot_costs, {"ncols": 3, "figsize": (12, 4.4)}),
@@ -137,23 +215,46 @@ PLOTS = {
     "downstream": (plot_downstream, {"ncols": 2, "figsize": (10, 4.4)}),
     "directions": (plot_directions, {"ncols": 2, "figsize": (10, 4.5), "sharey": True}),
     "exposure_bias": (plot_exposure_bias, {"figsize": (8, 4.6)}),
+    "captions": (plot_letters, {"ncols": 2, "figsize": (12, 4.2), "width_ratios": (3, 2)}),
 }
 """What fills the panels of a figure, and how they are made."""
 
 
 def plot(report: Report, name: str) -> plt.Figure:
-    """One of these, with one legend for all panels."""
+    """One of these, with one legend for all panels where these have none of their own."""
     fill, options = PLOTS[name]
     figure, panels = plt.subplots(**options, squeeze=False, layout="constrained")
     fill(report, panels[0].tolist())
-    style.legend_below(figure, panels[0, 0])
+    if panels[0, 0].get_legend() is None:
+        handles, labels = panels[0, 0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
 
+def plot_gallery(report: Report, file: Path) -> None:
+    """True scenes, then a row of images for each system that was sampled guided."""
+    tokens = ShippedTokens()
+    names = [name for name in numbers.measured(report, QualityRun) if name != "direct"]
+    size = (11, 0.6 * (len(names) + 1) + 0.4)
+    figure, panels = plt.subplots(len(names) + 1, 2, figsize=size, layout="constrained")
+    for (composition, title), column in zip(COMPOSITIONS.items(), panels.T, strict=True):
+        column[0].set_title(title, fontsize=10)
+        style.show_images(column[0], shown_scenes(composition).images[:SHOWN])
+        for name, axes in zip(names, column[1:], strict=True):
+            quality = numbers.results_of(report, QualityRun, name)[FIRST]
+            shown = quality.by_composition[composition].shown
+            style.show_images(axes, tokens.decode(tokens_from_text(shown)))
+    for name, axes in zip(("true scenes", *names), panels[:, 0], strict=True):
+        label = LABELS.get(name, name)
+        axes.text(-0.02, 0.5, label, transform=axes.transAxes, ha="right", va="center", fontsize=8)
+    style.save(figure, file)
+
+
 def plot_all(report: Report, folder: Path) -> None:
-    """All of these files."""
+    """Every plot of the page."""
     for name in PLOTS:
         style.save(plot(report, name), folder / f"face_off_{name}.png")
+    plot_gallery(report, folder / "face_off_gallery.png")
 
 
 def _bars(axes: Axes, positions: Sequence[float], shares: Sequence[Seeds], name: str) -> None:

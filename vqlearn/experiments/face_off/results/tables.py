@@ -3,15 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from vqlearn.data.scenes import SceneBatch
+from vqlearn.evaluation import Evaluation, evaluated_scenes
 from vqlearn.experiments.face_off import inpainting, letters
 from vqlearn.experiments.face_off.costs import BATCHES, COSTS, LENGTHS, CostRun
 from vqlearn.experiments.face_off.exposure_bias import BitsByCorrectnessRun, ExposureBiasRun
 from vqlearn.experiments.face_off.inpainting import ABOVE, FREE, KEEPS, ONE, SIDES
-from vqlearn.experiments.face_off.quality import CALLS, QualityRun
-from vqlearn.experiments.face_off.results import gallery, numbers
+from vqlearn.experiments.face_off.quality import CALLS, SHOWN, QualityRun
+from vqlearn.experiments.face_off.results import numbers
 from vqlearn.experiments.face_off.results.claims import CLAIMS, Claim
 from vqlearn.experiments.face_off.results.numbers import Seeds, measured, results_of
 from vqlearn.experiments.face_off.system_run import DIFFUSION, RASTER, REFERENCES, SEEDS, run_id
+from vqlearn.experiments.face_off.training import BUDGET
 from vqlearn.experiments.pages import COMPOSITIONS, table
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.sequences import DEFAULT_AUXILIARY_WEIGHT
@@ -203,6 +206,20 @@ def floor_sentence(report: Report) -> str:
     return f"The test captions hold {floor:.3f} bits a letter: no model can need less on average."
 
 
+def shown_scenes(composition: str) -> SceneBatch:
+    """All scenes that were measured; the first `SHOWN` are in the plot."""
+    return evaluated_scenes(composition, Evaluation(prompts=BUDGET.rows))
+
+
+def prompts_shown(report: Report) -> str:
+    """The captions of the plot as Markdown, from left to right."""
+    lines = []
+    for composition, title in COMPOSITIONS.items():
+        captions = shown_scenes(composition).captions[:SHOWN]
+        lines.append(f"{title.capitalize()}: {', '.join(f'*{each}*' for each in captions)}.")
+    return "\n\n".join(lines)
+
+
 def _bits(found: Iterable[Seeds]) -> list[str]:
     return [bits.text(".3f") for bits in found]
 
@@ -217,7 +234,7 @@ TABLES: dict[str, Callable[[Report], str]] = {
     "claims": claims_table,
     "quality": quality_table,
     "calls": calls_table,
-    "prompts": lambda report: gallery.prompts(),
+    "prompts": prompts_shown,
     "seconds": seconds_sentence,
     "cost": cost_table,
     "cuda": cuda_part,
