@@ -11,9 +11,8 @@ from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import absorbing, build_schedule
 from vqlearn.evaluation import Accuracy
-from vqlearn.experiments.face_off.data import EvaluatedTokens
 from vqlearn.experiments.face_off.system_run import SystemRun
-from vqlearn.experiments.tokens import Examples, Trained
+from vqlearn.experiments.tokens import EvaluatedTokens, Examples, Trained
 from vqlearn.probability.model import Sampling
 
 CODES, COUNT, N = 7, 8, 16

@@ -1,4 +1,4 @@
-"""Sequences without text that studies learn: captions letter by letter, and digits.
+"""Sequences without text that studies learn: captions letter by letter, digits, and RGB images.
 
 All that is said of a data set is said of the same test sequences.
 """
@@ -10,20 +10,30 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.data import Digits, caption_rows
 from vqlearn.data.characters import NUM_CLASSES, caption_split, decode, is_real
+from vqlearn.data.rgb import NUM_LEVELS, SMALL_SIDE, rgb_scenes
 from vqlearn.data.scenes import parse
-from vqlearn.evaluation import CaptionDistribution, Share, grid_bits, ngram_bits
+from vqlearn.evaluation import (
+    CaptionDistribution,
+    Share,
+    grid_bits,
+    image_bits,
+    ngram_bits,
+    rgb_bits,
+)
 from vqlearn.experiments.report import DIGITS, Facts, Samples, rounded
-from vqlearn.probability import Bits, bits_per_token, ratio
+from vqlearn.probability import Bits, bits_per_token, random_stream, ratio
 from vqlearn.training import Recipe, Sequences
 
 COMPOSITION = "seen"
 ORDERS = (1, 3, 5)
 SHOWN = 12
+COUNTED = 20_000  # images that the baselines of scenes count
 LEVELS = "0123456789abcdefg"  # one letter for each grey value
 
 
@@ -172,6 +182,34 @@ class DigitImages(SequenceData):
     def as_text(self, x: Int[Tensor, "b n"]) -> list[str]:
         """One string an image, one letter a pixel."""
         return ["".join(LEVELS[level] for level in row) for row in x.tolist()]
+
+
+class RgbScenes(SequenceData):
+    """New scenes for ever, 8 x 8 pixels of red, green and blue: 192 tokens with 256 levels."""
+
+    unit, num_codes, channels = "bits per colour", NUM_LEVELS, 3
+
+    def __init__(self, budget: Budget) -> None:
+        self.num_samples = budget.samples
+        self.counted = self.rows(COUNTED, generator=random_stream("raster", "counted"))
+        self.test = self.rows(budget.test_rows, generator=random_stream("raster", "test"))
+
+    def rows(self, count: int, *, generator: torch.Generator) -> Int[Tensor, "b n"]:
+        """Random scenes to learn from."""
+        return rgb_scenes(count, SMALL_SIDE, generator=generator, composition=COMPOSITION)
+
+    def baselines(self) -> dict[str, float]:
+        """The counts of 20,000 other images."""
+        return by_counting(partial(rgb_bits, self.counted, self.test))
+
+    def describe(self) -> Facts:
+        """The floor is the entropy of the images."""
+        floor = image_bits(COMPOSITION) / self.test.shape[1]
+        return replace(super().describe(), floor=round(floor, DIGITS))
+
+    def as_text(self, x: Int[Tensor, "b n"]) -> list[str]:
+        """One string an image, two hexadecimal digits a token."""
+        return [bytes(row).hex() for row in x.tolist()]
 
 
 def by_counting(bits: Callable[..., float]) -> dict[str, float]:

@@ -1,9 +1,11 @@
 """Scenes as tokens of the shipped VQ-VAE: measured, sampled, and read for what was asked for."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -18,7 +20,9 @@ from vqlearn.evaluation import (
     prompt_accuracy,
     read,
 )
+from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.experiments.data import SHOWN
+from vqlearn.experiments.report import DIGITS, Facts
 from vqlearn.probability import Conditioning, Sampling, TokenModel
 
 AT_ONCE = 100
@@ -103,6 +107,32 @@ class ShippedTokens:
         scenes = zip(read(self.decode(tokens)), captions, strict=True)
         found = [agrees(scene, caption) for scene, caption in scenes]
         return torch.tensor(found, device=tokens.device)
+
+
+class EvaluatedTokens(ShippedTokens):
+    """The scenes of `vqlearn evaluate`, as tokens of the shipped VQ-VAE."""
+
+    def __init__(self, count: int, device: torch.device | str = "cpu") -> None:
+        super().__init__(device)
+        self.examples = {name: self.evaluated(name, count) for name in COMPOSITIONS}
+
+    def describe(self) -> Facts:
+        """What an image is, and how many captions come out right after a round trip."""
+        return Facts(
+            unit="bits per token",
+            num_codes=self.num_codes,
+            num_positions=self.examples["seen"].x.shape[1],
+            baselines={"uniform guess": round(math.log2(self.num_codes), DIGITS)},
+            round_trip={
+                name: self.accuracy(each.x, each.captions) for name, each in self.examples.items()
+            },
+        )
+
+
+def by_grid_row(values: Float[Tensor, "b n"] | Bool[Tensor, "b n"]) -> tuple[float, ...]:
+    """The mean in each row of the square grid, from the top."""
+    rows = rearrange(values, "b (r c) -> r (b c)", r=math.isqrt(values.shape[1]))
+    return tuple(round(mean, DIGITS) for mean in rows.double().mean(dim=1).tolist())
 
 
 def tokens_as_text(x: Int[Tensor, "b n"], count: int = SHOWN) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from vqlearn.data.rgb import to_images
 from vqlearn.evaluation.counting import grid_bits
 from vqlearn.evaluation.image_entropy import image_bits
 from vqlearn.evaluation.prompts import Evaluation, evaluated_scenes
+from vqlearn.experiments import data as sequence_data
 from vqlearn.experiments import tokens
-from vqlearn.experiments.autoregressive import data as autoregressive_data
 from vqlearn.experiments.autoregressive import token_runs
 from vqlearn.experiments.autoregressive.runs import RUNS
 from vqlearn.experiments.autoregressive.study import STUDY, to_rgb
@@ -39,7 +39,8 @@ CODES = {"digits": 17, "rgb": 256, "tokens": 384}
 def few_counted():
     """20,000 images for the baselines would take most of the time."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(autoregressive_data, "COUNTED", 60)
+        patch.setattr(sequence_data, "COUNTED", 60)
+        patch.setattr(token_runs, "COUNTED", 60)
         yield
 
 

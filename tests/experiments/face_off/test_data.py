@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from vqlearn.evaluation.prompts import Evaluation, evaluated_scenes
 from vqlearn.experiments import tokens as shipped
-from vqlearn.experiments.face_off.data import EvaluatedTokens
+from vqlearn.experiments.tokens import EvaluatedTokens
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from support.face_off_fakes import (
 )
 
 from vqlearn.experiments.face_off import inpainting
-from vqlearn.experiments.face_off.data import by_grid_row
 from vqlearn.experiments.face_off.inpainting import DownstreamRun
+from vqlearn.experiments.tokens import by_grid_row
 
 UPPER = torch.arange(N) < N // 2
 ABOVE = ("one", "0.4")

@@ -8,7 +8,7 @@ from PIL import Image
 from vqlearn.data.scenes.captions import parse
 from vqlearn.evaluation.prompts import Evaluation
 from vqlearn.experiments.__main__ import STUDIES
-from vqlearn.experiments.shipped_model import film, plots, study
+from vqlearn.experiments.shipped_model import plots, study
 
 FIGURES = Path(__file__).parents[3] / "figures"
 
@@ -37,7 +37,7 @@ def test_every_figure_is_made(tmp_path, capsys):
 
 def test_the_prompts_of_the_figures_are_of_both_kinds():
     assert len(set(plots.PROMPTS)) == 16
-    assert set(film.PROMPTS) <= set(plots.PROMPTS)
+    assert set(plots.FILM_PROMPTS) <= set(plots.PROMPTS)
     unseen = [prompt for prompt in plots.PROMPTS if plots.has_unseen_pair(prompt)]
     assert 4 <= len(unseen) <= 8
     assert plots.has_unseen_pair("a red heart")

@@ -12,10 +12,9 @@ from vqlearn.data.rgb import to_images
 from vqlearn.data.scenes import SceneBatch
 from vqlearn.evaluation import Evaluation, evaluated_scenes
 from vqlearn.experiments import style
-from vqlearn.experiments.autoregressive.data import CaptionedTokens, RgbScenes
 from vqlearn.experiments.autoregressive.runs import RUNS, TOKENS
-from vqlearn.experiments.autoregressive.token_runs import GUIDED
-from vqlearn.experiments.data import DigitImages
+from vqlearn.experiments.autoregressive.token_runs import GUIDED, CaptionedTokens
+from vqlearn.experiments.data import DigitImages, RgbScenes
 from vqlearn.experiments.pages import bits_table, table
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.runner import Study

@@ -7,13 +7,17 @@ their distributions as they are, and with its guidance and its truncation (top-p
 import tempfile
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vqlearn.evaluation import Accuracy, Evaluation
+from jaxtyping import Int
+from torch import Tensor
+
+from vqlearn.data import Batch, Scenes
+from vqlearn.evaluation import Accuracy, Evaluation, grid_bits
 from vqlearn.evaluation.prompts import COMPOSITIONS
-from vqlearn.experiments.autoregressive.data import CaptionedTokens
-from vqlearn.experiments.data import Budget
+from vqlearn.experiments.data import COMPOSITION, COUNTED, Budget, SequenceData, by_counting
 from vqlearn.experiments.report import Run
 from vqlearn.experiments.sequences import count_weights
 from vqlearn.experiments.systems import Autoregressive, fresh_task
@@ -22,6 +26,35 @@ from vqlearn.probability import PLAIN, Bits, Sampling, random_stream
 from vqlearn.training import fit
 
 GUIDED = Sampling(Evaluation().guidance_scale, Evaluation().truncation_rate)
+
+
+class CaptionedTokens(ShippedTokens, SequenceData):
+    """New scenes for ever, each as 64 tokens of the shipped VQ-VAE, with the caption.
+
+    Networks learn to write them in the loop of the denoiser, which reads the shipped folder itself.
+    """
+
+    unit = "bits per token"
+
+    def __init__(self, budget: Budget) -> None:
+        super().__init__()
+        scenes = self.scenes("test", budget.test_rows)
+        self.examples = self.examples_of(scenes.images, scenes.captions)
+        self.test = self.examples.x
+
+    def scenes(self, name: str, count: int) -> Batch:
+        """Random images with captions; the name decides which."""
+        generator = random_stream("raster", "tokens", name)
+        return Scenes(32, COMPOSITION).batch(count, generator=generator)
+
+    def baselines(self) -> dict[str, float]:
+        """The counts know no caption; they are those of 20,000 other images."""
+        counted = self.encode(self.scenes("counted", COUNTED).images)
+        return by_counting(partial(grid_bits, counted, self.test, self.num_codes))
+
+    def as_text(self, x: Int[Tensor, "b n"]) -> list[str]:
+        """Numbers with spaces between."""
+        return list(tokens_as_text(x))
 
 
 @dataclass(frozen=True)

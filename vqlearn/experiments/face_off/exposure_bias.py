@@ -18,11 +18,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vqlearn.autoregressive import AutoregressiveModel
-from vqlearn.experiments.face_off.data import EvaluatedTokens, by_grid_row
 from vqlearn.experiments.face_off.system_run import RASTER, REFERENCES, SystemRun
 from vqlearn.experiments.face_off.training import Trained
 from vqlearn.experiments.report import DIGITS, rounded
-from vqlearn.experiments.tokens import Examples
+from vqlearn.experiments.tokens import EvaluatedTokens, Examples, by_grid_row
 from vqlearn.probability import Bits, Conditioning, Sampling, bits_per_token, random_stream
 
 OWN = Sampling(num_inference_steps=100)

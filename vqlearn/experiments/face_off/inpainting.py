@@ -27,13 +27,12 @@ from vqlearn.autoregressive import AutoregressiveModel
 from vqlearn.diffusion import DiffusionModel
 from vqlearn.evaluation import Accuracy
 from vqlearn.experiments.face_off import halves
-from vqlearn.experiments.face_off.data import EvaluatedTokens, by_grid_row
 from vqlearn.experiments.face_off.halves import ONE, Half
 from vqlearn.experiments.face_off.quality import GUIDED, GUIDED_SETTINGS
 from vqlearn.experiments.face_off.system_run import SystemRun
 from vqlearn.experiments.face_off.training import Trained
 from vqlearn.experiments.report import DIGITS
-from vqlearn.experiments.tokens import Examples
+from vqlearn.experiments.tokens import EvaluatedTokens, Examples, by_grid_row
 from vqlearn.probability import Conditioning, random_stream
 
 SHARES = (0.05, 0.1, 0.2, 0.4)

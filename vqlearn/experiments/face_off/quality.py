@@ -6,12 +6,11 @@ from typing import Any, ClassVar
 
 from vqlearn.diffusion import DiffusionModel
 from vqlearn.evaluation import Accuracy
-from vqlearn.experiments.face_off.data import EvaluatedTokens
 from vqlearn.experiments.face_off.system_run import SEEDS, SystemRun
 from vqlearn.experiments.face_off.training import Trained
 from vqlearn.experiments.report import rounded
 from vqlearn.experiments.systems import VARIANTS
-from vqlearn.experiments.tokens import tokens_as_text
+from vqlearn.experiments.tokens import EvaluatedTokens, tokens_as_text
 from vqlearn.probability import PLAIN, Bits, Sampling, bits_per_token, random_stream
 from vqlearn.training import NUM_TIMESTEPS
 

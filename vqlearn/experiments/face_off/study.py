@@ -9,7 +9,6 @@ from vqlearn.experiments.data import Budget as LetterBudget
 from vqlearn.experiments.data import Captions
 from vqlearn.experiments.face_off import letters
 from vqlearn.experiments.face_off.costs import COSTS, LENGTHS, CostRun
-from vqlearn.experiments.face_off.data import EvaluatedTokens
 from vqlearn.experiments.face_off.exposure_bias import BitsByCorrectnessRun, ExposureBiasRun
 from vqlearn.experiments.face_off.inpainting import DirectionsRun, DownstreamRun, ErrorsRun
 from vqlearn.experiments.face_off.quality import QualityRun
@@ -20,6 +19,7 @@ from vqlearn.experiments.report import Run
 from vqlearn.experiments.runner import Study, best_device
 from vqlearn.experiments.sequences import DEFAULT_SIZE, DenoiserSize
 from vqlearn.experiments.systems import SYSTEMS, VARIANTS
+from vqlearn.experiments.tokens import EvaluatedTokens
 
 MEASURES: dict[type[SystemRun], tuple[str, ...]] = {
     QualityRun: (*SYSTEMS, *VARIANTS),

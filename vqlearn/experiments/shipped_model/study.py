@@ -7,7 +7,7 @@ from vqlearn.evaluation import Evaluation, Share
 from vqlearn.experiments.pages import COMPOSITIONS, table
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.runner import Study
-from vqlearn.experiments.shipped_model import film, plots
+from vqlearn.experiments.shipped_model import plots
 from vqlearn.experiments.shipped_model.runs import EvaluationRun, StepsRun, load_pipeline
 from vqlearn.experiments.shipped_model.samplers import sampler_runs
 
@@ -37,9 +37,9 @@ def plot_all(report: Report, folder: Path) -> None:
     pipeline = load_pipeline()
     plots.plot_prompts(pipeline, folder / "prompts.png")
     plots.plot_reconstructions(pipeline, folder / "reconstructions.png")
-    states = film.record(pipeline)
-    film.plot_strip(pipeline, states, folder / "denoising.png")
-    film.animate(pipeline, states, folder / "denoising.gif")
+    states = plots.record(pipeline)
+    plots.plot_strip(pipeline, states, folder / "denoising.png")
+    plots.animate(pipeline, states, folder / "denoising.gif")
     ceiling = report.runs["evaluation"].result["seen"].ceiling
     plots.plot_accuracy(by_steps(report), ceiling, folder / "accuracy.png")
 
