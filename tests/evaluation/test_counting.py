@@ -12,7 +12,7 @@ from vqlearn.data.digit_images import binarised, digits
 from vqlearn.data.rgb import rgb_scenes
 from vqlearn.evaluation.caption_entropy import CaptionDistribution
 from vqlearn.evaluation.counting import (
-    CountedDistribution,
+    counted_probability,
     grid_bits,
     ngram_bits,
     rgb_bits,
@@ -34,10 +34,12 @@ def test_after_any_contexts_the_probabilities_sum_to_one():
     """Also after contexts that were never counted, and for tokens that never occurred."""
     tokens = random_tokens(300, classes=K - 1)
     contexts = [tokens * 0, random_tokens(300, 4, 1), random_tokens(300, 90, 2)]
-    distribution = CountedDistribution(tokens, contexts, K)
     after = [torch.zeros(50, dtype=torch.long), random_tokens(50, 8, 3), random_tokens(50, 200, 4)]
     p = torch.stack(
-        [distribution.probability(torch.full((50,), token), after) for token in range(K)]
+        [
+            counted_probability((tokens, contexts), (torch.full((50,), token), after), K)
+            for token in range(K)
+        ]
     )
     assert (p.sum(dim=0) - 1).abs().max() < 1e-14
     assert (p > 0).all()
@@ -46,12 +48,13 @@ def test_after_any_contexts_the_probabilities_sum_to_one():
 def test_three_tokens_worked_out_by_hand():
     r"""Tokens 0 0 1 of 2 in one context: T = 2, p(0) = (2 + 2/2) / 5."""
     one = torch.zeros(3, dtype=torch.long)
-    distribution = CountedDistribution(torch.tensor([0, 0, 1]), [one], 2)
-    assert distribution.probability(torch.tensor([0, 1]), [one[:2]]).tolist() == [3 / 5, 2 / 5]
+    tokens = torch.tensor([0, 0, 1])
+    p = counted_probability((tokens, [one]), (torch.tensor([0, 1]), [one[:2]]), 2)
+    assert p.tolist() == [3 / 5, 2 / 5]
     longer = torch.tensor([7, 7, 9])
-    distribution = CountedDistribution(torch.tensor([0, 0, 1]), [one, longer], 2)
-    found = distribution.probability(torch.tensor([0, 0, 0]), [one, torch.tensor([7, 9, 8])])
-    assert found.tolist() == pytest.approx([(2 + 3 / 5) / 3, (3 / 5) / 2, 3 / 5], abs=1e-15)
+    asked = (torch.tensor([0, 0, 0]), [one, torch.tensor([7, 9, 8])])
+    p = counted_probability((tokens, [one, longer]), asked, 2)
+    assert p.tolist() == pytest.approx([(2 + 3 / 5) / 3, (3 / 5) / 2, 3 / 5], abs=1e-15)
 
 
 def plain_ngram_bits(train, test, order, num_classes):
@@ -128,9 +131,9 @@ def test_no_rows_are_refused(split):
 def test_tokens_outside_the_classes_are_named(token):
     zero = torch.zeros(1, dtype=torch.long)
     with pytest.raises(ValueError, match=f"{token}.*; allowed: 0 to 4"):
-        CountedDistribution(torch.tensor([token]), [zero], K)
+        counted_probability((torch.tensor([token]), [zero]), (zero, [zero]), K)
     with pytest.raises(ValueError, match=f"{token}.*; allowed: 0 to 4"):
-        CountedDistribution(zero, [zero], K).probability(torch.tensor([token]), [zero])
+        counted_probability((zero, [zero]), (torch.tensor([token]), [zero]), K)
 
 
 def pixel_bits(data, neighbours):

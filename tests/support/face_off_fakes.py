@@ -11,7 +11,7 @@ from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import absorbing, build_schedule
 from vqlearn.evaluation import Accuracy
-from vqlearn.experiments.face_off.system_run import SystemRun
+from vqlearn.experiments.face_off.training import SystemRun
 from vqlearn.experiments.tokens import EvaluatedTokens, Examples, Trained
 from vqlearn.probability.model import Sampling
 

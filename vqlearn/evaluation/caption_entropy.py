@@ -112,7 +112,9 @@ class CaptionDistribution:
         for background, share in self.backgrounds.items():
             if caption.endswith(background):
                 text = caption.removesuffix(background)
-                total += share * (self._one_object(text) + self._two_objects(text))
+                pair, wording = self._wordings.get(text, (None, NEVER))
+                one = self.counts[1] * self.single.get(pair, NEVER) * wording
+                total += share * (one + self._two_objects(text))
         return total
 
     def log_probability(self, caption: str) -> float:
@@ -129,10 +131,6 @@ class CaptionDistribution:
         entropy = self._expected(lambda _, p: -math.log2(p))
         length = self._expected(lambda words, _: len(words))
         return CaptionBits(per_caption=entropy, characters=length + 1)
-
-    def _one_object(self, text: str) -> Fraction:
-        pair, wording = self._wordings.get(text, (None, NEVER))
-        return self.counts[1] * self.single.get(pair, NEVER) * wording
 
     def _two_objects(self, text: str) -> Fraction:
         total = NEVER

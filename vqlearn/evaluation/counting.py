@@ -6,7 +6,6 @@ came before, the probabilities of the K tokens sum to 1, and none is 0.
 """
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,38 +24,27 @@ Counted = tuple[Tensor, list[Tensor]]
 """Tokens, and the number of the context of each: (n,), and (n,) for each length of context."""
 
 
-class CountedDistribution:
-    r"""Interpolated counts (Witten and Bell 1991): a token given ever longer contexts.
+def counted_probability(train: Counted, test: Counted, num_classes: int) -> Float64[Tensor, " n"]:
+    r"""Interpolated counts (Witten and Bell 1991): each test token given ever longer contexts.
 
-    A context is an integer; `contexts` go from the shortest to the longest. With c the
-    counts of the training tokens and $T(h)$ the number of different tokens seen after context h,
+    A context is an integer; contexts go from the shortest to the longest. With c the counts of the
+    training tokens and $T(h)$ the number of different tokens seen after context h,
     $p_m(x \mid h_m) = \frac{c(h_m x) + T(h_m)\, p_{m-1}(x \mid h_{m-1})}{c(h_m) + T(h_m)}$,
     begun with $p_0 = 1/K$. A context never seen leaves $p_{m-1}$ as it is.
 
-    Raises `ValueError` for tokens outside 0 to K - 1.
+    Cost: a binary search for each token. Raises `ValueError` for tokens outside 0 to K - 1.
     """
-
-    def __init__(
-        self, tokens: Int[Tensor, " n"], contexts: Sequence[Int[Tensor, " n"]], num_classes: int
-    ) -> None:
-        check_tokens("tokens", tokens, num_classes)
-        self.num_classes = num_classes
-        self.joint = [_count(context * num_classes + tokens) for context in contexts]
-        self.alone = [_count(context) for context in contexts]
-        self.kinds = [_count(codes // num_classes) for codes, _ in self.joint]
-
-    def probability(
-        self, tokens: Int[Tensor, " n"], contexts: Sequence[Int[Tensor, " n"]]
-    ) -> Float64[Tensor, " n"]:
-        """The probability of each token after its contexts. Cost: a binary search for each."""
-        check_tokens("tokens", tokens, self.num_classes)
-        p = torch.full(tokens.shape, 1 / self.num_classes, dtype=torch.float64)
-        tables = zip(self.joint, self.alone, self.kinds, contexts, strict=True)
-        for joint, alone, kinds, context in tables:
-            seen = _look_up(joint, context * self.num_classes + tokens)
-            total, different = _look_up(alone, context), _look_up(kinds, context)
-            p = torch.where(total > 0, (seen + different * p) / (total + different), p)
-        return p
+    (known, contexts), (tokens, asked) = train, test
+    check_tokens("tokens", known, num_classes)
+    check_tokens("tokens", tokens, num_classes)
+    p = torch.full(tokens.shape, 1 / num_classes, dtype=torch.float64)
+    for context, h in zip(contexts, asked, strict=True):
+        joint = _count(context * num_classes + known)
+        seen = _look_up(joint, h * num_classes + tokens)
+        total = _look_up(_count(context), h)
+        different = _look_up(_count(joint[0] // num_classes), h)
+        p = torch.where(total > 0, (seen + different * p) / (total + different), p)
+    return p
 
 
 def ngram_bits(
@@ -68,7 +56,8 @@ def ngram_bits(
     END; the padding behind it is certain and costs nothing. Before a caption stands a mark of its
     own. Raises `ValueError` for an order whose contexts cannot be numbered, or no sequences.
     """
-    bits = _bits(_ngrams(train, order), _ngrams(test, order), NUM_CLASSES)
+    p = counted_probability(_ngrams(train, order), _ngrams(test, order), NUM_CLASSES)
+    bits = -p.log2()
     return CaptionBits(bits.sum().item() / len(test), characters=len(bits) / len(test))
 
 
@@ -86,7 +75,7 @@ def grid_bits(
     position too.
     """
     parts = (_pixels(part, num_classes, neighbours) for part in (train, test))
-    return _bits(*parts, num_classes).mean().item()
+    return -counted_probability(*parts, num_classes).log2().mean().item()
 
 
 def rgb_bits(
@@ -99,12 +88,7 @@ def rgb_bits(
     the same colour to the left, then above.
     """
     parts = (_colours(part, neighbours) for part in (train, test))
-    return _bits(*parts, NUM_LEVELS).mean().item()
-
-
-def _bits(train: Counted, test: Counted, num_classes: int) -> Float64[Tensor, " n"]:
-    """What each test token costs the counts of the training tokens."""
-    return -CountedDistribution(*train, num_classes).probability(*test).log2()
+    return -counted_probability(*parts, NUM_LEVELS).log2().mean().item()
 
 
 def _ngrams(sequences: Tensor, order: int) -> Counted:

@@ -15,7 +15,7 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from vqlearn.autoregressive.pixel_config import PixelConfig
-from vqlearn.diffusion import DiffusionModel, Process, prior_term
+from vqlearn.diffusion import DiffusionModel, prior_term
 from vqlearn.experiments.data import Budget, SequenceData
 from vqlearn.experiments.processes import PROCESSES, Codes
 from vqlearn.experiments.report import Run, Samples
@@ -126,14 +126,9 @@ class DiffusionRun(SequenceRun):
         parts = {"kernel": self.process, "network": self.network, "options": self.options}
         return {**parts, **self.budget.settings(), **asdict(self.size)}
 
-    def build_process(self, data: SequenceData) -> Process:
-        """The process for the codes of this data."""
-        return PROCESSES[self.process](
-            Codes(data.num_codes, self.size.num_timesteps), **self.options
-        )
-
     def fresh(self, data: SequenceData) -> DiffusionModel:
-        process = self.build_process(data)
+        codes = Codes(data.num_codes, self.size.num_timesteps)
+        process = PROCESSES[self.process](codes, **self.options)
         config = SequenceConfig(
             num_codes=data.num_codes,
             num_classes=process.num_classes,

@@ -19,8 +19,15 @@ from vqlearn.experiments.face_off.inpainting import DirectionsRun, DownstreamRun
 from vqlearn.experiments.face_off.letters import LetterRun
 from vqlearn.experiments.face_off.quality import QualityRun
 from vqlearn.experiments.face_off.study import STUDY, face_off_study
-from vqlearn.experiments.face_off.system_run import REFERENCES, SEEDS, SystemRun
-from vqlearn.experiments.face_off.training import RECIPE, Budget, Trained, Training
+from vqlearn.experiments.face_off.training import (
+    RECIPE,
+    REFERENCES,
+    SEEDS,
+    Budget,
+    SystemRun,
+    Trained,
+    Training,
+)
 from vqlearn.experiments.sequences import DenoiserSize
 from vqlearn.experiments.systems import (
     ALL,

@@ -17,7 +17,7 @@ from support.face_off_fakes import (
 from vqlearn.autoregressive.raster_transformer import RasterTransformer, RasterTransformerConfig
 from vqlearn.experiments.face_off import quality
 from vqlearn.experiments.face_off.quality import GUIDED, QualityRun, SampledAccuracy
-from vqlearn.experiments.face_off.system_run import SEEDS
+from vqlearn.experiments.face_off.training import SEEDS
 from vqlearn.experiments.tokens import tokens_from_text
 from vqlearn.probability.estimates import Bits
 from vqlearn.probability.model import PLAIN, Sampling

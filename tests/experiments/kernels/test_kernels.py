@@ -93,7 +93,7 @@ def test_samples_are_counted_and_shown(results):
 def test_the_kernels_forget_the_data_and_begin_gently(run):
     """At the size of the command: at most 0.002 bits are left at T, and level 1 moves under 5 %."""
     data = STUDY.data[run.data](TINY)
-    process = run.build_process(data)
+    process = run.fresh(data).process
     assert process.num_codes == data.num_codes
     assert process.num_timesteps == 100
     assert float(prior_term(process, data.test).mean()) / math.log(2) < 2e-3

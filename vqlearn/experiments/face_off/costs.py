@@ -40,7 +40,7 @@ from vqlearn.autoregressive import (
 from vqlearn.autoregressive.decoding import NextTokenLogProbs
 from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule, released
 from vqlearn.experiments.face_off.quality import CALLS, GUIDED
-from vqlearn.experiments.face_off.system_run import run_id
+from vqlearn.experiments.face_off.training import run_id
 from vqlearn.experiments.report import Run
 from vqlearn.experiments.systems import DENOISER_SIZE, IMAGEBART_SIZE, RASTER_SIZE
 from vqlearn.probability import PLAIN, Conditioning, Sampling, log_normalise, sample_categorical
@@ -96,50 +96,37 @@ class CostRun(Run):
 class Way:
     """One way to sample: the kind of model with its sampling, with a cache where there is one.
 
-    For long sequences a diffusion takes 4 steps.
+    With a `reader` a raster transformer has no cache, and reads caption and sequence anew for each
+    token. Of long sequences a part is sampled: 16 tokens without a cache, 4 steps of a diffusion.
     """
 
     kind: str
     sampling: Sampling = PLAIN
+    reader: Callable[[RasterTransformer, Tensor], NextTokenLogProbs] | None = None
 
     def sample(self, n: int, count: int, device: str = "cpu") -> Tensor:
         """`count` sequences of n tokens, or a part of the work for them."""
-        steps = self.sampling.num_inference_steps
-        steps = None if steps is None else round(steps * self.part(n))
-        how = replace(self.sampling, num_inference_steps=steps)
-        condition, generator = conditioning(count, device), torch.Generator().manual_seed(0)
-        model = fresh(self.kind, n, device)
-        return model.sample(count, condition, sampling=how, generator=generator)
-
-    def part(self, n: int) -> float:
-        """Which part of all the work is done? 1 is all."""
-        steps = self.sampling.num_inference_steps
-        return 1.0 if steps is None or n <= SHORT else min(1.0, CALLS_OF_LONG / steps)
-
-
-@dataclass(frozen=True)
-class WithoutCache(Way):
-    """The raster transformer reads caption and sequence anew for each token: `reader` says how.
-
-    For long sequences 16 tokens are sampled. Codes do not matter: the prefixes are zeros.
-    """
-
-    reader: Callable[[RasterTransformer, Tensor], NextTokenLogProbs] = (
-        AutoregressiveModel.plain_decoder
-    )
-
-    def sample(self, n: int, count: int, device: str = "cpu") -> Tensor:
-        text, generator = conditioning(count, device).text, torch.Generator().manual_seed(0)
-        next_token_log_probs = self.reader(fresh(self.kind, n, device), text)
+        model, condition = fresh(self.kind, n, device), conditioning(count, device)
+        generator = torch.Generator().manual_seed(0)
+        if self.reader is None:
+            steps = self.sampling.num_inference_steps
+            steps = None if steps is None else round(steps * self.part(n))
+            how = replace(self.sampling, num_inference_steps=steps)
+            return model.sample(count, condition, sampling=how, generator=generator)
+        next_token_log_probs = self.reader(model, condition.text)
         sampled, apart = [], round(1 / self.part(n))
         for length in range(apart // 2, n, apart):
+            # the cost does not depend on the codes: the prefixes are zeros
             prefix = torch.zeros(count, length, dtype=torch.long, device=device)
-            log_p = next_token_log_probs(prefix)
+            log_p = next_token_log_probs(prefix)  # (b, k)
             sampled.append(sample_categorical(log_p[:, None], generator=generator))
         return torch.cat(sampled, dim=1)
 
     def part(self, n: int) -> float:
-        return 1.0 if n <= SHORT else PART / n
+        """Which part of all the work is done? 1 is all."""
+        steps = self.sampling.num_inference_steps
+        done, of = (PART, n) if self.reader else (CALLS_OF_LONG, steps)
+        return 1.0 if of is None or n <= SHORT else min(1.0, done / of)
 
 
 def read_prefix(network: RasterTransformer, text: Tensor) -> NextTokenLogProbs:
@@ -175,8 +162,8 @@ def conditioning(count: int, device: str) -> Conditioning:
 
 
 COSTS: dict[str, Way] = {
-    "raster without cache": WithoutCache("raster"),
-    "raster, prefix only": WithoutCache("raster", reader=read_prefix),
+    "raster without cache": Way("raster", reader=AutoregressiveModel.plain_decoder),
+    "raster, prefix only": Way("raster", reader=read_prefix),
     "raster": Way("raster"),
     "raster guided": Way("raster", GUIDED),
     "imagebart": Way("imagebart"),

@@ -18,8 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vqlearn.autoregressive import AutoregressiveModel
-from vqlearn.experiments.face_off.system_run import RASTER, REFERENCES, SystemRun
-from vqlearn.experiments.face_off.training import Trained
+from vqlearn.experiments.face_off.training import RASTER, REFERENCES, SystemRun, Trained
 from vqlearn.experiments.report import DIGITS, rounded
 from vqlearn.experiments.tokens import EvaluatedTokens, Examples, by_grid_row
 from vqlearn.probability import Bits, Conditioning, Sampling, bits_per_token, random_stream

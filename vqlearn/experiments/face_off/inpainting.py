@@ -29,8 +29,7 @@ from vqlearn.evaluation import Accuracy
 from vqlearn.experiments.face_off import halves
 from vqlearn.experiments.face_off.halves import ONE, Half
 from vqlearn.experiments.face_off.quality import GUIDED, GUIDED_SETTINGS
-from vqlearn.experiments.face_off.system_run import SystemRun
-from vqlearn.experiments.face_off.training import Trained
+from vqlearn.experiments.face_off.training import SystemRun, Trained
 from vqlearn.experiments.report import DIGITS
 from vqlearn.experiments.tokens import EvaluatedTokens, Examples, by_grid_row
 from vqlearn.probability import Conditioning, random_stream

@@ -18,18 +18,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vqlearn.data import caption_rows
+from vqlearn.experiments import sequences
 from vqlearn.experiments.data import COMPOSITION, Budget, Captions
-from vqlearn.experiments.face_off.system_run import SEEDS, run_id
+from vqlearn.experiments.face_off.training import SEEDS, run_id
 from vqlearn.experiments.report import Run
-from vqlearn.experiments.sequences import (
-    DEFAULT_AUXILIARY_WEIGHT,
-    DEFAULT_SIZE,
-    AutoregressiveRun,
-    DenoiserSize,
-    DiffusionRun,
-    Learned,
-    SequenceRun,
-)
+from vqlearn.experiments.sequences import DEFAULT_AUXILIARY_WEIGHT
 from vqlearn.experiments.systems import WITHOUT_TEXT
 from vqlearn.probability import random_stream
 from vqlearn.training import Recipe, Sequences, Size
@@ -57,7 +50,7 @@ SYSTEMS = (*NETWORKS, *KERNELS)
 class LetterRun(Run):
     """A system with one seed: of its weights, its sequences and its noise."""
 
-    run: SequenceRun
+    run: sequences.SequenceRun
     seed: int
     measure_id: ClassVar[str] = "captions"
     data: ClassVar[str] = DATA
@@ -75,17 +68,17 @@ class LetterRun(Run):
     def settings(self) -> dict[str, Any]:
         """All that decides the result."""
         weight = {}
-        if isinstance(self.run, DiffusionRun):
+        if isinstance(self.run, sequences.DiffusionRun):
             weight["auxiliary_weight"] = self.run.auxiliary_weight
         return {**self.run.settings(), **weight, "mixed_precision": "bf16"}
 
-    def measure(self, data: Captions) -> Learned:
+    def measure(self, data: Captions) -> sequences.Learned:
         """Learn this seed's batches; the test sequences are those of all seeds."""
         return self.run.measure(data, rows_of(self.seed))
 
 
 def letter_runs(
-    budget: Budget = BUDGET, size: DenoiserSize = DEFAULT_SIZE
+    budget: Budget = BUDGET, size: sequences.DenoiserSize = sequences.DEFAULT_SIZE
 ) -> tuple[LetterRun, ...]:
     """Every system with every seed, then the kernels with other weights of the auxiliary loss."""
     main = [(system, seed, DEFAULT_AUXILIARY_WEIGHT) for system in SYSTEMS for seed in SEEDS]
@@ -97,16 +90,16 @@ def letter_runs(
 
 
 def sequence_run(
-    system: str, auxiliary_weight: float, budget: Budget, size: DenoiserSize
-) -> SequenceRun:
+    system: str, auxiliary_weight: float, budget: Budget, size: sequences.DenoiserSize
+) -> sequences.SequenceRun:
     """One system with the seed of the budget."""
     name = run_id(with_weight(system, auxiliary_weight), budget.recipe.seed)
     if system in NETWORKS:
         network, options = NETWORKS[system]
-        return AutoregressiveRun(DATA, name, budget, options, network, bfloat16=True)
+        return sequences.AutoregressiveRun(DATA, name, budget, options, network, bfloat16=True)
     options = {"num_neighbours": 4} if system == "nearest-neighbour" else {}
     how = {"size": size, "auxiliary_weight": auxiliary_weight}
-    return DiffusionRun(DATA, name, budget, options, KERNELS[system], **how)
+    return sequences.DiffusionRun(DATA, name, budget, options, KERNELS[system], **how)
 
 
 def with_weight(kernel: str, auxiliary_weight: float) -> str:

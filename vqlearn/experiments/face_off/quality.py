@@ -6,8 +6,7 @@ from typing import Any, ClassVar
 
 from vqlearn.diffusion import DiffusionModel
 from vqlearn.evaluation import Accuracy
-from vqlearn.experiments.face_off.system_run import SEEDS, SystemRun
-from vqlearn.experiments.face_off.training import Trained
+from vqlearn.experiments.face_off.training import SEEDS, SystemRun, Trained
 from vqlearn.experiments.report import rounded
 from vqlearn.experiments.systems import VARIANTS
 from vqlearn.experiments.tokens import EvaluatedTokens, tokens_as_text

@@ -7,14 +7,13 @@ there, and its costs are measured as well.
 
 from vqlearn.experiments.data import Budget as LetterBudget
 from vqlearn.experiments.data import Captions
-from vqlearn.experiments.face_off import letters
+from vqlearn.experiments.face_off import letters, training
 from vqlearn.experiments.face_off.costs import COSTS, LENGTHS, CostRun
 from vqlearn.experiments.face_off.exposure_bias import BitsByCorrectnessRun, ExposureBiasRun
 from vqlearn.experiments.face_off.inpainting import DirectionsRun, DownstreamRun, ErrorsRun
 from vqlearn.experiments.face_off.quality import QualityRun
 from vqlearn.experiments.face_off.results import plots, tables
-from vqlearn.experiments.face_off.system_run import DIFFUSION, RASTER, SEEDS, SystemRun
-from vqlearn.experiments.face_off.training import BUDGET, Budget
+from vqlearn.experiments.face_off.training import DIFFUSION, RASTER, SEEDS, SystemRun
 from vqlearn.experiments.report import Run
 from vqlearn.experiments.runner import Study, best_device
 from vqlearn.experiments.sequences import DEFAULT_SIZE, DenoiserSize
@@ -34,7 +33,7 @@ token, so half an image with nothing in its other half is no state that it knows
 
 
 def face_off_study(
-    budget: Budget = BUDGET,
+    budget: training.Budget = training.BUDGET,
     letter_budget: LetterBudget = letters.BUDGET,
     size: DenoiserSize = DEFAULT_SIZE,
 ) -> Study:

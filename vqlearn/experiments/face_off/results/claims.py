@@ -18,7 +18,7 @@ from vqlearn.experiments.face_off.inpainting import ABOVE, AMOUNTS, FREE, KEEPS
 from vqlearn.experiments.face_off.letters import KERNELS, WEIGHTS, with_weight
 from vqlearn.experiments.face_off.results import numbers
 from vqlearn.experiments.face_off.results.numbers import Seeds, token_bits, wrong
-from vqlearn.experiments.face_off.system_run import DIFFUSION, RASTER
+from vqlearn.experiments.face_off.training import DIFFUSION, RASTER
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.sequences import DEFAULT_AUXILIARY_WEIGHT
 

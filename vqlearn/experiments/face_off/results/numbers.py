@@ -4,6 +4,7 @@ Shares are from 0 to 1. Every look-up raises `KeyError` if no seed of the system
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun
 from vqlearn.experiments.face_off.inpainting import ONE, DirectionsRun, DownstreamRun, ErrorsRun
 from vqlearn.experiments.face_off.letters import LetterRun
 from vqlearn.experiments.face_off.quality import USUAL_CALLS, QualityRun
-from vqlearn.experiments.face_off.system_run import RASTER, SEEDS, SystemRun, run_id
+from vqlearn.experiments.face_off.training import RASTER, SEEDS, SystemRun, run_id
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.systems import LABELS
 
@@ -129,19 +130,19 @@ def with_errors(report: Report, system: str, freedom: str | None, *path: str) ->
     return over_seeds(report, DownstreamRun, system, freedom, *path)
 
 
-def changed(report: Report, system: str, amount: str, freedom: str | None = None) -> Seeds:
-    """The share of lost tokens that come out otherwise because others are wrong."""
-    return with_errors(report, system, freedom, "by_amount", amount, "changed_share")
+def share_of_tokens(
+    what: str, report: Report, system: str, amount: str, freedom: str | None = None
+) -> Seeds:
+    """The share of lost or of wrong tokens that something happens to where tokens are wrong."""
+    return with_errors(report, system, freedom, "by_amount", amount, f"{what}_share")
 
 
-def replaced(report: Report, system: str, amount: str) -> Seeds:
-    """The share of wrong tokens that get another code."""
-    return with_errors(report, system, None, "by_amount", amount, "replaced_share")
-
-
-def corrected(report: Report, system: str, amount: str, freedom: str | None = None) -> Seeds:
-    """The share of wrong tokens that get the true code."""
-    return with_errors(report, system, freedom, "by_amount", amount, "corrected_share")
+changed = partial(share_of_tokens, "changed")
+"""Of lost tokens those that come out otherwise because others are wrong."""
+replaced = partial(share_of_tokens, "replaced")
+"""Of wrong tokens those that get another code."""
+corrected = partial(share_of_tokens, "corrected")
+"""Of wrong tokens those that get the true code."""
 
 
 def right_below(report: Report, system: str, freedom: str | None, amount: str | None) -> Seeds:

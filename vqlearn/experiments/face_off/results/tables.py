@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 
 from vqlearn.data.scenes import SceneBatch
 from vqlearn.evaluation import Evaluation, evaluated_scenes
-from vqlearn.experiments.face_off import inpainting, letters
+from vqlearn.experiments.face_off import inpainting, letters, training
 from vqlearn.experiments.face_off.costs import BATCHES, COSTS, LENGTHS, CostRun
 from vqlearn.experiments.face_off.exposure_bias import BitsByCorrectnessRun, ExposureBiasRun
 from vqlearn.experiments.face_off.inpainting import ABOVE, FREE, KEEPS, ONE, SIDES
@@ -13,8 +13,7 @@ from vqlearn.experiments.face_off.quality import CALLS, SHOWN, QualityRun
 from vqlearn.experiments.face_off.results import numbers
 from vqlearn.experiments.face_off.results.claims import CLAIMS, Claim
 from vqlearn.experiments.face_off.results.numbers import Seeds, measured, results_of
-from vqlearn.experiments.face_off.system_run import DIFFUSION, RASTER, REFERENCES, SEEDS, run_id
-from vqlearn.experiments.face_off.training import BUDGET
+from vqlearn.experiments.face_off.training import DIFFUSION, RASTER, SEEDS
 from vqlearn.experiments.pages import COMPOSITIONS, table
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.sequences import DEFAULT_AUXILIARY_WEIGHT
@@ -140,7 +139,7 @@ def directions_table(report: Report) -> str:
 
 def exposure_bias_table(report: Report) -> str:
     """Bits of a token to a reference model: of true sequences, and of those that were sampled."""
-    read = [(reference, whose) for reference in REFERENCES for whose in ("data", "own")]
+    read = [(reference, whose) for reference in training.REFERENCES for whose in ("data", "own")]
     rows = [
         [LABELS[name], *_bits(numbers.reference_bits(report, name, *each) for each in read)]
         for name in measured(report, ExposureBiasRun)
@@ -172,7 +171,7 @@ def letters_table(report: Report) -> str:
         cells = []
         for weight in (DEFAULT_AUXILIARY_WEIGHT, *letters.OTHER_WEIGHTS):
             name = letters.with_weight(system, weight)
-            known = run_id(letters.LetterRun.measure_id, name, FIRST) in report.runs
+            known = training.run_id(letters.LetterRun.measure_id, name, FIRST) in report.runs
             cells.append(numbers.letter_bits(report, name).text(".3f") if known else "")
         rows.append([system, *cells])
     weights = (f"auxiliary weight {weight:g}" for weight in letters.OTHER_WEIGHTS)
@@ -208,7 +207,7 @@ def floor_sentence(report: Report) -> str:
 
 def shown_scenes(composition: str) -> SceneBatch:
     """All scenes that were measured; the first `SHOWN` are in the plot."""
-    return evaluated_scenes(composition, Evaluation(prompts=BUDGET.rows))
+    return evaluated_scenes(composition, Evaluation(prompts=training.BUDGET.rows))
 
 
 def prompts_shown(report: Report) -> str:
