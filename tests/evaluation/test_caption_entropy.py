@@ -12,11 +12,10 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from vqlearn.data.scenes import captions
+from vqlearn.data.scenes import captions, world
 from vqlearn.data.scenes import sampling as scenes
 from vqlearn.data.scenes.captions import RELATION_WORDS, SIZE_WORDS, describe_all
 from vqlearn.data.scenes.sampling import COMPOSITIONS, sample_scenes
-from vqlearn.evaluation import caption_entropy as entropy
 from vqlearn.evaluation.caption_entropy import CaptionBits, CaptionDistribution
 
 SAMPLES = 34_000
@@ -80,14 +79,13 @@ def shrink(monkeypatch, composition):
     seen, held_out = SMALL_WORLDS[composition]
     first = {"seen": seen, "held_out": tuple(sorted(held_out)), "any": seen + held_out}
     monkeypatch.setattr(scenes, "FIRST_PAIRS", first)
-    for module in (scenes, entropy):
+    for module in (scenes, world):
         monkeypatch.setattr(module, "PAIRS", seen + held_out)
         monkeypatch.setattr(module, "TRAINING_PAIRS", seen)
         monkeypatch.setattr(module, "HELD_OUT_PAIRS", frozenset(held_out))
         monkeypatch.setattr(module, "BACKGROUNDS", ("white", "grey"))
         monkeypatch.setattr(module, "RELATIONS", ("above", "left of"))
-    for module in (captions, entropy):
-        monkeypatch.setattr(module, "BACKGROUND_PHRASES", ("on {}",))
+    monkeypatch.setattr(captions, "BACKGROUND_PHRASES", ("on {}",))
     for table in (SIZE_WORDS, RELATION_WORDS):
         for name, words in table.items():
             monkeypatch.setitem(table, name, words[-1:])

@@ -11,10 +11,10 @@ from einops import reduce
 
 from vqlearn.data.rgb import to_tokens
 from vqlearn.data.scenes import sampling as scenes
+from vqlearn.data.scenes import world
 from vqlearn.data.scenes.drawing import render
 from vqlearn.data.scenes.sampling import COMPOSITIONS, sample_scenes
 from vqlearn.data.scenes.world import BACKGROUNDS, HELD_OUT_PAIRS, PAIRS, SIZES, TRAINING_PAIRS
-from vqlearn.evaluation import caption_entropy as entropy
 from vqlearn.evaluation import image_entropy as picture_entropy
 from vqlearn.evaluation.image_entropy import image_bits
 
@@ -73,7 +73,7 @@ def seen_distribution(made):
 def shrink(monkeypatch, seen, held_out):
     first = {"seen": seen, "held_out": tuple(sorted(held_out)), "any": seen + held_out}
     monkeypatch.setattr(scenes, "FIRST_PAIRS", first)
-    for module in (entropy, scenes):
+    for module in (world, scenes):
         monkeypatch.setattr(module, "PAIRS", seen + held_out)
         monkeypatch.setattr(module, "TRAINING_PAIRS", seen)
         monkeypatch.setattr(module, "HELD_OUT_PAIRS", frozenset(held_out))

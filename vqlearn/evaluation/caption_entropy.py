@@ -24,26 +24,8 @@ from itertools import product
 from typing import Any
 
 from vqlearn.data.characters import LENGTH
-from vqlearn.data.scenes import Composition
-from vqlearn.data.scenes.captions import (
-    BACKGROUND_PHRASES,
-    RELATION_WORDS,
-    SHAPE_WORDS,
-    SHARE_WITH_BACKGROUND,
-    SHARE_WITH_SIZE,
-    SIZE_WORDS,
-    with_article,
-)
+from vqlearn.data.scenes import Composition, captions, world
 from vqlearn.data.scenes.sampling import COMPOSITIONS, ONE_OBJECT_SHARE
-from vqlearn.data.scenes.world import (
-    BACKGROUNDS,
-    HELD_OUT_PAIRS,
-    INVERSE,
-    PAIRS,
-    RELATIONS,
-    SIZES,
-    TRAINING_PAIRS,
-)
 from vqlearn.probability.checks import check_choice
 
 Pair = tuple[str, str]
@@ -92,9 +74,10 @@ class CaptionDistribution:
         self.counts = {1: one, 2: 1 - one}
         self.single = single_pairs(composition)
         self.double = _described_pairs(composition)
-        self.objects = {pair: _object_phrases(*pair) for pair in PAIRS}
+        self.objects = {pair: _object_phrases(*pair) for pair in world.PAIRS}
         self.relations = {
-            name: _even(f" {phrase} " for phrase in words) for name, words in RELATION_WORDS.items()
+            name: _even(f" {phrase} " for phrase in words)
+            for name, words in captions.RELATION_WORDS.items()
         }
         self.backgrounds = _background_phrases()
         self._wordings = {
@@ -171,14 +154,16 @@ def _even(options: Iterable) -> dict[Any, Fraction]:
 
 def single_pairs(composition: Composition) -> dict[Pair, Fraction]:
     """The distribution of (colour, shape) where there is one object, and of the first of two."""
-    held_out = tuple(sorted(HELD_OUT_PAIRS))
-    return _even({"seen": TRAINING_PAIRS, "held_out": held_out, "any": PAIRS}[composition])
+    held_out = tuple(sorted(world.HELD_OUT_PAIRS))
+    return _even(
+        {"seen": world.TRAINING_PAIRS, "held_out": held_out, "any": world.PAIRS}[composition]
+    )
 
 
 def drawn_pairs(composition: Composition) -> dict[tuple[Pair, Pair], Fraction]:
     """The distribution of the two pairs of a scene: a coin says which was drawn first."""
     drawn: Counter[tuple[Pair, Pair]] = Counter()
-    others = TRAINING_PAIRS if composition == "seen" else PAIRS
+    others = world.TRAINING_PAIRS if composition == "seen" else world.PAIRS
     for first, p in single_pairs(composition).items():
         for second, q in _even(pair for pair in others if pair != first).items():
             share = HALF * p * q
@@ -195,29 +180,33 @@ def _described_pairs(composition: Composition) -> dict[tuple[Pair, Pair, str], F
     """
     described: Counter[tuple[Pair, Pair, str]] = Counter()
     drawn = drawn_pairs(composition).items()
-    for ((first, second), p), (relation, q) in product(drawn, _even(RELATIONS).items()):
+    for ((first, second), p), (relation, q) in product(drawn, _even(world.RELATIONS).items()):
         share = HALF * p * q
         described[first, second, relation] += share
-        described[second, first, INVERSE[relation]] += share
+        described[second, first, world.INVERSE[relation]] += share
     return dict(described)
 
 
 def _object_phrases(colour: str, shape: str) -> Phrases:
     """The words for an object, over both sizes and both positions of the size word."""
-    with_size = Fraction(str(SHARE_WITH_SIZE))
+    with_size = Fraction(str(captions.SHARE_WITH_SIZE))
     phrases: Counter[str] = Counter()
-    words_and_sizes = product(_even(SHAPE_WORDS[shape]).items(), _even(SIZES).items())
+    words_and_sizes = product(
+        _even(captions.SHAPE_WORDS[shape]).items(), _even(world.SIZES).items()
+    )
     for (shape_word, p), (size, q) in words_and_sizes:
-        phrases[with_article((colour, shape_word))] += p * q * (1 - with_size)
-        for size_word, r in _even(SIZE_WORDS[size]).items():
+        phrases[captions.with_article((colour, shape_word))] += p * q * (1 - with_size)
+        for size_word, r in _even(captions.SIZE_WORDS[size]).items():
             share = HALF * p * q * with_size * r
-            phrases[with_article((size_word, colour, shape_word))] += share
-            phrases[with_article((colour, size_word, shape_word))] += share
+            phrases[captions.with_article((size_word, colour, shape_word))] += share
+            phrases[captions.with_article((colour, size_word, shape_word))] += share
     return dict(phrases)
 
 
 def _background_phrases() -> Phrases:
     """The end of a caption: nothing, or a space and the words for the background."""
-    named = Fraction(str(SHARE_WITH_BACKGROUND))
-    ends = [f" {p.format(name)}" for p, name in product(BACKGROUND_PHRASES, BACKGROUNDS)]
+    named = Fraction(str(captions.SHARE_WITH_BACKGROUND))
+    ends = [
+        f" {p.format(name)}" for p, name in product(captions.BACKGROUND_PHRASES, world.BACKGROUNDS)
+    ]
     return {"": 1 - named} | {end: named * p for end, p in _even(ends).items()}

@@ -21,17 +21,8 @@ from einops import einsum, rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor
 
-from vqlearn.data.scenes import SceneObject
+from vqlearn.data.scenes import SceneObject, world
 from vqlearn.data.scenes.drawing import coverage
-from vqlearn.data.scenes.world import (
-    BACKGROUND_RGB,
-    BACKGROUNDS,
-    COLOURS,
-    RADIUS,
-    RGB,
-    SHAPES,
-    SIZES,
-)
 
 SIDE = 32  # every image is read at this size
 MIDDLE = 0.5 + 0.5 / SIDE  # of the pixel right below the centre of the image
@@ -62,8 +53,8 @@ class _Templates:
 def _templates() -> _Templates:
     quarters = [(x / SIDE, y / SIDE) for x in (-0.25, 0.25) for y in (-0.25, 0.25)]
     objects = [
-        SceneObject(shape, COLOURS[0], size, MIDDLE + x, MIDDLE + y)
-        for shape, size, (x, y) in product(SHAPES, SIZES, quarters)
+        SceneObject(shape, world.COLOURS[0], size, MIDDLE + x, MIDDLE + y)
+        for shape, size, (x, y) in product(world.SHAPES, world.SIZES, quarters)
     ]
     first = SIDE // 2 - _KERNEL // 2
     window = slice(first, first + _KERNEL)
@@ -72,7 +63,7 @@ def _templates() -> _Templates:
     edge = _KERNEL // 2 - _PADDING
     pixels = (torch.arange(edge, SIDE - edge) + 0.5) / SIDE
     positions = rearrange(list(torch.meshgrid(pixels, pixels, indexing="xy")), "c h w -> (h w) c")
-    radius = torch.tensor([RADIUS[thing.size] for thing in objects])
+    radius = torch.tensor([world.RADIUS[thing.size] for thing in objects])
     return _Templates(objects, kernels, energy, radius, positions)
 
 
@@ -80,10 +71,10 @@ def find_background(images: Float[Tensor, "b 3 h w"]) -> tuple[list[str], Tensor
     """The nearest named background of each image, and the border's mean distance to it."""
     edges = (images[..., 0, :], images[..., -1, :], images[..., 0], images[..., -1])
     border = rearrange(torch.cat(edges, dim=-1), "b c p -> b p c")
-    palette = torch.tensor([BACKGROUND_RGB[name] for name in BACKGROUNDS])
+    palette = torch.tensor([world.BACKGROUND_RGB[name] for name in world.BACKGROUNDS])
     distance = reduce(torch.cdist(border, palette), "b p k -> b k", "mean")
     mean_distance, nearest = distance.min(-1)
-    return [BACKGROUNDS[index] for index in nearest.tolist()], mean_distance
+    return [world.BACKGROUNDS[index] for index in nearest.tolist()], mean_distance
 
 
 def _gains(images: Tensor, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,7 +85,7 @@ def _gains(images: Tensor, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """
     templates = _templates()
     difference = images - rearrange(background, "b c -> b c 1 1")
-    colours = torch.tensor([RGB[colour] for colour in COLOURS])
+    colours = torch.tensor([world.RGB[colour] for colour in world.COLOURS])
     directions = rearrange(colours, "k c -> 1 k c") - rearrange(background, "b c -> b 1 c")
     planes = rearrange(difference, "b c h w -> (b c) 1 h w")
     inner = F.conv2d(planes, templates.kernels, padding=_PADDING)
@@ -123,7 +114,7 @@ def find_objects(
         for row in torch.isfinite(best).nonzero().flatten().tolist():
             thing, shade = templates.objects[template[row]], colour[row, position[row]]
             x, y = (templates.positions[position[row]] - MIDDLE).tolist()
-            moved = replace(thing, colour=COLOURS[shade], x=thing.x + x, y=thing.y + y)
+            moved = replace(thing, colour=world.COLOURS[shade], x=thing.x + x, y=thing.y + y)
             found[row].append(moved)
         away = templates.positions - rearrange(templates.positions[position], "b c -> b 1 c")
         away = reduce(away.abs(), "b p c -> b 1 p", "max")

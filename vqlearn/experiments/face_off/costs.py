@@ -30,13 +30,7 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from vqlearn.autoregressive import (
-    AutoregressiveModel,
-    ImageBART,
-    ImageBARTConfig,
-    RasterTransformer,
-    RasterTransformerConfig,
-)
+import vqlearn.autoregressive as networks
 from vqlearn.autoregressive.decoding import NextTokenLogProbs
 from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule, released
 from vqlearn.experiments.face_off.quality import CALLS, GUIDED
@@ -102,7 +96,7 @@ class Way:
 
     kind: str
     sampling: Sampling = PLAIN
-    reader: Callable[[RasterTransformer, Tensor], NextTokenLogProbs] | None = None
+    reader: Callable[[networks.RasterTransformer, Tensor], NextTokenLogProbs] | None = None
 
     def sample(self, n: int, count: int, device: str = "cpu") -> Tensor:
         """`count` sequences of n tokens, or a part of the work for them."""
@@ -129,7 +123,7 @@ class Way:
         return 1.0 if of is None or n <= SHORT else min(1.0, done / of)
 
 
-def read_prefix(network: RasterTransformer, text: Tensor) -> NextTokenLogProbs:
+def read_prefix(network: networks.RasterTransformer, text: Tensor) -> NextTokenLogProbs:
     """The next distribution by reading caption, start and prefix: all of them, each time."""
 
     def next_token_log_probs(prefix: Int[Tensor, "b i"]) -> Float[Tensor, "b k"]:
@@ -144,9 +138,9 @@ def fresh(kind: str, n: int, device: str) -> Any:
     """A model for n tokens, a square grid. Other schedules cost as much as the released one."""
     sizes = {"num_positions": n, **TEXT, **asdict(SIZES[kind])}
     if kind == "raster":
-        model = RasterTransformer(RasterTransformerConfig(NUM_CODES, **sizes))
+        model = networks.RasterTransformer(networks.RasterTransformerConfig(NUM_CODES, **sizes))
     elif kind == "imagebart":
-        model = ImageBART(ImageBARTConfig(NUM_CODES, num_scales=2, **sizes))
+        model = networks.ImageBART(networks.ImageBARTConfig(NUM_CODES, num_scales=2, **sizes))
     else:
         side, width = math.isqrt(n), TEXT["text_width"]
         config = denoiser_config(num_codes=NUM_CODES, side=side, text_width=width, size=SIZES[kind])
@@ -162,7 +156,7 @@ def conditioning(count: int, device: str) -> Conditioning:
 
 
 COSTS: dict[str, Way] = {
-    "raster without cache": Way("raster", reader=AutoregressiveModel.plain_decoder),
+    "raster without cache": Way("raster", reader=networks.AutoregressiveModel.plain_decoder),
     "raster, prefix only": Way("raster", reader=read_prefix),
     "raster": Way("raster"),
     "raster guided": Way("raster", GUIDED),
