@@ -1,5 +1,6 @@
 """A file of a checkpoint that is not the one that was written is named."""
 
+import hashlib
 import shutil
 import subprocess
 
@@ -53,6 +54,19 @@ def test_a_damaged_list_is_refused(checkpoint):
         check_digests(checkpoint, PARTS)
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_list_that_names_a_file_outside_the_folder_is_refused(checkpoint, absolute):
+    """Even with the right digest: a list must not make us read other files."""
+    outside = checkpoint.parent / f"outside {checkpoint.name}"
+    outside.write_text("private")
+    name = outside if absolute else f"../{outside.name}"
+    digest = hashlib.sha256(outside.read_bytes()).hexdigest()
+    with (checkpoint / "SHA256SUMS").open("a") as sums:
+        sums.write(f"{digest}  {name}\n")
+    with pytest.raises(CheckpointError, match="name of a file in the folder"):
+        check_digests(checkpoint, PARTS)
+
+
 @pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs the command sha256sum")
 def test_sha256sum_understands_the_list(checkpoint):
     run = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
@@ -62,6 +76,6 @@ def test_sha256sum_understands_the_list(checkpoint):
 
 
 def test_a_checkpoint_with_a_changed_file_does_not_load(checkpoint):
-    (checkpoint / files.INDEX_FILE).write_text('{"_class_name": "VQDiffusionPipeline"}')
-    with pytest.raises(files.CheckpointError, match=r"is not listed|there is no file"):
+    (checkpoint / "model_index.json").write_text('{"_class_name": "VQDiffusionPipeline"}')
+    with pytest.raises(CheckpointError, match=r"is not listed|there is no file"):
         files.check(checkpoint)

@@ -152,6 +152,12 @@ def test_configs_that_cannot_be_built_are_named(folder, part, changes, message):
     assert part in str(caught.value)
 
 
+def test_a_schedule_that_cannot_be_built_is_named(folder):
+    edit_json(folder / "scheduler" / "scheduler_config.json", alpha_cum_end=0.9, gamma_cum_end=0.9)
+    with pytest.raises(CheckpointError, match=r"scheduler_config\.json cannot be used: "):
+        files.load_token_model(folder)
+
+
 def test_parts_that_do_not_fit_each_other_are_named(folder):
     edit_json(folder / "scheduler" / "scheduler_config.json", num_vec_classes=13)
     with pytest.raises(CheckpointError, match="num_codes of the token model is 12; allowed: 11"):

@@ -55,7 +55,7 @@ def test_where_main_has_none_either_the_empty_sentence_is_used_and_a_warning_say
     shutil.rmtree(hub.repositories[NAME]["main"] / NULL_TEXT)
     with caplog.at_level(logging.WARNING, "vqlearn"):
         pipe = load(revision="fp16")
-    assert "the empty sentence stands for no sentence" in caplog.text
+    assert "the empty caption stands for no caption" in caplog.text
     assert not pipe.null_text.config.learnable
 
 

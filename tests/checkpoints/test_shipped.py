@@ -9,8 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vqlearn import VQDiffusionPipeline
-from vqlearn.checkpoints.folder import CheckpointError
+from vqlearn import CheckpointError, VQDiffusionPipeline
 from vqlearn.checkpoints.shipped import WEIGHTS
 from vqlearn.data.scenes.sampling import scene_batch
 from vqlearn.diffusion.model import DiffusionModel

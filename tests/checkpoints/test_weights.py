@@ -160,6 +160,15 @@ def test_a_pickle_of_something_else_is_named(tmp_path, content):
         WeightsFile(tmp_path / "weights.bin")
 
 
+@pytest.mark.parametrize("weights", [{}, {"a": torch.ones(2, dtype=torch.int64)}])
+@pytest.mark.parametrize("suffix", [".bin", ".safetensors"])
+def test_a_file_without_floats_has_no_common_type_and_is_named(tmp_path, weights, suffix):
+    file = tmp_path / f"weights{suffix}"
+    (torch.save if suffix == ".bin" else save_file)(weights, file)
+    with pytest.raises(CheckpointError, match="holds no weights of a float type"):
+        WeightsFile(file).common_dtype()
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 @pytest.mark.parametrize("part", PARTS)
 def test_nan_and_infinity_are_named(folder, part, bad):

@@ -144,7 +144,7 @@ def test_an_autoregressive_model_is_trained_and_generates(tmp_path, monkeypatch,
     assert "--film is 'film.gif'; allowed: none" in stderr
     code, _, stderr = run(monkeypatch, capsys, "evaluate", "--model", model)
     assert code == 1
-    assert f"the parts of {model} do not fit: the token model is '" in stderr
+    assert f"{model} cannot be used: the token model is '" in stderr
     assert "'; allowed: 'DiffusionModel'" in stderr
 
 

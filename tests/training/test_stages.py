@@ -152,7 +152,7 @@ def test_every_schedule_is_trained_and_written(small, tmp_path, schedule):
     train(tmp_path, wanted)
     recipe = {"diffusion": small["diffusion"]}
     train(tmp_path, recipe, {"diffusion": {"schedule": schedule}})
-    written = files.load_schedule(tmp_path)
+    written = files.load_token_model(tmp_path).process.schedule.config
     num_codes = files.load_vqvae(tmp_path).config.num_vq_embeddings
     assert written == diffusion.SCHEDULES[schedule](num_codes, 100)
 

@@ -26,8 +26,8 @@ def file_digests(folder: Path, parts: Sequence[str]) -> dict[str, str]:
 def check_digests(folder: Path, parts: Sequence[str]) -> None:
     """Compare every file with its digest. A folder without `SHA256SUMS` passes.
 
-    Raises `CheckpointError` that names the file: it is missing, is not listed, or its bytes differ.
-    Cost: about 1 s a GB.
+    Raises `CheckpointError` that names the file: it is missing, is not listed, lies outside the
+    folder, or its bytes differ. Cost: about 1 s a GB.
     """
     sums = folder / SUMS_FILE
     if not sums.is_file():
@@ -35,9 +35,11 @@ def check_digests(folder: Path, parts: Sequence[str]) -> None:
     listed = {}
     for line in sums.read_text(encoding="utf-8").splitlines():
         digest, separator, name = line.partition("  ")
-        if not separator or len(digest) != 64:
+        outside = Path(name).is_absolute() or ".." in Path(name).parts
+        if len(digest) != 64 or not separator or outside:
             raise CheckpointError(
-                f"{sums} holds the line {line!r}; allowed: a SHA-256, two spaces, a name"
+                f"{sums} holds the line {line!r}; "
+                "allowed: a SHA-256, two spaces, the name of a file in the folder"
             )
         listed[name] = digest
     for name in _files(folder, parts):

@@ -27,26 +27,9 @@ from vqlearn.autoregressive import (
     RasterTransformer,
     RasterTransformerConfig,
 )
-from vqlearn.checkpoints import configs
+from vqlearn.checkpoints import configs, layout
 from vqlearn.checkpoints.digests import check_digests, write_digests
-from vqlearn.checkpoints.layout import (
-    CLIP_FOLDER,
-    DENOISER_FOLDER,
-    IMAGEBART_FOLDER,
-    INDEX_FILE,
-    INDICES,
-    NULL_TEXT_FOLDER,
-    OTHER_CLASSES,
-    PARTS,
-    RASTER_FOLDER,
-    SCHEDULE_FOLDER,
-    TEXT_FOLDER,
-    TOKENIZER_FOLDER,
-    TRANSFORMERS_STEMS,
-    VQVAE_FOLDER,
-    CheckpointError,
-    model_folder,
-)
+from vqlearn.checkpoints.layout import CheckpointError, model_folder, naming
 from vqlearn.checkpoints.modules import (
     Kind,
     Wanted,
@@ -58,7 +41,7 @@ from vqlearn.checkpoints.modules import (
 )
 from vqlearn.checkpoints.renames import DENOISER_RENAMES, VQVAE_RENAMES
 from vqlearn.checkpoints.weights import WeightsFile, find_weights
-from vqlearn.diffusion import DiffusionModel, MaskAndReplace, ScheduleConfig, build_schedule
+from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule
 from vqlearn.probability import TokenModel
 from vqlearn.text import NullText, NullTextConfig, TextEncoder
 from vqlearn.tokens import VQVAE
@@ -67,16 +50,16 @@ from vqlearn.transformer import Denoiser
 RASTER_CONFIG = configs.ConfigFile(RasterTransformerConfig, {"_class_name": "RasterTransformer"})
 IMAGEBART_CONFIG = configs.ConfigFile(ImageBARTConfig, {"_class_name": "ImageBART"})
 KINDS = {
-    VQVAE_FOLDER: Kind(VQVAE, configs.VQVAE_FILE, VQVAE_RENAMES),
-    DENOISER_FOLDER: Kind(Denoiser, configs.DENOISER_FILE, DENOISER_RENAMES),
-    NULL_TEXT_FOLDER: Kind(NullText, configs.NULL_TEXT_FILE),
-    RASTER_FOLDER: Kind(RasterTransformer, RASTER_CONFIG),
-    IMAGEBART_FOLDER: Kind(ImageBART, IMAGEBART_CONFIG),
+    layout.VQVAE_FOLDER: Kind(VQVAE, configs.VQVAE_FILE, VQVAE_RENAMES),
+    layout.DENOISER_FOLDER: Kind(Denoiser, configs.DENOISER_FILE, DENOISER_RENAMES),
+    layout.NULL_TEXT_FOLDER: Kind(NullText, configs.NULL_TEXT_FILE),
+    layout.RASTER_FOLDER: Kind(RasterTransformer, RASTER_CONFIG),
+    layout.IMAGEBART_FOLDER: Kind(ImageBART, IMAGEBART_CONFIG),
 }
 """The networks of our own make, by the name of their folder."""
 
 AS_STORED = Wanted()
-SCHEDULE_FILE = f"{SCHEDULE_FOLDER}/scheduler_config.json"
+SCHEDULE_FILE = f"{layout.SCHEDULE_FOLDER}/scheduler_config.json"
 
 logger = logging.getLogger("vqlearn")
 
@@ -87,15 +70,15 @@ def check(folder: Path) -> None:
     The index says of which kind it is (VQ-Diffusion, if it says nothing) and the class of every
     part. Classes are compared, never imported; any library may be named.
     """
-    index = read_json(folder / INDEX_FILE)
-    check_digests(folder, PARTS)
-    claimed = next((name for name in INDICES if name in index), DENOISER_FOLDER)
-    for name, expected in INDICES[claimed].items():
-        allowed = (_class_of(expected), *OTHER_CLASSES.get(name, ()))
+    index = read_json(folder / layout.INDEX_FILE)
+    check_digests(folder, layout.PARTS)
+    claimed = next((name for name in layout.INDICES if name in index), layout.DENOISER_FOLDER)
+    for name, expected in layout.INDICES[claimed].items():
+        allowed = (_class_of(expected), *layout.OTHER_CLASSES.get(name, ()))
         seen = _class_of(index.get(name))
         if seen not in allowed:
             raise CheckpointError(
-                f"{folder / INDEX_FILE} describes {name} as a {seen!r}; "
+                f"{folder / layout.INDEX_FILE} describes {name} as a {seen!r}; "
                 f"allowed: {', '.join(map(repr, allowed))}"
             )
 
@@ -107,36 +90,39 @@ def _class_of(found: object) -> object:
 
 def finish(folder: Path) -> None:
     """Write the file that names the parts of the checkpoint, then the digests of all its files."""
-    write_json(folder / INDEX_FILE, INDICES[model_folder(folder)])
-    write_digests(folder, PARTS)
+    write_json(folder / layout.INDEX_FILE, layout.INDICES[model_folder(folder)])
+    write_digests(folder, layout.PARTS)
 
 
 def load_vqvae(folder: Path, wanted: Wanted = AS_STORED) -> VQVAE:
     """The VQ network, in the dtype of its file. Raises `CheckpointError` as all loaders here do."""
-    return load_module(folder / VQVAE_FOLDER, KINDS[VQVAE_FOLDER], wanted)
+    return load_module(folder / layout.VQVAE_FOLDER, KINDS[layout.VQVAE_FOLDER], wanted)
 
 
 def load_denoiser(folder: Path, wanted: Wanted = AS_STORED) -> Denoiser:
     """The denoiser, in the dtype of its file."""
-    return load_module(folder / DENOISER_FOLDER, KINDS[DENOISER_FOLDER], wanted)
+    return load_module(folder / layout.DENOISER_FOLDER, KINDS[layout.DENOISER_FOLDER], wanted)
 
 
 def load_null_text(folder: Path, wanted: Wanted = AS_STORED) -> NullText:
     """The states of "no caption", in the dtype of their file."""
-    if not (folder / NULL_TEXT_FOLDER).is_dir():
+    if not (folder / layout.NULL_TEXT_FOLDER).is_dir():
         logger.warning(
-            "%s has no %s; the empty sentence stands for no sentence", folder, NULL_TEXT_FOLDER
+            "%s has no %s; the empty caption stands for no caption", folder, layout.NULL_TEXT_FOLDER
         )
         return NullText(NullTextConfig(False))
-    return load_module(folder / NULL_TEXT_FOLDER, KINDS[NULL_TEXT_FOLDER], wanted)
+    return load_module(folder / layout.NULL_TEXT_FOLDER, KINDS[layout.NULL_TEXT_FOLDER], wanted)
 
 
 def load_token_model(folder: Path, wanted: Wanted = AS_STORED) -> TokenModel:
     """The token model of a checkpoint. Raises `CheckpointError` if there is none, or several."""
     name = model_folder(folder)
-    if name != DENOISER_FOLDER:
+    if name != layout.DENOISER_FOLDER:
         return load_module(folder / name, KINDS[name], wanted)
-    process = MaskAndReplace(build_schedule(load_schedule(folder)))
+    file = folder / SCHEDULE_FILE
+    config = understand(file, configs.SCHEDULE_FILE)
+    with naming(file, ValueError):
+        process = MaskAndReplace(build_schedule(config))
     return DiffusionModel(process, load_denoiser(folder, wanted))
 
 
@@ -147,7 +133,8 @@ def save_network(network: nn.Module, folder: Path) -> None:
     denoiser and the schedule are written.
     """
     if isinstance(network, DiffusionModel):
-        save_schedule(network.process.schedule.config, folder)
+        schedule = configs.SCHEDULE_FILE.write(network.process.schedule.config)
+        write_json(folder / SCHEDULE_FILE, schedule)
         network = network.network
     for name, kind in KINDS.items():
         if isinstance(network, kind.network):
@@ -156,43 +143,28 @@ def save_network(network: nn.Module, folder: Path) -> None:
     raise TypeError(f"the network is a {type(network).__name__}; allowed: {allowed}")
 
 
-def load_schedule(folder: Path) -> ScheduleConfig:
-    """The four numbers of the schedule, T and the number of classes."""
-    return understand(folder / SCHEDULE_FILE, configs.SCHEDULE_FILE)
-
-
-def save_schedule(config: ScheduleConfig, folder: Path) -> None:
-    """Write `scheduler/` as diffusers' `VQDiffusionScheduler` reads it."""
-    write_json(folder / SCHEDULE_FILE, configs.SCHEDULE_FILE.write(config))
-
-
 def load_text_encoder(folder: Path, wanted: Wanted = AS_STORED) -> TextEncoder:
     """Tokenizer and CLIP text model, frozen."""
-    read_json(folder / TEXT_FOLDER / "config.json")
-    names = {path.name for path in (folder / TOKENIZER_FOLDER).glob("*")}
+    text, words = folder / layout.TEXT_FOLDER, folder / layout.TOKENIZER_FOLDER
+    read_json(text / "config.json")
+    names = {path.name for path in words.glob("*")}
     if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
         raise CheckpointError(
-            f"{folder / TOKENIZER_FOLDER} holds {sorted(names)}; "
-            "allowed: tokenizer.json, or vocab.json and merges.txt"
+            f"{words} holds {sorted(names)}; allowed: tokenizer.json, or vocab.json and merges.txt"
         )
-    weights = WeightsFile(find_weights(folder / TEXT_FOLDER, TRANSFORMERS_STEMS, wanted.variant))
-    try:
-        with _quietly():
-            tokenizer = CLIPTokenizer.from_pretrained(folder / TOKENIZER_FOLDER)
-            model, report = CLIPTextModel.from_pretrained(
-                folder / TEXT_FOLDER,
-                dtype=wanted.dtype or weights.common_dtype(),
-                variant=wanted.variant if f".{wanted.variant}." in weights.file.name else None,
-                use_safetensors=weights.file.suffix == ".safetensors",
-                output_loading_info=True,
-            )
-    except Exception as error:  # transformers raises a dozen kinds for what a file can hold
-        raise CheckpointError(
-            f"{folder / TEXT_FOLDER} or {TOKENIZER_FOLDER}/ cannot be used: {error}"
-        ) from error
-    if report["missing_keys"]:
-        missing = sorted(report["missing_keys"])
-        raise CheckpointError(f"{folder / TEXT_FOLDER} lacks {len(missing)} weights {missing[:3]}")
+    weights = WeightsFile(find_weights(text, layout.TRANSFORMERS_STEMS, wanted.variant))
+    # transformers raises a dozen kinds of errors for what a file can hold
+    with naming(f"{text} or {layout.TOKENIZER_FOLDER}/", Exception), _quietly():
+        tokenizer = CLIPTokenizer.from_pretrained(words)
+        model, report = CLIPTextModel.from_pretrained(
+            text,
+            dtype=wanted.dtype or weights.common_dtype(),
+            variant=wanted.variant if f".{wanted.variant}." in weights.file.name else None,
+            use_safetensors=weights.file.suffix == ".safetensors",
+            output_loading_info=True,
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise CheckpointError(f"{text} lacks {len(missing)} weights {missing[:3]}")
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
             raise CheckpointError(f"{weights.file}: {name} holds NaN or infinity")
@@ -202,25 +174,22 @@ def load_text_encoder(folder: Path, wanted: Wanted = AS_STORED) -> TextEncoder:
 def save_text_encoder(encoder: TextEncoder, folder: Path) -> None:
     """Write `text_encoder/` and `tokenizer/` as transformers reads them."""
     with _quietly():
-        encoder.model.save_pretrained(folder / TEXT_FOLDER)
-    encoder.tokenizer.save_pretrained(folder / TOKENIZER_FOLDER)
+        encoder.model.save_pretrained(folder / layout.TEXT_FOLDER)
+    encoder.tokenizer.save_pretrained(folder / layout.TOKENIZER_FOLDER)
 
 
 def load_clip(folder: Path) -> CLIPModel | None:
     """The whole CLIP whose text half is the text encoder; None if the checkpoint has none."""
-    if not (folder / CLIP_FOLDER).is_dir():
+    if not (folder / layout.CLIP_FOLDER).is_dir():
         return None
-    try:
-        with _quietly():
-            return CLIPModel.from_pretrained(folder / CLIP_FOLDER).eval()
-    except Exception as error:  # as in load_text_encoder
-        raise CheckpointError(f"{folder / CLIP_FOLDER} cannot be used: {error}") from error
+    with naming(folder / layout.CLIP_FOLDER, Exception), _quietly():
+        return CLIPModel.from_pretrained(folder / layout.CLIP_FOLDER).eval()
 
 
 def save_clip(clip: CLIPModel, folder: Path) -> None:
     """Write `clip/` as transformers reads it. Only scores are computed with it."""
     with _quietly():
-        clip.save_pretrained(folder / CLIP_FOLDER)
+        clip.save_pretrained(folder / layout.CLIP_FOLDER)
 
 
 @contextmanager

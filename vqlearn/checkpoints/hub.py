@@ -9,7 +9,7 @@
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, snapshot_download
@@ -23,7 +23,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from vqlearn.checkpoints.layout import INDEX_FILE, NULL_TEXT_FOLDER, PARTS, STEMS, CheckpointError
+from vqlearn.checkpoints.layout import INDEX_FILE, PARTS, STEMS, CheckpointError
 from vqlearn.checkpoints.weights import candidates
 
 logger = logging.getLogger("vqlearn")
@@ -61,20 +61,15 @@ def download(repository: str, options: HubOptions) -> Path:
     network the cache is used. Raises `CheckpointError` if the repository or revision does not
     exist, or if the network is needed and cannot be reached: the message names what to do.
     """
-    folder = _snapshot(repository, options, "")
-    if folder is None or not (folder / INDEX_FILE).is_file():
-        raise CheckpointError(_how_to_get(repository, options))
-    return folder
-
-
-def download_null_text(repository: str, options: HubOptions) -> Path | None:
-    """A folder with the "no caption" of the main branch, for a revision that lacks it, or None.
-
-    The branch "fp16" of the released model lacks it.
-    """
-    folder = _snapshot(repository, replace(options, revision=None), NULL_TEXT_FOLDER)
-    there = folder is not None and (folder / NULL_TEXT_FOLDER / "config.json").is_file()
-    return folder if there else None
+    folder = snapshot(repository, options)
+    if folder is not None and (folder / INDEX_FILE).is_file():
+        return folder
+    chosen = {"revision": options.revision, "variant": options.variant}
+    words = [f"--{name} {value}" for name, value in chosen.items() if value is not None]
+    raise CheckpointError(
+        f"{repository} is not in the cache and no network may be used or reached; "
+        f"with a network, run: {' '.join(['vqlearn download', repository, *words])}"
+    )
 
 
 def needed_files(names: Iterable[str], variant: str | None) -> list[str]:
@@ -92,10 +87,11 @@ def needed_files(names: Iterable[str], variant: str | None) -> list[str]:
     return wanted
 
 
-def _snapshot(repository: str, options: HubOptions, part: str) -> Path | None:
+def snapshot(repository: str, options: HubOptions, part: str = "") -> Path | None:
     """The folder with the needed files whose names begin with `part`.
 
-    Without a network it is what the cache holds: None if that is nothing.
+    Without a network it is what the cache holds: None if that is nothing. Raises `CheckpointError`
+    if the hub does not give the repository.
     """
     try:
         names = _names(repository, options)
@@ -135,12 +131,3 @@ def _names(repository: str, options: HubOptions) -> list[str] | None:
     except (HTTPError, OSError) as error:
         logger.warning("the hub cannot be reached (%s); looking in the cache", error)
     return None
-
-
-def _how_to_get(repository: str, options: HubOptions) -> str:
-    chosen = {"revision": options.revision, "variant": options.variant}
-    words = [f"--{name} {value}" for name, value in chosen.items() if value is not None]
-    return (
-        f"{repository} is not in the cache and no network may be used or reached; "
-        f"with a network, run: {' '.join(['vqlearn download', repository, *words])}"
-    )

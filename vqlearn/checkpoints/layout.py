@@ -1,5 +1,7 @@
 """The names of files, folders and classes in a checkpoint: of the released models, and of ours."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 VQVAE_FOLDER = "vqvae"
@@ -23,6 +25,7 @@ SHARED = {
     TOKENIZER_FOLDER: ["transformers", "CLIPTokenizer"],
     NULL_TEXT_FOLDER: ["diffusers", "LearnedClassifierFreeSamplingEmbeddings"],
 }
+OURS = {"_class_name": "TextToImagePipeline", **SHARED}
 INDICES = {
     DENOISER_FOLDER: {
         "_class_name": "VQDiffusionPipeline",
@@ -30,16 +33,8 @@ INDICES = {
         SCHEDULE_FOLDER: ["diffusers", "VQDiffusionScheduler"],
         **SHARED,
     },
-    RASTER_FOLDER: {
-        "_class_name": "TextToImagePipeline",
-        RASTER_FOLDER: ["vqlearn", "RasterTransformer"],
-        **SHARED,
-    },
-    IMAGEBART_FOLDER: {
-        "_class_name": "TextToImagePipeline",
-        IMAGEBART_FOLDER: ["vqlearn", "ImageBART"],
-        **SHARED,
-    },
+    RASTER_FOLDER: {RASTER_FOLDER: ["vqlearn", "RasterTransformer"], **OURS},
+    IMAGEBART_FOLDER: {IMAGEBART_FOLDER: ["vqlearn", "ImageBART"], **OURS},
 }
 """What `model_index.json` says of each kind of checkpoint, by the folder of its token model."""
 
@@ -57,6 +52,17 @@ PARTS = (
 
 class CheckpointError(ValueError):
     """The files of a checkpoint cannot be used. Says which file, what was seen, what is allowed."""
+
+
+@contextmanager
+def naming(what: object, *kinds: type[Exception]) -> Iterator[None]:
+    """Turn errors of these kinds into a `CheckpointError` that says what cannot be used."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except kinds as error:
+        raise CheckpointError(f"{what} cannot be used: {error}") from error
 
 
 def model_folder(folder: Path) -> str:

@@ -10,13 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vqlearn.checkpoints.configs import ConfigFile
-from vqlearn.checkpoints.layout import DIFFUSERS_STEMS, CheckpointError
-from vqlearn.checkpoints.renames import (
-    Table,
-    rename_from_diffusers,
-    rename_to_diffusers,
-    with_new_names,
-)
+from vqlearn.checkpoints.layout import DIFFUSERS_STEMS, CheckpointError, naming
+from vqlearn.checkpoints.renames import Table, rename_from_diffusers, rename_to_diffusers
 from vqlearn.checkpoints.weights import WeightsFile, find_weights
 
 CONFIG_FILE = "config.json"
@@ -48,12 +43,8 @@ def load_module(folder: Path, kind: Kind, wanted: Wanted) -> nn.Module:
     with torch.device("meta"):  # shapes without memory
         network = kind.network(config)
     expected = rename_to_diffusers(network.state_dict(), kind.renames)
-    names = {with_new_names(name): name for name in weights.stored}
-    _check_fit(weights, names, expected)
-    state = {}
-    for name in expected:
-        stored = weights.stored[names[name]]
-        state[name] = weights.read(names[name], wanted.dtype or stored.dtype)
+    _check_fit(weights, expected)
+    state = {name: weights.read(name, wanted.dtype) for name in expected}
     network.load_state_dict(rename_from_diffusers(state, kind.renames), assign=True)
     return network.eval()
 
@@ -69,11 +60,8 @@ def save_module(network: nn.Module, folder: Path, kind: Kind) -> None:
 
 def understand(file: Path, config: ConfigFile) -> Any:
     """The dataclass in a JSON file. Raises `CheckpointError` that names the file and the key."""
-    values = read_json(file)
-    try:
-        return config.read(values)
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{file} cannot be used: {error}") from error
+    with naming(file, TypeError, ValueError):
+        return config.read(read_json(file))
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -95,24 +83,20 @@ def write_json(file: Path, values: dict[str, Any]) -> None:
     file.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _check_fit(weights: WeightsFile, names: dict[str, str], expected: dict[str, Tensor]) -> None:
-    """Has the file just the weights of the network, in its shapes? Nothing is read for it.
-
-    `names` are those in the file, by the names that files have today.
-    """
-    file = weights.file
-    missing, extra = sorted(expected.keys() - names), sorted(names.keys() - expected.keys())
+def _check_fit(weights: WeightsFile, expected: dict[str, Tensor]) -> None:
+    """Has the file just the weights of the network, in its shapes? Nothing is read for it."""
+    file, stored = weights.file, weights.stored
+    missing, extra = sorted(expected.keys() - stored), sorted(stored.keys() - expected)
     if missing or extra:
         raise CheckpointError(
             f"{file} does not fit its config.json: {len(missing)} weights are missing "
             f"{missing[:3]}, {len(extra)} are unknown {extra[:3]}"
         )
-    for name, meta in expected.items():
-        stored = weights.stored[names[name]]
-        if not stored.is_float:
-            raise CheckpointError(f"{file}: {name} is {stored.dtype}; allowed: a float type")
-        if stored.shape != meta.shape:
+    for name, (shape, dtype) in stored.items():
+        if not stored[name].is_float:
+            raise CheckpointError(f"{file}: {name} is {dtype}; allowed: a float type")
+        if shape != expected[name].shape:
             raise CheckpointError(
-                f"{file}: {name} has the shape {stored.shape}; "
-                f"its config.json asks for {tuple(meta.shape)}"
+                f"{file}: {name} has the shape {shape}; "
+                f"its config.json asks for {tuple(expected[name].shape)}"
             )

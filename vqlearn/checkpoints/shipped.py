@@ -1,9 +1,10 @@
 """The folder that a checkpoint's name stands for: shipped, on this machine, or of the hub."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
-from vqlearn.checkpoints.hub import HubOptions, download, download_null_text, is_repository
+from vqlearn.checkpoints.hub import HubOptions, download, is_repository, snapshot
 from vqlearn.checkpoints.layout import NULL_TEXT_FOLDER, CheckpointError
 
 logger = logging.getLogger("vqlearn")
@@ -40,19 +41,15 @@ def resolve(name_or_dir: str | Path, hub: HubOptions | None = None) -> Path:
 def find_null_text(name_or_dir: str | Path, folder: Path, hub: HubOptions) -> Path:
     """The folder that holds the states of "no caption" for a checkpoint that lies in `folder`.
 
-    It is `folder` itself, but for a revision of the hub that lacks them: then they come from the
-    main branch, if it can be had, and a warning says so.
+    It is `folder` itself, but for a revision of the hub that lacks them, such as "fp16" of the
+    released model: then they come from the main branch, if it can be had, and a warning says so.
     """
-    lacking = not (folder / NULL_TEXT_FOLDER).is_dir()
-    from_hub = not Path(name_or_dir).expanduser().is_dir() and is_repository(str(name_or_dir))
-    if lacking and from_hub and hub.revision not in (None, "main"):
-        main = download_null_text(str(name_or_dir), hub)
-        if main is not None:
-            logger.warning(
-                "revision %r of %s has no %s; that of the main branch is used",
-                hub.revision,
-                name_or_dir,
-                NULL_TEXT_FOLDER,
-            )
-            return main
-    return folder
+    of_a_branch = folder != Path(name_or_dir).expanduser() and hub.revision not in (None, "main")
+    if not of_a_branch or (folder / NULL_TEXT_FOLDER).is_dir():
+        return folder
+    main = snapshot(str(name_or_dir), replace(hub, revision=None), NULL_TEXT_FOLDER)
+    if main is None or not (main / NULL_TEXT_FOLDER / "config.json").is_file():
+        return folder
+    warning = "revision %r of %s has no %s; that of the main branch is used"
+    logger.warning(warning, hub.revision, name_or_dir, NULL_TEXT_FOLDER)
+    return main

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from vqlearn.checkpoints.layout import CheckpointError
+from vqlearn.checkpoints.renames import with_new_names
 
 SUFFIXES = (".safetensors", ".bin")
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -60,7 +61,8 @@ def find_weights(folder: Path, stems: tuple[str, ...], variant: str | None) -> P
 class WeightsFile:
     """The named tensors of one file. `stored` tells what they are, `read` reads one of them.
 
-    Raises `CheckpointError` if the file is damaged.
+    Their names are those of today's files (see `with_new_names`). Raises `CheckpointError` if the
+    file is damaged.
     """
 
     def __init__(self, file: Path) -> None:
@@ -76,25 +78,30 @@ class WeightsFile:
                 found = {name: (w.shape, w.dtype) for name, w in self._tensors.items()}
         except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
             raise CheckpointError(f"{file} is damaged: {error}") from error
-        self.stored = {
-            name: Stored(tuple(shape), FLOATS.get(dtype, dtype))
-            for name, (shape, dtype) in found.items()
-        }
+        self._names = {with_new_names(name): name for name in found}
+        self.stored = {}
+        for name, there in self._names.items():
+            shape, dtype = found[there]
+            self.stored[name] = Stored(tuple(shape), FLOATS.get(dtype, dtype))
 
     def common_dtype(self) -> torch.dtype:
-        """The float type of the first weight that has one."""
-        return next(one.dtype for one in self.stored.values() if one.is_float)
+        """The float type of the first weight that has one. Raises `CheckpointError` if none has."""
+        for weight in self.stored.values():
+            if weight.is_float:
+                return weight.dtype
+        raise CheckpointError(f"{self.file} holds no weights of a float type; allowed: some")
 
-    def read(self, name: str, dtype: torch.dtype) -> Tensor:
-        """One weight as a tensor of its own in `dtype`.
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """One weight as a tensor of its own, in `dtype` or as it is stored.
 
         Raises `CheckpointError` if it holds NaN or infinity.
         """
+        dtype, there = dtype or self.stored[name].dtype, self._names[name]
         if self._tensors is not None:
-            value = self._tensors[name].to(dtype, copy=True)
+            value = self._tensors[there].to(dtype, copy=True)
         else:  # opened anew each time: an open file keeps all that was ever read from it
             with safe_open(self.file, framework="pt") as file:
-                value = file.get_tensor(name).to(dtype, copy=True)
+                value = file.get_tensor(there).to(dtype, copy=True)
         if not value.isfinite().all():
             raise CheckpointError(f"{self.file}: {name} holds NaN or infinity as {dtype}")
         return value

@@ -18,8 +18,9 @@ from jaxtyping import Float, Int
 from PIL import Image
 from torch import Tensor, nn
 
-from vqlearn.checkpoints import CheckpointError, HubOptions, find_null_text, resolve
+from vqlearn.checkpoints import HubOptions, find_null_text, resolve
 from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.layout import naming
 from vqlearn.checkpoints.modules import Wanted
 from vqlearn.pipeline.arguments import checked_prompts
 from vqlearn.probability import Conditioning, Generators, Sampling, TokenModel
@@ -86,12 +87,8 @@ class TextToImagePipeline:
             files.load_text_encoder(folder, wanted),
             files.load_null_text(find_null_text(name_or_dir, folder, hub), wanted),
         )
-        try:
+        with naming(folder, ValueError):
             return cls(parts, files.load_token_model(folder, wanted))
-        except CheckpointError:
-            raise
-        except ValueError as error:
-            raise CheckpointError(f"the parts of {folder} do not fit: {error}") from error
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the folder that `from_pretrained` and, part by part, diffusers read."""

@@ -5,7 +5,7 @@ r"""What may be done to a distribution before a token is drawn from it.
 All take and return normalised log p over the K codes, class axis last, any shape before it. So they
 can follow each other in any order, and the order matters. What is sampled no longer has the
 distribution of the network: the exact distribution of a sampler with filters is found by
-enumeration (`diffusion.exact`, `autoregressive.model.exact_distribution`).
+enumeration (`diffusion.exact`, `autoregressive.decoding.exact_distribution`).
 """
 
 import math

@@ -12,6 +12,7 @@ from support.training import train_stages
 
 from vqlearn import TextToImagePipeline
 from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints import layout
 from vqlearn.checkpoints.shipped import resolve
 from vqlearn.data.batches import Batch, Scenes
 from vqlearn.probability.model import Conditioning
@@ -68,7 +69,7 @@ def same(a, b):
 
 def copied(base, folder):
     """The frozen parts alone: nothing else is read."""
-    for part in (files.VQVAE_FOLDER, files.TEXT_FOLDER, files.TOKENIZER_FOLDER):
+    for part in (layout.VQVAE_FOLDER, layout.TEXT_FOLDER, layout.TOKENIZER_FOLDER):
         (folder / part).mkdir(parents=True)
         for file in (base / part).iterdir():
             (folder / part / file.name).write_bytes(file.read_bytes())
@@ -87,8 +88,8 @@ def test_the_network_fits_the_tokens_and_the_text(base, tmp_path, stage):
     assert not trained.training
     assert {weight.device.type for weight in trained.parameters()} == {"cpu"}
     folder = {"raster": "raster_transformer", "imagebart": "imagebart"}[stage]
-    frozen = {files.VQVAE_FOLDER, files.TEXT_FOLDER, files.TOKENIZER_FOLDER}
-    written = {folder, files.NULL_TEXT_FOLDER, files.INDEX_FILE, "SHA256SUMS"}
+    frozen = {layout.VQVAE_FOLDER, layout.TEXT_FOLDER, layout.TOKENIZER_FOLDER}
+    written = {folder, layout.NULL_TEXT_FOLDER, layout.INDEX_FILE, "SHA256SUMS"}
     assert {path.name for path in tmp_path.iterdir()} == frozen | written
     read = files.load_token_model(tmp_path)
     assert type(read) is type(trained.model)
@@ -294,7 +295,7 @@ def test_half_precision_keeps_float32_weights(base, tmp_path, stage):
 
 @BOTH
 def test_a_missing_part_is_named(tmp_path, stage):
-    with pytest.raises(files.CheckpointError, match="vqvae"):
+    with pytest.raises(layout.CheckpointError, match="vqvae"):
         train(stage, run_of(tmp_path))
 
 
@@ -323,13 +324,13 @@ def test_the_shipped_tokens_and_text_make_a_checkpoint_that_generates(tmp_path, 
     ]
     assert images[0].size == (32, 32)
     assert images[0].tobytes() == images[1].tobytes()
-    (first / files.INDEX_FILE).write_text("{}")
-    with pytest.raises(files.CheckpointError, match="changed"):
+    (first / layout.INDEX_FILE).write_text("{}")
+    with pytest.raises(layout.CheckpointError, match="changed"):
         TextToImagePipeline.from_pretrained(first)
     other = {"raster": "imagebart", "imagebart": "raster"}[stage]
     with pytest.raises(FileExistsError, match=f"built on other {other}"):
         train_stages(second, {other: RECIPE})
-    with pytest.raises(files.CheckpointError, match=r"no file .*model_index.json"):
+    with pytest.raises(layout.CheckpointError, match=r"no file .*model_index.json"):
         train_stages(tmp_path / "third", recipe, start_from=tmp_path)
 
 

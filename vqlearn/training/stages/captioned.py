@@ -73,9 +73,5 @@ class CaptionedTask(Task):
 
     def save(self, trained: Captioned) -> None:
         files.save_network(trained.null_text, self.run.folder)
-        self.save_model(trained.model)
+        files.save_network(trained.model, self.run.folder)
         files.finish(self.run.folder)
-
-    def save_model(self, model: TokenModel) -> None:
-        """Write the model itself, without the null embedding."""
-        files.save_network(model, self.run.folder)

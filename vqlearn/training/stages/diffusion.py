@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.diffusion import DiffusionModel, MaskAndReplace, ScheduleConfig, build_schedule
+from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule
 from vqlearn.diffusion.schedule import SCHEDULES
 from vqlearn.probability.checks import check_choice
 from vqlearn.text import NullText
@@ -36,26 +36,22 @@ class CaptionedDiffusion(Captioned):
 
 
 class DiffusionTask(CaptionedTask):
-    """The loss of VQ-Diffusion at levels drawn by importance, for any process and denoiser."""
+    """The loss of VQ-Diffusion at levels drawn by importance, for any process and denoiser.
 
-    schedule: ScheduleConfig
-    """Written beside the denoiser. Only a process with a schedule can be saved."""
+    Only a process with a schedule can be saved.
+    """
 
     def after_step(self, step: int, seen: tuple[Tensor, Tensor]) -> None:
         t, bound = self.run.accelerator.gather(seen)
         self.network.model.levels.update(t.cpu(), bound.cpu())
-
-    def save_model(self, model: DiffusionModel) -> None:
-        files.save_schedule(self.schedule, self.run.folder)
-        files.save_network(model.network, self.run.folder)
 
 
 def diffusion_task(run: Run, schedule: str | None = None) -> DiffusionTask:
     """A fresh denoiser, or that of `run.start_from` with its null embedding and its schedule.
 
     `schedule` is a name of `SCHEDULES`; None: "released" for a fresh denoiser. Raises `ValueError`
-    if the checkpoint to start from is for images of another size, or if a schedule is named as
-    well; `CheckpointError` if `run.folder` lacks tokens or text.
+    if the checkpoint to start from is for images of another size or no VQ-Diffusion, or if a
+    schedule is named as well; `CheckpointError` if `run.folder` lacks tokens or text.
     """
     check_choice("schedule", schedule, (None, *SCHEDULES))
     frozen = Frozen(run)
@@ -67,25 +63,22 @@ def diffusion_task(run: Run, schedule: str | None = None) -> DiffusionTask:
         denoiser = Denoiser(config)  # before the null embedding: both draw their first weights
         null_text = frozen.fresh_null_text()
         numbers = SCHEDULES[schedule](frozen.num_codes, NUM_TIMESTEPS)
+        model = DiffusionModel(MaskAndReplace(build_schedule(numbers)), denoiser)
     elif schedule is not None:
         raise ValueError(f"schedule is {schedule!r}; allowed: none, {run.start_from} has its own")
     else:
-        denoiser, null_text, numbers = _trained_before(run, frozen)
-    model = DiffusionModel(MaskAndReplace(build_schedule(numbers)), denoiser)
-    network = CaptionedDiffusion(model, null_text)
-    task = DiffusionTask(run, frozen, network, {"schedule": schedule})
-    task.schedule = numbers
-    return task
+        model, null_text = _trained_before(run, frozen)
+    return DiffusionTask(run, frozen, CaptionedDiffusion(model, null_text), {"schedule": schedule})
 
 
-def _trained_before(run: Run, frozen: Frozen) -> tuple[Denoiser, NullText, ScheduleConfig]:
+def _trained_before(run: Run, frozen: Frozen) -> tuple[DiffusionModel, NullText]:
     folder = run.start_from
-    denoiser, numbers = files.load_denoiser(folder).float(), files.load_schedule(folder)
-    factor, side = frozen.vqvae.config.downsampling_factor, denoiser.config.sample_size
+    model = files.load_token_model(folder)
+    check_choice(f"the token model of {folder}", type(model).__name__, ("DiffusionModel",))
+    model.network.float()
+    factor, side = frozen.vqvae.config.downsampling_factor, model.network.config.sample_size
     if frozen.side != side:
         seen = run.source.image_size
         raise ValueError(f"image_size is {seen}; allowed: {side * factor}, as in {folder}")
     null_text = files.load_null_text(folder).float()
-    if not null_text.config.learnable:
-        null_text = frozen.fresh_null_text()
-    return denoiser, null_text, numbers
+    return model, null_text if null_text.config.learnable else frozen.fresh_null_text()

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 from accelerate import PartialState
 from accelerate.utils import set_seed
 
-from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints import layout
 from vqlearn.checkpoints.digests import SUMS_FILE
+from vqlearn.checkpoints.folder import check
 from vqlearn.data import ImageFolder, Scenes, Source
 from vqlearn.training.loop import Run, Task, fit
 from vqlearn.training.recipes import vqvae_config
@@ -25,7 +26,7 @@ from vqlearn.training.stages.tokens import tokens_task
 from vqlearn.training.state import TrainingState
 
 SCENES = "scenes"
-FROZEN_PARTS = (files.VQVAE_FOLDER, files.TEXT_FOLDER, files.TOKENIZER_FOLDER, files.CLIP_FOLDER)
+FROZEN_PARTS = ("vqvae", "text_encoder", "tokenizer", "clip")
 
 
 class Stage(NamedTuple):
@@ -83,17 +84,16 @@ def copy_frozen_parts(checkpoint: Path, folder: Path) -> None:
 
     Raises `CheckpointError` if `checkpoint` is damaged, or has no VQ network.
     """
-    if (checkpoint / files.INDEX_FILE).exists() or not (checkpoint / files.VQVAE_FOLDER).is_dir():
-        files.check(checkpoint)  # otherwise it is a folder that still grows
-    state = PartialState()
-    if state.is_main_process:
+    index, vqvae = checkpoint / layout.INDEX_FILE, checkpoint / layout.VQVAE_FOLDER
+    if index.exists() or not vqvae.is_dir():
+        check(checkpoint)  # otherwise it is a folder that still grows
+    with PartialState().main_process_first():  # the other processes find the parts there
         for name in FROZEN_PARTS:
             whole, part = folder / name, folder / f"{name}.part"
             if (checkpoint / name).is_dir() and not whole.exists():
                 shutil.rmtree(part, ignore_errors=True)
                 shutil.copytree(checkpoint / name, part)
                 part.rename(whole)
-    state.wait_for_everyone()
 
 
 def open_source(data: str, image_size: int = 32) -> Source:
