@@ -181,7 +181,11 @@ def writer(make: Callable[..., Task], seed: int, folder: Path, **options: Any) -
 
 
 tokens = partial(stage, "tokens", [files.load_vqvae])
-diffusion = partial(stage, "diffusion", [files.load_denoiser, files.load_null_text])
+diffusion = partial(
+    stage,
+    "diffusion",
+    [lambda folder: files.load_token_model(folder).network, files.load_null_text],
+)
 
 TRAINERS: dict[str, Callable[[int, Path], Trained]] = {
     "rows pixelcnn": partial(rows, GatedPixelCNN, PIXELCNN, 0),

@@ -3,12 +3,15 @@
 PEAK = """
 import resource, sys, torch
 from pathlib import Path
-from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.modules import Wanted
+from vqlearn.checkpoints.folder import KINDS
+from vqlearn.checkpoints.modules import Wanted, load_module
+load = lambda name: load_module(
+    Path(sys.argv[1]) / name / "transformer", KINDS["transformer"], Wanted(torch.float16)
+)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-files.load_denoiser(Path(sys.argv[1]) / "small", Wanted(torch.float16))
+load("small")
 before = peak()
-denoiser = files.load_denoiser(Path(sys.argv[1]) / "large", Wanted(torch.float16))
+denoiser = load("large")
 weights = sum(w.numel() * w.element_size() for w in denoiser.parameters())
 print((peak() - before) / weights, weights / 2**20)
 """

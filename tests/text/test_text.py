@@ -6,7 +6,6 @@ import logging
 
 import pytest
 import torch
-from torch import nn
 from transformers import CLIPTokenizer
 
 from vqlearn.text import encoder as text_module
@@ -157,21 +156,7 @@ def test_unit_length_is_safe_in_float16(encoder):
     torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=0, atol=2e-3)
 
 
-def test_frozen_encoder_stays_frozen(encoder):
-    parent = nn.ModuleDict({"text": encoder, "head": nn.Linear(WIDTH, 1)})
-    parent.train()
-    assert encoder.training
-    assert encoder(["red"]).requires_grad
-    encoder.freeze()
-    parent.train()
-    assert parent["head"].training
-    assert not any(module.training for module in encoder.modules())
-    parent["head"](encoder(["red"])).sum().backward()
-    assert parent["head"].weight.grad is not None
-    assert all(p.grad is None and not p.requires_grad for p in encoder.parameters())
-
-
-def test_gradient_reaches_an_encoder_that_is_not_frozen(encoder):
+def test_gradient_reaches_every_weight_of_the_encoder(encoder):
     (encoder(["red circle"]) * torch.arange(WIDTH)).sum().backward()
     for name, parameter in encoder.named_parameters():
         if not name.endswith("k_proj.bias"):  # softmax ignores the bias of the keys

@@ -99,11 +99,6 @@ def load_vqvae(folder: Path, wanted: Wanted = AS_STORED) -> VQVAE:
     return load_module(folder / layout.VQVAE_FOLDER, KINDS[layout.VQVAE_FOLDER], wanted)
 
 
-def load_denoiser(folder: Path, wanted: Wanted = AS_STORED) -> Denoiser:
-    """The denoiser, in the dtype of its file."""
-    return load_module(folder / layout.DENOISER_FOLDER, KINDS[layout.DENOISER_FOLDER], wanted)
-
-
 def load_null_text(folder: Path, wanted: Wanted = AS_STORED) -> NullText:
     """The states of "no caption", in the dtype of their file."""
     if not (folder / layout.NULL_TEXT_FOLDER).is_dir():
@@ -115,15 +110,15 @@ def load_null_text(folder: Path, wanted: Wanted = AS_STORED) -> NullText:
 
 
 def load_token_model(folder: Path, wanted: Wanted = AS_STORED) -> TokenModel:
-    """The token model of a checkpoint. Raises `CheckpointError` if there is none, or several."""
+    """The token model, in the dtype of its file. Raises if the folder has none, or several."""
     name = model_folder(folder)
+    network = load_module(folder / name, KINDS[name], wanted)
     if name != layout.DENOISER_FOLDER:
-        return load_module(folder / name, KINDS[name], wanted)
+        return network
     file = folder / SCHEDULE_FILE
-    config = understand(file, configs.SCHEDULE_FILE)
     with naming(file, ValueError):
-        process = MaskAndReplace(build_schedule(config))
-    return DiffusionModel(process, load_denoiser(folder, wanted))
+        process = MaskAndReplace(build_schedule(understand(file, configs.SCHEDULE_FILE)))
+    return DiffusionModel(process, network)
 
 
 def save_network(network: nn.Module, folder: Path) -> None:
@@ -168,7 +163,7 @@ def load_text_encoder(folder: Path, wanted: Wanted = AS_STORED) -> TextEncoder:
     for name, weight in model.named_parameters():
         if not weight.isfinite().all():
             raise CheckpointError(f"{weights.file}: {name} holds NaN or infinity")
-    return TextEncoder(tokenizer, model).freeze()
+    return TextEncoder(tokenizer, model).requires_grad_(False).eval()
 
 
 def save_text_encoder(encoder: TextEncoder, folder: Path) -> None:

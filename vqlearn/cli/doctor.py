@@ -64,8 +64,5 @@ def _cache() -> str:
 
 
 def _is_vq_diffusion(repository: CachedRepoInfo) -> bool:
-    return any(
-        (revision.snapshot_path / "model_index.json").is_file()
-        and "VQDiffusionPipeline" in (revision.snapshot_path / "model_index.json").read_text()
-        for revision in repository.revisions
-    )
+    files = [revision.snapshot_path / "model_index.json" for revision in repository.revisions]
+    return any(file.is_file() and "VQDiffusionPipeline" in file.read_text() for file in files)

@@ -23,8 +23,8 @@ def table(files: list[Path]) -> str:
 def _row(file: Path, notebook: NotebookNode) -> str:
     first = next(cell.source for cell in notebook.cells if cell.source.startswith("# "))
     title = _find(r"^# (.+)$", first, file)
-    question = _find(r"^## Goal\n\n(.+?)\n\n", first, file)
-    opens = _find(r"Opens (.+?)\.\*", first, file)
+    question = _find(r"^## Goal\n\n((?s:.+?))\n\n", first, file)
+    opens = _find(r"Opens ((?s:.+?))\.\*", first, file)
     record = notebook.metadata.get(RECORD, {})
     cells = (
         f"[{title}]({file.name})",
@@ -37,7 +37,7 @@ def _row(file: Path, notebook: NotebookNode) -> str:
 
 
 def _find(pattern: str, text: str, file: Path) -> str:
-    found = re.search(pattern, text, re.MULTILINE | re.DOTALL if "?" in pattern else re.MULTILINE)
+    found = re.search(pattern, text, re.MULTILINE)
     if found is None:
         raise ValueError(f"{file.name} has nothing like {pattern!r} in its first cell")
     return found[1]

@@ -29,7 +29,6 @@ class TextEncoder(nn.Module):
         super().__init__()
         self.tokenizer = tokenizer
         self.model = model
-        self.frozen = False
 
     @property
     def length(self) -> int:
@@ -41,16 +40,6 @@ class TextEncoder(nn.Module):
     def width(self) -> int:
         """c, the number of channels of a text state."""
         return self.model.config.hidden_size
-
-    def freeze(self) -> "TextEncoder":
-        """Stop training for good: no gradients, and evaluation mode even if a parent trains."""
-        self.frozen = True
-        self.requires_grad_(False)
-        return self.eval()
-
-    def train(self, mode: bool = True) -> "TextEncoder":
-        """Change to training mode, unless the encoder is frozen."""
-        return super().train(mode and not self.frozen)
 
     def tokenize(self, captions: list[str]) -> Int[Tensor, "b l"]:
         """Token ids: start, the words, end, then padding up to `length`.
@@ -83,7 +72,5 @@ class TextEncoder(nn.Module):
         the result has the model's type. Raises as `tokenize` does.
         """
         ids = self.tokenize(captions).to(self.model.device)
-        # A frozen encoder keeps no activations, though its caller may be training.
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            states = self.model(ids).last_hidden_state  # (b, l) -> (b, l, c)
-            return F.normalize(at_least_float32(states), dim=-1).to(states.dtype)
+        states = self.model(ids).last_hidden_state  # (b, l) -> (b, l, c)
+        return F.normalize(at_least_float32(states), dim=-1).to(states.dtype)
