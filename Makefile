@@ -64,7 +64,7 @@ face-off: setup ## one budget for every system, then its claims: figures/face_of
 bench: setup ## how many images a second, here
 	TQDM_DISABLE=1 $(BIN)/python tests/bench.py
 
-weights: setup ## train the checkpoint from nothing in runs/scenes (2 hours), and measure it
+weights: setup ## train the checkpoint from nothing in runs/scenes (2 hours on 2 cores), and measure it
 	$(BIN)/vqlearn train tokens --out runs/scenes
 	$(BIN)/vqlearn train text --out runs/scenes
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m vqlearn \

@@ -13,7 +13,7 @@ PAGE, MARK = PACKAGE / "README.md", "map"
 ROOMS = (
     *("probability", "tokens", "text", "diffusion", "transformer", "autoregressive"),
     *("continuous", "data", "checkpoints", "pipeline", "training", "evaluation"),
-    *("experiments", "cli", "lessons"),
+    *("lessons", "experiments", "cli"),
 )
 """In the order of reading."""
 
