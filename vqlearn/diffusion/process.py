@@ -31,11 +31,11 @@ from vqlearn.probability.checks import Level, check_tokens
 
 @runtime_checkable
 class Process(Protocol):
-    """A corruption process. `log_marginal_under`, `log_likelihood` and `log_transition` are asked by
-    other parameterisations and by enumeration only, the rest by the objective and the sampler.
+    """A corruption process.
 
-    `num_codes` is K, the classes of clean tokens; `num_classes` counts the classes of corrupted
-    tokens (K + 1 where MASK exists). A level is one number, or one for each image of the batch.
+    Only enumeration and other parameterisations need `log_marginal_under`, `log_likelihood` and
+    `log_transition`. `num_codes` is K, the classes of clean tokens; `num_classes` counts those of
+    corrupted tokens (K + 1 where MASK exists). A level is one number, or one for each sequence.
     """
 
     num_timesteps: int
