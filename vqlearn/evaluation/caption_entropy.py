@@ -24,8 +24,7 @@ from itertools import product
 from typing import Any
 
 from vqlearn.data.characters import LENGTH
-from vqlearn.data.scenes import Composition, captions, world
-from vqlearn.data.scenes.sampling import COMPOSITIONS, ONE_OBJECT_SHARE
+from vqlearn.data.scenes import Composition, captions, sampling, world
 from vqlearn.probability.checks import check_choice
 
 Pair = tuple[str, str]
@@ -69,8 +68,8 @@ class CaptionDistribution:
     """
 
     def __init__(self, composition: Composition) -> None:
-        check_choice("composition", composition, COMPOSITIONS)
-        one = Fraction(str(ONE_OBJECT_SHARE))
+        check_choice("composition", composition, sampling.COMPOSITIONS)
+        one = Fraction(str(sampling.ONE_OBJECT_SHARE))
         self.counts = {1: one, 2: 1 - one}
         self.single = single_pairs(composition)
         self.double = _described_pairs(composition)
@@ -154,10 +153,7 @@ def _even(options: Iterable) -> dict[Any, Fraction]:
 
 def single_pairs(composition: Composition) -> dict[Pair, Fraction]:
     """The distribution of (colour, shape) where there is one object, and of the first of two."""
-    held_out = tuple(sorted(world.HELD_OUT_PAIRS))
-    return _even(
-        {"seen": world.TRAINING_PAIRS, "held_out": held_out, "any": world.PAIRS}[composition]
-    )
+    return _even(sampling.FIRST_PAIRS[composition])
 
 
 def drawn_pairs(composition: Composition) -> dict[tuple[Pair, Pair], Fraction]:

@@ -180,7 +180,7 @@ def plot_weights(axes: Axes, report: Report) -> None:
                 for x, weight in enumerate(letters.WEIGHTS)
             }
             x, bits, errors = points(report, runs)
-            look = POINTS | ({"ls": "-"} if seed == SEEDS[0] else {"alpha": 0.4})
+            look = POINTS | ({"ls": "-"} if seed == FIRST else {"alpha": 0.4})
             axes.errorbar(x, bits, yerr=2 * errors, color=COLOURS[kernel], **look)
     axes.set_xticks(range(len(letters.WEIGHTS)), [f"{weight:g}" for weight in letters.WEIGHTS])
     axes.set(xlim=(-0.4, len(letters.WEIGHTS) - 0.6), xlabel="weight of the auxiliary loss")
