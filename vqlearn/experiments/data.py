@@ -18,14 +18,7 @@ from vqlearn.data import Digits, caption_rows
 from vqlearn.data.characters import NUM_CLASSES, caption_split, decode, is_real
 from vqlearn.data.rgb import NUM_LEVELS, SMALL_SIDE, rgb_scenes
 from vqlearn.data.scenes import parse
-from vqlearn.evaluation import (
-    CaptionDistribution,
-    Share,
-    grid_bits,
-    image_bits,
-    ngram_bits,
-    rgb_bits,
-)
+from vqlearn.evaluation import CaptionDistribution, Share, counting, image_bits
 from vqlearn.experiments.report import DIGITS, Facts, Samples, rounded
 from vqlearn.probability import Bits, bits_per_token, random_stream, ratio
 from vqlearn.training import Recipe, Sequences
@@ -121,7 +114,9 @@ class Captions(SequenceData):
         self.true_bits = -self.lengths.new_tensor(log_p) / math.log(2)
 
     def baselines(self) -> dict[str, float]:
-        return {f"{n}-gram": ngram_bits(self.train, self.test, n).per_character for n in ORDERS}
+        return {
+            f"{n}-gram": counting.ngram_bits(self.train, self.test, n).per_character for n in ORDERS
+        }
 
     def describe(self) -> Facts:
         """The floor is the entropy of the grammar; beside it what the test sequences need."""
@@ -177,7 +172,7 @@ class DigitImages(SequenceData):
 
     def baselines(self) -> dict[str, float]:
         """Counts of the training part."""
-        return by_counting(partial(grid_bits, self.train, self.test, self.num_codes))
+        return by_counting(partial(counting.grid_bits, self.train, self.test, self.num_codes))
 
     def as_text(self, x: Int[Tensor, "b n"]) -> list[str]:
         """One string an image, one letter a pixel."""
@@ -200,7 +195,7 @@ class RgbScenes(SequenceData):
 
     def baselines(self) -> dict[str, float]:
         """The counts of 20,000 other images."""
-        return by_counting(partial(rgb_bits, self.counted, self.test))
+        return by_counting(partial(counting.rgb_bits, self.counted, self.test))
 
     def describe(self) -> Facts:
         """The floor is the entropy of the images."""

@@ -12,14 +12,7 @@ from torch import Tensor
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints import resolve
 from vqlearn.data.scenes import Composition
-from vqlearn.evaluation import (
-    Accuracy,
-    Evaluation,
-    agrees,
-    evaluated_scenes,
-    prompt_accuracy,
-    read,
-)
+from vqlearn.evaluation import Evaluation, evaluated_scenes, scene_reader
 from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.experiments.data import SHOWN
 from vqlearn.experiments.report import DIGITS, Facts
@@ -98,14 +91,14 @@ class ShippedTokens:
         """The images that they stand for, RGB in 0 to 1."""
         return torch.cat([self.vqvae.decode(part) for part in tokens.split(AT_ONCE)])
 
-    def accuracy(self, tokens: Int[Tensor, "b n"], captions: list[str]) -> Accuracy:
+    def accuracy(self, tokens: Int[Tensor, "b n"], captions: list[str]) -> scene_reader.Accuracy:
         """How many of these sequences, as images, show what their captions say?"""
-        return prompt_accuracy(self.decode(tokens), captions)
+        return scene_reader.prompt_accuracy(self.decode(tokens), captions)
 
     def shows(self, tokens: Int[Tensor, "b n"], captions: list[str]) -> Bool[Tensor, " b"]:
         """Which of them do?"""
-        scenes = zip(read(self.decode(tokens)), captions, strict=True)
-        found = [agrees(scene, caption) for scene, caption in scenes]
+        scenes = zip(scene_reader.read(self.decode(tokens)), captions, strict=True)
+        found = [scene_reader.agrees(scene, caption) for scene, caption in scenes]
         return torch.tensor(found, device=tokens.device)
 
 
