@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vqlearn.checkpoints.configs import ConfigFile
 from vqlearn.checkpoints.layout import DIFFUSERS_STEMS, CheckpointError, naming
 from vqlearn.checkpoints.renames import Table, rename_from_diffusers, rename_to_diffusers
-from vqlearn.checkpoints.weights import WeightsFile, find_weights
+from vqlearn.checkpoints.weights import FLOATS, WeightsFile, find_weights
 
 CONFIG_FILE = "config.json"
 
@@ -93,7 +93,7 @@ def _check_fit(weights: WeightsFile, expected: dict[str, Tensor]) -> None:
             f"{missing[:3]}, {len(extra)} are unknown {extra[:3]}"
         )
     for name, (shape, dtype) in stored.items():
-        if not stored[name].is_float:
+        if dtype not in FLOATS.values():
             raise CheckpointError(f"{file}: {name} is {dtype}; allowed: a float type")
         if shape != expected[name].shape:
             raise CheckpointError(

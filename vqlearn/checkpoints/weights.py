@@ -30,11 +30,6 @@ class Stored(NamedTuple):
     shape: tuple[int, ...]
     dtype: torch.dtype | str
 
-    @property
-    def is_float(self) -> bool:
-        """May the weight be one of a network?"""
-        return self.dtype in FLOATS.values()
-
 
 def candidates(stems: tuple[str, ...], variant: str | None) -> list[str]:
     """The names that a file of weights may have, the best first: `stem[.variant].safetensors`."""
@@ -87,7 +82,7 @@ class WeightsFile:
     def common_dtype(self) -> torch.dtype:
         """The float type of the first weight that has one. Raises `CheckpointError` if none has."""
         for weight in self.stored.values():
-            if weight.is_float:
+            if weight.dtype in FLOATS.values():
                 return weight.dtype
         raise CheckpointError(f"{self.file} holds no weights of a float type; allowed: some")
 

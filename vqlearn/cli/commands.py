@@ -1,5 +1,6 @@
 """The command `vqlearn`. Errors are one line on stderr."""
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -150,8 +151,6 @@ def evaluate(
 
     For seen and never seen compositions: the model, its ceiling, its floor, and its bound.
     """
-    import json
-
     from vqlearn.checkpoints import load_clip, resolve
     from vqlearn.evaluation import Evaluation
     from vqlearn.evaluation import prompts as measures
@@ -199,8 +198,6 @@ def verify(
 
     Writes report.json and sheet.png; prints their paths.
     """
-    import json
-
     import torch
 
     from vqlearn.checkpoints import HubOptions, resolve

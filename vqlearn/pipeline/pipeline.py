@@ -31,9 +31,6 @@ from vqlearn.probability import Conditioning, Generators, Sampling
 from vqlearn.probability.checks import check_choice, check_integer
 from vqlearn.transformer import Denoiser
 
-Callback = Callable[[int, int, Tensor], Any]
-Steps = Iterator[tuple[int, Int[Tensor, "b n"]]]
-
 
 class VQDiffusionPipeline(TextToImagePipeline):
     """Text to image with VQ-Diffusion: the token model is a `DiffusionModel` with a `Denoiser`.
@@ -83,7 +80,7 @@ class VQDiffusionPipeline(TextToImagePipeline):
         num_images_per_prompt: int = 1,
         generator: Generators = None,
         output_type: str = "pil",
-        callback: Callback | None = None,
+        callback: Callable[[int, int, Tensor], Any] | None = None,
         callback_steps: int = 1,
         noise: str = "exact",
     ) -> PipelineOutput:
@@ -137,7 +134,7 @@ class VQDiffusionPipeline(TextToImagePipeline):
         condition: Conditioning,
         sampling: Sampling,
         generator: torch.Generator | None,
-    ) -> Steps:
+    ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
         """The same walk with the references' operations and rounding."""
         scores = self.model.scores(condition, guided=sampling.is_guided)
         scale = sampling.guidance_scale if sampling.is_guided else None
