@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and how it says no."""
 
+import json
 import subprocess
 import sys
 
@@ -142,10 +143,18 @@ def test_an_autoregressive_model_is_trained_and_generates(tmp_path, monkeypatch,
     code, _, stderr = run(monkeypatch, capsys, *words, "--film", "film.gif")
     assert code == 1
     assert "--film is 'film.gif'; allowed: none" in stderr
-    code, _, stderr = run(monkeypatch, capsys, "evaluate", "--model", model)
+    code, stdout, _ = run(monkeypatch, capsys, "evaluate", "--model", model, "--prompts", 4)
+    found = json.loads(stdout)["seen"]
+    assert (code, found["model"]["total"], found["floor"]["total"]) == (0, 4, 4)
+    assert "calls_per_image" not in found["model"]
+    assert found["bound_bits_per_token"] > 0
+
+
+def test_autoregressive_stages_say_what_they_lack(tmp_path, monkeypatch, capsys):
+    code, _, stderr = run(monkeypatch, capsys, "train", "raster", "--out", tmp_path / "new")
     assert code == 1
-    assert f"{model} cannot be used: the token model is a " in stderr
-    assert "; allowed: a DiffusionModel" in stderr
+    assert "new has no VQ network; train tokens and text there first" in stderr
+    assert "--start-from scenes" in stderr
 
 
 def test_help_names_what_can_be_trained():

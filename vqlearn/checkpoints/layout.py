@@ -68,6 +68,8 @@ def naming(what: object, *kinds: type[Exception]) -> Iterator[None]:
 def model_folder(folder: Path) -> str:
     """The name of the folder with the token model. Raises `CheckpointError` for none or several."""
     there = [name for name in INDICES if (folder / name).is_dir()]
-    if len(there) != 1:
+    if not there:
+        raise CheckpointError(f"{folder} is no checkpoint; allowed: a folder with {INDEX_FILE}")
+    if len(there) > 1:
         raise CheckpointError(f"{folder} holds the models {there}; allowed: one of {list(INDICES)}")
     return there[0]

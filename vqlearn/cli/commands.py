@@ -15,7 +15,9 @@ app = typer.Typer(
 )
 
 
-Model = Annotated[str, typer.Option(help="A shipped checkpoint or a folder.")]
+Model = Annotated[
+    str, typer.Option(help="A shipped checkpoint, a folder, or OWNER/NAME of the hub.")
+]
 Guidance = Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")]
 Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
@@ -42,19 +44,15 @@ def generate(
     import torch
     from PIL import Image
 
-    from vqlearn.checkpoints import resolve
-    from vqlearn.checkpoints.layout import DENOISER_FOLDER, model_folder
-    from vqlearn.pipeline import Film, TextToImagePipeline, VQDiffusionPipeline, make_grid
+    from vqlearn.pipeline import Film, VQDiffusionPipeline, load_pipeline, make_grid
 
     if film is not None and film.suffix.lower() != ".gif":
         raise ValueError(f"--film is {str(film)!r}; allowed: a GIF file such as film.gif")
     if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
         raise ValueError(f"--out is {str(out)!r}; allowed: an image file such as grid.png")
-    is_vq_diffusion = model_folder(folder := resolve(model)) == DENOISER_FOLDER
-    if film is not None and not is_vq_diffusion:
+    pipeline = load_pipeline(model).to(_best_device())
+    if film is not None and not isinstance(pipeline, VQDiffusionPipeline):
         raise ValueError(f"--film is {str(film)!r}; allowed: none, {model} is no VQ-Diffusion")
-    kind = VQDiffusionPipeline if is_vq_diffusion else TextToImagePipeline
-    pipeline = kind.from_pretrained(folder).to(_best_device())
     watch = {} if film is None else {"callback": Film(pipeline)}
     result = pipeline(
         prompt,
@@ -93,7 +91,10 @@ def train(
         str | None, typer.Option(help="Corruption: released (default), paper or absorbing.")
     ] = None,
     start_from: Annotated[
-        str | None, typer.Option(help="Use tokens and text of this checkpoint, and its denoiser.")
+        str | None,
+        typer.Option(
+            help="Use tokens and text of this checkpoint; for diffusion its denoiser too."
+        ),
     ] = None,
     mixed_precision: Annotated[
         Precision | None, typer.Option(help="Of networks, not weights; bf16: about twice as fast.")
@@ -154,10 +155,10 @@ def evaluate(
     from vqlearn.checkpoints import load_clip, resolve
     from vqlearn.evaluation import Evaluation
     from vqlearn.evaluation import prompts as measures
-    from vqlearn.pipeline import VQDiffusionPipeline
+    from vqlearn.pipeline import load_pipeline
 
     evaluation = Evaluation(steps, guidance, truncation, prompts, seed)
-    pipeline = VQDiffusionPipeline.from_pretrained(model).to(_best_device())
+    pipeline = load_pipeline(model).to(_best_device())
     found = measures.evaluate(pipeline, load_clip(resolve(model)), evaluation)
     report = json.dumps(measures.as_json(evaluation, found), indent=2)
     if out is not None:

@@ -25,11 +25,10 @@ from vqlearn.data.scenes import Composition, SceneBatch, scene_batch
 from vqlearn.diffusion import DiffusionModel
 from vqlearn.evaluation.scene_reader import Accuracy, Share, prompt_accuracy
 from vqlearn.evaluation.text_probe import text_probe
-from vqlearn.pipeline import VQDiffusionPipeline
+from vqlearn.pipeline import TextToImagePipeline
 from vqlearn.probability import random_stream
 from vqlearn.probability.checks import check_sizes
 from vqlearn.text import pixel_values
-from vqlearn.transformer import Denoiser
 
 COMPOSITIONS = ("seen", "held_out")
 IMAGES_AT_ONCE = 50
@@ -67,8 +66,8 @@ class Evaluation:
 class Score(Accuracy):
     """What the scene reader and the small CLIP say of images and their captions.
 
-    There is no `clip_score` without a CLIP. Of images that were generated also the calls of the
-    denoiser and the seconds of each.
+    There is no `clip_score` without a CLIP. Of images that were generated also the seconds of each,
+    and the calls of the denoiser, if there is one.
     """
 
     clip_score: float | None = None
@@ -94,7 +93,7 @@ class CompositionScores:
 
 
 def evaluate(
-    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, evaluation: Evaluation
+    pipeline: TextToImagePipeline, clip: CLIPModel | None, evaluation: Evaluation
 ) -> dict[str, CompositionScores]:
     """All figures of a model, for "seen" and "held_out" compositions."""
     text, found = text_probe(pipeline.text_encoder), {}
@@ -112,7 +111,7 @@ def evaluate(
 
 
 def evaluate_model(
-    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, evaluation: Evaluation
+    pipeline: TextToImagePipeline, clip: CLIPModel | None, evaluation: Evaluation
 ) -> dict[str, Score]:
     """The part `model` of `evaluate` alone, for both compositions."""
     found = {}
@@ -154,7 +153,7 @@ def evaluated_scenes(
 
 
 def generate(
-    pipeline: VQDiffusionPipeline, captions: Sequence[str], evaluation: Evaluation
+    pipeline: TextToImagePipeline, captions: Sequence[str], evaluation: Evaluation
 ) -> Tensor:
     """One image a caption, RGB in 0 to 1, (b, 3, h, w), each with a random stream of its own."""
     parts = []
@@ -172,7 +171,7 @@ def generate(
 
 
 def score(
-    pipeline: VQDiffusionPipeline,
+    pipeline: TextToImagePipeline,
     clip: CLIPModel | None,
     images: Float[Tensor, "b 3 h w"],
     captions: list[str],
@@ -184,7 +183,7 @@ def score(
 
 @torch.no_grad()
 def clip_score(
-    pipeline: VQDiffusionPipeline,
+    pipeline: TextToImagePipeline,
     clip: CLIPModel,
     images: Float[Tensor, "b 3 h w"],
     captions: list[str],
@@ -201,28 +200,31 @@ def clip_score(
 
 
 @torch.no_grad()
-def round_trip(pipeline: VQDiffusionPipeline, images: Float[Tensor, "b 3 h w"]) -> Tensor:
+def round_trip(pipeline: TextToImagePipeline, images: Float[Tensor, "b 3 h w"]) -> Tensor:
     """The images after encoding into tokens and decoding: what a perfect model could generate."""
     vqvae, parts = pipeline.vqvae, images.split(IMAGES_AT_ONCE)
     return torch.cat([vqvae.decode(vqvae.encode(part)).float().cpu() for part in parts])
 
 
-def untrained(pipeline: VQDiffusionPipeline) -> VQDiffusionPipeline:
-    """The same pipeline with a fresh denoiser: the floor of every measurement."""
+def untrained(pipeline: TextToImagePipeline) -> TextToImagePipeline:
+    """The same pipeline with fresh weights in its model: the floor of every measurement."""
+    model = pipeline.model
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        fresh = Denoiser(pipeline.denoiser.config)
+        if isinstance(model, DiffusionModel):
+            fresh = DiffusionModel(model.process, type(model.network)(model.network.config))
+        else:
+            fresh = type(model)(model.config)
     floor = copy.copy(pipeline)
-    fresh.to(pipeline.device, pipeline.dtype)
-    floor.model = DiffusionModel(pipeline.process, fresh).eval()
+    floor.model = fresh.to(pipeline.device, pipeline.dtype).eval()
     return floor
 
 
 @torch.no_grad()
-def bound_bits_per_token(pipeline: VQDiffusionPipeline, batch: SceneBatch) -> float:
-    """The negative ELBO of the first 50 scenes given their captions, in bits per token.
+def bound_bits_per_token(pipeline: TextToImagePipeline, batch: SceneBatch) -> float:
+    """The negative log-likelihood of the first 50 scenes given their captions, in bits per token.
 
-    With its prior, one x_t for each timestep: T calls of the denoiser.
+    Of a diffusion model an upper bound, the negative ELBO, in T calls of the denoiser.
     """
     count = min(BOUND_SCENES, len(batch.captions))
     x_0 = pipeline.vqvae.encode(batch.images[:count])
@@ -233,7 +235,7 @@ def bound_bits_per_token(pipeline: VQDiffusionPipeline, batch: SceneBatch) -> fl
 
 @torch.no_grad()
 def token_bits_given_pixels(
-    pipeline: VQDiffusionPipeline, images: Float[Tensor, "b 3 h w"]
+    pipeline: TextToImagePipeline, images: Float[Tensor, "b 3 h w"]
 ) -> float:
     r"""The bits of a token that the pixels of its own square leave open.
 
@@ -255,19 +257,18 @@ def _entropy_bits(rows: Tensor) -> float:
 
 
 def _generated(
-    pipeline: VQDiffusionPipeline, clip: CLIPModel | None, batch: SceneBatch, evaluation: Evaluation
+    pipeline: TextToImagePipeline, clip: CLIPModel | None, batch: SceneBatch, evaluation: Evaluation
 ) -> Score:
     """The score of one sample for each caption, and what it costs."""
-    calls = []
-    hook = pipeline.denoiser.register_forward_pre_hook(
-        lambda _, inputs: calls.append(len(inputs[0]))
-    )
+    calls, counted = [], isinstance(pipeline.model, DiffusionModel)
+    network = pipeline.model.network if counted else pipeline.model
+    hook = network.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     begin = time.perf_counter()
     images = generate(pipeline, batch.captions, evaluation)
     seconds = time.perf_counter() - begin
     hook.remove()
     return replace(
         score(pipeline, clip, images, batch.captions),
-        calls_per_image=sum(calls) / len(images),
+        calls_per_image=sum(calls) / len(images) if counted else None,
         seconds_per_image=round(seconds / len(images), 4),
     )

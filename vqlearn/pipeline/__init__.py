@@ -6,6 +6,6 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     film="Film paint save_gif",
     grid="make_grid",
-    pipeline="VQDiffusionPipeline",
+    pipeline="load_pipeline VQDiffusionPipeline",
     text_to_image="Parts PipelineOutput TextToImagePipeline as_pil",
 )

@@ -9,6 +9,7 @@ for `latents` and `return_dict`.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from jaxtyping import Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from vqlearn.checkpoints import resolve
+from vqlearn.checkpoints.layout import DENOISER_FOLDER, model_folder
 from vqlearn.diffusion import (
     DiffusionModel,
     MaskAndReplace,
@@ -147,6 +150,16 @@ class VQDiffusionPipeline(TextToImagePipeline):
             )
 
         return replay(self.schedule, log_p_x0, x_t, generator=generator)
+
+
+def load_pipeline(name_or_dir: str | Path) -> TextToImagePipeline:
+    """The pipeline of any checkpoint: a `VQDiffusionPipeline` if its token model is VQ-Diffusion.
+
+    Raises `CheckpointError` as `from_pretrained` does.
+    """
+    is_vq_diffusion = model_folder(resolve(name_or_dir)) == DENOISER_FOLDER
+    kind = VQDiffusionPipeline if is_vq_diffusion else TextToImagePipeline
+    return kind.from_pretrained(name_or_dir)
 
 
 def _check_kind(name: str, value: Any, kind: type) -> None:

@@ -295,7 +295,7 @@ def test_half_precision_keeps_float32_weights(base, tmp_path, stage):
 
 @BOTH
 def test_a_missing_part_is_named(tmp_path, stage):
-    with pytest.raises(layout.CheckpointError, match="vqvae"):
+    with pytest.raises(layout.CheckpointError, match="has no VQ network"):
         train(stage, run_of(tmp_path))
 
 

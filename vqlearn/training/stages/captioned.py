@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vqlearn.checkpoints import CheckpointError
 from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.layout import VQVAE_FOLDER
 from vqlearn.data import Batch
 from vqlearn.probability import Conditioning, TokenModel
 from vqlearn.text import NullText, NullTextConfig, drop_captions
@@ -24,6 +26,11 @@ class Frozen:
 
     def __init__(self, run: Run) -> None:
         self.device = run.accelerator.device
+        if not (run.folder / VQVAE_FOLDER).is_dir():
+            raise CheckpointError(
+                f"{run.folder} has no VQ network; train tokens and text there first, or take those "
+                "of a checkpoint, for instance with --start-from scenes"
+            )
         self.vqvae = files.load_vqvae(run.folder).requires_grad_(False).to(self.device)
         self.encoder = files.load_text_encoder(run.folder).to(self.device)
         self.num_codes = self.vqvae.config.num_vq_embeddings
