@@ -67,8 +67,8 @@ def download(repository: str, options: HubOptions) -> Path:
     chosen = {"revision": options.revision, "variant": options.variant}
     words = [f"--{name} {value}" for name, value in chosen.items() if value is not None]
     raise CheckpointError(
-        f"there is no folder {repository!r}, the hub's repository of that name is not in the cache, "
-        "and no network may be used or reached; "
+        f"there is no folder {repository!r}, the repository of that name is not in the cache, and "
+        "no network may be used or reached; "
         f"with a network, run: {' '.join(['vqlearn download', repository, *words])}"
     )
 
