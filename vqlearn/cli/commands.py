@@ -15,9 +15,7 @@ app = typer.Typer(
 )
 
 
-Model = Annotated[
-    str, typer.Option(help="A shipped checkpoint, a folder, or OWNER/NAME of the hub.")
-]
+Model = Annotated[str, typer.Option(help="A shipped checkpoint, a folder or OWNER/NAME (hub).")]
 Guidance = Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")]
 Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
@@ -91,10 +89,7 @@ def train(
         str | None, typer.Option(help="Corruption: released (default), paper or absorbing.")
     ] = None,
     start_from: Annotated[
-        str | None,
-        typer.Option(
-            help="Use tokens and text of this checkpoint; for diffusion its denoiser too."
-        ),
+        str | None, typer.Option(help="A checkpoint: its tokens, its text, a matching denoiser.")
     ] = None,
     mixed_precision: Annotated[
         Precision | None, typer.Option(help="Of networks, not weights; bf16: about twice as fast.")
