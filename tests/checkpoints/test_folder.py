@@ -14,6 +14,7 @@ from vqlearn import CheckpointError, VQDiffusionPipeline
 from vqlearn.checkpoints import configs
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve, shipped_names
+from vqlearn.diffusion import DiffusionModel, kernels
 from vqlearn.diffusion.schedule import SCHEDULES, build_schedule
 from vqlearn.text.null_text import NullText, NullTextConfig
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
@@ -311,3 +312,10 @@ def test_a_shipped_name_comes_before_a_folder_of_that_name(tmp_path, monkeypatch
     (tmp_path / "scenes").mkdir()
     monkeypatch.chdir(tmp_path)
     assert resolve("scenes") != resolve("./scenes")
+
+
+def test_processes_that_files_cannot_hold_are_refused(tmp_path):
+    model = DiffusionModel(kernels.uniform(3, 10), torch.nn.Identity(), num_positions=4)
+    with pytest.raises(TypeError, match="the process is a DenseProcess; allowed: a Mask"):
+        files.save_network(model, tmp_path)
+    assert not any(tmp_path.iterdir())

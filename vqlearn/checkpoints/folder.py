@@ -122,12 +122,16 @@ def load_token_model(folder: Path, wanted: Wanted = AS_STORED) -> TokenModel:
 
 
 def save_network(network: nn.Module, folder: Path) -> None:
-    """Write the folder of a network of one of the `KINDS`. Raises `TypeError` for any other.
+    """Write the folder of a network of one of the `KINDS`.
 
     diffusers reads the VQ network, the denoiser and the null embedding. Of a `DiffusionModel` the
-    denoiser and the schedule are written.
+    denoiser and the schedule are written. Raises `TypeError` for other networks and processes, and
+    `ValueError` for a schedule that is no straight line.
     """
     if isinstance(network, DiffusionModel):
+        if not isinstance(network.process, MaskAndReplace):
+            seen = type(network.process).__name__
+            raise TypeError(f"the process is a {seen}; allowed: a MaskAndReplace")
         schedule = configs.SCHEDULE_FILE.write(network.process.schedule.config)
         write_json(folder / SCHEDULE_FILE, schedule)
         network = network.network

@@ -132,9 +132,11 @@ class TextToImagePipeline:
 
         The null embedding is there if guidance needs it.
         """
+        # Prompt-major: all copies of the first prompt, then all of the second.
         text = repeat(self.text_encoder(prompts), "b l c -> (b images) l c", images=images)
         null = null_states(self.null_text, self.text_encoder, 1) if guided else None
         if null is not None:
+            # Rounded as the text is: first to the encoder's precision, then to the model's.
             null = null.to(text.dtype).to(self.dtype)
         return Conditioning(text.to(self.dtype), null)
 
@@ -171,7 +173,7 @@ class TextToImagePipeline:
 
     def decoded(self, tokens: Int[Tensor, "b n"], output_type: str = "pil") -> PipelineOutput:
         """The images that the tokens stand for, in the form that the caller asked for."""
-        images = self.vqvae.decode(tokens).float().cpu()
+        images = self.vqvae.decode(tokens).float().cpu()  # (b, 3, h, w), RGB in 0 to 1
         if output_type == "np":
             return PipelineOutput(rearrange(images, "b c h w -> b h w c").numpy())
         return PipelineOutput(as_pil(images))

@@ -34,6 +34,7 @@ class Learner:
         self.network, self.optimizers, self.clip_norm = network, optimizers, clip_norm
         self.rates = [LambdaLR(each, rate) for each in optimizers]
         self.average = AveragedModel(network, multi_avg_fn=running_mean(ema_decay))
+        # `use` puts accelerate's versions in their place, which know processes and precision.
         self.backward, self.clip = Tensor.backward, nn.utils.clip_grad_norm_
 
     @classmethod
@@ -58,7 +59,7 @@ class Learner:
         for each in (*self.optimizers, *self.rates):
             each.step()
         self.network.zero_grad()
-        after()
+        after()  # before the mean, so that it averages weights as they end this step
         self.average.update_parameters(self.network)
 
 
@@ -67,6 +68,7 @@ def running_mean(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor],
 
     def update(means: list[Tensor], weights: list[Tensor], count: Tensor) -> None:
         steps = float(count)  # a GPU has to wait for it: once, not for every weight
+        # A short memory at first: the mean would else hold on to the random first weights.
         torch._foreach_lerp_(means, weights, 1 - min(decay, (1 + steps) / (10 + steps)))
 
     return update

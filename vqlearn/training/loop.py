@@ -56,7 +56,7 @@ class Run:
     def config(self) -> dict[str, Any]:
         """All that decides what comes out, as far as every stage has it; ready for JSON."""
         recipe = asdict(self.recipe)
-        del recipe["save_every"]
+        del recipe["save_every"]  # how often a state is written changes no weight
         return {
             **recipe,
             "data": self.source.name,
@@ -102,6 +102,7 @@ def fit(name: str, task: Task) -> nn.Module:
     config = {**run.config(), **task.config}
     done = state.resume(config)
     batches = NumberedBatches(run.source, recipe.batch_size, recipe.seed, accelerator.process_index)
+    # Batches are numbered, so a resumed training sees the very ones that are left.
     left = range(done, recipe.steps)
     loader = DataLoader(batches, sampler=left, batch_size=None, num_workers=run.workers)
     with _progress(name, done, run) as bar:

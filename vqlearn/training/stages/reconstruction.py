@@ -87,12 +87,13 @@ class TokenTask(Task):
         images = batch.images.to(self.run.accelerator.device)
         decoded, quantized, features = network(images, **self.quantizer_options(step))
         target = to_network_range(images)
-        error = decoded - target
+        error = decoded - target  # (b, 3, H, W)
         pixels = error.abs().mean() + error.square().mean()
         added = self.code_losses(quantized, step)
         added["own_square"] = (OWN_SQUARE_WEIGHT, own_square_loss(features, target))
         if self._discriminator_joins(step):
             adversarial = adversarial_loss(self.adversary.scores(decoded))
+            # As strong as the pixel errors where both meet, in the last layer of the decoder.
             weight = adaptive_weight(pixels, adversarial, self.vqvae.decoder.output.weight)
             added["adversarial"] = (weight, adversarial)
         loss = sum((weight * part for weight, part in added.values()), start=pixels)
@@ -129,7 +130,7 @@ class Adversary:
 
     def learn(self, real: Tensor, decoded: Tensor) -> None:
         """One step of telling them apart."""
-        scores = self.network(torch.cat([real, decoded]))
+        scores = self.network(torch.cat([real, decoded]))  # 2b images in one pass
         loss = discriminator_loss(*scores.chunk(2))
         self.optimizer.zero_grad()
         self.accelerator.backward(loss)
