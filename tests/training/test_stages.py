@@ -413,5 +413,5 @@ def test_two_processes_train_one_checkpoint(tmp_path, launcher):
 
 
 def test_a_stage_out_of_order_says_what_is_missing(small, tmp_path):
-    with pytest.raises(files.CheckpointError, match="vqvae"):
+    with pytest.raises(files.CheckpointError, match="has no VQ network"):
         train(tmp_path, {"diffusion": small["diffusion"]})
