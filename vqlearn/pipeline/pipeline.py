@@ -157,9 +157,10 @@ def load_pipeline(name_or_dir: str | Path) -> TextToImagePipeline:
 
     Raises `CheckpointError` as `from_pretrained` does.
     """
-    is_vq_diffusion = model_folder(resolve(name_or_dir)) == DENOISER_FOLDER
+    folder = resolve(name_or_dir)
+    is_vq_diffusion = model_folder(folder) == DENOISER_FOLDER
     kind = VQDiffusionPipeline if is_vq_diffusion else TextToImagePipeline
-    return kind.from_pretrained(name_or_dir)
+    return kind.from_pretrained(folder)
 
 
 def _check_kind(name: str, value: Any, kind: type) -> None:

@@ -281,8 +281,8 @@ def test_choose_takes_some_of_those_that_are_known():
     one = choose(known, "one", seeded(1))
     assert (one.sum(dim=1) == 1).all()
     assert not (one & ~known).any()
-    chances = one.double().sum(dim=0)  # every position alike: 25 expected, 5 sigma
-    assert ((chances - 25).abs() < 5 * (500 * 0.05 * 0.95) ** 0.5).all()
+    counts = one.double().sum(dim=0)  # every position alike: 25 expected, 5 sigma
+    assert ((counts - 25).abs() < 5 * (500 * 0.05 * 0.95) ** 0.5).all()
     for share in (0.0, 0.2, 1.0):
         some = choose(known, str(share), seeded(1))
         assert not (some & ~known).any()
