@@ -16,6 +16,7 @@ from vqlearn.lessons.marks import between
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "vqlearn"
 FLOORS = {  # what the files of each room may import from vqlearn, besides the room itself
+    "storage": set(),
     "probability": set(),
     "tokens": {"probability"},
     "text": {"probability"},
@@ -23,26 +24,29 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "transformer": {"probability", "diffusion"},
     "continuous": {"probability", "diffusion"},
     "autoregressive": {"probability", "diffusion", "transformer"},
-    "data": {"probability"},
+    "data": {"probability", "storage"},
     "checkpoints": {
-        *("probability", "tokens", "text", "diffusion", "transformer", "autoregressive"),
+        *("storage", "probability", "tokens", "text", "diffusion", "transformer"),
+        "autoregressive",
     },
-    "pipeline": {"probability", "tokens", "text", "diffusion", "transformer", "checkpoints"},
+    "pipeline": {
+        *("storage", "probability", "tokens", "text", "diffusion", "transformer", "checkpoints"),
+    },
     "training": {
-        *("probability", "tokens", "text", "diffusion", "transformer", "continuous"),
+        *("storage", "probability", "tokens", "text", "diffusion", "transformer", "continuous"),
         *("autoregressive", "data", "checkpoints"),
     },
     "evaluation": {
         *("probability", "text", "diffusion", "transformer", "data", "pipeline"),
     },
     "experiments": {
-        *("probability", "tokens", "text", "diffusion", "transformer", "continuous"),
+        *("storage", "probability", "tokens", "text", "diffusion", "transformer", "continuous"),
         *("autoregressive", "data", "checkpoints", "pipeline", "training", "evaluation"),
         "lessons",  # marks: where a page is written
     },
     "lessons": set(),
     "cli": {
-        *("probability", "tokens", "diffusion", "checkpoints", "pipeline", "training"),
+        *("storage", "probability", "tokens", "diffusion", "checkpoints", "pipeline", "training"),
         "evaluation",
     },
     "__main__": {"cli"},

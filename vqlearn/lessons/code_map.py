@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1]
 PAGE, MARK = PACKAGE / "README.md", "map"
 ROOMS = (
     *("probability", "tokens", "text", "diffusion", "transformer", "autoregressive"),
-    *("continuous", "data", "checkpoints", "pipeline", "training", "evaluation"),
+    *("continuous", "storage", "data", "checkpoints", "pipeline", "training", "evaluation"),
     *("lessons", "experiments", "cli"),
 )
 """In the order of reading."""

@@ -3,7 +3,7 @@
 Values that lie on an accelerator are not looked at: the check would wait for the device.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from numbers import Integral, Real
 from typing import Any
 
@@ -11,28 +11,41 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+LONGEST_VALUE = 80  # characters of a value in a message
+
 Level = int | Int[Tensor, " b"]
 """A timestep: one for the whole batch, or one for each sequence or image of it."""
 
 
+def shown(value: object) -> str:
+    """The value as a message shows it: its `repr`, with the middle left out where it is long."""
+    try:
+        text = repr(value)
+    except Exception:  # whatever a foreign object does; Python refuses to print huge integers too
+        text = f"a {type(value).__name__}"
+    half = LONGEST_VALUE // 2
+    return text if len(text) <= LONGEST_VALUE else f"{text[:half]}...{text[-half:]}"
+
+
 def check_choice(name: str, value: object, allowed: Collection) -> None:
     """Raise `ValueError` unless the value is one of these."""
-    if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed)) or 'none'}")
+    if not isinstance(value, Hashable) or value not in tuple(allowed):
+        options = ", ".join(map(repr, allowed)) or "none"
+        raise ValueError(f"{name} is {shown(value)}; allowed: {options}")
 
 
 def check_integer(name: str, value: object, least: int | None = None) -> None:
     """Raise `TypeError` unless it is a whole number, `ValueError` if it is below `least`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{name} is {value!r}; allowed: a whole number")
+        raise TypeError(f"{name} is {shown(value)}; allowed: a whole number")
     if least is not None and value < least:
-        raise ValueError(f"{name} is {value}; allowed: {least} or more")
+        raise ValueError(f"{name} is {shown(value)}; allowed: {least} or more")
 
 
 def check_number(name: str, value: object) -> None:
     """Raise `TypeError` unless it is a real number (a bool is none)."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} is {value!r}; allowed: a number")
+        raise TypeError(f"{name} is {shown(value)}; allowed: a number")
 
 
 def check_sizes(sizes: Mapping[str, Any], **smallest: int) -> None:
@@ -43,14 +56,14 @@ def check_sizes(sizes: Mapping[str, Any], **smallest: int) -> None:
     for name, value in sizes.items():
         least = smallest.get(name, 1)
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f"{name} is {value!r}; allowed: whole numbers of {least} or more")
+            raise ValueError(f"{name} is {shown(value)}; allowed: whole numbers of {least} or more")
 
 
 def check_multiple(config: Any, name: str, of: str) -> None:
     """Raise `ValueError` unless one size of a config is a multiple of another one."""
     value, part = getattr(config, name), getattr(config, of)
     if value % part:
-        raise ValueError(f"{name} is {value}; allowed: multiples of {of}, {part}")
+        raise ValueError(f"{name} is {shown(value)}; allowed: multiples of {of}, {part}")
 
 
 def check_range(name: str, values: Tensor, lowest: int, highest: int) -> None:

@@ -1,0 +1,3 @@
+"""The pipeline's call and loader are those of diffusers."""
+
+# F1 ------------------------------------------------------------------------------

@@ -1,0 +1,3 @@
+"""Numbers at the edge: gradients, and one-line mutants that once lived."""
+
+# G1 ------------------------------------------------------------------------------

@@ -1,0 +1,9 @@
+"""Files on disk: where paths come in, and writing so that a file is whole or not there."""
+
+from vqlearn import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    atomic="atomic_write write_json write_text",
+    paths="as_path check_output_file check_output_folder",
+)

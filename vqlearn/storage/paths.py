@@ -1,0 +1,44 @@
+"""Where paths come in: `~` is the home folder, and outputs are tried before the work begins."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryFile
+
+Pathlike = str | os.PathLike[str]
+
+
+def as_path(name: str, value: Pathlike) -> Path:
+    """A path that a user gave, with `~` expanded.
+
+    Raises `TypeError` or `ValueError`, naming the argument, for what is no path.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise TypeError(f"{name} is {value!r}; allowed: a path")
+    if not os.fspath(value) or "\0" in os.fspath(value):
+        raise ValueError(f"{name} is {os.fspath(value)!r}; allowed: the path of a file or folder")
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{name} is {str(value)!r}; allowed: the home of a known user") from error
+
+
+def check_output_file(name: str, file: Path) -> None:
+    """Raise `OSError`, naming the argument, unless a file can be written there; make its folder."""
+    if file.is_dir():
+        raise IsADirectoryError(f"{name} is {str(file)!r}, a folder; allowed: a file")
+    check_output_folder(name, file.parent)
+    if file.exists() and not os.access(file, os.W_OK):
+        raise PermissionError(f"{name} is {str(file)!r}, write-protected; allowed: a writable file")
+
+
+def check_output_folder(name: str, folder: Path) -> None:
+    """Raise `OSError`, naming the argument, unless files can be made in this folder; make it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = error.strerror or error
+        raise type(error)(
+            f"{name}: {str(folder)!r} cannot be written to ({reason}); allowed: a writable folder"
+        ) from error
