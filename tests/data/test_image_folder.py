@@ -2,11 +2,13 @@
 
 import json
 import logging
+import shutil
 
 import pytest
 import torch
 from PIL import Image
 
+from vqlearn.data.batches import Scenes
 from vqlearn.data.image_folder import ImageFolder, load_square
 from vqlearn.probability.random import random_stream
 
@@ -87,3 +89,20 @@ def test_a_folder_without_use_is_refused(folder):
     write(folder, {"file_name": "missing.png", "text": "x"})
     with pytest.raises(ValueError, match="none of the 1 lines"):
         ImageFolder(folder, 8)
+
+
+def test_the_digest_is_that_of_lines_and_images_not_of_the_path(folder, tmp_path_factory):
+    write(folder, RED, {"file_name": "grey.jpg", "text": "grey"}, "{not json")
+    first = ImageFolder(folder, 8).digest
+    copy = shutil.copytree(folder, tmp_path_factory.mktemp("other") / "place")
+    write(copy, RED, {"file_name": "grey.jpg", "text": "grey"})
+    assert ImageFolder(copy, 16).digest == first
+    assert len(first) == 16
+    write(copy, {"file_name": "grey.jpg", "text": "grey"}, RED)
+    changed = {first, ImageFolder(copy, 8).digest}
+    write(copy, RED, {"file_name": "grey.jpg", "text": "gray"})
+    changed.add(ImageFolder(copy, 8).digest)
+    Image.new("RGB", (20, 10), (254, 0, 0)).save(folder / "red.png")
+    changed.add(ImageFolder(folder, 8).digest)
+    assert len(changed) == 4
+    assert Scenes(32, "seen").digest == Scenes(64, "any").digest == "scenes"

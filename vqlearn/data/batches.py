@@ -37,7 +37,9 @@ class Source(Protocol):
     """
 
     name: str
-    """What a stopped training must go on with."""
+    """What the user calls it: "scenes", or the path of a folder."""
+    digest: str
+    """What is in it, whatever `name` and `image_size`: the same data has the same digest."""
     image_size: int
     """Pixels of a side."""
 
@@ -68,6 +70,7 @@ class Scenes:
     hard_negatives: bool = False
 
     name: ClassVar[str] = "scenes"
+    digest: ClassVar[str] = "scenes"
 
     def batch(self, count: int, *, generator: torch.Generator) -> Batch:
         sample = sample_with_hard_negatives if self.hard_negatives else sample_scenes

@@ -8,8 +8,10 @@ Everything is looked at once, at the start: lines and images that cannot be used
 warning of the logger "vqlearn" and left out.
 """
 
+import hashlib
 import json
 import logging
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -32,11 +34,15 @@ class ImageFolder(Source):
 
     Raises `FileNotFoundError` if there is no `metadata.jsonl`, and `ValueError` if no line of it
     leads to an image that can be used.
+
+    `digest` is that of the usable lines and the bytes of their images: a copy of the folder has the
+    same, a folder with another image or caption has not.
     """
 
     def __init__(self, folder: Path, image_size: int) -> None:
         self.name, self.image_size = str(folder), image_size
         self.files = _usable_files(folder, image_size)
+        self.digest = _digest(folder, self.files)
 
     def batch(self, count: int, *, generator: torch.Generator) -> Batch:
         """Each image is drawn at random, with no memory of the ones before."""
@@ -88,6 +94,17 @@ def _usable_files(folder: Path, image_size: int) -> list[tuple[Path, str]]:
             f"allowed: one line an image, {ALLOWED_LINE}"
         )
     return usable
+
+
+def _digest(folder: Path, files: list[tuple[Path, str]]) -> str:
+    """16 hex digits of the names, the captions and the bytes of all images, in their order."""
+    digest = hashlib.sha256()
+    for path, caption in files:
+        name = unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
+        with path.open("rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest()
+        digest.update(json.dumps([name, caption, content]).encode())
+    return digest.hexdigest()[:16]
 
 
 def _read_line(folder: Path, line: str) -> tuple[Path, str]:
