@@ -151,7 +151,8 @@ def load_text_encoder(folder: Path, wanted: Wanted = AS_STORED) -> TextEncoder:
         raise CheckpointError(
             f"{words} holds {sorted(names)}; allowed: tokenizer.json, or vocab.json and merges.txt"
         )
-    weights = WeightsFile(find_weights(text, layout.TRANSFORMERS_STEMS, wanted.variant))
+    file = find_weights(text, layout.TRANSFORMERS_STEMS, wanted.variant, wanted.use_safetensors)
+    weights = WeightsFile(file)
     # transformers raises a dozen kinds of errors for what a file can hold
     with naming(f"{text} or {layout.TOKENIZER_FOLDER}/", Exception), _quietly():
         tokenizer = CLIPTokenizer.from_pretrained(words)

@@ -9,8 +9,9 @@
 import logging
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
@@ -25,6 +26,8 @@ from huggingface_hub.errors import (
 
 from vqlearn.checkpoints.layout import INDEX_FILE, PARTS, STEMS, CheckpointError
 from vqlearn.checkpoints.weights import candidates
+from vqlearn.probability.checks import check_kind
+from vqlearn.storage import as_path
 
 logger = logging.getLogger("vqlearn")
 
@@ -41,12 +44,32 @@ class HubOptions:
     - `variant`: a kind of weights beside the plain ones, such as "fp16".
     - `cache_dir`: instead of huggingface_hub's own cache.
     - `local_files_only`: ask no server, use what is in the cache.
+    - `use_safetensors`: True: no pickled weights; False: nothing else; None: safetensors first.
+    - `token`: of the hub; True or None: the one that is stored on this machine, False: none.
+    - `force_download`: fetch files anew that are in the cache.
+
+    Raises `TypeError` or `ValueError` that names the option.
     """
 
     revision: str | None = None
     variant: str | None = None
     cache_dir: str | Path | None = None
     local_files_only: bool = False
+    use_safetensors: bool | None = None
+    token: str | bool | None = field(default=None, repr=False)
+    force_download: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("revision", "variant"):
+            check_kind(name, getattr(self, name), str, NoneType)
+        for name in ("local_files_only", "force_download"):
+            check_kind(name, getattr(self, name), bool)
+        check_kind("use_safetensors", self.use_safetensors, bool, NoneType)
+        check_kind("token", self.token, str, bool, NoneType, secret=True)
+        if self.force_download and self.local_files_only:
+            raise ValueError("force_download is True; allowed with local_files_only=True: False")
+        if self.cache_dir is not None:
+            object.__setattr__(self, "cache_dir", as_path("cache_dir", self.cache_dir))
 
 
 def is_repository(name: str) -> bool:
@@ -73,7 +96,9 @@ def download(repository: str, options: HubOptions) -> Path:
     )
 
 
-def needed_files(names: Iterable[str], variant: str | None) -> list[str]:
+def needed_files(
+    names: Iterable[str], variant: str | None, use_safetensors: bool | None = None
+) -> list[str]:
     """Which of these files does a checkpoint need? JSON and texts, and one file of weights a part.
 
     The weights are those that `find_weights` would choose.
@@ -82,7 +107,7 @@ def needed_files(names: Iterable[str], variant: str | None) -> list[str]:
     wanted = []
     for part in PARTS:
         here = [name for name in names if name.startswith(f"{part}/") or name == part]
-        weights = [f"{part}/{name}" for name in candidates(STEMS, variant)]
+        weights = [f"{part}/{name}" for name in candidates(STEMS, variant, use_safetensors)]
         wanted += [name for name in here if name.endswith(TEXTS)]
         wanted += [name for name in weights if name in here][:1]
     return wanted
@@ -96,13 +121,15 @@ def snapshot(repository: str, options: HubOptions, part: str = "") -> Path | Non
     """
     try:
         names = _names(repository, options)
-        needed = needed_files(names or [], options.variant)
+        needed = needed_files(names or [], options.variant, options.use_safetensors)
         folder = snapshot_download(
             repository,
             revision=options.revision,
             cache_dir=options.cache_dir,
             allow_patterns=[name for name in needed if name.startswith(part)],
             local_files_only=names is None,
+            token=options.token,
+            force_download=options.force_download and names is not None,
         )
         return Path(folder)
     except LocalEntryNotFoundError:
@@ -125,7 +152,8 @@ def _names(repository: str, options: HubOptions) -> list[str] | None:
     if options.local_files_only or constants.HF_HUB_OFFLINE:
         return None
     try:
-        return HfApi().list_repo_files(repository, revision=options.revision)
+        api = HfApi(token=options.token)
+        return api.list_repo_files(repository, revision=options.revision)
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code < SERVER_ERROR:
             raise

@@ -18,10 +18,11 @@ CONFIG_FILE = "config.json"
 
 
 class Wanted(NamedTuple):
-    """How to read weights: converted to `dtype` (None: as stored), from the files of `variant`."""
+    """How to read weights: converted to `dtype` (None: as stored), and from which files."""
 
     dtype: torch.dtype | None = None
     variant: str | None = None
+    use_safetensors: bool | None = None
 
 
 class Kind(NamedTuple):
@@ -39,7 +40,8 @@ def load_module(folder: Path, kind: Kind, wanted: Wanted) -> nn.Module:
     network in the asked type and of its largest weight as stored. Raises `CheckpointError`.
     """
     config = understand(folder / CONFIG_FILE, kind.config)
-    weights = WeightsFile(find_weights(folder, DIFFUSERS_STEMS, wanted.variant))
+    file = find_weights(folder, DIFFUSERS_STEMS, wanted.variant, wanted.use_safetensors)
+    weights = WeightsFile(file)
     with torch.device("meta"):  # shapes without memory
         network = kind.network(config)
     expected = rename_to_diffusers(network.state_dict(), kind.renames)

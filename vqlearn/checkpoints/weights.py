@@ -18,7 +18,8 @@ from torch import Tensor
 from vqlearn.checkpoints.layout import CheckpointError
 from vqlearn.checkpoints.renames import with_new_names
 
-SUFFIXES = (".safetensors", ".bin")
+SUFFIXES = {None: (".safetensors", ".bin"), True: (".safetensors",), False: (".bin",)}
+"""The endings of files of weights, the best first, by `use_safetensors`."""
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 logger = logging.getLogger("vqlearn")
@@ -31,19 +32,27 @@ class Stored(NamedTuple):
     dtype: torch.dtype | str
 
 
-def candidates(stems: tuple[str, ...], variant: str | None) -> list[str]:
+def candidates(
+    stems: tuple[str, ...], variant: str | None, use_safetensors: bool | None = None
+) -> list[str]:
     """The names that a file of weights may have, the best first: `stem[.variant].safetensors`."""
     kinds = [""] if variant is None else [f".{variant}", ""]
-    return [f"{stem}{kind}{suffix}" for kind in kinds for suffix in SUFFIXES for stem in stems]
+    endings = [kind + suffix for kind in kinds for suffix in SUFFIXES[use_safetensors]]
+    return [stem + ending for ending in endings for stem in stems]
 
 
-def find_weights(folder: Path, stems: tuple[str, ...], variant: str | None) -> Path:
+def find_weights(
+    folder: Path,
+    stems: tuple[str, ...],
+    variant: str | None,
+    use_safetensors: bool | None = None,
+) -> Path:
     """The file of `folder` that holds its weights: the first of the `candidates`.
 
     A folder without this variant gives its plain file, with a warning.
     Raises `CheckpointError` that names the files seen and those allowed.
     """
-    allowed = candidates(stems, variant)
+    allowed = candidates(stems, variant, use_safetensors)
     for name in allowed:
         if (folder / name).is_file():
             if variant is not None and f".{variant}." not in name:

@@ -5,6 +5,7 @@ Values that lie on an accelerator are not looked at: the check would wait for th
 
 from collections.abc import Collection, Hashable, Mapping
 from numbers import Integral, Real
+from types import NoneType
 from typing import Any
 
 import torch
@@ -46,6 +47,14 @@ def check_number(name: str, value: object) -> None:
     """Raise `TypeError` unless it is a real number (a bool is none)."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {shown(value)}; allowed: a number")
+
+
+def check_kind(name: str, value: object, *kinds: type, secret: bool = False) -> None:
+    """Raise `TypeError` unless it is of one of these types; a secret value is not shown."""
+    if not isinstance(value, kinds):
+        seen = f"a {type(value).__name__}" if secret else shown(value)
+        names = ", ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} is {seen}; allowed: {names}")
 
 
 def check_sizes(sizes: Mapping[str, Any], **smallest: int) -> None:
