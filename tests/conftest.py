@@ -10,7 +10,9 @@ from support import typecheck
 ROOMS = (
     *("probability.log_probs", "probability.random", "probability.filters"),
     *("probability.estimates", "tokens", "text.encoder", "text.null_text", "text.clip"),
-    *("diffusion", "transformer", "continuous", "autoregressive", "data", "checkpoints"),
+    *("diffusion", "transformer", "continuous", "autoregressive", "data"),
+    *(f"checkpoints.{file}" for file in ("configs", "digests", "folder", "modules")),
+    *(f"checkpoints.{file}" for file in ("renames", "shipped", "weights")),
     *("evaluation.scene_reader", "evaluation.object_search", "evaluation.caption_entropy"),
     *("evaluation.counting", "experiments.face_off"),
 )
