@@ -24,6 +24,7 @@ from vqlearn.probability import (
     log_add,
     log_normalise,
     log_one_hot,
+    log_sum,
     uniform,
 )
 from vqlearn.probability.checks import Level, check_tokens
@@ -286,7 +287,7 @@ def _mix(log_p_x0: Tensor, code: Int[Tensor, "b n 1"], factors: CodeFactors) -> 
     """The `Mixing` of tokens that are a code, by what the prediction says of that code."""
     log_right = log_p_x0.gather(-1, code)  # (b, n, 1)
     # The sum over all other codes: 1 - p would lose its digits, and its gradient, at p = 1.
-    log_wrong = log_p_x0.scatter(-1, code, IMPOSSIBLE).logsumexp(dim=-1, keepdim=True)
+    log_wrong = log_sum(log_p_x0.scatter(-1, code, IMPOSSIBLE))
     return Mixing(
         factors.per_code,
         any_code=log_add(log_right + factors.move_if_right, log_wrong + factors.move_if_wrong),

@@ -25,6 +25,16 @@ def log_add(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(impossible, a, torch.logaddexp(a, b.masked_fill(impossible, 0)))
 
 
+def log_sum(values: Float[Tensor, "*b k"]) -> Float[Tensor, "*b 1"]:
+    r"""$\log \sum_k e^{v_k}$, also where all values are -inf, with finite gradients there.
+
+    `torch.logsumexp` has the value, but a gradient of NaN.
+    """
+    impossible = values.amax(dim=-1, keepdim=True).isneginf()  # (*b, 1)
+    total = values.masked_fill(impossible, 0).logsumexp(dim=-1, keepdim=True)
+    return total.masked_fill(impossible, IMPOSSIBLE)
+
+
 def log_one_hot(indices: Int[Tensor, "*b"], num_classes: int, dtype: torch.dtype) -> Tensor:
     """log 1 = 0 at the index, log 0 = -inf elsewhere. Shape (..., num_classes)."""
     return functional.one_hot(indices, num_classes).to(dtype).log()
@@ -52,4 +62,5 @@ def kl_divergence(
     Infinite where p excludes something that q allows.
     """
     q = log_q.exp()
-    return torch.where(q > 0, q * (log_q - log_p), 0.0).sum(dim=-1)
+    # 0 * -inf is NaN, and `torch.where` after the product would keep it in the gradient.
+    return (q * (log_q - log_p).masked_fill(q == 0, 0)).sum(dim=-1)
