@@ -1,9 +1,14 @@
 """Batch i is a function of (seed, process, i), whoever asks for it and when."""
 
+import json
+
+import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from vqlearn.data.batches import NumberedBatches, Scenes
+from vqlearn.data.image_folder import ImageFolder
 from vqlearn.data.scenes.captions import parse
 from vqlearn.data.scenes.world import HELD_OUT_PAIRS
 from vqlearn.probability.random import random_stream
@@ -19,8 +24,21 @@ def test_streams_repeat_and_differ_by_every_name():
     assert len({tuple(numbers(*name)) for name in names}) == len(names)
 
 
-def test_batches_do_not_depend_on_those_before_nor_on_who_loads_them():
-    batches = NumberedBatches(Scenes(32, "seen"), 4, seed=5, process=1)
+def scenes(_):
+    return Scenes(32, "seen")
+
+
+def folder(path):
+    lines = [json.dumps({"file_name": f"{grey}.png", "text": str(grey)}) for grey in range(20)]
+    for grey in range(20):
+        Image.new("L", (8, 8), grey).save(path / f"{grey}.png")
+    (path / "metadata.jsonl").write_text("\n".join(lines))
+    return ImageFolder(path, 8)
+
+
+@pytest.mark.parametrize("source", [scenes, folder])
+def test_batches_do_not_depend_on_those_before_nor_on_who_loads_them(source, tmp_path):
+    batches = NumberedBatches(source(tmp_path), 4, seed=5, process=1)
     alone = [batches[i] for i in (4, 3)][::-1]
     for workers in (0, 2):
         loader = DataLoader(batches, sampler=range(3, 5), batch_size=None, num_workers=workers)

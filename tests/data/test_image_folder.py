@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from vqlearn.data.batches import Scenes
-from vqlearn.data.image_folder import ImageFolder, load_square
+from vqlearn.data.image_files import read_image
+from vqlearn.data.image_folder import ImageFolder
 from vqlearn.probability.random import random_stream
 
 
@@ -23,6 +24,10 @@ def folder(tmp_path):
 def write(folder, *lines):
     text = "\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines)
     (folder / "metadata.jsonl").write_text(text, encoding="utf-8")
+
+
+def square_of(path, size):
+    return read_image(path, size).pixels / 255
 
 
 RED = {"file_name": "red.png", "text": "röt"}
@@ -45,13 +50,13 @@ def test_the_middle_square_is_taken(tmp_path):
     picture = Image.new("RGB", (30, 10), "red")
     picture.paste("blue", (10, 0, 20, 10))
     picture.save(tmp_path / "three.png")
-    square = load_square(tmp_path / "three.png", 4)
+    square = square_of(tmp_path / "three.png", 4)
     assert square[:, :, 1:3].mean((1, 2)).tolist() == pytest.approx([0, 0, 1], abs=0.02)
 
 
 def test_transparent_pixels_lie_on_white(tmp_path):
     Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
-    assert load_square(tmp_path / "clear.png", 4).min() == 1
+    assert square_of(tmp_path / "clear.png", 4).min() == 1
 
 
 def test_a_camera_picture_stands_upright(tmp_path):
@@ -60,7 +65,7 @@ def test_a_camera_picture_stands_upright(tmp_path):
     exif = picture.getexif()
     exif[0x0112] = 3
     picture.save(tmp_path / "turned.png", exif=exif)
-    square = load_square(tmp_path / "turned.png", 8)
+    square = square_of(tmp_path / "turned.png", 8)
     assert square[:, :4].max() == 0
     assert square[:, 4:].min() == 1
 
@@ -78,7 +83,7 @@ def test_what_cannot_be_used_is_named_and_skipped(folder, caplog):
     assert source.captions() == ["röt"]
     assert len(caplog.messages) == 7
     for number, message in enumerate(caplog.messages, start=1):
-        assert f"metadata.jsonl line {number} is skipped: " in message
+        assert f"metadata.jsonl line {number} is left out: " in message
     for name, message in zip(bad, caplog.messages, strict=False):
         assert name in message or name == "cut.jpg"
 
