@@ -2,14 +2,38 @@
 
 import struct
 import zlib
+from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from support.accelerate_state import forget_accelerate
+from support.training import counting_task
+from torch.amp import GradScaler
 
+from vqlearn.continuous import schedule as continuous
+from vqlearn.continuous.gaussian import GaussianProcess
+from vqlearn.continuous.sampler import Model
 from vqlearn.data import image_files
 from vqlearn.data.image_files import read_image
+from vqlearn.diffusion.level_sampling import ImportanceSampler
+from vqlearn.tokens.quantizer import CodebookEMA, VectorQuantizer
+from vqlearn.training import fit, train_unet
+from vqlearn.training.descent import MAX_SKIPPED, Descent, NotFiniteError
+from vqlearn.training.learner import Learner
+from vqlearn.training.recipes import Recipe
+
+RECIPE = Recipe(steps=8, batch_size=1, learning_rate=0.1, ema_decay=0.5, warmup_steps=1)
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate():
+    """accelerate keeps the precision of its first user for the whole process."""
+    yield
+    forget_accelerate()
+
 
 # A1 ------------------------------------------------------------------------------
 
@@ -121,7 +145,176 @@ def test_of_an_animation_the_first_image_is_taken(tmp_path):
 
 # A3 ------------------------------------------------------------------------------
 
+
+def nan_in_step(number):
+    """A loss that is NaN in one step, and what is shown beside it."""
+
+    def losses(network, batch, step):
+        factor = torch.nan if step + 1 == number else 1.0
+        return {"loss": factor * network.weight, "bound": network.weight.detach()}, None
+
+    return losses
+
+
+def test_a_training_stops_in_the_step_that_is_not_finite_and_keeps_the_last_state(tmp_path):
+    task = counting_task(tmp_path, replace(RECIPE, save_every=2), nan_in_step(6))
+    with pytest.raises(ValueError, match=r"^counting: the loss is nan in step 6; .*state is .*/4$"):
+        fit("counting", task)
+    assert task.network.weight.isfinite()
+    assert [path.name for path in (tmp_path / ".training" / "counting").iterdir()] == ["4"]
+
+
+def test_the_first_step_has_no_state_before_it(tmp_path):
+    task = counting_task(tmp_path, RECIPE, nan_in_step(1))
+    with pytest.raises(ValueError, match="in step 1; allowed: finite numbers; no state is kept"):
+        fit("counting", task)
+
+
+def test_every_loss_that_is_not_finite_is_named(tmp_path):
+    def losses(network, batch, step):
+        return {"loss": network.weight * torch.inf, "bound": torch.tensor(torch.nan)}, None
+
+    with pytest.raises(ValueError, match="the loss is nan, the bound is nan in step 1"):
+        fit("counting", counting_task(tmp_path, RECIPE, losses))
+
+
+def test_a_gradient_that_is_not_finite_is_seen_behind_a_finite_loss(tmp_path):
+    """The derivative of a square root is infinite at 0."""
+    task = counting_task(
+        tmp_path, RECIPE, lambda net, batch, step: ({"loss": net.weight.sqrt()}, 0)
+    )
+    with pytest.raises(ValueError, match="the norm of the gradient is inf in step 1"):
+        fit("counting", task)
+    assert task.network.weight == 0
+
+
+@pytest.mark.parametrize("save_every", [1, 200])
+def test_weights_that_overflow_are_neither_saved_nor_returned(tmp_path, save_every):
+    """A finite gradient, and a step so long that float32 cannot hold where it ends."""
+    recipe = replace(RECIPE, steps=3, save_every=save_every)
+    task = counting_task(tmp_path, recipe, lambda net, batch, step: ({"loss": -net.weight}, None))
+    task.after_step = lambda step, seen: task.network.weight.data.mul_(1e30)
+    with pytest.raises(ValueError, match=r"weight is not finite after step|the loss is -inf"):
+        fit("counting", task)
+    states = tmp_path / ".training" / "counting"
+    assert [path.name for path in states.glob("*")] == ([] if save_every > 1 else ["1"])
+
+
+def test_the_u_net_stops_too():
+    process = GaussianProcess(continuous.cosine(4))
+    batches = [torch.zeros(2, 1, 4, 4), torch.full((2, 1, 4, 4), torch.nan)]
+    model = Model(Predict(torch.nn.Conv2d(1, 1, 1)), "epsilon")
+    with pytest.raises(ValueError, match="the loss is nan in step 2"):
+        train_unet(model, batches, process)
+
+
+class Predict(torch.nn.Module):
+    """One convolution, whatever the level."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x, t):
+        return self.network(x)
+
+
+def half_precision(loss_of):
+    """A weight, what moves it under a scaler of float16, and how often what follows a step ran."""
+    network = torch.nn.Linear(1, 1, bias=False)
+    optimizers = [torch.optim.SGD(network.parameters(), 0.1)]
+    learner = Learner(network, optimizers, lambda step: 1.0, ema_decay=0.5)
+    learner.descent.scaler = GradScaler("cpu", init_scale=2.0**120)
+    seen = []
+
+    def step(number):
+        learner.step({"loss": loss_of(network.weight.sum())}, number, lambda: seen.append(number))
+
+    return network, learner, seen, step
+
+
+def test_a_step_that_the_scaler_skips_moves_nothing():
+    """Scaled by 2^120 the gradient 1,000 is beyond float32 at first, and soon is not."""
+    network, learner, seen, step = half_precision(lambda weight: 1000 * weight)
+    before = network.weight.item()
+    step(1)
+    assert (network.weight.item(), seen, learner.average.n_averaged.item()) == (before, [], 0)
+    for number in range(2, 6):
+        step(number)
+    assert network.weight.isfinite().all()
+    assert network.weight.item() != before
+    assert seen == [3, 4, 5]
+
+
+def test_skipping_without_end_is_an_error():
+    network, _, seen, step = half_precision(lambda weight: torch.nan * weight)
+    for number in range(1, MAX_SKIPPED + 1):
+        step(number)
+    with pytest.raises(NotFiniteError, match=f"not finite in {MAX_SKIPPED + 1} steps in a row"):
+        step(MAX_SKIPPED + 1)
+    assert network.weight.isfinite().all()
+    assert not seen
+
+
+def test_the_discriminator_is_named():
+    weight = torch.nn.Parameter(torch.ones(()))
+    descent = Descent([weight], [torch.optim.SGD([weight], 0.1)])
+    loss = weight * torch.inf
+    with pytest.raises(NotFiniteError, match="the discriminator's loss is inf in step 7"):
+        descent.step(loss, 7, {"discriminator's loss": loss})
+    assert weight == 1
+
+
 # A4 ------------------------------------------------------------------------------
+
+
+def codebook():
+    """Four codes far apart, 256 vectors near them, and what follows the vectors."""
+    quantizer = VectorQuantizer(4, 2)
+    corners = torch.tensor([[0.0, 0.0], [0.0, 9.0], [9.0, 0.0], [9.0, 9.0]])
+    quantizer.codebook.weight.data.copy_(corners)
+    noise = torch.randn(64, 4, 2, generator=torch.Generator().manual_seed(0))
+    return quantizer, CodebookEMA(quantizer, decay=0.5), (corners + noise).reshape(-1, 2)
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_a_vector_that_is_not_finite_does_not_count(value):
+    codes = []
+    for vectors_of in (lambda all: all[1:], lambda all: all.index_fill(0, torch.tensor(0), value)):
+        quantizer, ema, vectors = codebook()
+        ema.update(quantizer, quantizer(vectors_of(vectors)))
+        codes.append(quantizer.codebook.weight.clone())
+    assert torch.equal(*codes)
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan])
+def test_a_code_that_is_not_finite_is_dead_and_comes_back(value):
+    quantizer, ema, vectors = codebook()
+    quantizer.codebook.weight.data[2] = value
+    ema.sums[2] = value
+    vectors[5] = value
+    quantized = quantizer(vectors)
+    assert ema.revive_dead_codes(quantizer, quantized, generator=torch.Generator()) == 1
+    assert quantizer.codebook.weight.isfinite().all()
+    ema.update(quantizer, quantizer(vectors))
+    assert quantizer.codebook.weight.isfinite().all()
+    assert quantizer(vectors[6:]).perplexity > 1.5
+
+
+def test_without_any_finite_vector_no_code_can_come_back():
+    quantizer, ema, vectors = codebook()
+    quantizer.codebook.weight.data[2] = torch.nan
+    with pytest.raises(ValueError, match="no vector of the batch is finite"):
+        ema.revive_dead_codes(quantizer, quantizer(vectors * torch.nan))
+
+
+@pytest.mark.parametrize("value", [torch.inf, torch.nan, 1e200])
+def test_a_loss_that_is_not_finite_leaves_the_levels_as_they_were(value):
+    levels = ImportanceSampler(2)
+    levels.update(torch.tensor([1, 2, 2]), torch.tensor([1.0, value, 3.0], dtype=torch.float64))
+    assert levels.squares.tolist() == [1.0, 9.0]
+    assert levels.counts.tolist() == [1, 1]
+
 
 # A5 ------------------------------------------------------------------------------
 

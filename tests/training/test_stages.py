@@ -244,7 +244,6 @@ def test_the_discriminator_joins_in_the_second_half(small, tmp_path):
         task.after_step(step, seen)
         same = all(map(torch.equal, before, discriminator.parameters()))
         assert same == (step < 3)
-        task.adversary.optimizer.zero_grad()
 
 
 def test_the_own_square_of_a_token_is_where_the_decoder_draws_it():

@@ -6,6 +6,7 @@ variance is least for $p_t \propto \sqrt{E[L_t^2]}$. Source: Nichol and Dhariwal
 DDPM", section 3.3, which VQ-Diffusion's training follows.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -79,9 +80,12 @@ class ImportanceSampler(nn.Module):
     def update(self, t: Int[Tensor, " b"], loss: Float[Tensor, " b"]) -> None:
         """Put the losses of a batch, without their weights, into the history.
 
-        In a distributed training every process must be given the losses of all.
+        Losses whose square is not finite are left out: they would stay in the mean for ever. In a
+        distributed training every process must be given the losses of all.
         """
         for level, square in zip((t - 1).tolist(), loss.double().square().tolist(), strict=True):
+            if not math.isfinite(square):
+                continue
             decay = HISTORY_DECAY if self.counts[level] else 0.0  # the first one counts whole
             self.squares[level] = decay * self.squares[level] + (1 - decay) * square
             self.counts[level] += 1

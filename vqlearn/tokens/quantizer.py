@@ -171,10 +171,9 @@ class CodebookEMA(nn.Module):
     def update(self, quantizer: VectorQuantizer, quantized: Quantized) -> None:
         """Move every code towards the mean of the vectors that chose it in this batch.
 
-        Cost: one pass over the vectors.
+        Vectors that are not finite do not count. Cost: one pass over the vectors.
         """
-        vectors = rearrange(quantized.inputs, "... d -> (...) d").to(self.sums)  # (m, d)
-        indices = quantized.indices.flatten()  # (m)
+        vectors, indices = _finite_vectors(quantized, self.sums)  # (m, d), (m)
         counts = torch.bincount(indices, minlength=len(self.counts)).to(self.counts)  # (k)
         sums = torch.zeros_like(self.sums).index_add_(0, indices, vectors)  # (k, d)
         # Counts and sums are averaged apart, and divided at the end: so a batch in which a code is
@@ -201,7 +200,8 @@ class CodebookEMA(nn.Module):
 
         A code is dead when its running count is below a twentieth of an equal share of all
         counts, or when a code with a larger count lies nearer than `apart`: both then stand for
-        the same thing, and it is arbitrary which of them a vector gets. A dead code is moved onto
+        the same thing, and it is arbitrary which of them a vector gets. So is one that is not
+        finite: it is the nearest to no vector, or to all. A dead code is moved onto
         an encoder vector of this batch, drawn with probability proportional to its squared error
         $\lVert z - e_k \rVert^2$ (the seeding of k-means++, Arthur and Vassilvitskii 2007), so
         vectors that have a good code already attract none. Its count is set to that least one: if
@@ -211,18 +211,24 @@ class CodebookEMA(nn.Module):
         Several processes: all must call it; the running counts, so the dead codes, are the same
         everywhere. Pass `contribute=True` in exactly one process: the others add zeros to
         `reduce`, so all receive that process's candidates.
+
+        Raises `ValueError` if a code is dead and none of the vectors is finite.
         """
         least = DEAD_SHARE * self.counts.mean()
         codes = quantizer.codebook.weight
         dead = (self.counts < least) | _has_a_more_used_neighbour(codes, self.counts, apart)
+        dead |= ~codes.isfinite().all(1)
         dead = dead.nonzero().flatten()  # (number of dead codes)
         if not len(dead):
             return 0
         candidates = self.sums.new_zeros(len(dead), self.sums.shape[1])
         if contribute:
-            vectors = rearrange(quantized.inputs, "... d -> (...) d").to(self.sums)
-            errors = (vectors - codes[quantized.indices.flatten()]).square().sum(1)
-            order = _weighted_order(errors, generator)
+            vectors, indices = _finite_vectors(quantized, self.sums)  # (m, d), (m)
+            if not len(vectors):
+                raise ValueError("no vector of the batch is finite; allowed: some that are")
+            errors = (vectors - codes[indices]).square().sum(1)
+            # A vector whose code is not finite has no code at all: all of these lack one alike.
+            order = _weighted_order(torch.where(errors.isfinite(), errors, 1.0), generator)
             # More dead codes than vectors: begin again at the first of the order.
             candidates = vectors[order[torch.arange(len(dead)) % len(order)]]
         candidates = self.reduce(candidates)
@@ -231,6 +237,15 @@ class CodebookEMA(nn.Module):
         self.sums[dead] = candidates * least
         self.counts[dead] = least
         return len(dead)
+
+
+def _finite_vectors(
+    quantized: Quantized, like: Tensor
+) -> tuple[Float[Tensor, "m d"], Int[Tensor, " m"]]:
+    """The encoder's vectors that are finite, in the dtype of `like`, and their tokens."""
+    vectors = rearrange(quantized.inputs, "... d -> (...) d").to(like)
+    finite = vectors.isfinite().all(1)
+    return vectors[finite], quantized.indices.flatten()[finite]
 
 
 def _has_a_more_used_neighbour(

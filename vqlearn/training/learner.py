@@ -1,6 +1,6 @@
 """One step of learning, the same in every training: a gradient, optimizers, a running mean."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
+from vqlearn.training.descent import Descent, check_weights
 from vqlearn.training.optimizers import build_optimizers, warm_up_and_cosine
 from vqlearn.training.recipes import Recipe
 
@@ -31,11 +32,10 @@ class Learner:
         ema_decay: float,
         clip_norm: float = CLIP_NORM,
     ) -> None:
-        self.network, self.optimizers, self.clip_norm = network, optimizers, clip_norm
+        self.network = network
+        self.descent = Descent(network.parameters(), optimizers, clip_norm)
         self.rates = [LambdaLR(each, rate) for each in optimizers]
         self.average = AveragedModel(network, multi_avg_fn=running_mean(ema_decay))
-        # `use` puts accelerate's versions in their place, which know processes and precision.
-        self.backward, self.clip = Tensor.backward, nn.utils.clip_grad_norm_
 
     @classmethod
     def from_recipe(
@@ -48,19 +48,30 @@ class Learner:
 
     def use(self, accelerator: Accelerator) -> nn.Module:
         """Learn on its device, with its processes and precision; returns the network to call."""
-        prepared, *self.optimizers = accelerator.prepare(self.network, *self.optimizers)
-        self.backward, self.clip = accelerator.backward, accelerator.clip_grad_norm_
+        prepared, *_ = accelerator.prepare(self.network, *self.descent.optimizers)
+        if accelerator.scaler is not None:
+            self.descent.scaler = accelerator.scaler
         return prepared
 
-    def step(self, loss: Tensor, after: Callable[[], None] = lambda: None) -> None:
-        """Lower the loss by one step; then `after()`, which may move weights; then the mean."""
-        self.backward(loss)
-        self.clip(list(self.network.parameters()), self.clip_norm)
-        for each in (*self.optimizers, *self.rates):
+    def step(
+        self, losses: Mapping[str, Tensor], number: int, after: Callable[[], None] = lambda: None
+    ) -> None:
+        """Lower `losses["loss"]`; then `after()`, which may move weights; then follows the mean.
+
+        Where the scaler of float16 skips the step, nothing changes. Raises `NotFiniteError`, with
+        the `number` of the step, for a loss or a gradient that is not finite.
+        """
+        if not self.descent.step(losses["loss"], number, losses):
+            return
+        for each in self.rates:
             each.step()
-        self.network.zero_grad()
         after()  # before the mean, so that it averages weights as they end this step
         self.average.update_parameters(self.network)
+
+    def mean(self, number: int) -> nn.Module:
+        """The network with the mean weights, which are finite after this step, or it raises."""
+        check_weights(self.average.module, number)
+        return self.average.module
 
 
 def running_mean(decay: float) -> Callable[[list[Tensor], list[Tensor], Tensor], None]:

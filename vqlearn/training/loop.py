@@ -5,7 +5,8 @@ precision; what a step does to the weights stands in `learner.py`.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from tqdm.auto import tqdm
 
 from vqlearn.data import Batch, NumberedBatches, Source
 from vqlearn.probability import random_stream
+from vqlearn.training.descent import NotFiniteError
 from vqlearn.training.learner import Learner
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.state import TrainingState
@@ -93,7 +95,11 @@ class Task(Protocol):
 
 
 def fit(name: str, task: Task) -> nn.Module:
-    """Train `task.network` and return the running mean of its weights, on the CPU."""
+    """Train `task.network` and return the running mean of its weights, on the CPU.
+
+    Raises `ValueError` in the step in which a loss, a gradient or a weight is not finite; nothing
+    of it is written, and states from before stay.
+    """
     run, accelerator, recipe = task.run, task.run.accelerator, task.run.recipe
     learner = Learner.from_recipe(task.network.train(), task.muon_weights, recipe)
     network = learner.use(accelerator)
@@ -105,16 +111,27 @@ def fit(name: str, task: Task) -> nn.Module:
     # Batches are numbered, so a resumed training sees the very ones that are left.
     left = range(done, recipe.steps)
     loader = DataLoader(batches, sampler=left, batch_size=None, num_workers=run.workers)
-    with _progress(name, done, run) as bar:
+    with _progress(name, done, run) as bar, _telling_the_last_state(name, state):
         for step, batch in enumerate(loader, start=done):
             shown, seen = task.losses(network, batch, step)
-            learner.step(shown["loss"], after=partial(task.after_step, step, seen))
+            learner.step(shown, step + 1, after=partial(task.after_step, step, seen))
             bar.update()
             if step % SHOW_EVERY == 0:
                 _show(bar, shown, step, run, name)
             if (step + 1) % recipe.save_every == 0:
+                learner.mean(step + 1)  # raises if it is not finite: older states are better
                 state.save(step + 1, config)
-    return copy.deepcopy(learner.average.module).cpu().eval()
+        return copy.deepcopy(learner.mean(recipe.steps)).cpu().eval()
+
+
+@contextmanager
+def _telling_the_last_state(name: str, state: TrainingState) -> Iterator[None]:
+    try:
+        yield
+    except NotFiniteError as error:
+        latest = state.latest()
+        kept = f"the last state is {state.folder / str(latest)}" if latest else "no state is kept"
+        raise NotFiniteError(f"{name}: {error}; {kept}") from error
 
 
 def _progress(name: str, done: int, run: Run) -> tqdm:

@@ -16,6 +16,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vqlearn.probability import TokenModel, random_stream
+from vqlearn.training.descent import NotFiniteError
 from vqlearn.training.learner import Learner
 from vqlearn.training.optimizers import muon_weights
 from vqlearn.training.recipes import Recipe
@@ -58,7 +59,7 @@ def train(
     no other generator is touched. `stream` names the random numbers, so that what was trained once
     can be trained again. With `bfloat16` the networks compute in half precision while they learn:
     twice as fast where the CPU can do it, slower elsewhere. Weights stay float32. Raises
-    `ValueError` if a loss is not finite, with the number of the step.
+    `ValueError`, with the number of the step, if a loss, a gradient or a weight is not finite.
     """
     generator = random_stream(stream, recipe.seed)
     learner = Learner.from_recipe(model.train(), muon_weights(model), recipe)
@@ -67,14 +68,14 @@ def train(
         x = sequences(recipe.batch_size, generator=generator)  # (b, n)
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss = model.loss(x, generator=generator).mean()
-        if not loss.isfinite():
-            raise ValueError(f"the loss is {loss.item()} in step {step}; allowed: finite numbers")
-        learner.step(loss)
+        learner.step({"loss": loss}, step)
         if validation is not None and (step == recipe.steps or step % VALIDATE_EVERY == 0):
             same = random_stream("held back", recipe.seed)  # every mean is asked with one noise
             found = mean.nll(validation, generator=same).mean().item()
+            if math.isnan(found):
+                raise NotFiniteError(f"the validation NLL is {found} after step {step}")
             if found < lowest:
                 lowest, kept = found, Trained(copy.deepcopy(mean), step)
-    kept = kept or Trained(mean, recipe.steps)
+    kept = kept or Trained(learner.mean(recipe.steps), recipe.steps)
     kept.model.eval().requires_grad_(False)
     return kept

@@ -34,8 +34,7 @@ class TrainingState:
         ready for JSON. Raises `ValueError` if the state was made with others: going on would be
         neither the old run nor a new one.
         """
-        latest = max(self._steps(), default=0)
-        if latest:
+        if latest := self.latest():
             folder = self.folder / str(latest)
             before = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
             changed = [key for key in config if before.get(key) != config[key]]
@@ -49,6 +48,10 @@ class TrainingState:
                 )
             self.accelerator.load_state(str(folder))
         return latest
+
+    def latest(self) -> int:
+        """After how many steps the last state was written; 0 if there is none."""
+        return max(self._steps(), default=0)
 
     def save(self, step: int, config: dict[str, Any]) -> None:
         """Write the state after `step` steps. Every process must call it."""

@@ -35,7 +35,7 @@ def train_unet(
     rate is constant and gradients are not clipped; the weights that are kept are a running mean
     over about 1 / (1 - `ema_decay`) steps. The same weights, batches and seed give the same
     weights; no other generator is touched. Raises `ValueError` for a target of "epsilon" where the
-    process adds no noise.
+    process adds no noise, and if a loss, a gradient or a weight is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.Adam(model.predict.parameters(), learning_rate)
@@ -43,10 +43,10 @@ def train_unet(
         model.predict, [optimizer], lambda step: 1.0, ema_decay=ema_decay, clip_norm=math.inf
     )
     losses = []
-    for x_0 in batches:
+    for number, x_0 in enumerate(batches, start=1):
         t = torch.randint(1, process.num_timesteps + 1, (len(x_0),), generator=generator)
         loss = simple_loss(process, model, x_0, t, generator=generator).mean()
-        learner.step(loss)
+        learner.step({"loss": loss}, number)
         losses.append(loss.item())
-    mean = learner.average.module.eval().requires_grad_(False)
+    mean = learner.mean(len(losses)).eval().requires_grad_(False)
     return TrainedUNet(replace(model, predict=mean), losses)

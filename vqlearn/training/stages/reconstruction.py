@@ -20,6 +20,7 @@ from vqlearn.tokens import (
 )
 from vqlearn.tokens.gumbel import GumbelQuantized
 from vqlearn.tokens.quantizer import Quantized
+from vqlearn.training.descent import Descent
 from vqlearn.training.loop import Losses, Run, Task
 
 OWN_SQUARE_WEIGHT = 10.0
@@ -103,7 +104,7 @@ class TokenTask(Task):
 
     def after_step(self, step: int, seen: Seen) -> None:
         if self._discriminator_joins(step):
-            self.adversary.learn(seen.target, seen.decoded)
+            self.adversary.learn(seen.target, seen.decoded, step + 1)
 
     def save(self, trained: TokenStage) -> None:
         save_network(trained.vqvae, self.run.folder)
@@ -119,7 +120,8 @@ class Adversary:
         self.accelerator = accelerator
         network = PatchDiscriminator().to(accelerator.device)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.5, 0.9))
-        self.network, self.optimizer = accelerator.prepare(network, optimizer)
+        self.descent = Descent(network.parameters(), [optimizer], scaler=accelerator.scaler)
+        self.network, _ = accelerator.prepare(network, optimizer)
 
     def scores(self, decoded: Tensor) -> Tensor:
         """Scores through which gradients reach the decoder, and not the discriminator."""
@@ -128,13 +130,11 @@ class Adversary:
         frozen.requires_grad_(True)
         return scores
 
-    def learn(self, real: Tensor, decoded: Tensor) -> None:
-        """One step of telling them apart."""
+    def learn(self, real: Tensor, decoded: Tensor, number: int) -> None:
+        """One step of telling them apart. Raises `NotFiniteError` as `Descent.step` does."""
         scores = self.network(torch.cat([real, decoded]))  # 2b images in one pass
         loss = discriminator_loss(*scores.chunk(2))
-        self.optimizer.zero_grad()
-        self.accelerator.backward(loss)
-        self.optimizer.step()
+        self.descent.step(loss, number, {"discriminator's loss": loss})
 
 
 def own_square_loss(
