@@ -200,7 +200,11 @@ def test_odd_prompts_give_a_picture(pipe, prompt, caplog):
         ({"output_type": "jpg"}, ValueError, "output_type is 'jpg'"),
         ({"generator": 42}, TypeError, "generator is 42"),
         ({"generator": [None]}, TypeError, r"generator is \[None\]"),
-        ({"generator": [torch.Generator()] * 2}, ValueError, "generators is 2; allowed: 1"),
+        (
+            {"generator": [torch.Generator()] * 2},
+            ValueError,
+            "generator is a list of 2; allowed: 1",
+        ),
     ],
 )
 def test_bad_arguments_are_named(folder, arguments, error, message):

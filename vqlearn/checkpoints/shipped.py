@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vqlearn.checkpoints.hub import HubOptions, download, is_repository, snapshot
 from vqlearn.checkpoints.layout import NULL_TEXT_FOLDER, CheckpointError
+from vqlearn.storage import as_path
 
 logger = logging.getLogger("vqlearn")
 
@@ -27,7 +28,7 @@ def resolve(name_or_dir: str | Path, hub: HubOptions | None = None) -> Path:
     name = str(name_or_dir)
     if name in shipped_names():
         return WEIGHTS / name
-    folder = Path(name_or_dir).expanduser()
+    folder = as_path("the checkpoint", name_or_dir)
     if folder.is_dir():
         return folder
     if is_repository(name):
@@ -44,7 +45,10 @@ def find_null_text(name_or_dir: str | Path, folder: Path, hub: HubOptions) -> Pa
     It is `folder` itself, but for a revision of the hub that lacks them, such as "fp16" of the
     released model: then they come from the main branch, if it can be had, and a warning says so.
     """
-    of_a_branch = folder != Path(name_or_dir).expanduser() and hub.revision not in (None, "main")
+    of_a_branch = folder != as_path("the checkpoint", name_or_dir) and hub.revision not in (
+        None,
+        "main",
+    )
     if not of_a_branch or (folder / NULL_TEXT_FOLDER).is_dir():
         return folder
     main = snapshot(str(name_or_dir), replace(hub, revision=None), NULL_TEXT_FOLDER)

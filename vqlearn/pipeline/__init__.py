@@ -7,5 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     film="Film paint save_gif",
     grid="make_grid",
     pipeline="load_pipeline VQDiffusionPipeline",
-    text_to_image="Parts PipelineOutput TextToImagePipeline as_pil",
+    output="PipelineOutput as_pil",
+    placement="best_device",
+    text_to_image="Parts TextToImagePipeline",
 )

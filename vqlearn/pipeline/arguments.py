@@ -1,41 +1,99 @@
 """The arguments of a pipeline's call: which are allowed, and what is said of the others.
 
 All functions raise `TypeError` or `ValueError` that names the argument, the value seen and the
-values allowed.
+values allowed. They are asked before the prompt is read.
 """
 
+from collections.abc import Callable
+
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from vqlearn.probability import Generators
-from vqlearn.probability.checks import check_choice, check_integer
+from vqlearn.probability.checks import check_choice, check_integer, check_kind, check_tokens, shown
 
 NOISES = ("exact", "reference")
-OUTPUT_TYPES = ("pil", "np")
+OUTPUT_TYPES = ("pil", "np", "numpy", None)  # None: numpy too, as in diffusers
+INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-def checked_prompts(
-    prompt: str | list[str], num_images_per_prompt: int, generator: Generators, output_type: str
-) -> list[str]:
-    """The prompts as a list, if these arguments, which every pipeline takes, are allowed."""
+def checked_prompts(prompt: str | list[str]) -> list[str]:
+    """The prompts as a list."""
     prompts = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(prompts, list | tuple) or not all(isinstance(p, str) for p in prompts):
-        raise TypeError(f"prompt is {prompt!r}; allowed: a string or a list of strings")
+        raise TypeError(f"prompt is {shown(prompt)}; allowed: a string or a list of strings")
     if not prompts:
         raise ValueError("prompt is an empty list; allowed: at least one string")
-    check_integer("num_images_per_prompt", num_images_per_prompt, 1)
-    several = generator if isinstance(generator, list | tuple) else [generator]
-    if generator is not None and not all(isinstance(g, torch.Generator) for g in several):
-        raise TypeError(f"generator is {generator!r}; allowed: a torch.Generator or a list of them")
-    check_choice("output_type", output_type, OUTPUT_TYPES)
+    for text in prompts:
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise ValueError(f"prompt is {shown(text)}; allowed: text, without lone surrogates")
     return list(prompts)
 
 
-def check_noise(noise: str, steps: int, num_timesteps: int, generator: Generators) -> None:
+def check_images(prompts: int, num_images_per_prompt: int, most: int) -> None:
+    """At least one image for each prompt, and together no more than `most`, what memory holds."""
+    check_integer("num_images_per_prompt", num_images_per_prompt, 1)
+    if prompts * num_images_per_prompt > most:
+        raise ValueError(
+            f"num_images_per_prompt is {shown(num_images_per_prompt)} for {prompts} prompts; "
+            f"allowed: {most} images in one call, more do not fit into the memory"
+        )
+
+
+def check_generator(generator: Generators, images: int) -> None:
+    """torch's own generator (None), one for all images, or one for each."""
+    several = isinstance(generator, list | tuple)
+    found = generator if several else [generator]
+    if generator is not None and not all(isinstance(g, torch.Generator) for g in found):
+        raise TypeError(
+            f"generator is {shown(generator)}; allowed: a torch.Generator or a list of them"
+        )
+    if several and len(found) != images:
+        raise ValueError(f"generator is a list of {len(found)}; allowed: {images}, one an image")
+
+
+def check_output(output_type: str | None, return_dict: bool) -> None:
+    """A known form of the images, and whether they come with a name or in a tuple."""
+    check_choice("output_type", output_type, OUTPUT_TYPES)
+    check_kind("return_dict", return_dict, bool)
+
+
+def check_callback(callback: Callable | None, callback_steps: int) -> None:
+    """Something that can be called, or None, every so many steps."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback is {shown(callback)}; allowed: a function or None")
+    check_integer("callback_steps", callback_steps, 1)
+
+
+def checked_latents(
+    latents: Int[Tensor, "b n"], shape: tuple[int, int], num_classes: int
+) -> Int[Tensor, "b n"]:
+    """The tokens of a start, MASK among them, as int64."""
+    seen = latents.dtype if isinstance(latents, Tensor) else shown(latents)
+    if seen not in INTEGERS:
+        raise TypeError(f"latents is {seen}; allowed: a tensor of int64 tokens, or None")
+    if tuple(latents.shape) != shape:
+        raise ValueError(f"latents has the shape {tuple(latents.shape)}; allowed: {shape}")
+    check_tokens("latents", latents.cpu(), num_classes)
+    return latents.long()
+
+
+def check_noise(noise: str, steps: int, num_timesteps: int) -> None:
     """Noise of a known kind; what others drew can be repeated with all steps only."""
     check_choice("noise", noise, NOISES)
     if noise == "reference" and steps != num_timesteps:
         raise ValueError(
             f"num_inference_steps is {steps}; allowed with noise='reference': {num_timesteps}"
         )
-    if noise == "reference" and isinstance(generator, list | tuple):
+
+
+def check_reference_generator(generator: Generators, device: torch.device) -> None:
+    """The generator of the references: one, on the device of the pipeline."""
+    if isinstance(generator, list | tuple):
         raise TypeError("generator is a list; allowed with noise='reference': one generator")
+    if generator is not None and generator.device.type != device.type:
+        raise ValueError(
+            f"generator is on {str(generator.device)!r}; allowed with noise='reference': "
+            f"one on {str(device)!r}, where the pipeline is"
+        )

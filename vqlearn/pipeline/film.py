@@ -15,8 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from vqlearn.pipeline.grid import make_grid
+from vqlearn.pipeline.output import as_pil
 from vqlearn.pipeline.pipeline import VQDiffusionPipeline
-from vqlearn.pipeline.text_to_image import as_pil
+from vqlearn.storage import as_path, atomic_write
 
 LIGHT, DARK = 0.85, 0.7
 CHECKS_PER_TOKEN = 2
@@ -27,17 +28,20 @@ LAST_FRAME_MILLISECONDS = 2000
 class Film:
     """A pipeline's callback that remembers the tokens of every step.
 
-    `states` holds them, first the start, where all are MASK: (images, n) each. Give a film to
-    one call of the pipeline only.
+    `states` holds them, first the start: (images, n) each. The start is all MASK, or the `latents`
+    that the call has. Another call of the pipeline begins the film anew.
     """
 
-    def __init__(self, pipeline: VQDiffusionPipeline) -> None:
-        self.pipeline = pipeline
+    def __init__(
+        self, pipeline: VQDiffusionPipeline, latents: Int[Tensor, "b n"] | None = None
+    ) -> None:
+        self.pipeline, self.latents = pipeline, latents
         self.states: list[Int[Tensor, "b n"]] = []
 
     def __call__(self, i: int, timestep: int, tokens: Int[Tensor, "b n"]) -> None:
-        if not self.states:
-            self.states.append(torch.full_like(tokens, self.pipeline.denoiser.config.num_codes))
+        if i == 0:
+            all_mask = torch.full_like(tokens, self.pipeline.denoiser.config.num_codes)
+            self.states = [all_mask if self.latents is None else self.latents.to(tokens)]
         self.states.append(tokens)
 
     def frames(self) -> list[Image.Image]:
@@ -50,9 +54,19 @@ class Film:
 
 
 def save_gif(frames: list[Image.Image], file: str | Path) -> None:
-    """A GIF that repeats for ever and stays at the last frame for two seconds."""
+    """A GIF that repeats for ever and stays at the last frame for two seconds.
+
+    Raises `ValueError` if there are no frames, or for a file with another suffix than .gif, and
+    `OSError` if it cannot be written.
+    """
+    path = as_path("file", file)
+    if path.suffix.lower() != ".gif":
+        raise ValueError(f"file is {str(path)!r}; allowed: a GIF file such as film.gif")
+    if not frames:
+        raise ValueError("frames is an empty list; allowed: one frame or more")
     times = [FRAME_MILLISECONDS] * (len(frames) - 1) + [LAST_FRAME_MILLISECONDS]
-    frames[0].save(file, save_all=True, append_images=frames[1:], duration=times, loop=0)
+    with atomic_write(path) as part:
+        frames[0].save(part, save_all=True, append_images=frames[1:], duration=times, loop=0)
 
 
 @torch.no_grad()

@@ -4,8 +4,8 @@
     pipe = VQDiffusionPipeline.from_pretrained("scenes")
     pipe("a small red circle above a large blue square").images[0]
 
-The call takes what the call of diffusers' pipeline of the same name takes, by the same names, but
-for `latents` and `return_dict`.
+The call takes what the call of diffusers' pipeline of the same name takes, in the same order and by
+the same names; `noise` comes after them.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,10 +16,9 @@ import torch
 from einops import rearrange
 from jaxtyping import Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from vqlearn.checkpoints import resolve
-from vqlearn.checkpoints.layout import DENOISER_FOLDER, model_folder
+from vqlearn.checkpoints.layout import DENOISER_FOLDER, SCHEDULE_FOLDER, model_folder
 from vqlearn.diffusion import (
     DiffusionModel,
     MaskAndReplace,
@@ -28,7 +27,13 @@ from vqlearn.diffusion import (
     levels_to_visit,
 )
 from vqlearn.diffusion.reference import reference_log_p_x0, replay
-from vqlearn.pipeline.arguments import check_noise, checked_prompts
+from vqlearn.pipeline.arguments import (
+    check_callback,
+    check_noise,
+    check_output,
+    check_reference_generator,
+    checked_latents,
+)
 from vqlearn.pipeline.text_to_image import Parts, PipelineOutput, TextToImagePipeline
 from vqlearn.probability import Conditioning, Generators, Sampling
 from vqlearn.probability.checks import check_choice, check_integer
@@ -52,7 +57,6 @@ class VQDiffusionPipeline(TextToImagePipeline):
         check_choice("cross_attention_dim of the denoiser", config.cross_attention_dim, (width,))
         levels, least = config.num_embeds_ada_norm, self.process.num_timesteps
         check_integer("num_embeds_ada_norm of the denoiser", levels, least)
-        self.progress_bar_config: dict[str, Any] = {"leave": False}
 
     @property
     def denoiser(self) -> Denoiser:
@@ -69,9 +73,14 @@ class VQDiffusionPipeline(TextToImagePipeline):
         """The forward process and its exact posterior."""
         return self.model.process
 
-    def set_progress_bar_config(self, **config: Any) -> None:
-        """Arguments of tqdm for the bar of every call, for example `disable=True`."""
-        self.progress_bar_config = config
+    @property
+    def components(self) -> dict[str, Any]:
+        """The parts by the names that they have in diffusers; the classes are ours.
+
+        The process stands in the place of the scheduler.
+        """
+        own = {DENOISER_FOLDER: self.denoiser, SCHEDULE_FOLDER: self.process}
+        return {**super().components, **own}
 
     @torch.no_grad()
     def __call__(
@@ -82,11 +91,13 @@ class VQDiffusionPipeline(TextToImagePipeline):
         truncation_rate: float = 1.0,
         num_images_per_prompt: int = 1,
         generator: Generators = None,
-        output_type: str = "pil",
+        latents: Int[Tensor, "b n"] | None = None,
+        output_type: str | None = "pil",
+        return_dict: bool = True,
         callback: Callable[[int, int, Tensor], Any] | None = None,
         callback_steps: int = 1,
         noise: str = "exact",
-    ) -> PipelineOutput:
+    ) -> PipelineOutput | tuple:
         """Generate images from one prompt or from many.
 
         - `num_inference_steps`: sampling steps, 1 to T. Fewer than T means exact strides.
@@ -96,7 +107,11 @@ class VQDiffusionPipeline(TextToImagePipeline):
           then all of the second.
         - `generator`: one, or a list with one for each image. With a list an image does not
           depend on the others in the call.
+        - `latents`: the tokens x_T to start from, (images, n) int64, each a code or MASK (K).
+          They are not held. Without them all are MASK, as in the released code; `model.sample`
+          starts from the prior.
         - `output_type`: "pil", or "np" for one float32 array (images, height, width, 3) in [0, 1].
+        - `return_dict`: False for a tuple with the images alone.
         - `callback(i, timestep, tokens)`: called after every `callback_steps`-th step i = 0, 1, …
           `timestep` is the level that the step started from, minus 1; `tokens` are the
           (images, n) int64 tokens after it, where MASK is K.
@@ -105,31 +120,35 @@ class VQDiffusionPipeline(TextToImagePipeline):
           official code, with all T steps and one generator: the same seed gives the tokens that
           they give (see `diffusion.reference` for what is wrong with them).
 
-        All tokens are MASK at first, as in the released code; `model.sample` starts from the prior,
-        which holds other tokens too where the schedule replaces.
-
         A prompt that is too long loses its last words and keeps its end token; a warning is
-        logged. The empty prompt is allowed. Raises `TypeError` or `ValueError` that names the
-        argument, the value seen and the values allowed.
+        logged. Raises `TypeError` or `ValueError` that names the argument, before any work.
         """
         sampling = Sampling(guidance_scale, truncation_rate)
-        prompts = checked_prompts(prompt, num_images_per_prompt, generator, output_type)
-        check_integer("callback_steps", callback_steps, 1)
-        check_integer("num_inference_steps", num_inference_steps)
-        check_noise(noise, num_inference_steps, self.process.num_timesteps, generator)
-        levels = levels_to_visit(self.process.num_timesteps, num_inference_steps)
+        prompts = self.checked(prompt, num_images_per_prompt, generator)
+        check_output(output_type, return_dict)
+        check_callback(callback, callback_steps)
+        check_integer("num_inference_steps", num_inference_steps, 1, self.process.num_timesteps)
+        check_noise(noise, num_inference_steps, self.process.num_timesteps)
+        if noise == "reference":
+            check_reference_generator(generator, self.device)
+        x_t = self._start(latents, len(prompts) * num_images_per_prompt)  # (b, n)
         condition = self.conditioning(prompts, num_images_per_prompt, guided=sampling.is_guided)
-        shape = (len(condition), self.model.num_positions)
-        x_t = all_masked(self.process, shape, device=self.device)  # (b, n)
+        levels = levels_to_visit(self.process.num_timesteps, int(num_inference_steps))
         if noise == "exact":
             steps = self.model.steps(x_t, levels, condition, sampling=sampling, generator=generator)
         else:
             steps = self._reference_steps(x_t, condition, sampling, generator)
-        bar = tqdm(steps, total=num_inference_steps, **self.progress_bar_config)
-        for i, (_, x_t) in enumerate(bar):
+        for i, (_, x_t) in enumerate(self.progress_bar(steps, len(levels) - 1)):
             if callback is not None and i % callback_steps == 0:
                 callback(i, levels[i] - 1, x_t)
-        return self.decoded(x_t, output_type)
+        return self.decoded(x_t, output_type, return_dict)
+
+    def _start(self, latents: Tensor | None, count: int) -> Int[Tensor, "b n"]:
+        """The tokens x_T: those that the caller gives, or MASK alone."""
+        shape = (count, self.model.num_positions)
+        if latents is None:
+            return all_masked(self.process, shape, device=self.device)
+        return checked_latents(latents, shape, self.process.num_classes).to(self.device)
 
     def _reference_steps(
         self,

@@ -7,33 +7,48 @@
 `pipeline.VQDiffusionPipeline` is the one for VQ-Diffusion, with the call that diffusers' has.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float, Int
-from PIL import Image
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from vqlearn.checkpoints import HubOptions, find_null_text, resolve
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.layout import naming
+from vqlearn.checkpoints.layout import (
+    NULL_TEXT_FOLDER,
+    TEXT_FOLDER,
+    TOKENIZER_FOLDER,
+    VQVAE_FOLDER,
+    naming,
+)
 from vqlearn.checkpoints.modules import Wanted
-from vqlearn.pipeline.arguments import checked_prompts
+from vqlearn.pipeline.arguments import (
+    check_generator,
+    check_images,
+    check_output,
+    checked_prompts,
+)
+from vqlearn.pipeline.loading import check_others
+from vqlearn.pipeline.members import PipelineMembers
+from vqlearn.pipeline.output import PipelineOutput, as_pil
+from vqlearn.pipeline.placement import (
+    as_device,
+    as_dtype,
+    check_precision,
+    destination,
+    memory,
+    one_of,
+)
 from vqlearn.probability import Conditioning, Generators, Sampling, TokenModel
-from vqlearn.probability.checks import check_choice
+from vqlearn.probability.checks import check_choice, check_kind
+from vqlearn.storage import as_path, check_output_folder
 from vqlearn.text import NullText, TextEncoder, null_states
 from vqlearn.tokens import VQVAE
 
-
-@dataclass(frozen=True, eq=False)
-class PipelineOutput:
-    """`images`: a list of PIL images, or one float32 array (images, height, width, 3) in [0, 1]."""
-
-    images: list[Image.Image] | np.ndarray
+BYTES = 12  # of one score, at least: a float32 of the network, and a float64 to draw from
 
 
 class Parts(NamedTuple):
@@ -44,7 +59,7 @@ class Parts(NamedTuple):
     null_text: NullText
 
 
-class TextToImagePipeline:
+class TextToImagePipeline(PipelineMembers):
     """Text to image with a token model.
 
     Raises `ValueError` if the parts do not fit: the number of codes, the shape of the text states.
@@ -60,39 +75,66 @@ class TextToImagePipeline:
     @classmethod
     def from_pretrained(
         cls,
-        name_or_dir: str | Path,
-        torch_dtype: torch.dtype | None = None,
+        pretrained_model_name_or_path: str | Path,
+        torch_dtype: torch.dtype | str | None = None,
+        dtype: torch.dtype | str | None = None,
         *,
         revision: str | None = None,
         variant: str | None = None,
         cache_dir: str | Path | None = None,
-        local_files_only: bool = False,
+        local_files_only: bool | None = None,
+        use_safetensors: bool | None = None,
+        token: str | bool | None = None,
+        force_download: bool = False,
+        device_map: torch.device | str | None = None,
+        low_cpu_mem_usage: bool = True,
+        **others: Any,
     ) -> "TextToImagePipeline":
         """Load a checkpoint: one that ships with vqlearn ("scenes"), a folder, or one of the hub.
 
         The layout is that of diffusers, and "microsoft/vq-diffusion-ithq" is the released model.
-        Without `torch_dtype` every part keeps the dtype of its file. `variant` chooses weights such
-        as "fp16" that stand beside the plain ones; `revision`, `cache_dir` and `local_files_only`
-        are for the hub alone (see `checkpoints.hub.HubOptions`).
+        Arguments are those of diffusers:
 
-        Memory: the weights in `torch_dtype`, and the largest of them once more as stored.
-        Raises `CheckpointError`, a `ValueError`, that names the file and what is wrong with it.
+        - `torch_dtype`, also called `dtype`: `torch.float16`, "float16" and so on. Without it, or
+          with "auto", every part keeps the dtype of its file.
+        - `variant`: weights such as "fp16" that stand beside the plain ones.
+        - `use_safetensors`: True: no pickled weights; False: nothing else.
+        - `revision`, `cache_dir`, `local_files_only`, `token`, `force_download`: for the hub alone
+          (see `checkpoints.hub.HubOptions`).
+        - `device_map`: a device, as `to` takes it.
+        - `low_cpu_mem_usage` changes nothing. Memory: the weights in `torch_dtype`, and the largest
+          of them once more as stored.
+        - `others`, such as `custom_pipeline`, are refused with the reason unless they are None.
+
+        Raises `CheckpointError`, a `ValueError`, that names the file and what is wrong with it;
+        `TypeError` or `ValueError` that names the argument.
         """
-        hub = HubOptions(revision, variant, cache_dir, local_files_only)
+        name_or_dir = pretrained_model_name_or_path
+        as_path("pretrained_model_name_or_path", name_or_dir)
+        check_others(others)
+        check_kind("low_cpu_mem_usage", low_cpu_mem_usage, bool)
+        kind = as_dtype("torch_dtype", one_of("torch_dtype", torch_dtype, "dtype", dtype))
+        place = None if device_map is None else as_device("device_map", device_map)
+        hub = HubOptions(
+            *(revision, variant, cache_dir, bool(local_files_only)),
+            *(use_safetensors, token, force_download),
+        )
         folder = resolve(name_or_dir, hub)
         files.check(folder)
-        wanted = Wanted(torch_dtype, variant)
+        wanted = Wanted(kind, variant, use_safetensors)
         parts = Parts(
             files.load_vqvae(folder, wanted),
             files.load_text_encoder(folder, wanted),
             files.load_null_text(find_null_text(name_or_dir, folder, hub), wanted),
         )
         with naming(folder, ValueError):
-            return cls(parts, files.load_token_model(folder, wanted))
+            pipeline = cls(parts, files.load_token_model(folder, wanted))
+        return pipeline.to(place)
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, save_directory: str | Path) -> None:
         """Write the folder that `from_pretrained` and, part by part, diffusers read."""
-        folder = Path(folder)
+        folder = as_path("save_directory", save_directory)
+        check_output_folder("save_directory", folder)
         for network in (self.vqvae, self.null_text, self.model):
             files.save_network(network, folder)
         files.save_text_encoder(self.text_encoder, folder)
@@ -103,10 +145,38 @@ class TextToImagePipeline:
         """Everything with weights."""
         return self.vqvae, self.model, self.text_encoder, self.null_text
 
-    def to(self, *device_or_dtype: torch.device | str | torch.dtype) -> "TextToImagePipeline":
-        """Move every network to a device, or convert it to a dtype, or both; returns itself."""
+    @property
+    def components(self) -> dict[str, Any]:
+        """The parts by the names that they have in diffusers; the classes are ours."""
+        return {
+            VQVAE_FOLDER: self.vqvae,
+            TEXT_FOLDER: self.text_encoder,
+            TOKENIZER_FOLDER: self.text_encoder.tokenizer,
+            NULL_TEXT_FOLDER: self.null_text,
+        }
+
+    def to(
+        self,
+        *args: torch.device | str | int | torch.dtype | None,
+        device: torch.device | str | int | None = None,
+        dtype: torch.dtype | str | None = None,
+        torch_device: torch.device | str | int | None = None,
+        torch_dtype: torch.dtype | str | None = None,
+        silence_dtype_warnings: bool = False,
+    ) -> "TextToImagePipeline":
+        """Move every network to a device, or convert it to a dtype, or both; returns itself.
+
+        `to("cuda")`, `to(torch.float16)`, `to("cuda", torch.float16)`, or by name. Nothing is ever
+        warned of, so `silence_dtype_warnings` changes nothing. Raises `ValueError` or `TypeError`
+        for what is no device of this machine, or no float type, before anything is moved.
+        """
+        place, kind = destination(
+            *args, device=device, dtype=dtype, torch_device=torch_device, torch_dtype=torch_dtype
+        )
+        place = self.device if place is None else place
+        check_precision(place, kind or self.dtype)
         for network in self.networks:
-            network.to(*device_or_dtype)
+            network.to(place, kind)
         return self
 
     @property
@@ -144,45 +214,65 @@ class TextToImagePipeline:
     def __call__(
         self,
         prompt: str | list[str],
+        num_inference_steps: int | None = None,
         guidance_scale: float = 1.0,
         truncation_rate: float = 1.0,
         num_images_per_prompt: int = 1,
         generator: Generators = None,
-        output_type: str = "pil",
-        num_inference_steps: int | None = None,
-    ) -> PipelineOutput:
+        output_type: str | None = "pil",
+        return_dict: bool = True,
+    ) -> PipelineOutput | tuple:
         """Generate images from one prompt or from many.
 
-        - `guidance_scale`, `truncation_rate`, `num_inference_steps`: see `Sampling`.
+        - `num_inference_steps`, `guidance_scale`, `truncation_rate`: see `Sampling`.
         - `num_images_per_prompt`: the result is prompt-major: all images of the first prompt,
           then all of the second.
         - `generator`: one, or a list with one for each image. With a list an image does not
           depend on the others in the call.
-        - `output_type`: "pil", or "np" for one float32 array (images, height, width, 3) in [0, 1].
+        - `output_type`: "pil", or "np" for one float32 array (images, height, width, 3) in [0, 1],
+          which has the names "numpy" and None too.
+        - `return_dict`: False for a tuple with the images alone.
 
         Raises `TypeError` or `ValueError` that names the argument, the value seen and the values
         allowed.
         """
         sampling = Sampling(guidance_scale, truncation_rate, num_inference_steps)
-        prompts = checked_prompts(prompt, num_images_per_prompt, generator, output_type)
+        prompts = self.checked(prompt, num_images_per_prompt, generator)
+        check_output(output_type, return_dict)
         condition = self.conditioning(prompts, num_images_per_prompt, guided=sampling.is_guided)
         tokens = self.model.sample(
             len(condition), condition, sampling=sampling, generator=generator
         )
-        return self.decoded(tokens, output_type)
+        return self.decoded(tokens, output_type, return_dict)
 
-    def decoded(self, tokens: Int[Tensor, "b n"], output_type: str = "pil") -> PipelineOutput:
+    @property
+    def most_images(self) -> int:
+        """How many images may be asked for in one call: so many scores of tokens fill the memory.
+
+        It is an upper bound; networks need memory besides.
+        """
+        scores = self.model.num_positions * self.model.num_codes
+        return max(1, memory(self.device) // (BYTES * scores))
+
+    def checked(
+        self, prompt: str | list[str], num_images_per_prompt: int, generator: Generators
+    ) -> list[str]:
+        """The prompts as a list, if these arguments, which every call has, are allowed."""
+        prompts = checked_prompts(prompt)
+        check_images(len(prompts), num_images_per_prompt, self.most_images)
+        check_generator(generator, len(prompts) * num_images_per_prompt)
+        return prompts
+
+    def decoded(
+        self, tokens: Int[Tensor, "b n"], output_type: str | None = "pil", return_dict: bool = True
+    ) -> PipelineOutput | tuple:
         """The images that the tokens stand for, in the form that the caller asked for."""
         images = self.vqvae.decode(tokens).float().cpu()  # (b, 3, h, w), RGB in 0 to 1
-        if output_type == "np":
-            return PipelineOutput(rearrange(images, "b c h w -> b h w c").numpy())
-        return PipelineOutput(as_pil(images))
-
-
-def as_pil(images: Float[Tensor, "b 3 h w"]) -> list[Image.Image]:
-    """Images on the CPU, RGB in 0 to 1, as PIL images."""
-    bytes_ = (rearrange(images, "b c h w -> b h w c") * 255).round().to(torch.uint8).numpy()
-    return [Image.fromarray(image) for image in bytes_]
+        if output_type == "pil":
+            output = PipelineOutput(as_pil(images))
+        else:
+            output = PipelineOutput(rearrange(images, "b c h w -> b h w c").numpy())
+        return output if return_dict else output.to_tuple()
 
 
 def _check_fit(parts: Parts, model: TokenModel) -> None:

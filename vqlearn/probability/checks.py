@@ -35,12 +35,15 @@ def check_choice(name: str, value: object, allowed: Collection) -> None:
         raise ValueError(f"{name} is {shown(value)}; allowed: {options}")
 
 
-def check_integer(name: str, value: object, least: int | None = None) -> None:
-    """Raise `TypeError` unless it is a whole number, `ValueError` if it is below `least`."""
+def check_integer(
+    name: str, value: object, least: int | None = None, most: int | None = None
+) -> None:
+    """Raise `TypeError` unless it is a whole number, `ValueError` outside of `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{name} is {shown(value)}; allowed: a whole number")
-    if least is not None and value < least:
-        raise ValueError(f"{name} is {shown(value)}; allowed: {least} or more")
+    if (least is not None and value < least) or (most is not None and value > most):
+        allowed = f"{least} or more" if most is None else f"{least} to {most}"
+        raise ValueError(f"{name} is {shown(value)}; allowed: {allowed}")
 
 
 def check_number(name: str, value: object) -> None:

@@ -13,10 +13,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from vqlearn.probability.checks import check_integer, check_number, check_sequences
+from vqlearn.probability.checks import (
+    check_integer,
+    check_number,
+    check_sequences,
+    shown,
+)
 from vqlearn.probability.random import Generators
 
 MAX_GUIDANCE = 1000
+LEAST_TRUNCATION = torch.finfo(torch.float32).tiny  # smaller ones are 0 beside probabilities
 NO_NULL = "null is None; allowed with guidance: the states of the null embedding"
 
 
@@ -25,11 +31,12 @@ class Sampling:
     """How a model is sampled; the names are those of the pipeline's call.
 
     - `guidance_scale`: classifier-free guidance (`filters.guide`); up to 1: the condition alone.
-    - `truncation_rate`: nucleus (top-p) sampling (`filters.top_p`); at 1 nothing is cut.
+    - `truncation_rate`: nucleus (top-p) sampling (`filters.top_p`), up to 1; there nothing is cut.
     - `num_inference_steps`: sampling steps of a diffusion model, 1..T; None: every level.
       Autoregressive models take one step a token, whatever it says.
 
-    Raises `TypeError` or `ValueError` for numbers that mean nothing.
+    Numbers of any type are kept as Python's own. Raises `TypeError` or `ValueError` for those that
+    mean nothing.
     """
 
     guidance_scale: float = 1.0
@@ -41,15 +48,20 @@ class Sampling:
         check_number("truncation_rate", self.truncation_rate)
         if not abs(self.guidance_scale) <= MAX_GUIDANCE:
             raise ValueError(
-                f"guidance_scale is {self.guidance_scale}; "
+                f"guidance_scale is {shown(self.guidance_scale)}; "
                 f"allowed: -{MAX_GUIDANCE} to {MAX_GUIDANCE}"
             )
-        if not 0 < self.truncation_rate <= 1:
+        if not LEAST_TRUNCATION <= self.truncation_rate <= 1:
             raise ValueError(
-                f"truncation_rate is {self.truncation_rate}; allowed: above 0, up to 1"
+                f"truncation_rate is {shown(self.truncation_rate)}; "
+                f"allowed: {LEAST_TRUNCATION:.1e} to 1"
             )
+        plain = {name: float(getattr(self, name)) for name in ("guidance_scale", "truncation_rate")}
         if self.num_inference_steps is not None:
             check_integer("num_inference_steps", self.num_inference_steps, 1)
+            plain["num_inference_steps"] = int(self.num_inference_steps)
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
 
     @property
     def is_guided(self) -> bool:
