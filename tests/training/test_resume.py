@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from vqlearn.data.batches import Scenes
 from vqlearn.training.loop import Run
 from vqlearn.training.recipes import RECIPES
-from vqlearn.training.state import TrainingState
+from vqlearn.training.state import TrainingState, forget
 
 COMMAND = [sys.executable, "-m", "vqlearn", "train", "--discriminator"]
 SIZE = ["--steps", "30", "--batch-size", "2", "--save-every", "1"]
@@ -54,16 +54,14 @@ def test_killed_in_every_stage_it_ends_with_the_same_bytes(tmp_path):
         assert 2 <= kill_in(stage, killed) < 30
     assert start(killed).wait() == 0
     assert (killed / "SHA256SUMS").read_text() == (whole / "SHA256SUMS").read_text()
-    assert not list((killed / ".training").iterdir())
+    assert [path.name for path in (killed / ".training").iterdir()] == ["lock"]
 
 
 @pytest.fixture
 def stopped(tmp_path):
     """A state of step 7 that holds one weight."""
-    accelerator = Accelerator(cpu=True)
     weight = torch.nn.Linear(1, 1)
-    accelerator.register_for_checkpointing(weight)
-    state = TrainingState(tmp_path, "tokens", accelerator)
+    state = TrainingState(tmp_path, "tokens", {"network": weight})
     state.save(7, CONFIG)
     return state, weight
 
@@ -77,13 +75,13 @@ def test_a_state_comes_back(stopped):
     assert torch.equal(weight.weight, before)
 
 
-def test_an_unfinished_state_is_not_loaded_and_older_ones_go(stopped):
+def test_an_unfinished_state_is_not_loaded_and_older_ones_go(stopped, tmp_path):
     state, _ = stopped
-    (state.folder / "9.part").mkdir()
+    (state.folder / ".part-9").mkdir()
     assert state.resume(CONFIG) == 7
     state.save(9, CONFIG)
     assert [path.name for path in state.folder.iterdir()] == ["9"]
-    state.forget()
+    forget(tmp_path, "tokens")
     assert not state.folder.exists()
 
 

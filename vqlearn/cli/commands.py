@@ -7,8 +7,26 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from typer.core import TyperGroup
+
+
+class Stopped(Exception):
+    """A command was interrupted: what is said of it, and the exit code."""
+
+
+class Commands(TyperGroup):
+    """All commands. Of an interrupted one typer would keep nothing but an exit code."""
+
+    def invoke(self, context: typer.Context) -> object:
+        """Run the command. Raises `Stopped` where it raises `KeyboardInterrupt`."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as error:
+            raise Stopped(*error.args or ("stopped",), getattr(error, "exit_code", 130)) from error
+
 
 app = typer.Typer(
+    cls=Commands,
     add_completion=False,
     rich_markup_mode=None,
     help="VQ-Diffusion: generate images from captions, and train the model that does it.",
@@ -229,11 +247,12 @@ def main() -> None:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:
         message, exit_code = error.format_message(), error.exit_code
-    except typer.Abort:
-        message, exit_code = "stopped", 130
+    except Stopped as error:
+        message, exit_code = error.args
     except (OSError, TypeError, ValueError) as error:
         message, exit_code = str(error), 1
-    print("vqlearn:", " ".join(message.split()), file=sys.stderr)
+    if message:
+        print("vqlearn:", " ".join(message.split()), file=sys.stderr)
     sys.exit(exit_code)
 
 

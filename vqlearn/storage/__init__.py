@@ -4,6 +4,7 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    atomic="atomic_write write_json write_text",
+    atomic="atomic_folder atomic_write write_json write_text",
+    named_tensors="flatten unflatten write_tensors",
     paths="as_path check_output_file check_output_folder",
 )

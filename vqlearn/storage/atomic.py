@@ -1,4 +1,4 @@
-"""Write a file so that it is whole or not there: beside its place first, then in it.
+"""Write a file or a folder so that it is whole or not there: beside its place first, then in it.
 
 A kill, a full disk or an error in the middle leaves what was there before. So a file that marks a
 result as finished cannot be there half.
@@ -6,6 +6,7 @@ result as finished cannot be there half.
 
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,11 +26,33 @@ def atomic_write(file: Path) -> Iterator[Path]:
     part = file.with_name(f"{UNFINISHED}{file.name}")
     try:
         yield part
-        with part.open("rb+") as stream:
-            os.fsync(stream.fileno())  # on the disk before it has its name
+        _to_disk(part)  # before it has its name
         part.replace(file)
+        _names_to_disk(file.parent)
     except BaseException:
         part.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder to fill, beside `folder`; at the end of the block it takes its place.
+
+    What stood there goes just before. If the block raises, it stays, and what was begun is deleted.
+    """
+    part = folder.with_name(f"{UNFINISHED}{folder.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        part.mkdir(parents=True)
+        yield part
+        for path in part.rglob("*"):
+            if path.is_file():
+                _to_disk(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        part.rename(folder)
+        _names_to_disk(folder.parent)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
         raise
 
 
@@ -42,3 +65,19 @@ def write_text(file: Path, text: str) -> None:
 def write_json(file: Path, values: Mapping[str, Any]) -> None:
     """Write an object as JSON with sorted keys, atomically."""
     write_text(file, json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+def _to_disk(file: Path) -> None:
+    """Wait until what was written to a file is on the disk."""
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _names_to_disk(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk, where a system can be asked to."""
+    if hasattr(os, "O_DIRECTORY"):
+        number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(number)
+        finally:
+            os.close(number)

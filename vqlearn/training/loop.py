@@ -1,7 +1,8 @@
 """The loop that all stages share: devices and processes, progress, a state on disk.
 
-A killed training goes on from its last state. `accelerate` does devices, processes and mixed
-precision; what a step does to the weights stands in `learner.py`.
+A killed training goes on from its last state, and one that is asked to stop writes it first.
+`accelerate` does devices, processes and mixed precision; what a step does to the weights stands in
+`learner.py`.
 """
 
 import copy
@@ -21,9 +22,15 @@ from tqdm.auto import tqdm
 from vqlearn.data import Batch, NumberedBatches, Source
 from vqlearn.probability import random_stream
 from vqlearn.training.descent import NotFiniteError
+from vqlearn.training.interruption import (
+    Interrupted,
+    Interruption,
+    leave_signals_to_the_main_process,
+)
 from vqlearn.training.learner import Learner
+from vqlearn.training.processes import in_main_process, largest
 from vqlearn.training.recipes import Recipe
-from vqlearn.training.state import TrainingState
+from vqlearn.training.state import Stateful, TrainingState
 
 SHOW_EVERY = 10
 
@@ -98,29 +105,30 @@ def fit(name: str, task: Task) -> nn.Module:
     """Train `task.network` and return the running mean of its weights, on the CPU.
 
     Raises `ValueError` in the step in which a loss, a gradient or a weight is not finite; nothing
-    of it is written, and states from before stay.
+    of it is written, and states from before stay. Raises `Interrupted`, a `KeyboardInterrupt`,
+    after Ctrl-C or SIGTERM: once the step is finished and the state saved, in all processes at the
+    same step. A second Ctrl-C stops at once.
     """
     run, accelerator, recipe = task.run, task.run.accelerator, task.run.recipe
     learner = Learner.from_recipe(task.network.train(), task.muon_weights, recipe)
     network = learner.use(accelerator)
-    accelerator.register_for_checkpointing(*learner.rates, learner.average, *task.extra_state)
-    state = TrainingState(run.folder, name, accelerator)
+    state = TrainingState(run.folder, name, _all_that_learns(task, learner))
     config = {**run.config(), **task.config}
     done = state.resume(config)
-    batches = NumberedBatches(run.source, recipe.batch_size, recipe.seed, accelerator.process_index)
-    # Batches are numbered, so a resumed training sees the very ones that are left.
-    left = range(done, recipe.steps)
-    loader = DataLoader(batches, sampler=left, batch_size=None, num_workers=run.workers)
-    with _progress(name, done, run) as bar, _telling_the_last_state(name, state):
-        for step, batch in enumerate(loader, start=done):
+    telling = _telling_the_last_state(name, state)
+    with _progress(name, done, run) as bar, telling, Interruption() as interruption:
+        for step, batch in enumerate(_batches(run, done), start=done):
             shown, seen = task.losses(network, batch, step)
             learner.step(shown, step + 1, after=partial(task.after_step, step, seen))
             bar.update()
             if step % SHOW_EVERY == 0:
                 _show(bar, shown, step, run, name)
-            if (step + 1) % recipe.save_every == 0:
+            asked = largest(accelerator, interruption.asked)
+            if asked or (step + 1) % recipe.save_every == 0:
                 learner.mean(step + 1)  # raises if it is not finite: older states are better
-                state.save(step + 1, config)
+                in_main_process(accelerator, partial(state.save, step + 1, config))
+            if asked:
+                raise _interrupted(name, step + 1, run, asked)
         return copy.deepcopy(learner.mean(recipe.steps)).cpu().eval()
 
 
@@ -132,6 +140,37 @@ def _telling_the_last_state(name: str, state: TrainingState) -> Iterator[None]:
         latest = state.latest()
         kept = f"the last state is {state.folder / str(latest)}" if latest else "no state is kept"
         raise NotFiniteError(f"{name}: {error}; {kept}") from error
+
+
+def _all_that_learns(task: Task, learner: Learner) -> dict[str, Stateful]:
+    """The parts of a state. No random numbers: they follow from the number of the step."""
+    several = {"optimizer": learner.descent.optimizers, "rate": learner.rates, "extra": task.extra_state}
+    parts = {f"{name}_{i}": part for name, parts in several.items() for i, part in enumerate(parts)}
+    if (scaler := task.run.accelerator.scaler) is not None:  # of float16
+        parts["scaler"] = scaler
+    return {"network": learner.network, "average": learner.average, **parts}
+
+
+def _batches(run: Run, done: int) -> DataLoader:
+    """The batches that are left. They are numbered, so a resumed training sees the very ones."""
+    recipe = run.recipe
+    index = run.accelerator.process_index
+    batches = NumberedBatches(run.source, recipe.batch_size, recipe.seed, index)
+    return DataLoader(
+        batches,
+        sampler=range(done, recipe.steps),
+        batch_size=None,
+        num_workers=run.workers,
+        worker_init_fn=leave_signals_to_the_main_process,
+    )
+
+
+def _interrupted(name: str, step: int, run: Run, asked: int) -> Interrupted:
+    message = (
+        f"{name}: stopped at step {step} of {run.recipe.steps}, and saved; "
+        "the same command goes on from there"
+    )
+    return Interrupted(message if run.accelerator.is_main_process else "", asked)
 
 
 def _progress(name: str, done: int, run: Run) -> tqdm:

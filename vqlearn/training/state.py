@@ -1,78 +1,128 @@
 """The state of a training on disk: written often, and always whole, so that killing is no loss.
 
-The state of step i lies in `<folder>/.training/<stage>/<i>/`. It is written beside that name and
-renamed, so a folder with this name is complete; then older ones are deleted. Random numbers
-depend on the number of the step alone (`probability.random.random_stream`), so weights,
-optimizer and counters are the whole state. On a CPU the run goes on bit for bit.
+The state of step i lies in `<folder>/.training/<stage>/<i>/`: all tensors in one file of
+safetensors, all else as JSON, and the SHA-256 of both. It is written beside that name and renamed,
+so a folder with this name is complete; then older ones are deleted. Random numbers depend on the
+number of the step alone (`probability.random.random_stream`), so weights, optimizer and counters
+are the whole state, the same in every process. On a CPU the run goes on bit for bit.
 """
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from vqlearn.checkpoints import CheckpointError
+from vqlearn.checkpoints.digests import SUMS_FILE, check_digests, write_digests
+from vqlearn.checkpoints.layout import naming
+from vqlearn.storage import atomic_folder, flatten, unflatten, write_json, write_tensors
 
 FOLDER = ".training"
-CONFIG_FILE = "config.json"
+TENSORS_FILE = "state.safetensors"
+JSON_FILE = "state.json"
+FILES = (TENSORS_FILE, JSON_FILE)
+
+
+class Stateful(Protocol):
+    """A network, an optimizer, or whatever else learns."""
+
+    def state_dict(self) -> Mapping[str, Any]:
+        """Nested mappings and lists of tensors and of what JSON can hold."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Take over what `state_dict` gave."""
 
 
 class TrainingState:
-    """The states of one stage on disk.
+    """The states of one stage on disk; `parts` is all that learns, by its name."""
 
-    Everything that the accelerator has prepared, or that was registered with it, is part of it.
-    """
-
-    def __init__(self, folder: Path, stage: str, accelerator: Accelerator) -> None:
-        self.folder = folder / FOLDER / stage
-        self.accelerator = accelerator
+    def __init__(self, folder: Path, stage: str, parts: Mapping[str, Stateful]) -> None:
+        self.folder, self.parts = folder / FOLDER / stage, parts
 
     def resume(self, config: dict[str, Any]) -> int:
         """Load the latest state, if there is one, and return the number of steps done.
 
         `config` is all that decides what comes out: recipe, data, number of processes and so on,
         ready for JSON. Raises `ValueError` if the state was made with others: going on would be
-        neither the old run nor a new one.
+        neither the old run nor a new one. Raises `CheckpointError` if a file of the state was
+        changed, or if an older version of vqlearn wrote it, whose files could hold code.
         """
-        if latest := self.latest():
+        latest = self.latest()
+        if latest:
             folder = self.folder / str(latest)
-            before = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-            changed = [key for key in config if before.get(key) != config[key]]
-            if changed:
-                seen = ", ".join(f"{key} {config[key]!r}" for key in changed)
-                allowed = ", ".join(f"{key} {before.get(key)!r}" for key in changed)
-                raise ValueError(
-                    f"{self.folder} holds a training that was stopped at step {latest}; "
-                    f"to go on with it, {seen} is not allowed: {allowed}; "
-                    "to begin again, choose another folder with --out"
-                )
-            self.accelerator.load_state(str(folder))
+            self._check_files(folder)
+            with naming(folder, Exception):  # what is in it may still fit nothing
+                stored = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
+                before = dict(stored["config"])
+            self._check_config(config, before, latest)
+            with naming(folder, Exception):
+                tensors = load_file(folder / TENSORS_FILE)
+                for name, part in self.parts.items():
+                    part.load_state_dict(unflatten(stored["parts"][name], tensors))
         return latest
 
-    def latest(self) -> int:
-        """After how many steps the last state was written; 0 if there is none."""
-        return max(self._steps(), default=0)
-
     def save(self, step: int, config: dict[str, Any]) -> None:
-        """Write the state after `step` steps. Every process must call it."""
-        whole, part = self.folder / str(step), self.folder / f"{step}.part"
-        if self.accelerator.is_main_process:
-            shutil.rmtree(part, ignore_errors=True)
-            part.mkdir(parents=True)
-        self.accelerator.wait_for_everyone()
-        self.accelerator.save_state(str(part))
-        self.accelerator.wait_for_everyone()
-        if self.accelerator.is_main_process:
-            (part / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
-            older = self._steps()
-            part.rename(whole)
-            for old in older:
-                shutil.rmtree(self.folder / str(old))
+        """Write the state after `step` steps, then delete the one before.
 
-    def forget(self) -> None:
-        """Delete all states of the stage: its result is written."""
-        if self.accelerator.is_main_process:
-            shutil.rmtree(self.folder, ignore_errors=True)
+        Raises `OSError` if there is no room for both: then the one before stays.
+        """
+        before, tensors = self.latest(), {}
+        self._keep_only(before)  # not what a kill left half written
+        parts = {
+            name: flatten(part.state_dict(), name, tensors) for name, part in self.parts.items()
+        }
+        try:
+            with atomic_folder(self.folder / str(step)) as folder:
+                write_tensors(folder / TENSORS_FILE, tensors)
+                write_json(folder / JSON_FILE, {"config": config, "parts": parts})
+                write_digests(folder, FILES)
+        except OSError as error:
+            stays = f"that of step {before} stays" if before else "there is none yet"
+            raise OSError(
+                f"the state of step {step} cannot be written to {self.folder} "
+                f"({error.strerror or error}); {stays}; the same command goes on from there"
+            ) from error
+        self._keep_only(step)
 
-    def _steps(self) -> list[int]:
-        return [int(path.name) for path in self.folder.glob("*") if path.name.isdigit()]
+    def latest(self) -> int:
+        """The steps done in the latest state; 0: there is none."""
+        names = [path.name for path in self.folder.glob("*") if path.is_dir()]
+        return max((int(name) for name in names if name.isdecimal()), default=0)
+
+    def _check_files(self, folder: Path) -> None:
+        again = f"to begin this stage again, delete {self.folder}"
+        if any(folder.glob("*.pkl")):
+            raise CheckpointError(
+                f"{folder} was written by an older version of vqlearn, in files that may hold code "
+                f"and are not opened; {again}"
+            )
+        if not (folder / SUMS_FILE).is_file():
+            raise CheckpointError(f"{folder} has no {SUMS_FILE}; {again}")
+        try:
+            check_digests(folder, FILES)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {again}") from error
+
+    def _check_config(self, config: dict[str, Any], before: dict[str, Any], latest: int) -> None:
+        changed = [key for key in config if before.get(key) != config[key]]
+        if changed:
+            seen = ", ".join(f"{key} {config[key]!r}" for key in changed)
+            allowed = ", ".join(f"{key} {before.get(key)!r}" for key in changed)
+            raise ValueError(
+                f"{self.folder} holds a training that was stopped at step {latest}; "
+                f"to go on with it, {seen} is not allowed: {allowed}; "
+                "to begin again, choose another folder with --out"
+            )
+
+    def _keep_only(self, step: int) -> None:
+        for path in self.folder.glob("*"):
+            if path.name != str(step):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def forget(folder: Path, stage: str) -> None:
+    """Delete all states of a stage: its result is written."""
+    shutil.rmtree(folder / FOLDER / stage, ignore_errors=True)

@@ -21,7 +21,7 @@ from vqlearn.experiments.runner import best_device, lock_for
 from vqlearn.experiments.sequences import count_weights
 from vqlearn.experiments.systems import ALL, System, fresh_task
 from vqlearn.experiments.tokens import Trained
-from vqlearn.training import Recipe, Task, TrainingState, fit
+from vqlearn.training import Recipe, Task, fit, forget
 
 SEEDS = (0, 1, 2)
 RASTER, DIFFUSION = "raster", "vq-diffusion"  # the two that are compared most closely
@@ -87,7 +87,7 @@ class Training:
         unfinished = file.with_suffix(".unfinished")
         save_file(network.state_dict(), unfinished, {"settings": json.dumps(self.settings())})
         os.replace(unfinished, file)
-        TrainingState(folder, self.system, task.run.accelerator).forget()
+        forget(folder, self.system)
 
 
 def settings_of(file: Path) -> dict[str, Any]:

@@ -4,40 +4,45 @@ Each stage reads from one folder what the stages before it wrote, and adds its o
 last the folder is a checkpoint. A stage that is finished is kept, one that was stopped goes on.
 """
 
+import json
 import os
-import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from shutil import copytree
 from typing import Any, NamedTuple
 
 from accelerate import PartialState
 from accelerate.utils import set_seed
+from torch import nn
 
 from vqlearn.checkpoints import layout
 from vqlearn.checkpoints.digests import SUMS_FILE
 from vqlearn.checkpoints.folder import check
 from vqlearn.data import ImageFolder, Scenes, Source
+from vqlearn.storage import atomic_folder
 from vqlearn.training.loop import Run, Task, fit
+from vqlearn.training.processes import alone_in, in_main_process
 from vqlearn.training.recipes import vqvae_config
 from vqlearn.training.stages.autoregressive import imagebart_task, raster_task
 from vqlearn.training.stages.diffusion import diffusion_task
 from vqlearn.training.stages.text import TextTask
 from vqlearn.training.stages.tokens import tokens_task
-from vqlearn.training.state import TrainingState
+from vqlearn.training.state import forget
 
 SCENES = "scenes"
 FROZEN_PARTS = ("vqvae", "text_encoder", "tokenizer", "clip")
 
 
 class Stage(NamedTuple):
-    """`results` are files that are all there once the stage is finished."""
+    """`results` are files that are all there, and not empty, once the stage is finished."""
 
     task: Callable[..., Task]
     results: tuple[str, ...]
 
     def is_finished(self, folder: Path) -> bool:
         """Has this stage written all of its part?"""
-        return all((folder / name).exists() for name in self.results)
+        return all(_is_whole(folder / name) for name in self.results)
 
 
 STAGES = {
@@ -57,26 +62,39 @@ def train(name: str, run: Run, **options: Any) -> bool:
     `options` are those of the stage's task, such as `tokens_task`.
 
     Raises `FileExistsError` if the folder holds a finished checkpoint, which is built on other
-    parts, or another `OSError` if it cannot be made or written to; `CheckpointError` for a
-    `run.start_from` that cannot be used; otherwise what the stage raises.
+    parts, `BlockingIOError` if another training is in it, or another `OSError` if it cannot be made
+    or written to; `CheckpointError` for a `run.start_from` that cannot be used; `Interrupted` as
+    `fit` does; otherwise what the stage raises.
     """
-    stage = STAGES[name]
     _check_folder(run.folder, name)
-    if run.start_from is not None:
-        copy_frozen_parts(run.start_from, run.folder)
-    if stage.is_finished(run.folder):
-        return False
+    with alone_in(run.folder, run.accelerator):
+        if run.start_from is not None:
+            copy_frozen_parts(run.start_from, run.folder)
+        finished = STAGES[name].is_finished(run.folder)
+        if not finished:
+            _train(name, run, options)
+        in_main_process(run.accelerator, partial(forget, run.folder, name))
+    return not finished
+
+
+def _train(name: str, run: Run, options: dict[str, Any]) -> None:
     run.accelerator.init_trackers(name)
     set_seed(run.recipe.seed)
-    task = stage.task(run, **options)
+    task = STAGES[name].task(run, **options)
     trained = fit(name, task)
-    if run.accelerator.is_main_process:
-        task.save(trained)
-    run.accelerator.wait_for_everyone()
-    TrainingState(run.folder, name, run.accelerator).forget()
+    in_main_process(run.accelerator, partial(_save, name, task, trained))
     for tracker in run.accelerator.trackers:
         tracker.finish()
-    return True
+
+
+def _save(name: str, task: Task, trained: nn.Module) -> None:
+    try:
+        task.save(trained)
+    except OSError as error:
+        raise OSError(
+            f"the result of {name} cannot be written to {task.run.folder} "
+            f"({error.strerror or error}); its last state stays, and the same command goes on"
+        ) from error
 
 
 def copy_frozen_parts(checkpoint: Path, folder: Path) -> None:
@@ -89,11 +107,9 @@ def copy_frozen_parts(checkpoint: Path, folder: Path) -> None:
         check(checkpoint)  # otherwise it is a folder that still grows
     with PartialState().main_process_first():  # the other processes find the parts there
         for name in FROZEN_PARTS:
-            whole, part = folder / name, folder / f"{name}.part"
-            if (checkpoint / name).is_dir() and not whole.exists():
-                shutil.rmtree(part, ignore_errors=True)
-                shutil.copytree(checkpoint / name, part)
-                part.rename(whole)
+            if (checkpoint / name).is_dir() and not _is_whole_part(folder / name):
+                with atomic_folder(folder / name) as part:
+                    copytree(checkpoint / name, part, dirs_exist_ok=True)
 
 
 def open_source(data: str, image_size: int = 32) -> Source:
@@ -121,7 +137,24 @@ def _check_folder(folder: Path, name: str) -> None:
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} cannot be written to; choose another folder with --out")
     sums = folder / SUMS_FILE
-    if sums.exists() and not STAGES[name].is_finished(folder):
+    if _is_whole(sums) and not STAGES[name].is_finished(folder):
         raise FileExistsError(
             f"{sums} is there already, built on other {name}; choose another folder with --out"
         )
+
+
+def _is_whole_part(part: Path) -> bool:
+    """Are the JSON files of this folder whole? The last file of a part that is written is one."""
+    files = list(part.glob("*.json"))
+    return bool(files) and all(map(_is_whole, files))
+
+
+def _is_whole(file: Path) -> bool:
+    """Is this file there, and neither empty nor broken off?"""
+    try:
+        text = file.read_text(encoding="utf-8")
+        if file.suffix == ".json":
+            json.loads(text)
+        return bool(text.strip())
+    except (OSError, ValueError, RecursionError):
+        return False

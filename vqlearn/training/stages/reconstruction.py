@@ -72,6 +72,7 @@ class TokenTask(Task):
         self.vqvae = self.network.vqvae
         self.adversary = Adversary(run.accelerator) if discriminator else None
         self.muon_weights = []
+        self.extra_state = [] if self.adversary is None else self.adversary.parts
         self.config = {"discriminator": discriminator, "quantizer": vqvae.config.quantizer}
 
     def quantizer_options(self, step: int) -> dict[str, Any]:
@@ -114,12 +115,13 @@ class TokenTask(Task):
 
 
 class Adversary:
-    """The discriminator and its optimizer."""
+    """The discriminator and its optimizer; both are `parts` of a saved state."""
 
     def __init__(self, accelerator: Accelerator) -> None:
         self.accelerator = accelerator
         network = PatchDiscriminator().to(accelerator.device)
         optimizer = torch.optim.Adam(network.parameters(), lr=1e-3, betas=(0.5, 0.9))
+        self.parts = [network, optimizer]
         self.descent = Descent(network.parameters(), [optimizer], scaler=accelerator.scaler)
         self.network, _ = accelerator.prepare(network, optimizer)
 

@@ -25,7 +25,7 @@ class NearestTask(TokenTask):
         self.codebook = CodebookEMA(
             self.vqvae.quantizer, reduce=lambda x: run.accelerator.reduce(x, "sum")
         )
-        self.extra_state = [self.codebook]
+        self.extra_state = [*self.extra_state, self.codebook]
 
     def code_losses(self, quantized: Quantized, step: int) -> dict[str, tuple[float, Tensor]]:
         return {"commitment": (COMMITMENT_WEIGHT, quantized.commitment_loss)}
