@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from vqlearn.checkpoints import CheckpointError
 from vqlearn.checkpoints.digests import SUMS_FILE, check_digests, write_digests
 from vqlearn.checkpoints.layout import naming
-from vqlearn.storage import atomic_folder, flatten, unflatten, write_json, write_tensors
+from vqlearn.storage import atomic_folder, flatten, unflatten, write_tensors, write_text
 
 FOLDER = ".training"
 TENSORS_FILE = "state.safetensors"
@@ -77,7 +77,7 @@ class TrainingState:
         try:
             with atomic_folder(self.folder / str(step)) as folder:
                 write_tensors(folder / TENSORS_FILE, tensors)
-                write_json(folder / JSON_FILE, {"config": config, "parts": parts})
+                write_text(folder / JSON_FILE, json.dumps({"config": config, "parts": parts}))
                 write_digests(folder, FILES)
         except OSError as error:
             stays = f"that of step {before} stays" if before else "there is none yet"
