@@ -144,7 +144,8 @@ def _telling_the_last_state(name: str, state: TrainingState) -> Iterator[None]:
 
 def _all_that_learns(task: Task, learner: Learner) -> dict[str, Stateful]:
     """The parts of a state. No random numbers: they follow from the number of the step."""
-    several = {"optimizer": learner.descent.optimizers, "rate": learner.rates, "extra": task.extra_state}
+    optimizers = learner.descent.optimizers
+    several = {"optimizer": optimizers, "rate": learner.rates, "extra": task.extra_state}
     parts = {f"{name}_{i}": part for name, parts in several.items() for i, part in enumerate(parts)}
     if (scaler := task.run.accelerator.scaler) is not None:  # of float16
         parts["scaler"] = scaler
