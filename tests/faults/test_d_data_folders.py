@@ -11,9 +11,12 @@ import pytest
 import torch
 from PIL import Image
 from PIL.ImageFile import ImageFile
+from support.training import train_stages
 
+from vqlearn import VQDiffusionPipeline
 from vqlearn.data.image_files import read_image
 from vqlearn.data.image_folder import ImageFolder
+from vqlearn.training import Recipe
 
 
 @pytest.fixture
@@ -129,6 +132,33 @@ def test_a_file_in_utf_16_is_refused_as_such(folder):
 
 
 # D2 ------------------------------------------------------------------------------
+
+
+def test_captions_that_are_cut_are_told_once_for_each_training(folder, caplog):
+    long = "one two three four five six seven eight nine ten " * 5
+    lines = [line(text=f"{number} {long}") for number in range(3)] + [line(text="short")]
+    (folder / "metadata.jsonl").write_bytes(b"\n".join(lines))
+    few = {"steps": 4, "batch_size": 2, "learning_rate": 1e-3, "ema_decay": 0.5}
+    recipes = {name: Recipe(**few) for name in ("tokens", "text", "diffusion", "raster")}
+    for name, recipe in recipes.items():
+        caplog.clear()
+        place = folder / ("raster" if name == "raster" else "out")
+        start = {"start_from": folder / "out"} if name == "raster" else {}
+        train_stages(place, {name: recipe}, data=str(folder), image_size=16, **start)
+        told = [message for message in caplog.messages if "captions" in message]
+        assert len(told) == (0 if name == "tokens" else 1)
+        expected = "3 of 4 captions have more than 30 tokens; of the first this is cut off: '"
+        assert all(message.startswith(expected) and len(message) < 200 for message in told)
+
+
+def test_a_prompt_that_is_cut_is_told_each_time(caplog):
+    pipeline = VQDiffusionPipeline.from_pretrained("scenes")
+    caplog.clear()
+    for _ in range(2):
+        pipeline(["red " * 40, "red"], num_inference_steps=1)
+    told = [message for message in caplog.messages if "is cut off: 'red red" in message]
+    assert [message.split(" captions")[0] for message in told] == ["1 of 2"] * 2
+
 
 # D3 ------------------------------------------------------------------------------
 

@@ -103,7 +103,9 @@ def test_long_caption_keeps_its_end_token(encoder, caplog):
     assert ids[1, -1] == encoder.tokenizer.eos_token_id
     assert encoder.tokenizer.eos_token_id not in ids[1, :-1]
     assert encoder.tokenizer.decode(ids[1, 1:-1]) == ("red circle " * 7).strip()
-    assert [record.getMessage().count("red circle") for record in caplog.records] == [250 - 7]
+    (message,) = caplog.messages
+    assert message.startswith("1 of 2 captions have more than 14 tokens; of the first this is cut")
+    assert len(message) < 200
 
 
 def test_a_caption_that_just_fits_is_not_cut(encoder, caplog):

@@ -207,7 +207,7 @@ def test_only_the_tokeniser_sees_held_out_pairs(small, tmp_path, monkeypatch):
     monkeypatch.setattr(Scenes, "batch", spy)
     wanted = {name: replace(recipe, batch_size=64) for name, recipe in small.items()}
     train(tmp_path, wanted)
-    expected = ["any"] * 3 + ["seen"] * (1 + 3) + ["seen"] * 3
+    expected = ["any"] * 3 + ["seen"] * 3 + ["seen"] * 3
     assert [composition for composition, _ in asked] == expected
     for composition, made in asked:
         pairs = {(o.colour, o.shape) for each in made.captions for o in parse(each).objects}

@@ -79,8 +79,10 @@ class Scenes:
         return Batch(images, describe_all(scenes, generator=generator))
 
     def captions(self) -> list[str]:
-        plain = replace(self, hard_negatives=False)
-        return plain.batch(VOCABULARY_CAPTIONS, generator=random_stream("vocabulary")).captions
+        """Those of 2,000 random scenes, none of which is drawn."""
+        generator, count = random_stream("vocabulary"), VOCABULARY_CAPTIONS
+        scenes = sample_scenes(count, generator=generator, composition=self.composition)
+        return describe_all(scenes, generator=generator)
 
     def with_held_out_pairs(self) -> "Scenes":
         """Scenes of every composition, as the token stage needs them."""

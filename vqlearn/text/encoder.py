@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from vqlearn.probability import at_least_float32
+from vqlearn.probability.checks import shown
 from vqlearn.text.tokenizer import clean_caption
 
 logger = logging.getLogger("vqlearn")
@@ -41,36 +42,57 @@ class TextEncoder(nn.Module):
         """c, the number of channels of a text state."""
         return self.model.config.hidden_size
 
-    def tokenize(self, captions: list[str]) -> Int[Tensor, "b l"]:
+    def tokenize(self, captions: list[str], *, warn: bool = True) -> Int[Tensor, "b l"]:
         """Token ids: start, the words, end, then padding up to `length`.
 
-        A caption that is too long is cut but keeps its end token, and the words that are cut off
-        are logged as a warning of the logger "vqlearn". The empty caption is allowed. Text is only
-        ever text: "<|endoftext|>" in a caption does not end it, and "!" is a word although released
-        tokenizers pad with it. Raises `TypeError` if `captions` is one string, or holds something
-        else than strings.
+        A caption that is too long is cut but keeps its end token; this is logged as `warn_if_cut`
+        does, unless `warn` is False. The empty caption is allowed. Text is only ever text:
+        "<|endoftext|>" in a caption does not end it, and "!" is a word although released tokenizers
+        pad with it. Raises `TypeError` if `captions` is one string, or holds something else than
+        strings.
         """
-        if isinstance(captions, str):
-            raise TypeError(f"captions is {captions!r}; allowed: a list of strings")
-        return torch.tensor([self._ids(clean_caption(caption)) for caption in captions])
+        words = self._words(captions)
+        if warn:
+            self._warn_if_cut(words)
+        return torch.tensor([self._ids(each) for each in words])
 
-    def _ids(self, caption: str) -> list[int]:
-        words = self.tokenizer(
-            caption, add_special_tokens=False, split_special_tokens=True, verbose=False
-        ).input_ids
-        room = self.length - 2  # without start and end
-        if len(words) > room:
-            cut_off = self.tokenizer.decode(words[room:])
-            logger.warning("a caption has more than %d tokens; this is cut off: %r", room, cut_off)
-        ids = [self.tokenizer.bos_token_id, *words[:room], self.tokenizer.eos_token_id]
+    def warn_if_cut(self, captions: list[str]) -> None:
+        """One warning of the logger "vqlearn": how many captions are cut, and what of the first.
+
+        A training calls it once with all of its captions, and then reads them without warnings.
+        Raises as `tokenize` does.
+        """
+        self._warn_if_cut(self._words(captions))
+
+    @property
+    def _room(self) -> int:
+        return self.length - 2  # without start and end
+
+    def _words(self, captions: list[str]) -> list[list[int]]:
+        if isinstance(captions, str):
+            raise TypeError(f"captions is {shown(captions)}; allowed: a list of strings")
+        options = {"add_special_tokens": False, "split_special_tokens": True, "verbose": False}
+        return [self.tokenizer(clean_caption(each), **options).input_ids for each in captions]
+
+    def _warn_if_cut(self, captions: list[list[int]]) -> None:
+        cut = [words for words in captions if len(words) > self._room]
+        if cut:
+            logger.warning(
+                "%d of %d captions have more than %d tokens; of the first this is cut off: %s",
+                *(len(cut), len(captions), self._room),
+                shown(self.tokenizer.decode(cut[0][self._room :])),
+            )
+
+    def _ids(self, words: list[int]) -> list[int]:
+        ids = [self.tokenizer.bos_token_id, *words[: self._room], self.tokenizer.eos_token_id]
         return ids + [self.tokenizer.pad_token_id] * (self.length - len(ids))
 
-    def forward(self, captions: list[str]) -> Float[Tensor, "b l c"]:
+    def forward(self, captions: list[str], *, warn: bool = True) -> Float[Tensor, "b l c"]:
         r"""The text states $h_i / \lVert h_i \rVert_2$, one per position.
 
         Lengths are computed in float32 at least, because a sum of squares overflows in float16;
-        the result has the model's type. Raises as `tokenize` does.
+        the result has the model's type. Warns and raises as `tokenize` does.
         """
-        ids = self.tokenize(captions).to(self.model.device)
+        ids = self.tokenize(captions, warn=warn).to(self.model.device)
         states = self.model(ids).last_hidden_state  # (b, l) -> (b, l, c)
         return F.normalize(at_least_float32(states), dim=-1).to(states.dtype)

@@ -33,12 +33,13 @@ class Frozen:
             )
         self.vqvae = files.load_vqvae(run.folder).requires_grad_(False).to(self.device)
         self.encoder = files.load_text_encoder(run.folder).to(self.device)
+        self.encoder.warn_if_cut(run.source.captions())
         self.num_codes = self.vqvae.config.num_vq_embeddings
         self.side = run.source.image_size // self.vqvae.config.downsampling_factor
 
     def read(self, batch: Batch) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b l c"]]:
         """The tokens of the images and the states of the captions."""
-        return self.vqvae.encode(batch.images), self.encoder(batch.captions)
+        return self.vqvae.encode(batch.images), self.encoder(batch.captions, warn=False)
 
     def fresh_null_text(self) -> NullText:
         """States of "no caption" that still have to be learnt."""

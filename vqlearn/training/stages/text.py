@@ -40,6 +40,7 @@ class TextTask(Task):
         text_model = build_text_model(tokenizer, width=TEXT_WIDTH, layers=2, heads=4)
         self.network = build_clip(text_model, run.source.image_size).to(self.device)
         self.encoder = TextEncoder(tokenizer, text_model)
+        self.encoder.warn_if_cut(captions)
         # The maps into the space where images and captions meet are outputs, not hidden layers.
         outputs = [self.network.text_projection, self.network.visual_projection]
         self.muon_weights = linear_weights([self.network], except_for=outputs)
@@ -47,7 +48,7 @@ class TextTask(Task):
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> Losses:
         pixels = pixel_values(batch.images).to(self.device)
-        ids = self.encoder.tokenize(batch.captions).to(self.device)
+        ids = self.encoder.tokenize(batch.captions, warn=False).to(self.device)
         scores = network(input_ids=ids, pixel_values=pixels).logits_per_text
         return {"loss": contrastive_loss(scores)}, None
 
