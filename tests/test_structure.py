@@ -47,7 +47,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "lessons": set(),
     "cli": {
         *("storage", "probability", "tokens", "diffusion", "checkpoints", "pipeline", "training"),
-        "evaluation",
+        *("data", "evaluation"),
     },
     "__main__": {"cli"},
     "__init__": set(),

@@ -1,24 +1,31 @@
 """Wrong results must not come out in silence."""
 
+import json
 import struct
+import sys
 import zlib
 from dataclasses import replace
 from io import BytesIO
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from support.accelerate_state import forget_accelerate
-from support.training import counting_task
+from support.training import counting_task, train_stages
 from torch.amp import GradScaler
 
+from vqlearn.cli import commands as cli
 from vqlearn.continuous import schedule as continuous
 from vqlearn.continuous.gaussian import GaussianProcess
 from vqlearn.continuous.sampler import Model
-from vqlearn.data import image_files
+from vqlearn.data import Scenes, image_files
 from vqlearn.data.image_files import read_image
 from vqlearn.diffusion.level_sampling import ImportanceSampler
+from vqlearn.evaluation import own_images
+from vqlearn.evaluation.scene_words import check_scene_words
+from vqlearn.text import build_tokenizer
 from vqlearn.tokens.quantizer import CodebookEMA, VectorQuantizer
 from vqlearn.training import fit, train_unet
 from vqlearn.training.descent import MAX_SKIPPED, Descent, NotFiniteError
@@ -321,6 +328,95 @@ def test_a_loss_that_is_not_finite_leaves_the_levels_as_they_were(value):
 # A6 ------------------------------------------------------------------------------
 
 # A7 ------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def model_of_crosses(tmp_path_factory):
+    """A folder of images, and a model that was trained on it for two steps."""
+    folder = tmp_path_factory.mktemp("crosses")
+    lines = []
+    for shade in range(4):
+        Image.new("L", (16, 16), 60 * shade).save(folder / f"{shade}.png")
+        lines.append({"file_name": f"{shade}.png", "text": f"a cross in shade {shade}"})
+    (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    recipe = Recipe(steps=2, batch_size=2, learning_rate=1e-3, ema_decay=0.5)
+    stages = dict.fromkeys(("tokens", "text", "diffusion"), recipe)
+    train_stages(folder / "model", stages, data=str(folder), image_size=16)
+    return folder, folder / "model"
+
+
+def evaluated(monkeypatch, capsys, *arguments):
+    """Exit code, standard output and the lines of standard error of `vqlearn evaluate`."""
+    monkeypatch.setattr(sys, "argv", ["vqlearn", "evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    captured = capsys.readouterr()
+    errors = [line for line in captured.err.splitlines() if line.startswith("vqlearn: ")]
+    return stopped.value.code or 0, captured.out, errors
+
+
+def test_a_model_of_other_images_is_not_measured_on_scenes(
+    model_of_crosses, monkeypatch, capsys, tmp_path
+):
+    _, model = model_of_crosses
+    out = tmp_path / "scores.json"
+    code, told, errors = evaluated(monkeypatch, capsys, "--model", model, "--out", out)
+    assert (code, told, len(errors)) == (1, "", 1)
+    assert "the model was not trained on scenes: its vocabulary lacks 'above</w>'" in errors[0]
+    assert "--data FOLDER" in errors[0]
+    assert not out.exists()
+
+
+def test_a_model_is_one_of_scenes_if_it_knows_their_words_and_no_others():
+    captions = Scenes(32, "seen").captions()
+    check_scene_words(build_tokenizer(captions, vocab_size=1024, max_length=32))
+    more = build_tokenizer([*captions, "a zebra"], vocab_size=1024, max_length=32)
+    with pytest.raises(ValueError, match="not trained on scenes: its vocabulary holds '"):
+        check_scene_words(more)
+    fewer = build_tokenizer(["all red", "all blue"], vocab_size=1024, max_length=32)
+    with pytest.raises(ValueError, match="not trained on scenes: its vocabulary lacks 'above</w>'"):
+        check_scene_words(fewer)
+
+
+def test_a_model_is_measured_on_images_like_its_own(
+    model_of_crosses, monkeypatch, capsys, tmp_path
+):
+    folder, model = model_of_crosses
+    options = ["--data", folder, "--steps", 2, "--prompts", 3, "--out", tmp_path / "s.json"]
+    code, told, _ = evaluated(monkeypatch, capsys, "--model", model, *options)
+    found = json.loads(told)
+    assert code == 0
+    assert found == json.loads((tmp_path / "s.json").read_text())
+    assert (found["images"], found["captions"], found["prompts"]) == (3, 3, 3)
+    assert 0 < found["round_trip_psnr"]["mean"] < 54.2
+    assert 0 < found["bits_per_token"]["mean"] < 20
+    assert found["bits_per_token"]["standard_error"] >= 0
+    for name in ("matched", "matched_truth"):
+        assert found[name]["total"] == 3
+        assert 0 <= found[name]["share"] <= 1
+    code, _, errors = evaluated(monkeypatch, capsys, "--model", model, "--data", tmp_path)
+    assert (code, len(errors)) == (1, 1)
+    assert "there is no metadata.jsonl, metadata.csv" in errors[0]
+
+
+def test_the_figures_of_a_folder_by_hand(monkeypatch):
+    images = torch.zeros(2, 3, 4, 4)
+    monkeypatch.setattr(own_images, "round_trip", lambda _, images: images + 0.1)
+    decibel = own_images.round_trip_psnr(None, images)
+    assert (decibel.mean, decibel.standard_error) == (20, 0)
+    monkeypatch.setattr(own_images, "round_trip", lambda _, images: images)
+    assert own_images.round_trip_psnr(None, images).mean == pytest.approx(54.15, abs=0.01)
+    scores = torch.tensor([[2.0, 1.0], [3.0, 1.0], [5.0, 9.0]])  # 3 images, 2 distinct captions
+    monkeypatch.setattr(
+        own_images, "read_by_clip", lambda *_: SimpleNamespace(logits_per_image=scores)
+    )
+    matched = own_images.caption_matching(None, None, torch.zeros(3, 3, 4, 4), ["a", "a", "b"])
+    assert (matched.right, matched.total) == (3, 3)
+    matched = own_images.caption_matching(None, None, torch.zeros(3, 3, 4, 4), ["a", "b", "b"])
+    assert (matched.right, matched.total) == (2, 3)
+    with pytest.raises(ValueError, match="the number of images is 1; allowed: 2 or more"):
+        own_images.round_trip_psnr(None, images[:1])
+
 
 # A8 ------------------------------------------------------------------------------
 

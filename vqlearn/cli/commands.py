@@ -159,24 +159,36 @@ def evaluate(
     guidance: Guidance = 1.5,
     truncation: Truncation = 0.9,
     seed: Annotated[int, typer.Option(help="Other prompts and images.")] = 0,
+    data: Annotated[str, typer.Option(help="scenes, or a folder with metadata.jsonl.")] = "scenes",
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:
-    """Count how many images of scenes show what their caption says; prints JSON.
+    """Measure a model on scenes, or on the images of a folder; prints JSON.
 
-    For seen and never seen compositions: the model, its ceiling, its floor, and its bound.
+    Of scenes: how many images show what their caption says, for seen and never seen compositions;
+    the model, its ceiling, its floor, and its bound. Of a folder: what tokens keep of an image,
+    bits per token, and how often CLIP finds the caption of an image.
     """
     from vqlearn.checkpoints import load_clip, resolve
-    from vqlearn.evaluation import Evaluation
+    from vqlearn.data import ImageFolder
+    from vqlearn.evaluation import Evaluation, own_images
     from vqlearn.evaluation import prompts as measures
     from vqlearn.pipeline import load_pipeline
+    from vqlearn.storage import as_path, check_output_file, write_text
 
     evaluation = Evaluation(steps, guidance, truncation, prompts, seed)
-    pipeline = load_pipeline(model).to(_best_device())
-    found = measures.evaluate(pipeline, load_clip(resolve(model)), evaluation)
-    report = json.dumps(measures.as_json(evaluation, found), indent=2)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(report + "\n", encoding="utf-8")
+        out = as_path("--out", out)
+        check_output_file("--out", out)
+    pipeline, clip = load_pipeline(model).to(_best_device()), load_clip(resolve(model))
+    if data == "scenes":
+        found = measures.as_json(evaluation, measures.evaluate(pipeline, clip, evaluation))
+    else:
+        batch = own_images.evaluated_images(ImageFolder(data, pipeline.image_size), evaluation)
+        scores = own_images.evaluate_images(pipeline, clip, batch, evaluation)
+        found = own_images.as_json(evaluation, scores)
+    report = json.dumps(found, indent=2)
+    if out is not None:
+        write_text(out, report + "\n")
     typer.echo(report)
 
 

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     caption_entropy="CaptionBits CaptionDistribution",
     counting="grid_bits ngram_bits rgb_bits",
     image_entropy="image_bits",
+    own_images="evaluate_images evaluated_images ImageScores",
     prompts="evaluate evaluate_model evaluated_scenes Evaluation Score",
     scene_reader="Accuracy agrees prompt_accuracy read Share",
 )

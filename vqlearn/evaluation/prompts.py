@@ -20,10 +20,12 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPModel
+from transformers.models.clip.modeling_clip import CLIPOutput
 
 from vqlearn.data.scenes import Composition, SceneBatch, scene_batch
 from vqlearn.diffusion import DiffusionModel
 from vqlearn.evaluation.scene_reader import Accuracy, Share, prompt_accuracy
+from vqlearn.evaluation.scene_words import check_scene_words
 from vqlearn.evaluation.text_probe import text_probe
 from vqlearn.pipeline import TextToImagePipeline
 from vqlearn.probability import random_stream
@@ -95,7 +97,11 @@ class CompositionScores:
 def evaluate(
     pipeline: TextToImagePipeline, clip: CLIPModel | None, evaluation: Evaluation
 ) -> dict[str, CompositionScores]:
-    """All figures of a model, for "seen" and "held_out" compositions."""
+    """All figures of a model, for "seen" and "held_out" compositions.
+
+    Raises `ValueError` for a model of other images, as `check_scene_words` does.
+    """
+    check_scene_words(pipeline.text_encoder.tokenizer)
     text, found = text_probe(pipeline.text_encoder), {}
     for composition in COMPOSITIONS:
         batch = evaluated_scenes(composition, evaluation, pipeline.image_size)
@@ -125,14 +131,15 @@ def as_json(evaluation: Evaluation, found: dict[str, CompositionScores]) -> dict
     """What `vqlearn evaluate` prints: the settings, then every count with share and interval."""
     report = evaluation.settings()
     for composition, scores in found.items():
-        part = asdict(scores, dict_factory=_with_shares)
+        part = asdict(scores, dict_factory=with_shares)
         part["chance_bits_per_token"] = part.pop("token_bits_given_pixels")
         part["text"] = part.pop("text_probe")
         report[composition] = part
     return report
 
 
-def _with_shares(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+def with_shares(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A `dict_factory` for `asdict`: counts also as shares, and nothing of what is None."""
     found = {name: value for name, value in fields if value is not None}
     if "total" in found:
         share = Share(found["right"], found["total"])
@@ -192,11 +199,21 @@ def clip_score(
 
     It was trained on scenes alone, so its scores compare with each other and with no other CLIP.
     """
+    found = read_by_clip(pipeline, clip, images, captions)
+    return 100 * F.cosine_similarity(found.image_embeds, found.text_embeds).mean().item()
+
+
+def read_by_clip(
+    pipeline: TextToImagePipeline,
+    clip: CLIPModel,
+    images: Float[Tensor, "b 3 h w"],
+    captions: list[str],
+) -> CLIPOutput:
+    """What CLIP makes of these images, in its own size, and of these captions."""
     side = clip.config.vision_config.image_size
     resized = F.interpolate(images.float(), (side, side), mode="bilinear", antialias=True)
-    ids = pipeline.text_encoder.tokenize(captions)
-    found = clip(input_ids=ids, pixel_values=pixel_values(resized))
-    return 100 * F.cosine_similarity(found.image_embeds, found.text_embeds).mean().item()
+    ids = pipeline.text_encoder.tokenize(captions, warn=False)
+    return clip(input_ids=ids, pixel_values=pixel_values(resized))
 
 
 @torch.no_grad()

@@ -1,0 +1,126 @@
+"""The measures of a model on images of any kind: what tokens keep, bits, and captions told apart.
+
+    vqlearn evaluate --model runs/cats --data my_images --prompts 100
+
+The model must be one of images of the same kind. Images that it has learned from flatter it: keep
+some back, in a folder of their own.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import CLIPModel
+
+from vqlearn.data import Batch, ImageFolder
+from vqlearn.evaluation.prompts import Evaluation, generate, read_by_clip, round_trip, with_shares
+from vqlearn.evaluation.scene_reader import DIGITS, Share
+from vqlearn.pipeline import TextToImagePipeline
+from vqlearn.probability import random_stream
+from vqlearn.probability.checks import check_integer
+
+MOST_BOUNDS = 50  # images whose likelihood is measured: each takes T calls of the denoiser
+HALF_A_LEVEL = 1 / 510  # an error below it cannot be seen in 8 bits
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mean over images, and its standard error."""
+
+    mean: float
+    standard_error: float
+
+    @classmethod
+    def of(cls, values: Float[Tensor, " b"]) -> "Measured":
+        """Raises `ValueError` for fewer than two values."""
+        check_integer("the number of images", len(values), 2)
+        values = values.double()
+        error = values.std() / len(values) ** 0.5
+        return cls(round(values.mean().item(), DIGITS), round(error.item(), DIGITS))
+
+
+@dataclass(frozen=True)
+class ImageScores:
+    """All figures of a model on the images and captions of a folder.
+
+    - `images`: how many were measured.
+    - `round_trip_psnr`: of an image after encoding into tokens and decoding, in dB.
+    - `bits_per_token`: the negative log-likelihood of the tokens given the caption, of the first
+      50 images; of a diffusion model an upper bound, the negative ELBO.
+    - `captions`: how many distinct ones CLIP has to choose from.
+    - `matched`: how often CLIP finds the caption of an image that the model has generated, and
+      `matched_truth` that of the true image. None without a CLIP.
+    """
+
+    images: int
+    round_trip_psnr: Measured
+    bits_per_token: Measured
+    captions: int
+    matched: Share | None
+    matched_truth: Share | None
+
+
+def evaluated_images(source: ImageFolder, evaluation: Evaluation) -> Batch:
+    """At most `evaluation.prompts` random images of a folder with their captions, none twice."""
+    order = torch.randperm(
+        len(source.rows), generator=random_stream("evaluated images", evaluation.seed)
+    )
+    return source.numbered(order[: evaluation.prompts])
+
+
+def evaluate_images(
+    pipeline: TextToImagePipeline, clip: CLIPModel | None, batch: Batch, evaluation: Evaluation
+) -> ImageScores:
+    """All figures of a model on these images. Raises `ValueError` for fewer than two."""
+    matched = matched_truth = None
+    if clip is not None:
+        generated = generate(pipeline, batch.captions, evaluation)
+        matched = caption_matching(pipeline, clip, generated, batch.captions)
+        matched_truth = caption_matching(pipeline, clip, batch.images, batch.captions)
+    return ImageScores(
+        images=len(batch.captions),
+        round_trip_psnr=round_trip_psnr(pipeline, batch.images),
+        bits_per_token=_bits(pipeline, batch),
+        captions=len(set(batch.captions)),
+        matched=matched,
+        matched_truth=matched_truth,
+    )
+
+
+def round_trip_psnr(pipeline: TextToImagePipeline, images: Float[Tensor, "b 3 h w"]) -> Measured:
+    r"""$10 \log_{10}(1 / \mathrm{MSE})$ of each image after a round trip through its tokens, in dB.
+
+    An error below half a grey level counts as half of one, 54 dB.
+    """
+    error = (round_trip(pipeline, images) - images).square().mean((1, 2, 3))
+    return Measured.of(-10 * error.clamp_min(HALF_A_LEVEL**2).log10())
+
+
+@torch.no_grad()
+def caption_matching(
+    pipeline: TextToImagePipeline,
+    clip: CLIPModel,
+    images: Float[Tensor, "b 3 h w"],
+    captions: list[str],
+) -> Share:
+    """How many images are nearer to their own caption than to every other one of the list."""
+    distinct = list(dict.fromkeys(captions))
+    nearest = read_by_clip(pipeline, clip, images, distinct).logits_per_image.argmax(1).tolist()
+    right = sum(distinct[i] == own for i, own in zip(nearest, captions, strict=True))
+    return Share(right, len(captions))
+
+
+@torch.no_grad()
+def _bits(pipeline: TextToImagePipeline, batch: Batch) -> Measured:
+    x_0 = pipeline.vqvae.encode(batch.images[:MOST_BOUNDS])  # (b, n)
+    condition = pipeline.conditioning(batch.captions[:MOST_BOUNDS], guided=False)
+    nll = pipeline.model.nll(x_0, condition, generator=torch.Generator().manual_seed(0))
+    return Measured.of(nll.cpu() / x_0.shape[1] / math.log(2))
+
+
+def as_json(evaluation: Evaluation, scores: ImageScores) -> dict[str, Any]:
+    """What `vqlearn evaluate --data FOLDER` prints: the settings, then the figures."""
+    return evaluation.settings() | asdict(scores, dict_factory=with_shares)
