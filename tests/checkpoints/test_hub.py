@@ -7,6 +7,7 @@ import huggingface_hub
 import pytest
 import torch
 from support.released_hub import DIFFUSERS, NAME, NULL_TEXT
+from support.tiny import edit_json
 
 from vqlearn import CheckpointError, VQDiffusionPipeline
 from vqlearn.checkpoints.hub import HubOptions, download, is_repository, needed_files
@@ -51,8 +52,15 @@ def test_the_branch_without_no_sentence_takes_that_of_main_and_says_so(hub, capl
     del hub.repositories[NAME]["main"]
 
 
-def test_where_main_has_none_either_the_empty_sentence_is_used_and_a_warning_says_so(hub, caplog):
+@pytest.mark.parametrize("is_named", [False, True])
+def test_where_main_has_none_either_it_depends_on_the_index(hub, caplog, is_named):
+    """The empty caption is used and a warning says so; but what the index names must be there."""
     shutil.rmtree(hub.repositories[NAME]["main"] / NULL_TEXT)
+    if is_named:
+        with pytest.raises(CheckpointError, match=r"but model_index\.json names it"):
+            load(revision="fp16")
+        return
+    edit_json(hub.repositories[NAME]["fp16"] / "model_index.json", **{NULL_TEXT: ...})
     with caplog.at_level(logging.WARNING, "vqlearn"):
         pipe = load(revision="fp16")
     assert "the empty caption stands for no caption" in caplog.text

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -97,8 +98,8 @@ def test_download_prints_the_folder_and_then_no_network_is_needed(
     capsys,
 ):
     assert run(monkeypatch, "download", NAME, "--revision", "fp16") == 0
-    folder = capsys.readouterr().out.strip()
-    assert (VQDiffusionPipeline.from_pretrained(folder)).dtype == torch.float32
+    folder = Path(capsys.readouterr().out.strip())
+    assert (folder / "transformer" / "config.json").is_file()
     hub.repositories.clear()
     pipe = VQDiffusionPipeline.from_pretrained(NAME, revision="fp16", local_files_only=True)
     assert pipe.null_text.config.learnable

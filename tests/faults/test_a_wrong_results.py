@@ -1,22 +1,31 @@
 """Wrong results must not come out in silence."""
 
+import hashlib
 import json
+import shutil
 import struct
 import sys
+import zipfile
 import zlib
 from dataclasses import replace
 from io import BytesIO
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from support.accelerate_state import forget_accelerate
+from support.tiny import edit_json
 from support.training import counting_task, train_stages
 from torch.amp import GradScaler
 
+from vqlearn import CheckpointError, VQDiffusionPipeline
+from vqlearn.checkpoints.layout import PARTS
 from vqlearn.cli import commands as cli
+from vqlearn.cli.verify import file_digests
 from vqlearn.continuous import schedule as continuous
 from vqlearn.continuous.gaussian import GaussianProcess
 from vqlearn.continuous.sampler import Model
@@ -43,6 +52,70 @@ def fresh_accelerate():
 
 
 # A1 ------------------------------------------------------------------------------
+
+
+NULL_TEXT = "learned_classifier_free_sampling_embeddings"
+WEIGHTS = "diffusion_pytorch_model"
+
+
+def as_archive(folder, stem=WEIGHTS):
+    """The weights of one part as a pickle in an archive."""
+    file = next(folder.glob("*.safetensors"))
+    torch.save(load_file(file), folder / f"{stem}.bin")
+    file.unlink()
+    return folder / f"{stem}.bin"
+
+
+def rezip(file, how=zipfile.ZIP_STORED, more=()):
+    with zipfile.ZipFile(file) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+    with zipfile.ZipFile(file, "w", how) as archive:
+        for name, data in [*members, *more]:
+            archive.writestr(name, data)
+
+
+@pytest.mark.parametrize("how", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize(
+    ("part", "stem"), [(NULL_TEXT, WEIGHTS), ("vqvae", WEIGHTS), ("text_encoder", "pytorch_model")]
+)
+def test_compressed_archives_are_refused_in_every_part(checkpoint, how, part, stem):
+    file = as_archive(checkpoint / part, stem)
+    VQDiffusionPipeline.from_pretrained(checkpoint)
+    rezip(file)
+    VQDiffusionPipeline.from_pretrained(checkpoint)  # stored once more, byte for byte
+    rezip(file, how)
+    with pytest.raises(CheckpointError, match=rf"{file.name}: its member .* is compressed"):
+        VQDiffusionPipeline.from_pretrained(checkpoint)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_archives_that_say_two_things_are_refused(checkpoint):
+    file = as_archive(checkpoint / NULL_TEXT)
+    with zipfile.ZipFile(file) as archive:
+        name = archive.namelist()[0]
+    rezip(file, more=[(name, b"another")])
+    with pytest.raises(CheckpointError, match="several members of one name"):
+        VQDiffusionPipeline.from_pretrained(checkpoint)
+
+
+def test_a_weight_under_an_old_and_a_new_name_is_refused(checkpoint):
+    file = next((checkpoint / "vqvae").glob("*.safetensors"))
+    weights = load_file(file)
+    name = next(name for name in weights if ".to_q.weight" in name)
+    weights[name.replace("to_q", "query")] = weights[name] + 1
+    save_file(weights, file)
+    with pytest.raises(CheckpointError, match="under an old and a new name"):
+        VQDiffusionPipeline.from_pretrained(checkpoint)
+
+
+def test_a_text_encoder_with_more_layers_than_its_config_is_refused(checkpoint):
+    file = next((checkpoint / "text_encoder").glob("*.safetensors"))
+    weights = load_file(file)
+    more = {name.replace("layers.0", "layers.1"): w + 1 for name, w in weights.items()}
+    save_file({**more, **weights}, file)
+    with pytest.raises(CheckpointError, match="are unknown"):
+        VQDiffusionPipeline.from_pretrained(checkpoint)
+
 
 # A2 ------------------------------------------------------------------------------
 
@@ -426,8 +499,141 @@ def test_the_figures_of_a_folder_by_hand(monkeypatch):
 
 # A11 ------------------------------------------------------------------------------
 
+
+@pytest.fixture
+def signed(checkpoint, tmp_path):
+    VQDiffusionPipeline.from_pretrained(checkpoint).save_pretrained(tmp_path / "signed")
+    return tmp_path / "signed"
+
+
+@pytest.mark.parametrize("what", ["folder", "link to nothing", "loop", "bytes", "empty"])
+def test_a_list_of_digests_that_cannot_be_read_is_no_missing_list(signed, what):
+    sums = signed / "SHA256SUMS"
+    sums.unlink()
+    if what == "folder":
+        sums.mkdir()
+    elif what in ("bytes", "empty"):
+        sums.write_bytes(b"\xff\xfe" if what == "bytes" else b"")
+    else:
+        sums.symlink_to(sums.name if what == "loop" else "nowhere")
+    with pytest.raises(CheckpointError, match="SHA256SUMS"):
+        VQDiffusionPipeline.from_pretrained(signed)
+
+
+@pytest.mark.parametrize("linked", ["file", "folder"])
+def test_files_outside_are_never_hashed_and_their_digest_is_never_told(signed, tmp_path, linked):
+    secret = tmp_path / "private" / "config.json"
+    secret.parent.mkdir()
+    secret.write_text("private")
+    digest = hashlib.sha256(secret.read_bytes()).hexdigest()
+    shutil.rmtree(signed / "vqvae")
+    if linked == "folder":
+        (signed / "vqvae").symlink_to(secret.parent)
+    else:
+        (signed / "vqvae").mkdir()
+        (signed / "vqvae" / "config.json").symlink_to(secret)
+    with pytest.raises(CheckpointError, match=r"outside|no file") as caught:
+        VQDiffusionPipeline.from_pretrained(signed)
+    assert digest not in str(caught.value)
+    assert digest not in file_digests(signed, PARTS).values()
+
+
+def test_links_of_the_cache_of_the_hub_are_inside(signed, tmp_path):
+    snapshot, blobs = tmp_path / "hub" / "snapshots" / "1", tmp_path / "hub" / "blobs"
+    snapshot.parent.mkdir(parents=True)
+    blobs.mkdir()
+    signed.rename(snapshot)
+    before = file_digests(snapshot, PARTS)
+    (snapshot / "vqvae" / "config.json").rename(blobs / "x")
+    (snapshot / "vqvae" / "config.json").symlink_to("../../../blobs/x")
+    assert file_digests(snapshot, PARTS) == before
+    VQDiffusionPipeline.from_pretrained(snapshot)
+
+
 # A12 ------------------------------------------------------------------------------
+
+
+def retokenized(checkpoint, **ids):
+    file = checkpoint / "tokenizer" / "tokenizer.json"
+    values = json.loads(file.read_text())
+    values["model"]["vocab"].update(ids)
+    file.write_text(json.dumps(values))
+
+
+@pytest.mark.parametrize("number", [530, 10**6, 2**31, 2**32, 2**64, -1])
+def test_ids_without_a_row_in_the_embedding_are_refused_at_loading(checkpoint, number):
+    retokenized(checkpoint, a=number)
+    with pytest.raises(CheckpointError, match=rf"tokenizer\.json has the id {number}; allowed: 0"):
+        VQDiffusionPipeline.from_pretrained(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["pad_token", "bos_token", "eos_token"])
+def test_special_tokens_outside_the_vocabulary_are_refused_at_loading(checkpoint, name):
+    edit_json(checkpoint / "tokenizer" / "tokenizer_config.json", **{name: "<new>"})
+    with pytest.raises(CheckpointError, match="special tokens that are not in the vocabulary"):
+        VQDiffusionPipeline.from_pretrained(checkpoint)
+
+
+def test_added_tokens_outside_the_embedding_are_refused_at_loading(checkpoint):
+    file = checkpoint / "tokenizer" / "tokenizer.json"
+    added = json.loads(file.read_text())["added_tokens"]
+    edit_json(file, added_tokens=[*added, {**added[0], "content": "<new>", "id": 530}])
+    with pytest.raises(CheckpointError, match="has the id 530"):
+        VQDiffusionPipeline.from_pretrained(checkpoint)
+
 
 # A13 ------------------------------------------------------------------------------
 
+
+def test_null_embeddings_that_the_index_names_must_be_there(checkpoint, caplog):
+    shutil.rmtree(checkpoint / NULL_TEXT)
+    with pytest.raises(CheckpointError, match=rf"{NULL_TEXT}'?, but model_index\.json names it"):
+        VQDiffusionPipeline.from_pretrained(checkpoint)
+    edit_json(checkpoint / "model_index.json", **{NULL_TEXT: ...})
+    assert not VQDiffusionPipeline.from_pretrained(checkpoint).null_text.config.learnable
+    assert "the empty caption stands for no caption" in caplog.text
+
+
 # A14 ------------------------------------------------------------------------------
+
+
+def test_what_was_there_before_a_save_is_neither_signed_nor_read(checkpoint, tmp_path):
+    pipeline = VQDiffusionPipeline.from_pretrained(checkpoint)
+    pipeline.save_pretrained(tmp_path / "fresh")
+    older = shutil.copytree(checkpoint, tmp_path / "older")
+    stale = next((older / "vqvae").glob("*.safetensors"))
+    save_file(
+        {name: weight + 1 for name, weight in load_file(stale).items()},
+        stale.with_name(f"{WEIGHTS}.fp16.safetensors"),
+    )
+    shutil.copytree(older / "text_encoder", older / "clip")
+    shutil.copytree(older / "transformer", older / "raster_transformer")
+    for name in ("merges.txt", "vocab.json", "special_tokens_map.json"):
+        (older / "tokenizer" / name).write_text("{}")
+    (older / "notes.txt").write_text("mine")
+    (older / "vqvae" / "notes.md").write_text("mine")
+    pipeline.save_pretrained(older)
+    kept = {"notes.txt": "mine", "vqvae/notes.md": "mine"}
+    assert contents(older) == {
+        **contents(tmp_path / "fresh"),
+        **{k: v.encode() for k, v in kept.items()},
+    }
+    again = VQDiffusionPipeline.from_pretrained(older, variant="fp16")
+    for name, weight in again.vqvae.state_dict().items():
+        assert torch.equal(weight, pipeline.vqvae.state_dict()[name])
+
+
+def contents(folder):
+    files = [file for file in Path(folder).rglob("*") if file.is_file()]
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in files}
+
+
+def test_a_save_never_writes_through_a_link(checkpoint, tmp_path):
+    older = shutil.copytree(checkpoint, tmp_path / "older")
+    other = tmp_path / "other"
+    (older / "vqvae").rename(other)
+    (older / "vqvae").symlink_to(other)
+    before = contents(other)
+    VQDiffusionPipeline.from_pretrained(checkpoint).save_pretrained(older)
+    assert contents(other) == before
+    VQDiffusionPipeline.from_pretrained(older)

@@ -1,11 +1,262 @@
 """Bad input gets one short error of the right kind, before the work."""
 
+import os
+import socket
+import time
+
+import huggingface_hub
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.tiny import edit_json
+
+from vqlearn import CheckpointError, VQDiffusionPipeline
+from vqlearn.checkpoints import hub, resolve
+
 # E1 ------------------------------------------------------------------------------
 
+
+LONG, DEEP = "9" * 5000, "[" * 5000 + "]" * 5000
+CONFIGS = (
+    *("model_index.json", "vqvae/config.json", "transformer/config.json"),
+    *("learned_classifier_free_sampling_embeddings/config.json", "text_encoder/config.json"),
+    *("scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json"),
+    "tokenizer/tokenizer.json",
+)
+
+
+def refusal(folder, name):
+    """The sentence with which a folder is refused, soon."""
+    begin = time.perf_counter()
+    with pytest.raises(CheckpointError) as caught:
+        VQDiffusionPipeline.from_pretrained(folder)
+    assert time.perf_counter() - begin < 5
+    message = str(caught.value)
+    assert len(message) <= 400
+    assert name in message
+    return message
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_json_that_no_one_means_is_refused_by_name(checkpoint, name):
+    whole = (checkpoint / name).read_text()
+    for value in (DEEP, LONG, "-Infinity", "1e999"):
+        (checkpoint / name).write_text(whole.replace("{", '{"more": ' + value + ",", 1))
+        refusal(checkpoint, name)
+    for content in (b"", b"[]", whole.encode("utf-16")):
+        (checkpoint / name).write_bytes(content)
+        refusal(checkpoint, name)
+    (checkpoint / name).unlink()
+    (checkpoint / name).mkdir()
+    refusal(checkpoint, name.split("/")[0])
+
+
+def test_a_text_of_any_size_is_refused_before_it_is_read(checkpoint):
+    with (checkpoint / "model_index.json").open("wb") as file:
+        file.truncate(2**40)  # a hole: it takes no room
+    assert "allowed: 67108864" in refusal(checkpoint, "model_index.json")
+
+
+SIZES = (2**31, 2**63, 10**30, -1, "x", 1.5, [1])
+
+
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        *((("vqvae"), key) for key in ("latent_channels", "num_vq_embeddings", "norm_num_groups")),
+        *((("transformer"), key) for key in ("sample_size", "num_layers")),
+        *((("text_encoder"), key) for key in ("vocab_size", "hidden_size")),
+        ("learned_classifier_free_sampling_embeddings", "length"),
+    ],
+)
+def test_sizes_that_no_network_has_are_refused_by_name(checkpoint, part, key):
+    for value in SIZES:
+        edit_json(checkpoint / part / "config.json", **{key: value})
+        refusal(checkpoint, part)
+
+
+@pytest.mark.parametrize("value", ["x", -1, 2, 1.5, True, [77]])
+def test_a_length_that_no_text_has_is_refused_by_name(checkpoint, value):
+    edit_json(checkpoint / "tokenizer" / "tokenizer_config.json", model_max_length=value)
+    assert "model_max_length is" in refusal(checkpoint, "tokenizer_config.json")
+
+
+def test_a_schedule_longer_than_the_denoiser_knows_is_not_built(checkpoint):
+    edit_json(checkpoint / "scheduler" / "scheduler_config.json", num_train_timesteps=2**31 - 1)
+    assert "num_embeds_ada_norm" in refusal(checkpoint, "scheduler_config.json")
+
+
+ODD = {
+    "sparse": lambda value: value.to_sparse(),
+    "meta": lambda value: value.to("meta"),
+    "quantised": lambda value: torch.quantize_per_tensor(value, 0.1, 0, torch.qint8),
+    "whole numbers": lambda value: value.long(),
+    "complex": lambda value: value.to(torch.complex64),
+    "float8": lambda value: value.to(torch.float8_e4m3fn),
+    "more than the file": lambda value: torch.zeros(1).expand(2**40),
+    "numbers": lambda value: value.tolist(),
+    "nothing": lambda value: None,
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("part", ["transformer", "text_encoder"])
+@pytest.mark.parametrize("kind", [*ODD, "a name that is none"])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_only_dense_floats_under_names_are_weights(checkpoint, part, kind, zipped):
+    source = next((checkpoint / part).glob("*.safetensors"))
+    weights = load_file(source)
+    source.unlink()
+    name = next(iter(weights))
+    if kind in ODD:
+        weights[name] = ODD[kind](weights[name])
+    else:
+        weights[3] = weights.pop(name)
+    stem = "pytorch_model" if part == "text_encoder" else "diffusion_pytorch_model"
+    file = checkpoint / part / f"{stem}.bin"
+    torch.save(weights, file, _use_new_zipfile_serialization=zipped)
+    refusal(checkpoint, file.name)
+
+
+def test_a_message_is_never_longer_than_400_characters():
+    message = str(CheckpointError("begin " + "x" * 14_000 + " end"))
+    assert len(message) <= 400
+    assert message.startswith("begin x")
+    assert message.endswith("x end")
+
+
 # E2 ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [10_000, 100_000, 2**30])
+@pytest.mark.parametrize(
+    ("part", "key"),
+    [
+        ("transformer", "num_layers"),
+        ("vqvae", "layers_per_block"),
+        ("text_encoder", "num_hidden_layers"),
+    ],
+)
+def test_weights_are_counted_before_layers_are_built(checkpoint, part, key, count):
+    edit_json(checkpoint / part / "config.json", **{key: count})
+    assert "layers" in refusal(checkpoint, part)
+
+
+def test_blocks_are_counted_before_they_are_built(checkpoint):
+    blocks = 10_000
+    edit_json(
+        checkpoint / "vqvae" / "config.json",
+        block_out_channels=[4] * blocks,
+        down_block_types=["DownEncoderBlock2D"] * blocks,
+        up_block_types=["UpDecoderBlock2D"] * blocks,
+    )
+    assert "layers" in refusal(checkpoint, "vqvae")
+
 
 # E3 ------------------------------------------------------------------------------
 
 # E4 ------------------------------------------------------------------------------
 
+
+LEFT_BEHIND = (
+    *(".DS_Store", "vqvae/.DS_Store", "vqvae/Thumbs.db", "transformer/desktop.ini"),
+    *("vqvae/.ipynb_checkpoints/config-checkpoint.json", "tokenizer/.part-tokenizer.json"),
+    *("vqvae/._config.json", "README.md", "vqvae/config.json~", ".part-new/vqvae/config.json"),
+)
+
+
+def test_files_that_are_never_read_are_let_be_and_never_signed(checkpoint, tmp_path):
+    pipeline = VQDiffusionPipeline.from_pretrained(checkpoint)
+    pipeline.save_pretrained(tmp_path / "signed")
+    before = (tmp_path / "signed" / "SHA256SUMS").read_text()
+    for name in LEFT_BEHIND:
+        file = tmp_path / "signed" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"\0")
+    VQDiffusionPipeline.from_pretrained(tmp_path / "signed")
+    pipeline.save_pretrained(tmp_path / "signed")
+    assert (tmp_path / "signed" / "SHA256SUMS").read_text() == before
+    assert (tmp_path / "signed" / "vqvae" / ".DS_Store").exists()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("vqvae/diffusion_pytorch_model.bin", "vqvae/diffusion_pytorch_model.fp16.safetensors"),
+        *("text_encoder/pytorch_model.bin", "tokenizer/vocab.json", "tokenizer/merges.txt"),
+        *("tokenizer/added_tokens.json", "tokenizer/special_tokens_map.json", "clip/config.json"),
+    ],
+)
+def test_files_that_could_be_read_must_be_listed(checkpoint, tmp_path, name):
+    VQDiffusionPipeline.from_pretrained(checkpoint).save_pretrained(tmp_path / "signed")
+    (tmp_path / "signed" / name).parent.mkdir(exist_ok=True)
+    (tmp_path / "signed" / name).write_bytes(b"{}")
+    assert "is not listed" in refusal(tmp_path / "signed", name)
+
+
 # E5 ------------------------------------------------------------------------------
+
+
+POINTER = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n"
+
+
+@pytest.mark.parametrize("signed", [True, False])
+@pytest.mark.parametrize(
+    "name", ["vqvae/diffusion_pytorch_model.safetensors", "tokenizer/tokenizer.json"]
+)
+def test_a_pointer_of_git_lfs_is_called_one(checkpoint, signed, name):
+    if signed:
+        VQDiffusionPipeline.from_pretrained(checkpoint).save_pretrained(checkpoint)
+    (checkpoint / name).write_text(POINTER)
+    assert "is a git-lfs pointer, not the file itself: run git lfs pull" in refusal(
+        checkpoint, name
+    )
+
+
+@pytest.fixture
+def no_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+
+
+def unresolved(name):
+    begin = time.perf_counter()
+    with pytest.raises(CheckpointError, match=f"no folder '{name}'.*vqlearn download {name}"):
+        resolve(name)
+    return time.perf_counter() - begin
+
+
+@pytest.mark.parametrize("network", ["none", "silent", "no name server"])
+def test_a_hub_out_of_reach_is_asked_once_and_soon_given_up(no_cache, monkeypatch, network):
+    monkeypatch.setattr(hub, "PATIENCE", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes calls and never answers
+        port = 9 if network == "none" else silent.getsockname()[1]
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{port}")
+        if network == "no name server":
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **options: time.sleep(5))
+        assert unresolved("some/body") < 3
+
+
+def test_a_folder_that_is_not_there_yet_is_not_looked_for_on_the_hub(
+    no_cache, tmp_path, monkeypatch
+):
+    def never(*arguments, **options):
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr(hub.HfApi, "model_info", never)
+    (tmp_path / "runs").mkdir()
+    assert unresolved("runs/mine") < 1
+    assert hub.is_repository("runs/mine")
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "", "a\0b"])
+def test_names_that_are_no_paths_are_refused_by_name(name):
+    with pytest.raises(ValueError, match="the checkpoint is"):
+        resolve(name)
+
+
+def test_the_home_folder_is_understood(checkpoint, monkeypatch):
+    monkeypatch.setenv("HOME", str(checkpoint.parent))
+    assert resolve(f"~/{checkpoint.name}") == checkpoint
+    VQDiffusionPipeline.from_pretrained(checkpoint).save_pretrained(f"~{os.sep}saved")
+    assert (checkpoint.parent / "saved" / "SHA256SUMS").is_file()

@@ -4,8 +4,9 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    folder="load_clip load_text_encoder load_token_model load_vqvae save_network",
+    folder="load_token_model load_vqvae save_network",
     hub="HubOptions",
     layout="CheckpointError",
     shipped="find_null_text resolve",
+    text_parts="load_clip load_text_encoder",
 )

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_args, get_origin
 
 from vqlearn.diffusion import ScheduleConfig
-from vqlearn.probability.checks import check_choice
+from vqlearn.probability.checks import check_choice, shown
 from vqlearn.text import NullTextConfig
 from vqlearn.tokens import VQVAEConfig
 from vqlearn.transformer import DenoiserConfig
 
 Values = Mapping[str, Any]
+LARGEST = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,19 @@ def _value(values: Values, key: str, kind: Any) -> Any:
     is_list = isinstance(value, list | tuple)
     if several != is_list or any(type(e) not in allowed for e in (value if is_list else [value])):
         names = " or ".join(one.__name__ for one in allowed)
-        raise ValueError(f"{key} is {value!r}; allowed: {'a list of ' if several else ''}{names}")
+        some = "a list of " if several else ""
+        raise ValueError(f"{key} is {shown(value)}; allowed: {some}{names}")
+    for one in value if is_list else [value]:
+        if isinstance(one, int):
+            check_below_largest({key: one})
     return tuple(value) if several else value
+
+
+def check_below_largest(sizes: Mapping[str, int]) -> None:
+    """Raise `ValueError` for a size that does not fit into 31 bits: torch cannot multiply it."""
+    for name, value in sizes.items():
+        if abs(value) > LARGEST:
+            raise ValueError(f"{name} is {shown(value)}; allowed: up to {LARGEST}")
 
 
 VQVAE_FILE = _VQVAEConfigFile(

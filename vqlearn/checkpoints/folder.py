@@ -18,8 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
-from transformers import CLIPModel, CLIPTextModel, CLIPTokenizer
-from transformers.utils import logging as transformers_logging
 
 from vqlearn.autoregressive import (
     ImageBART,
@@ -28,37 +26,49 @@ from vqlearn.autoregressive import (
     RasterTransformerConfig,
 )
 from vqlearn.checkpoints import configs, layout
-from vqlearn.checkpoints.digests import check_digests, write_digests
+from vqlearn.checkpoints.digests import SUMS_FILE, check_digests, files_read, write_digests
 from vqlearn.checkpoints.layout import CheckpointError, model_folder, naming
 from vqlearn.checkpoints.modules import (
+    AS_STORED,
     Kind,
     Wanted,
     load_module,
-    read_json,
     save_module,
     understand,
-    write_json,
 )
+from vqlearn.checkpoints.reading import read_json
 from vqlearn.checkpoints.renames import DENOISER_RENAMES, VQVAE_RENAMES
-from vqlearn.checkpoints.weights import WeightsFile, find_weights
+from vqlearn.checkpoints.text_parts import load_clip as load_clip
+from vqlearn.checkpoints.text_parts import load_text_encoder as load_text_encoder
+from vqlearn.checkpoints.text_parts import save_clip as save_clip
+from vqlearn.checkpoints.text_parts import save_text_encoder as save_text_encoder
+from vqlearn.checkpoints.writing import replaced
 from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule
 from vqlearn.probability import TokenModel
-from vqlearn.text import NullText, NullTextConfig, TextEncoder
+from vqlearn.probability.checks import check_integer, shown
+from vqlearn.storage import write_json
+from vqlearn.text import NullText, NullTextConfig
 from vqlearn.tokens import VQVAE
 from vqlearn.transformer import Denoiser
 
 RASTER_CONFIG = configs.ConfigFile(RasterTransformerConfig, {"_class_name": "RasterTransformer"})
 IMAGEBART_CONFIG = configs.ConfigFile(ImageBARTConfig, {"_class_name": "ImageBART"})
 KINDS = {
-    layout.VQVAE_FOLDER: Kind(VQVAE, configs.VQVAE_FILE, VQVAE_RENAMES),
-    layout.DENOISER_FOLDER: Kind(Denoiser, configs.DENOISER_FILE, DENOISER_RENAMES),
-    layout.NULL_TEXT_FOLDER: Kind(NullText, configs.NULL_TEXT_FILE),
-    layout.RASTER_FOLDER: Kind(RasterTransformer, RASTER_CONFIG),
-    layout.IMAGEBART_FOLDER: Kind(ImageBART, IMAGEBART_CONFIG),
+    layout.VQVAE_FOLDER: Kind(
+        VQVAE,
+        configs.VQVAE_FILE,
+        lambda config: len(config.block_out_channels) * config.layers_per_block,
+        VQVAE_RENAMES,
+    ),
+    layout.DENOISER_FOLDER: Kind(
+        Denoiser, configs.DENOISER_FILE, lambda config: config.num_layers, DENOISER_RENAMES
+    ),
+    layout.NULL_TEXT_FOLDER: Kind(NullText, configs.NULL_TEXT_FILE, lambda config: 1),
+    layout.RASTER_FOLDER: Kind(RasterTransformer, RASTER_CONFIG, lambda config: config.num_layers),
+    layout.IMAGEBART_FOLDER: Kind(ImageBART, IMAGEBART_CONFIG, lambda config: config.num_layers),
 }
 """The networks of our own make, by the name of their folder."""
 
-AS_STORED = Wanted()
 SCHEDULE_FILE = f"{layout.SCHEDULE_FOLDER}/scheduler_config.json"
 
 logger = logging.getLogger("vqlearn")
@@ -78,7 +88,7 @@ def check(folder: Path) -> None:
         seen = _class_of(index.get(name))
         if seen not in allowed:
             raise CheckpointError(
-                f"{folder / layout.INDEX_FILE} describes {name} as a {seen!r}; "
+                f"{folder / layout.INDEX_FILE} describes {name} as a {shown(seen)}; "
                 f"allowed: {', '.join(map(repr, allowed))}"
             )
 
@@ -94,14 +104,41 @@ def finish(folder: Path) -> None:
     write_digests(folder, layout.PARTS)
 
 
+@contextmanager
+def whole_checkpoint(folder: Path) -> Iterator[Path]:
+    """A folder to write all parts to; at the end they take the place of the checkpoint in `folder`.
+
+    Older parts go, other files stay. If that is stopped in the middle, what is there is the older
+    checkpoint, or one without `model_index.json`, or the new one.
+    """
+    for name in layout.PARTS:
+        if (folder / name).is_symlink():
+            (folder / name).unlink()  # the files that it leads to are not ours to change
+    markers = (layout.INDEX_FILE, SUMS_FILE)
+    with replaced(folder, lambda old: files_read(old, layout.PARTS), markers) as begun:
+        yield begun
+        finish(begun)
+    for name in layout.PARTS:
+        if (folder / name).is_dir() and not any((folder / name).iterdir()):
+            (folder / name).rmdir()  # of an older model
+
+
 def load_vqvae(folder: Path, wanted: Wanted = AS_STORED) -> VQVAE:
     """The VQ network, in the dtype of its file. Raises `CheckpointError` as all loaders here do."""
     return load_module(folder / layout.VQVAE_FOLDER, KINDS[layout.VQVAE_FOLDER], wanted)
 
 
 def load_null_text(folder: Path, wanted: Wanted = AS_STORED) -> NullText:
-    """The states of "no caption", in the dtype of their file."""
+    """The states of "no caption", in the dtype of their file.
+
+    A checkpoint whose index does not name them has none, and a warning says so.
+    """
     if not (folder / layout.NULL_TEXT_FOLDER).is_dir():
+        if read_json(folder / layout.INDEX_FILE).get(layout.NULL_TEXT_FOLDER) is not None:
+            raise CheckpointError(
+                f"there is no folder {str(folder / layout.NULL_TEXT_FOLDER)!r}, "
+                f"but {layout.INDEX_FILE} names it; take the one of another revision"
+            )
         logger.warning(
             "%s has no %s; the empty caption stands for no caption", folder, layout.NULL_TEXT_FOLDER
         )
@@ -116,8 +153,11 @@ def load_token_model(folder: Path, wanted: Wanted = AS_STORED) -> TokenModel:
     if name != layout.DENOISER_FOLDER:
         return network
     file = folder / SCHEDULE_FILE
+    schedule, levels = understand(file, configs.SCHEDULE_FILE), network.config.num_embeds_ada_norm
     with naming(file, ValueError):
-        process = MaskAndReplace(build_schedule(understand(file, configs.SCHEDULE_FILE)))
+        least = schedule.num_train_timesteps  # compared first: a schedule may have any length
+        check_integer("num_embeds_ada_norm of the denoiser", levels, least)
+        process = MaskAndReplace(build_schedule(schedule))
     return DiffusionModel(process, network)
 
 
@@ -140,65 +180,3 @@ def save_network(network: nn.Module, folder: Path) -> None:
             return save_module(network, folder / name, kind)
     allowed = ", ".join(kind.network.__name__ for kind in KINDS.values())
     raise TypeError(f"the network is a {type(network).__name__}; allowed: {allowed}")
-
-
-def load_text_encoder(folder: Path, wanted: Wanted = AS_STORED) -> TextEncoder:
-    """Tokenizer and CLIP text model, frozen."""
-    text, words = folder / layout.TEXT_FOLDER, folder / layout.TOKENIZER_FOLDER
-    read_json(text / "config.json")
-    names = {path.name for path in words.glob("*")}
-    if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
-        raise CheckpointError(
-            f"{words} holds {sorted(names)}; allowed: tokenizer.json, or vocab.json and merges.txt"
-        )
-    file = find_weights(text, layout.TRANSFORMERS_STEMS, wanted.variant, wanted.use_safetensors)
-    weights = WeightsFile(file)
-    # transformers raises a dozen kinds of errors for what a file can hold
-    with naming(f"{text} or {layout.TOKENIZER_FOLDER}/", Exception), _quietly():
-        tokenizer = CLIPTokenizer.from_pretrained(words)
-        model, report = CLIPTextModel.from_pretrained(
-            text,
-            dtype=wanted.dtype or weights.common_dtype(),
-            variant=wanted.variant if f".{wanted.variant}." in weights.file.name else None,
-            use_safetensors=weights.file.suffix == ".safetensors",
-            output_loading_info=True,
-        )
-    if missing := sorted(report["missing_keys"]):
-        raise CheckpointError(f"{text} lacks {len(missing)} weights {missing[:3]}")
-    for name, weight in model.named_parameters():
-        if not weight.isfinite().all():
-            raise CheckpointError(f"{weights.file}: {name} holds NaN or infinity")
-    return TextEncoder(tokenizer, model).requires_grad_(False).eval()
-
-
-def save_text_encoder(encoder: TextEncoder, folder: Path) -> None:
-    """Write `text_encoder/` and `tokenizer/` as transformers reads them."""
-    with _quietly():
-        encoder.model.save_pretrained(folder / layout.TEXT_FOLDER)
-    encoder.tokenizer.save_pretrained(folder / layout.TOKENIZER_FOLDER)
-
-
-def load_clip(folder: Path) -> CLIPModel | None:
-    """The whole CLIP whose text half is the text encoder; None if the checkpoint has none."""
-    if not (folder / layout.CLIP_FOLDER).is_dir():
-        return None
-    with naming(folder / layout.CLIP_FOLDER, Exception), _quietly():
-        return CLIPModel.from_pretrained(folder / layout.CLIP_FOLDER).eval()
-
-
-def save_clip(clip: CLIPModel, folder: Path) -> None:
-    """Write `clip/` as transformers reads it. Only scores are computed with it."""
-    with _quietly():
-        clip.save_pretrained(folder / layout.CLIP_FOLDER)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """transformers draws progress bars for loading and saving; a small file needs none."""
-    were_shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if were_shown:
-            transformers_logging.enable_progress_bar()

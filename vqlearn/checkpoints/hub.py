@@ -8,10 +8,13 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from types import NoneType
+from typing import TypeVar
 
 from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
@@ -34,6 +37,9 @@ logger = logging.getLogger("vqlearn")
 REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 TEXTS = (".json", ".txt")
 SERVER_ERROR = 500
+PATIENCE = 4.0  # seconds until the hub counts as out of reach
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -90,9 +96,9 @@ def download(repository: str, options: HubOptions) -> Path:
     chosen = {"revision": options.revision, "variant": options.variant}
     words = [f"--{name} {value}" for name, value in chosen.items() if value is not None]
     raise CheckpointError(
-        f"there is no folder {repository!r}, the repository of that name is not in the cache, and "
-        "no network may be used or reached; "
-        f"with a network, run: {' '.join(['vqlearn download', repository, *words])}"
+        f"there is no folder {repository!r}, and no repository of that name is in the cache, and "
+        "the hub was not asked or did not answer; "
+        f"if it has one, run: {' '.join(['vqlearn download', repository, *words])}"
     )
 
 
@@ -144,19 +150,36 @@ def snapshot(repository: str, options: HubOptions, part: str = "") -> Path | Non
             f"there is no folder {repository!r}, and no repository of that name on the hub"
         ) from error
     except HfHubHTTPError as error:
-        raise CheckpointError(f"the hub does not give {repository}: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"the hub does not give {repository}: {reason}") from error
 
 
 def _names(repository: str, options: HubOptions) -> list[str] | None:
     """All files of the repository; None if the hub may not be asked, or does not answer."""
     if options.local_files_only or constants.HF_HUB_OFFLINE:
         return None
-    try:
-        api = HfApi(token=options.token)
-        return api.list_repo_files(repository, revision=options.revision)
+    api, chosen = HfApi(token=options.token), {"revision": options.revision}
+    try:  # once: a list of files would be asked for six times
+        about = _within(PATIENCE, lambda: api.model_info(repository, timeout=PATIENCE, **chosen))
+        return [file.rfilename for file in about.siblings or []]
     except HfHubHTTPError as error:
         if error.response is not None and error.response.status_code < SERVER_ERROR:
             raise
     except (HTTPError, OSError) as error:
-        logger.warning("the hub cannot be reached (%s); looking in the cache", error)
+        reason = str(error) or "no answer"
+        logger.warning("the hub cannot be reached (%s); looking in the cache", reason)
     return None
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T:
+    """What `ask` returns, or `TimeoutError`: looking up the name of a server may take minutes."""
+    answer: Future[T] = Future()
+
+    def wait() -> None:
+        try:
+            answer.set_result(ask())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    Thread(target=wait, daemon=True).start()
+    return answer.result(timeout=seconds)

@@ -1,5 +1,6 @@
 """The names of files, folders and classes in a checkpoint: of the released models, and of ours."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,19 +51,50 @@ PARTS = (
 )
 
 
+CONFIG_FILE = "config.json"
+TOKENIZER_FILE = "tokenizer.json"
+TOKENIZER_FILES = (
+    *(TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt"),
+)
+
+LONGEST_MESSAGE = 400  # characters
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def is_read(name: str) -> bool:
+    """May a loader open a file of this name? All others may lie in a checkpoint, and are let be."""
+    stem, _, rest = name.partition(".")
+    if name in (INDEX_FILE, CONFIG_FILE, "scheduler_config.json", *TOKENIZER_FILES):
+        return True
+    return stem in STEMS and f".{rest}".endswith((".safetensors", ".bin"))
+
+
 class CheckpointError(ValueError):
-    """The files of a checkpoint cannot be used. Says which file, what was seen, what is allowed."""
+    """The files of a checkpoint cannot be used. Says which file, what was seen, what is allowed.
+
+    Of a message of more than 400 characters the middle is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        half = LONGEST_MESSAGE // 2 - 2
+        is_long = len(message) > LONGEST_MESSAGE
+        super().__init__(f"{message[:half]}...{message[-half:]}" if is_long else message)
 
 
 @contextmanager
 def naming(what: object, *kinds: type[Exception]) -> Iterator[None]:
-    """Turn errors of these kinds into a `CheckpointError` that says what cannot be used."""
+    """Turn errors of these kinds into a `CheckpointError` that says what cannot be used, and why.
+
+    The reason is the first line of the error, without colours.
+    """
     try:
         yield
     except CheckpointError:
         raise
     except kinds as error:
-        raise CheckpointError(f"{what} cannot be used: {error}") from error
+        lines = COLOURS.sub("", str(error)).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{what} cannot be used: {lines[0]}") from error
 
 
 def model_folder(folder: Path) -> str:

@@ -1,22 +1,24 @@
 """The weights of one part of a checkpoint: which file holds them, and reading them one at a time.
 
-A file is safetensors, or a pickle (`.bin`) that torch opens with `weights_only=True`: nothing in it
-is ever executed, and there is no other way to open it. Names, shapes and types are known before a
-weight is read, so a file that does not fit costs no memory.
+A file is safetensors, or a pickle (`.bin`, see `pickles.py`): nothing in it is ever executed.
+Names, shapes and types are known before a weight is read, so a file that does not fit costs no
+memory.
 """
 
 import logging
-import pickle
-import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from torch import Tensor
 
-from vqlearn.checkpoints.layout import CheckpointError
+from vqlearn.checkpoints.layout import CheckpointError, naming
+from vqlearn.checkpoints.pickles import load_pickle
+from vqlearn.checkpoints.reading import check_file
 from vqlearn.checkpoints.renames import with_new_names
+from vqlearn.probability.checks import shown
 
 SUFFIXES = {None: (".safetensors", ".bin"), True: (".safetensors",), False: (".bin",)}
 """The endings of files of weights, the best first, by `use_safetensors`."""
@@ -65,24 +67,22 @@ def find_weights(
 class WeightsFile:
     """The named tensors of one file. `stored` tells what they are, `read` reads one of them.
 
-    Their names are those of today's files (see `with_new_names`). Raises `CheckpointError` if the
-    file is damaged.
+    `new_name` gives today's name for that in a file. Raises `CheckpointError` if the file is
+    damaged, or has two weights of one name.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    def __init__(self, file: Path, new_name: Callable[[str], str] = with_new_names) -> None:
+        self.file, self.new_name = file, new_name
         self._tensors: dict[str, Tensor] | None = None
-        try:
-            if file.suffix == ".safetensors":
-                with safe_open(file, framework="pt") as opened:
-                    slices = {name: opened.get_slice(name) for name in opened.keys()}
-                    found = {name: (s.get_shape(), s.get_dtype()) for name, s in slices.items()}
-            else:
-                self._tensors = _load_pickle(file)
-                found = {name: (w.shape, w.dtype) for name, w in self._tensors.items()}
-        except (SafetensorError, OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise CheckpointError(f"{file} is damaged: {error}") from error
-        self._names = {with_new_names(name): name for name in found}
+        check_file(file)
+        if file.suffix == ".safetensors":
+            found = _header(file)
+        else:
+            self._tensors = load_pickle(file)
+            found = {name: (w.shape, w.dtype) for name, w in self._tensors.items()}
+        self._names = {new_name(name): name for name in found}
+        if len(self._names) < len(found):
+            raise CheckpointError(f"{file} has weights under an old and a new name; allowed: one")
         self.stored = {}
         for name, there in self._names.items():
             shape, dtype = found[there]
@@ -95,31 +95,61 @@ class WeightsFile:
                 return weight.dtype
         raise CheckpointError(f"{self.file} holds no weights of a float type; allowed: some")
 
+    def drop(self, beginnings: tuple[str, ...]) -> None:
+        """Do as if the file had neither these weights nor `position_ids`, which are counted."""
+        for name in list(self.stored):
+            if name.startswith(beginnings) or name.endswith("position_ids"):
+                del self.stored[name]
+
+    def check_layers(self, layers: int) -> None:
+        """Raise `CheckpointError` for fewer weights than layers: to build those would take long."""
+        if layers > len(self.stored):
+            raise CheckpointError(
+                f"{self.file} does not fit its config.json: it holds {len(self.stored)} weights, "
+                f"and the config asks for {shown(layers)} layers; allowed: as many as there are"
+            )
+
+    def check_fit(self, expected: Mapping[str, Tensor]) -> None:
+        """Are these just the expected weights, in their shapes? Nothing is read for it."""
+        file, stored = self.file, self.stored
+        missing, extra = sorted(expected.keys() - stored), sorted(stored.keys() - expected)
+        if missing or extra:
+            raise CheckpointError(
+                f"{file} does not fit its config.json: {len(missing)} weights are missing "
+                f"{shown(missing[:3])}, {len(extra)} are unknown {shown(extra[:3])}"
+            )
+        for name, (shape, dtype) in stored.items():
+            if dtype not in FLOATS.values():
+                raise CheckpointError(f"{file}: {name} is {dtype}; allowed: a float type")
+            if shape != expected[name].shape:
+                raise CheckpointError(
+                    f"{file}: {name} has the shape {shown(shape)}; "
+                    f"its config.json asks for {shown(tuple(expected[name].shape))}"
+                )
+
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """One weight as a tensor of its own, in `dtype` or as it is stored.
 
         Raises `CheckpointError` if it holds NaN or infinity.
         """
         dtype, there = dtype or self.stored[name].dtype, self._names[name]
-        if self._tensors is not None:
-            value = self._tensors[there].to(dtype, copy=True)
-        else:  # opened anew each time: an open file keeps all that was ever read from it
-            with safe_open(self.file, framework="pt") as file:
-                value = file.get_tensor(there).to(dtype, copy=True)
+        with naming(self.file, Exception):
+            if self._tensors is not None:
+                value = self._tensors[there].to(dtype, copy=True)
+            else:  # opened anew each time: an open file keeps all that was ever read from it
+                with safe_open(self.file, framework="pt") as file:
+                    value = file.get_tensor(there).to(dtype, copy=True)
         if not value.isfinite().all():
             raise CheckpointError(f"{self.file}: {name} holds NaN or infinity as {dtype}")
         return value
 
 
-def _load_pickle(file: Path) -> dict[str, Tensor]:
-    """Files of before 2020 are no archives and cannot be mapped; torch reads them whole."""
-    mapped = zipfile.is_zipfile(file)
-    loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
-    if not isinstance(loaded, dict):
-        raise CheckpointError(f"{file} holds a {type(loaded).__name__}; allowed: named tensors")
-    for name, value in loaded.items():
-        if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise CheckpointError(
-                f"{file}: {name!r} is a {type(value).__name__}; allowed: named tensors"
-            )
-    return loaded
+def _header(file: Path) -> dict[str, tuple[list[int], str]]:
+    """Shape and type of every weight in a safetensors file, by name."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            slices = {name: opened.get_slice(name) for name in opened.keys()}
+            return {name: (s.get_shape(), s.get_dtype()) for name, s in slices.items()}
+    except Exception as error:  # of safetensors, of Rust, or of the system
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"{file} is damaged: {reason}") from error

@@ -200,13 +200,13 @@ def download(
     cache_dir: Annotated[Path | None, typer.Option(help="Instead of the hub's cache.")] = None,
 ) -> None:
     """Fetch a checkpoint from the hub, so that it needs no network later; prints its folder."""
-    from vqlearn.checkpoints import HubOptions, find_null_text, resolve
-    from vqlearn.checkpoints.hub import is_repository
+    from vqlearn.checkpoints import HubOptions, find_null_text
+    from vqlearn.checkpoints import hub as repositories
 
-    if not is_repository(model):
+    if not repositories.is_repository(model):
         raise ValueError(f"the model is {model!r}; allowed: OWNER/NAME of a repository of the hub")
     hub = HubOptions(revision, variant, cache_dir)
-    folder = resolve(model, hub)
+    folder = repositories.download(model, hub)
     find_null_text(model, folder, hub)
     typer.echo(folder)
 

@@ -132,13 +132,17 @@ class TextToImagePipeline(PipelineMembers):
         return pipeline.to(place)
 
     def save_pretrained(self, save_directory: str | Path) -> None:
-        """Write the folder that `from_pretrained` and, part by part, diffusers read."""
+        """Write the folder that `from_pretrained` and, part by part, diffusers read.
+
+        A checkpoint that is there already is replaced as a whole, once all of the new one is
+        written.
+        """
         folder = as_path("save_directory", save_directory)
         check_output_folder("save_directory", folder)
-        for network in (self.vqvae, self.null_text, self.model):
-            files.save_network(network, folder)
-        files.save_text_encoder(self.text_encoder, folder)
-        files.finish(folder)
+        with files.whole_checkpoint(folder) as begun:
+            for network in (self.vqvae, self.null_text, self.model):
+                files.save_network(network, begun)
+            files.save_text_encoder(self.text_encoder, begun)
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
