@@ -9,6 +9,7 @@ import zlib
 
 import pytest
 import torch
+from faults import fuzz_data
 from PIL import Image
 from PIL.ImageFile import ImageFile
 from support.training import train_stages
@@ -17,6 +18,12 @@ from vqlearn import VQDiffusionPipeline
 from vqlearn.data.image_files import read_image
 from vqlearn.data.image_folder import ImageFolder
 from vqlearn.training import Recipe
+
+
+@pytest.fixture(autouse=True)
+def warnings_only(caplog):
+    """The command sets the logger's level for the whole process."""
+    caplog.set_level(logging.WARNING, logger="vqlearn")
 
 
 @pytest.fixture
@@ -129,6 +136,14 @@ def test_the_digest_does_not_depend_on_how_a_name_is_spelt(tmp_path):
 def test_a_file_in_utf_16_is_refused_as_such(folder):
     with pytest.raises(ValueError, match="is written in UTF-16; allowed: UTF-8"):
         captions_of(folder, line().decode().encode("utf-16"))
+
+
+def test_of_damaged_lines_and_images_each_is_used_or_named():
+    found = fuzz_data.soak(count=200, seed=0)
+    assert found["used"] > 30
+    assert found["named"] > 100
+    assert found["used"] + found["named"] == found["tried"] == 200
+    assert found["hung"] == found["executed"] == 0
 
 
 # D2 ------------------------------------------------------------------------------
