@@ -88,6 +88,16 @@ def test_what_cannot_be_used_is_named_and_skipped(folder, caplog):
         assert name in message or name == "cut.jpg"
 
 
+def test_the_folder_may_begin_at_home(folder, monkeypatch):
+    write(folder, RED)
+    monkeypatch.setenv("HOME", str(folder))
+    assert ImageFolder("~", 8).captions() == ["röt"]
+    with pytest.raises(ValueError, match="folder is ''"):
+        ImageFolder("", 8)
+    with pytest.raises(ValueError, match="image_size is 0; allowed: 1 or more"):
+        ImageFolder(folder, 0)
+
+
 def test_a_folder_without_use_is_refused(folder):
     with pytest.raises(FileNotFoundError, match=r"metadata\.jsonl"):
         ImageFolder(folder, 8)

@@ -28,6 +28,16 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def test_paths_may_begin_at_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "text8").write_text(TEXT)
+    assert bytes(text8("~/text8").train).decode() == TEXT[: len(text8("~/text8").train)]
+    for wrong in ("", "a\0"):
+        for read in (text8, cifar10):
+            with pytest.raises(ValueError, match="path is"):
+                read(wrong)
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 

@@ -20,6 +20,7 @@ from jaxtyping import Int, UInt8
 from torch import Tensor
 
 from vqlearn.probability.checks import check_integer, check_tokens
+from vqlearn.storage import as_path
 
 TEXT8_ALPHABET = " abcdefghijklmnopqrstuvwxyz"
 HELD_OUT_SHARE = 20  # one part in 20 to choose by, one to measure on: 5 of 100 million each
@@ -61,7 +62,7 @@ class Cifar10:
 
 def data_folder() -> Path:
     """The folder where data files are looked for."""
-    return Path(os.environ.get("VQLEARN_DATA") or "~/.cache/vqlearn/data").expanduser()
+    return as_path("VQLEARN_DATA", os.environ.get("VQLEARN_DATA") or "~/.cache/vqlearn/data")
 
 
 def text8(path: str | Path | None = None) -> Text8:
@@ -75,7 +76,7 @@ def text8(path: str | Path | None = None) -> Text8:
     byte that is neither a to z nor a space.
     Source of the parts: Mikolov et al. 2012, "Subword Language Modeling with Neural Networks".
     """
-    path = data_folder() / "text8" if path is None else Path(path)
+    path = data_folder() / "text8" if path is None else as_path("path", path)
     if not path.is_file():
         raise _missing(path, _TEXT8_FROM)
     size = path.stat().st_size
@@ -125,7 +126,7 @@ def cifar10(path: str | Path | None = None) -> Cifar10:
     holds a label above 9.
     Source: Krizhevsky 2009, "Learning Multiple Layers of Features from Tiny Images".
     """
-    folder = data_folder() / CIFAR10_FOLDER if path is None else Path(path)
+    folder = data_folder() / CIFAR10_FOLDER if path is None else as_path("path", path)
     files = [folder / name for name in (*CIFAR10_TRAIN, CIFAR10_TEST)]
     for file in files:
         if not file.is_file():
