@@ -83,14 +83,13 @@ def test_the_seed_decides_and_picture_i_has_seed_plus_i(folder, tmp_path, monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Missing command"),
         (["generate"], "Missing argument 'prompt'"),
         (["generate", "x", "--steps", "many"], "--steps"),
-        (["generate", "x", "--steps", "0"], "num_inference_steps is 0; allowed: 1 to 10"),
+        (["generate", "x", "--steps", "0"], "num_inference_steps is 0; allowed: 1 or more"),
         (["generate", "x", "--steps", "101"], "num_inference_steps is 101; allowed: 1 to 10"),
         (["generate", "x", "--truncation", "0"], "truncation_rate is 0.0"),
         (["generate", "x", "--guidance", "nan"], "guidance_scale is nan"),
-        (["generate", "x", "--images", "0"], "num_images_per_prompt is 0"),
+        (["generate", "x", "--images", "0"], "--images is 0; allowed: 1 to 1000"),
         (["generate", "x", "--out", "picture.nope"], "--out is 'picture.nope'"),
         (["generate", "x", "--out", "picture.psd"], "--out is 'picture.psd'"),
         (["generate", "x", "--model", "nowhere"], "there is no folder 'nowhere'"),

@@ -25,11 +25,12 @@ class Commands(TyperGroup):
             raise Stopped(*error.args or ("stopped",), getattr(error, "exit_code", 130)) from error
 
 
+from vqlearn import __version__
+
 app = typer.Typer(
     cls=Commands,
     add_completion=False,
     rich_markup_mode=None,
-    help="VQ-Diffusion: generate images from captions, and train the model that does it.",
 )
 
 
@@ -39,6 +40,22 @@ Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
 Variant = Annotated[str | None, typer.Option(help="Kind of weights, such as fp16.")]
 Precision = Literal["no", "fp16", "bf16"]
+
+MOST_IMAGES = 1000
+SEEDS = (-(2**63), 2**64 - 1)  # what torch takes
+
+
+@app.callback(invoke_without_command=True)
+def begin(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """VQ-Diffusion: generate images from captions, and train the model that does it."""
+    if version:
+        typer.echo(f"vqlearn {__version__}")
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command()
@@ -58,15 +75,21 @@ def generate(
     Several images are laid out in one grid. Small ones are enlarged, up to 256 pixels.
     """
     import torch
-    from PIL import Image
 
-    from vqlearn.pipeline import Film, VQDiffusionPipeline, load_pipeline, make_grid
+    from vqlearn.cli import outputs
+    from vqlearn.cli.models import open_model
+    from vqlearn.pipeline import Film, VQDiffusionPipeline, make_grid
+    from vqlearn.probability import Sampling
+    from vqlearn.probability.checks import check_integer
 
-    if film is not None and film.suffix.lower() != ".gif":
-        raise ValueError(f"--film is {str(film)!r}; allowed: a GIF file such as film.gif")
-    if Image.registered_extensions().get(out.suffix.lower()) not in Image.SAVE:
-        raise ValueError(f"--out is {str(out)!r}; allowed: an image file such as grid.png")
-    pipeline = load_pipeline(model).to(_best_device())
+    check_integer("--images", images, 1, MOST_IMAGES)
+    check_integer("--seed", seed, SEEDS[0], SEEDS[1] - images + 1)
+    Sampling(guidance, truncation, steps)
+    out = outputs.check_image_file("--out", out)
+    if film is not None:
+        film = outputs.check_gif_file("--film", film)
+        outputs.check_different("--film", film, "--out", out)
+    pipeline = open_model(model)
     if film is not None and not isinstance(pipeline, VQDiffusionPipeline):
         raise ValueError(f"--film is {str(film)!r}; allowed: none, {model} is no VQ-Diffusion")
     watch = {} if film is None else {"callback": Film(pipeline)}
@@ -80,10 +103,8 @@ def generate(
         **watch,
     )
     if film is not None:
-        film.parent.mkdir(parents=True, exist_ok=True)
         watch["callback"].save(film)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    make_grid(result.images).save(out)
+    outputs.save_image(make_grid(result.images), out)
     typer.echo(out)
 
 
@@ -227,19 +248,26 @@ def verify(
     import torch
 
     from vqlearn.checkpoints import HubOptions, resolve
+    from vqlearn.cli.models import check_finished
+    from vqlearn.cli.outputs import save_image
     from vqlearn.cli.verify import verify as examine
-    from vqlearn.pipeline import VQDiffusionPipeline, make_grid
+    from vqlearn.pipeline import VQDiffusionPipeline, best_device, make_grid
+    from vqlearn.probability import Sampling
+    from vqlearn.storage import as_path, check_output_folder, write_json
 
+    Sampling(num_inference_steps=steps)
+    out = as_path("--out", out)
+    check_output_folder("--out", out)
+    folder = resolve(model, HubOptions(revision, variant))
+    check_finished(folder)
     dtype = torch.float16 if half else None
     pipeline = VQDiffusionPipeline.from_pretrained(
         model, torch_dtype=dtype, revision=revision, variant=variant
     )
-    folder = resolve(model, HubOptions(revision, variant))
-    report, images = examine(pipeline.to(_best_device()), folder, steps)
-    out.mkdir(parents=True, exist_ok=True)
+    report, images = examine(pipeline.to(best_device()), folder, steps)
     report = {"model": model, "revision": revision, "variant": variant, **report}
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    make_grid(images).save(out / "sheet.png")
+    write_json(out / "report.json", report)
+    save_image(make_grid(images), out / "sheet.png")
     typer.echo(out / "report.json")
     typer.echo(out / "sheet.png")
 
@@ -268,7 +296,7 @@ def main() -> None:
     sys.exit(exit_code)
 
 
-def _best_device() -> str:
-    import torch
+def _best_device() -> object:
+    from vqlearn.pipeline import best_device
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    return best_device()
