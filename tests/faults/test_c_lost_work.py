@@ -2,13 +2,19 @@
 
 import os
 import shutil
+import sys
 from contextlib import suppress
 
 import pytest
 from faults.fuzz_checkpoints import fingerprint
+from PIL import Image
+from support.tiny import write_diffusers_folder
 
-from vqlearn import CheckpointError, VQDiffusionPipeline
+from vqlearn import CheckpointError, TextToImagePipeline, VQDiffusionPipeline
+from vqlearn.checkpoints import HubOptions
 from vqlearn.checkpoints import folder as files
+from vqlearn.cli import commands, outputs
+from vqlearn.pipeline import save_gif
 
 # C1 ------------------------------------------------------------------------------
 
@@ -89,5 +95,100 @@ def test_the_marker_of_a_part_is_whole_or_not_there(checkpoint, tmp_path, part):
 # C4 ------------------------------------------------------------------------------
 
 # C5 ------------------------------------------------------------------------------
+
+
+def refusal(monkeypatch, capsys, *arguments):
+    """The one line with which `vqlearn ARGUMENTS` ends, if no model was asked for anything."""
+    called = lambda *_, **__: pytest.fail("the work was begun")  # noqa: E731
+    monkeypatch.setattr(TextToImagePipeline, "from_pretrained", called)
+    monkeypatch.setattr(sys, "argv", ["vqlearn", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        commands.main()
+    lines = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 1
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.fixture
+def sealed(tmp_path):
+    """A file where a folder would have to be: nothing can be written below it, not even by root."""
+    (tmp_path / "sealed").write_text("")
+    return tmp_path / "sealed"
+
+
+@pytest.mark.parametrize("option", ["--out", "--film"])
+def test_outputs_are_tried_before_the_work(option, sealed, tmp_path, monkeypatch, capsys):
+    (tmp_path / "folder.gif").mkdir()
+    monkeypatch.chdir(tmp_path)
+    generate = ["generate", "a red circle", option]
+    for file, words in (
+        (sealed / "a.gif", "cannot be written to"),
+        ("folder.gif", "a folder; allowed: a file"),
+        ("image.xyz", "allowed: a"),
+        ("image.hdf", "allowed: a"),
+        ("image", "allowed: a"),
+        ("", "allowed: a"),
+    ):
+        line = refusal(monkeypatch, capsys, *generate, file)
+        assert line.startswith(f"vqlearn: {option}")
+        assert words in line
+    assert not (tmp_path / "image.xyz").exists()
+
+
+def test_image_and_film_are_two_files(tmp_path, monkeypatch, capsys):
+    (tmp_path / "link.gif").symlink_to(tmp_path / "a.gif")
+    for film in ("a.gif", "../" + tmp_path.name + "/a.gif", "link.gif"):
+        monkeypatch.chdir(tmp_path)
+        words = ["generate", "a red circle", "--out", tmp_path / "a.gif", "--film", film]
+        assert "allowed: another file than that of --out" in refusal(monkeypatch, capsys, *words)
+
+
+def test_the_folder_of_a_report_is_tried_before_the_work(sealed, monkeypatch, capsys):
+    line = refusal(monkeypatch, capsys, "verify", "scenes", "--out", sealed / "report")
+    assert line.startswith("vqlearn: --out: ")
+
+
+def test_home_is_expanded_wherever_a_path_comes_in(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write_diffusers_folder(tmp_path / "model")
+    words = ["generate", "a red circle", "--model", "~/model", "--steps", "2"]
+    words += ["--out", "~/new/image.png", "--film", "~/film.gif"]
+    monkeypatch.setattr(sys, "argv", ["vqlearn", *words])
+    with pytest.raises(SystemExit):
+        commands.main()
+    assert capsys.readouterr().out.split() == [str(tmp_path / "new" / "image.png")]
+    pipe = VQDiffusionPipeline.from_pretrained("~/model")
+    pipe.save_pretrained("~/again")
+    save_gif([Image.new("RGB", (2, 2))], "~/two/film.gif")
+    assert HubOptions(cache_dir="~/cache").cache_dir == tmp_path / "cache"
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found == {"model", "again", "new", "two", "film.gif"}
+
+
+@pytest.mark.parametrize("write", [outputs.save_image, lambda one, file: save_gif([one], file)])
+def test_an_image_that_cannot_be_finished_leaves_the_old_one(tmp_path, monkeypatch, write):
+    file = tmp_path / "image.gif"
+    file.write_bytes(b"old")
+
+    def full(image, path, *_, **__):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        write(Image.new("RGB", (2, 2)), file)
+    assert file.read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["image.gif"]
+
+
+def test_saving_a_pipeline_where_nothing_can_be_written(sealed):
+    pipe = VQDiffusionPipeline.from_pretrained("scenes")
+    with pytest.raises(OSError, match=r"save_directory: .* cannot be written to"):
+        pipe.save_pretrained(sealed / "model")
+    with pytest.raises(TypeError, match="save_directory is 5; allowed: a path"):
+        pipe.save_pretrained(5)
+
 
 # C6 ------------------------------------------------------------------------------

@@ -2,16 +2,24 @@
 
 import os
 import socket
+import sys
 import time
+from fractions import Fraction
+from types import SimpleNamespace
 
 import huggingface_hub
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.tiny import edit_json
+from support.tiny import edit_json, write_diffusers_folder
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from vqlearn import CheckpointError, VQDiffusionPipeline
+from vqlearn import CheckpointError, VQDiffusionPipeline, __version__
 from vqlearn.checkpoints import hub, resolve
+from vqlearn.cli import commands, models
+from vqlearn.pipeline.arguments import check_reference_generator
+from vqlearn.storage import write_json
 
 # E1 ------------------------------------------------------------------------------
 
@@ -155,6 +163,142 @@ def test_blocks_are_counted_before_they_are_built(checkpoint):
 
 # E3 ------------------------------------------------------------------------------
 
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory):
+    folder = write_diffusers_folder(tmp_path_factory.mktemp("errors") / "model")
+    pipeline = VQDiffusionPipeline.from_pretrained(folder)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+class Odd:
+    """Something that cannot even be shown."""
+
+    def __repr__(self):
+        raise RuntimeError("no")
+
+
+REFUSED = {
+    "prompt": (b"x", {"a": 1}, ["a", None], [], "\ud800", np.array(["a"]), Odd()),
+    "num_inference_steps": (0, -1, 11, 2.5, True, "5", None, 10**5000, np.float64(5)),
+    "guidance_scale": (float("nan"), float("inf"), "5", None, True, 1j, 10**5000, 1e39, Odd()),
+    "truncation_rate": (0, 1e-320, -0.5, 1.1, float("nan"), "1", None, True, np.array([0.5])),
+    "num_images_per_prompt": (0, -1, 10**9, 10**5000, 1.0, True, None, "2"),
+    "generator": (3, "cpu", [], [None], [torch.Generator()] * 2, Odd()),
+    "latents": ("x", 3, torch.zeros(1, 16), np.zeros((1, 16), dtype=int)),
+    "output_type": ("latent", "pt", "PIL", 5, ["np"], Odd()),
+    "return_dict": (None, 0, "no", print),
+    "callback": (3, "print", [print], Odd()),
+    "callback_steps": (0, -1, 1.5, None, True, "2"),
+    "noise": ("Exact", None, 3, ["exact"]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_an_argument_is_refused_by_its_name_before_work(pipe, monkeypatch, name):
+    monkeypatch.setattr(pipe, "conditioning", lambda *_, **__: pytest.fail("the work was begun"))
+    for value in REFUSED[name]:
+        with pytest.raises((TypeError, ValueError), match=rf"^{name}\b.*allowed") as refused:
+            pipe(**{"prompt": "a red circle", "num_inference_steps": 2, name: value})
+        assert len(str(refused.value)) <= 400
+
+
+def test_numbers_of_other_types_mean_what_they_say(pipe):
+    def image(**more):
+        start = torch.Generator().manual_seed(0)
+        return pipe("a red circle", generator=[start, start], output_type="np", **more)[0]
+
+    plain = {"num_inference_steps": 5, "guidance_scale": 1.5, "truncation_rate": 0.5}
+    plain |= {"num_images_per_prompt": 2, "callback_steps": 2}
+    other = {"num_inference_steps": np.int32(5), "guidance_scale": Fraction(3, 2)}
+    other |= {"truncation_rate": np.float16(0.5), "num_images_per_prompt": np.int64(2)}
+    assert np.array_equal(image(**plain), image(**other, callback_steps=np.uint8(2)))
+
+
+def test_noise_of_the_references_needs_their_generator(pipe):
+    for generator in ([torch.Generator()], SimpleNamespace(device=torch.device("cuda"))):
+        with pytest.raises((TypeError, ValueError), match=r"^generator is .*; allowed with noise="):
+            check_reference_generator(generator, pipe.device)
+
+
+def last_line(monkeypatch, capsys, *arguments):
+    """Exit code, and what `vqlearn ARGUMENTS` prints: standard output and error."""
+    monkeypatch.setattr(sys, "argv", ["vqlearn", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        commands.main()
+    captured = capsys.readouterr()
+    return stopped.value.code or 0, captured.out, captured.err
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *(("--seed", value) for value in ("9" * 20, "-9223372036854775809", "9" * 5000)),
+        *(("--images", value) for value in ("1000000000", "0", "-1", "9" * 4000, "2.5")),
+    ],
+)  # fmt: skip
+def test_options_are_refused_before_work(tmp_path, monkeypatch, capsys, option, value):
+    monkeypatch.setattr(models, "open_model", lambda *_: pytest.fail("the work was begun"))
+    monkeypatch.chdir(tmp_path)
+    code, out, error = last_line(monkeypatch, capsys, "generate", "x", option, value)
+    assert (code != 0, out) == (True, "")
+    assert error.startswith("vqlearn: ")
+    assert option in error
+    assert error.count("\n") == 1
+    assert len(error) < 450
+
+
+def test_the_largest_seed_can_be_used(pipe, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(models, "open_model", lambda *_: pipe)
+    out = ["--steps", 2, "--out", tmp_path / "image.png"]
+    for seed, images, expected in ((2**64 - 2, 2, 0), (2**64 - 1, 2, 1), (-(2**63), 1, 0)):
+        words = ["generate", "x", "--seed", seed, "--images", images, *out]
+        assert last_line(monkeypatch, capsys, *words)[0] == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "known"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("a mistake of ours"), False),
+    ],
+)
+def test_a_memory_that_does_not_suffice_is_one_line(tmp_path, monkeypatch, capsys, error, known):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(models, "open_model", fail)
+    words = ["generate", "x", "--out", tmp_path / "image.png"]
+    if known:
+        code, _, said = last_line(monkeypatch, capsys, *words)
+        assert (code, said[:35]) == (1, "vqlearn: the memory does not suffic")
+    else:
+        with pytest.raises(RuntimeError, match="a mistake of ours"):
+            last_line(monkeypatch, capsys, *words)
+
+
+def test_sampling_needs_nothing_that_mps_lacks(pipe, monkeypatch):
+    """As on MPS: no float64 but in the tables of a schedule, which stay on the CPU."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("vqlearn.") and hasattr(module, "finest_float"):
+            monkeypatch.setattr(module, "finest_float", lambda device: torch.float32)
+
+    class NoFloat64(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            found = function(*args, **(kwargs or {}))
+            if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+                assert found.numel() <= 12, function  # levels 0 to T, or classes
+            return found
+
+    with NoFloat64():
+        for noise in ("exact", "reference"):
+            pipe("a red circle", 10, truncation_rate=0.9, noise=noise)
+        pipe.model.sample(2, pipe.conditioning(["a", "b"]))
+
+
 # E4 ------------------------------------------------------------------------------
 
 
@@ -260,3 +404,69 @@ def test_the_home_folder_is_understood(checkpoint, monkeypatch):
     assert resolve(f"~/{checkpoint.name}") == checkpoint
     VQDiffusionPipeline.from_pretrained(checkpoint).save_pretrained(f"~{os.sep}saved")
     assert (checkpoint.parent / "saved" / "SHA256SUMS").is_file()
+
+
+def test_the_command_alone_prints_its_help(monkeypatch, capsys):
+    code, out, error = last_line(monkeypatch, capsys)
+    assert (code, error) == (0, "")
+    assert all(word in out for word in ("Usage:", "generate", "train", "doctor", "--version"))
+
+
+def test_the_version_is_told(monkeypatch, capsys):
+    assert last_line(monkeypatch, capsys, "--version") == (0, f"vqlearn {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bogus"],
+        ["--bogus"],
+        ["generate"],
+        ["generate", "x", "y"],
+        ["generate", "x", "--nope", "1"],
+    ],
+)
+def test_unknown_words_are_refused_in_one_line(monkeypatch, capsys, arguments):
+    code, out, error = last_line(monkeypatch, capsys, *arguments)
+    assert (code, out) == (2, "")
+    assert error.startswith("vqlearn: ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("there", "stage", "command"),
+    [
+        ([".training/tokens/5"], "tokens", "vqlearn train --out"),
+        (["vqvae/config.json"], "text", "vqlearn train --out"),
+        (["vqvae/config.json", "tokenizer/tokenizer.json"], "diffusion", "vqlearn train --out"),
+        (
+            ["vqvae/config.json", "tokenizer/tokenizer.json", ".training/raster/5"],
+            "raster",
+            "vqlearn train raster --out",
+        ),
+    ],
+)
+def test_an_unfinished_training_says_what_is_missing(
+    tmp_path, monkeypatch, capsys, there, stage, command
+):
+    for name in there:
+        path = tmp_path / "run" / name
+        if path.suffix:
+            write_json(path, {})
+        else:
+            path.mkdir(parents=True)
+    run, image, report = (tmp_path / name for name in ("run", "image.png", "report"))
+    for words in (
+        ["generate", "x", "--model", run, "--out", image],
+        ["verify", run, "--out", report],
+    ):
+        code, _, error = last_line(monkeypatch, capsys, *words)
+        assert code == 1
+        assert f"the stage {stage} is missing" in error
+        assert f"{command} {run}" in error
+        assert error.count("\n") == 1
+
+
+def test_a_folder_of_something_else_is_no_training(tmp_path, monkeypatch, capsys):
+    words = ["generate", "x", "--model", tmp_path, "--out", tmp_path / "image.png"]
+    assert "is no checkpoint; allowed" in last_line(monkeypatch, capsys, *words)[2]

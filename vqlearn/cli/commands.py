@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import typer
 from typer.core import TyperGroup
 
+from vqlearn import __version__
+
 
 class Stopped(Exception):
     """A command was interrupted: what is said of it, and the exit code."""
@@ -25,8 +27,6 @@ class Commands(TyperGroup):
             raise Stopped(*error.args or ("stopped",), getattr(error, "exit_code", 130)) from error
 
 
-from vqlearn import __version__
-
 app = typer.Typer(
     cls=Commands,
     add_completion=False,
@@ -41,6 +41,7 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
 Variant = Annotated[str | None, typer.Option(help="Kind of weights, such as fp16.")]
 Precision = Literal["no", "fp16", "bf16"]
 
+LONGEST_MESSAGE = 400
 MOST_IMAGES = 1000
 SEEDS = (-(2**63), 2**64 - 1)  # what torch takes
 
@@ -291,9 +292,19 @@ def main() -> None:
         message, exit_code = error.args
     except (OSError, TypeError, ValueError) as error:
         message, exit_code = str(error), 1
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise  # a mistake of ours
+        message, exit_code = f"the memory does not suffice: {error}", 1
     if message:
-        print("vqlearn:", " ".join(message.split()), file=sys.stderr)
+        print("vqlearn:", _one_line(message), file=sys.stderr)
     sys.exit(exit_code)
+
+
+def _one_line(message: str) -> str:
+    """The message without line breaks; the middle of a long one is left out."""
+    text, half = " ".join(message.split()), LONGEST_MESSAGE // 2
+    return text if len(text) <= LONGEST_MESSAGE else f"{text[:half]}...{text[-half:]}"
 
 
 def _best_device() -> object:

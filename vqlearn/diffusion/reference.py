@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.diffusion.schedule import ScheduleConfig
+from vqlearn.probability import finest_float
 
 LEAST_LOG = -70.0
 TINY = 1e-30
@@ -34,7 +35,7 @@ def reference_log_p_x0(
     Unlike in `filters.top_p` nothing is renormalised, and a rate of 1 still cuts what lies behind
     a float32 sum of 1.
     """
-    log_p_x0 = logits.double().log_softmax(dim=1).float()
+    log_p_x0 = logits.to(finest_float(logits.device)).log_softmax(dim=1).float()
     if guidance_scale is not None:
         unconditional, conditional = log_p_x0.chunk(2)
         log_p_x0 = unconditional + guidance_scale * (conditional - unconditional)

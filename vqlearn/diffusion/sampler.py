@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.diffusion.process import Process
-from vqlearn.probability import Generators, Given, sample_categorical
+from vqlearn.probability import Generators, Given, finest_float, sample_categorical
 from vqlearn.probability.checks import Level, check_choice
 
 Denoise = Callable[[Int[Tensor, "b n"], Level], Float[Tensor, "b n k"]]
@@ -103,7 +103,8 @@ def draw_prior(
     generator: Generators = None,
 ) -> Int[Tensor, "b n"]:
     """Draw x_T from the prior p(x_T), each token on its own."""
-    log_prior = process.log_prior().to(device)  # (classes,)
+    home = torch.device(device)
+    log_prior = process.log_prior().to(home, finest_float(home))  # (classes,)
     return sample_categorical(log_prior.expand(*shape, -1), generator=generator)
 
 

@@ -124,15 +124,15 @@ class VQDiffusionPipeline(TextToImagePipeline):
         logged. Raises `TypeError` or `ValueError` that names the argument, before any work.
         """
         sampling = Sampling(guidance_scale, truncation_rate)
-        prompts = self.checked(prompt, num_images_per_prompt, generator)
+        prompts, each = self.checked(prompt, num_images_per_prompt, generator)
         check_output(output_type, return_dict)
         check_callback(callback, callback_steps)
         check_integer("num_inference_steps", num_inference_steps, 1, self.process.num_timesteps)
         check_noise(noise, num_inference_steps, self.process.num_timesteps)
         if noise == "reference":
             check_reference_generator(generator, self.device)
-        x_t = self._start(latents, len(prompts) * num_images_per_prompt)  # (b, n)
-        condition = self.conditioning(prompts, num_images_per_prompt, guided=sampling.is_guided)
+        x_t = self._start(latents, len(prompts) * each)  # (b, n)
+        condition = self.conditioning(prompts, each, guided=sampling.is_guided)
         levels = levels_to_visit(self.process.num_timesteps, int(num_inference_steps))
         if noise == "exact":
             steps = self.model.steps(x_t, levels, condition, sampling=sampling, generator=generator)

@@ -241,9 +241,9 @@ class TextToImagePipeline(PipelineMembers):
         allowed.
         """
         sampling = Sampling(guidance_scale, truncation_rate, num_inference_steps)
-        prompts = self.checked(prompt, num_images_per_prompt, generator)
+        prompts, each = self.checked(prompt, num_images_per_prompt, generator)
         check_output(output_type, return_dict)
-        condition = self.conditioning(prompts, num_images_per_prompt, guided=sampling.is_guided)
+        condition = self.conditioning(prompts, each, guided=sampling.is_guided)
         tokens = self.model.sample(
             len(condition), condition, sampling=sampling, generator=generator
         )
@@ -260,12 +260,12 @@ class TextToImagePipeline(PipelineMembers):
 
     def checked(
         self, prompt: str | list[str], num_images_per_prompt: int, generator: Generators
-    ) -> list[str]:
-        """The prompts as a list, if these arguments, which every call has, are allowed."""
+    ) -> tuple[list[str], int]:
+        """The prompts, and the images of each, if what every call has is allowed."""
         prompts = checked_prompts(prompt)
         check_images(len(prompts), num_images_per_prompt, self.most_images)
         check_generator(generator, len(prompts) * num_images_per_prompt)
-        return prompts
+        return prompts, int(num_images_per_prompt)
 
     def decoded(
         self, tokens: Int[Tensor, "b n"], output_type: str | None = "pil", return_dict: bool = True
