@@ -459,6 +459,7 @@ def test_an_unfinished_training_says_what_is_missing(
     for words in (
         ["generate", "x", "--model", run, "--out", image],
         ["verify", run, "--out", report],
+        ["evaluate", "--model", run],
     ):
         code, _, error = last_line(monkeypatch, capsys, *words)
         assert code == 1

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from vqlearn import __version__
+from vqlearn.cli.messages import one_line
 
 
 class Stopped(Exception):
@@ -41,8 +42,7 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
 Variant = Annotated[str | None, typer.Option(help="Kind of weights, such as fp16.")]
 Precision = Literal["no", "fp16", "bf16"]
 
-LONGEST_MESSAGE = 400
-MOST_IMAGES = 1000
+MOST_IMAGES, MOST_PROMPTS = 1_000, 100_000
 SEEDS = (-(2**63), 2**64 - 1)  # what torch takes
 
 
@@ -191,17 +191,21 @@ def evaluate(
     bits per token, and how often CLIP finds the caption of an image.
     """
     from vqlearn.checkpoints import load_clip, resolve
+    from vqlearn.cli.models import open_model
     from vqlearn.data import ImageFolder
     from vqlearn.evaluation import Evaluation, own_images
     from vqlearn.evaluation import prompts as measures
-    from vqlearn.pipeline import load_pipeline
+    from vqlearn.probability import Sampling
+    from vqlearn.probability.checks import check_integer
     from vqlearn.storage import as_path, check_output_file, write_text
 
+    check_integer("--prompts", prompts, 1, MOST_PROMPTS)
+    Sampling(guidance, truncation, steps)
     evaluation = Evaluation(steps, guidance, truncation, prompts, seed)
     if out is not None:
         out = as_path("--out", out)
         check_output_file("--out", out)
-    pipeline, clip = load_pipeline(model).to(_best_device()), load_clip(resolve(model))
+    pipeline, clip = open_model(model), load_clip(resolve(model))
     if data == "scenes":
         found = measures.as_json(evaluation, measures.evaluate(pipeline, clip, evaluation))
     else:
@@ -246,31 +250,11 @@ def verify(
 
     Writes report.json and sheet.png; prints their paths.
     """
-    import torch
+    from vqlearn.checkpoints import HubOptions
+    from vqlearn.cli.verify import write_report
 
-    from vqlearn.checkpoints import HubOptions, resolve
-    from vqlearn.cli.models import check_finished
-    from vqlearn.cli.outputs import save_image
-    from vqlearn.cli.verify import verify as examine
-    from vqlearn.pipeline import VQDiffusionPipeline, best_device, make_grid
-    from vqlearn.probability import Sampling
-    from vqlearn.storage import as_path, check_output_folder, write_json
-
-    Sampling(num_inference_steps=steps)
-    out = as_path("--out", out)
-    check_output_folder("--out", out)
-    folder = resolve(model, HubOptions(revision, variant))
-    check_finished(folder)
-    dtype = torch.float16 if half else None
-    pipeline = VQDiffusionPipeline.from_pretrained(
-        model, torch_dtype=dtype, revision=revision, variant=variant
-    )
-    report, images = examine(pipeline.to(best_device()), folder, steps)
-    report = {"model": model, "revision": revision, "variant": variant, **report}
-    write_json(out / "report.json", report)
-    save_image(make_grid(images), out / "sheet.png")
-    typer.echo(out / "report.json")
-    typer.echo(out / "sheet.png")
+    for file in write_report(model, HubOptions(revision, variant), steps, half=half, out=out):
+        typer.echo(file)
 
 
 @app.command()
@@ -297,17 +281,5 @@ def main() -> None:
             raise  # a mistake of ours
         message, exit_code = f"the memory does not suffice: {error}", 1
     if message:
-        print("vqlearn:", _one_line(message), file=sys.stderr)
+        print("vqlearn:", one_line(message), file=sys.stderr)
     sys.exit(exit_code)
-
-
-def _one_line(message: str) -> str:
-    """The message without line breaks; the middle of a long one is left out."""
-    text, half = " ".join(message.split()), LONGEST_MESSAGE // 2
-    return text if len(text) <= LONGEST_MESSAGE else f"{text[:half]}...{text[-half:]}"
-
-
-def _best_device() -> object:
-    from vqlearn.pipeline import best_device
-
-    return best_device()

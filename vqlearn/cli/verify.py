@@ -20,12 +20,17 @@ from einops import rearrange
 from PIL import Image
 from torch import Tensor, nn
 
+from vqlearn.checkpoints import HubOptions, resolve
 from vqlearn.checkpoints.digests import file_digests
 from vqlearn.checkpoints.folder import KINDS
 from vqlearn.checkpoints.layout import DENOISER_FOLDER, PARTS, VQVAE_FOLDER
 from vqlearn.checkpoints.renames import rename_to_diffusers
 from vqlearn.cli.doctor import PACKAGES, installed_version
-from vqlearn.pipeline import Film, VQDiffusionPipeline
+from vqlearn.cli.models import check_finished
+from vqlearn.cli.outputs import save_image
+from vqlearn.pipeline import Film, VQDiffusionPipeline, best_device, make_grid
+from vqlearn.probability import Sampling
+from vqlearn.storage import as_path, check_output_folder, write_json
 from vqlearn.tokens import from_network_range
 
 PROMPTS = (
@@ -38,6 +43,32 @@ GUIDANCE = 2.0
 TRUNCATION = 0.9
 VISITED = 5
 NOT_THEIRS = ("_class_name", "quantizer")  # how tokens are chosen makes no difference to decoding
+
+
+def write_report(
+    model: str, hub: HubOptions, steps: int, *, half: bool, out: Path
+) -> tuple[Path, Path]:
+    """Check a checkpoint; write report.json and sheet.png into the folder `out`: their paths.
+
+    Raises `OSError` before the work if nothing can be written there, and what `from_pretrained`,
+    `check_finished` and `verify` raise.
+    """
+    Sampling(num_inference_steps=steps)
+    out = as_path("--out", out)
+    check_output_folder("--out", out)
+    folder = resolve(model, hub)
+    check_finished(folder)
+    pipeline = VQDiffusionPipeline.from_pretrained(
+        model,
+        torch_dtype=torch.float16 if half else None,
+        revision=hub.revision,
+        variant=hub.variant,
+    )
+    report, images = verify(pipeline.to(best_device()), folder, steps)
+    asked = {"model": model, "revision": hub.revision, "variant": hub.variant}
+    write_json(out / "report.json", {**asked, **report})
+    save_image(make_grid(images), out / "sheet.png")
+    return out / "report.json", out / "sheet.png"
 
 
 def verify(
