@@ -3,13 +3,13 @@
 import json
 import sys
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from vqlearn import __version__
 from vqlearn.cli.messages import one_line
 
 
@@ -53,7 +53,7 @@ def begin(
 ) -> None:
     """VQ-Diffusion: generate images from captions, and train the model that does it."""
     if version:
-        typer.echo(f"vqlearn {__version__}")
+        typer.echo(f"vqlearn {metadata.version('vqlearn')}")
         raise typer.Exit
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
