@@ -241,6 +241,15 @@ def test_vocabulary_has_the_size_asked_for(tokenizer):
     assert len(build_tokenizer(CAPTIONS, vocab_size=514, max_length=8)) == 514
 
 
+def test_the_same_captions_give_the_same_tokenizer():
+    """Few captions have many pairs that are seen equally often."""
+    captions = ["a red moon left of a big star", "the sun", "small cats", "it rains on the sea"]
+    made = {
+        str(build_tokenizer(captions, vocab_size=600, max_length=8).get_vocab()) for _ in "12345"
+    }
+    assert len(made) == 1
+
+
 def test_impossible_tokenizers_raise():
     with pytest.raises(ValueError, match="vocab_size is 513; allowed: 514 or more"):
         build_tokenizer(CAPTIONS, vocab_size=513, max_length=8)
