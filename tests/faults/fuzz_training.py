@@ -135,14 +135,29 @@ def half_written(folder: Path, amount: float) -> None:
     named_tensors.save_file = cut
 
 
+def limited(folder: Path, amount: float) -> None:
+    """No file gets longer than so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(amount), resource.RLIM_INFINITY))
+
+
+def result_limited(folder: Path, amount: float) -> None:
+    """The same, of the files of a result only: states, which are larger, have room."""
+    save = order._save
+
+    def saved(*task) -> None:
+        limited(folder, amount)
+        save(*task)
+
+    order._save = saved
+
+
 FAULTS = {
     "kill": lambda folder, amount: at_each_change(folder, count_down(amount, die)),
     "half": half_written,
     "alarm": lambda folder, amount: signal.setitimer(signal.ITIMER_REAL, amount),  # ends it
     "no room": lambda folder, amount: at_each_change(folder, count_down(amount, no_room)),
-    "size": lambda folder, amount: resource.setrlimit(
-        resource.RLIMIT_FSIZE, (int(amount), resource.RLIM_INFINITY)
-    ),
+    "size": limited,
+    "size of a result": result_limited,
 }
 
 
@@ -159,7 +174,7 @@ def kills(count: int, seed: int) -> dict[str, int]:
 def full_disks(count: int, seed: int) -> dict[str, int]:
     """No room for one of the calls that write, or for more than so many bytes of a file."""
     draw = random.Random(seed)
-    kinds = {"no room": (1, 120), "size": (0, 300_000)}
+    kinds = {"no room": (1, 120), "size": (0, 300_000), "size of a result": (0, 200_000)}
     return tally(count, lambda: drawn(draw, kinds), REFUSED)
 
 

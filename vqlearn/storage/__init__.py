@@ -4,7 +4,8 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    atomic="atomic_folder atomic_write write_json write_text",
+    atomic="atomic_folder atomic_write disk_errors write_json write_text",
+    digest="sha256",
     named_tensors="flatten unflatten write_tensors",
     paths="as_path check_output_file check_output_folder",
 )

@@ -6,6 +6,7 @@ result as finished cannot be there half.
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -65,6 +66,19 @@ def write_text(file: Path, text: str) -> None:
 def write_json(file: Path, values: Mapping[str, Any]) -> None:
     """Write an object as JSON with sorted keys, atomically."""
     write_text(file, json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Raise `OSError` that names `path` where a library in Rust has its own error for the disk."""
+    try:
+        yield
+    except Exception as error:
+        code = re.search(r"\(os error (\d+)\)", str(error))
+        if isinstance(error, OSError) or code is None:
+            raise
+        number = int(code[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
 
 
 def _to_disk(file: Path) -> None:

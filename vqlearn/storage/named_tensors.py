@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vqlearn.storage.atomic import atomic_write
+from vqlearn.storage.atomic import atomic_write, disk_errors
 
 
 def flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
@@ -47,8 +46,5 @@ def write_tensors(
     file: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None
 ) -> None:
     """Write a file of safetensors atomically; `about` goes to its header. Raises `OSError`."""
-    try:
-        with atomic_write(file) as part:
-            save_file(dict(tensors), part, about)
-    except SafetensorError as error:  # it has its own for a disk that is full
-        raise OSError(f"{file} cannot be written: {error}") from error
+    with disk_errors(file), atomic_write(file) as part:
+        save_file(dict(tensors), part, about)

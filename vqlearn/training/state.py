@@ -16,14 +16,21 @@ from typing import Any, Protocol
 from safetensors.torch import load_file
 
 from vqlearn.checkpoints import CheckpointError
-from vqlearn.checkpoints.digests import SUMS_FILE, check_digests, write_digests
 from vqlearn.checkpoints.layout import naming
-from vqlearn.storage import atomic_folder, flatten, unflatten, write_tensors, write_text
+from vqlearn.storage import (
+    atomic_folder,
+    flatten,
+    sha256,
+    unflatten,
+    write_json,
+    write_tensors,
+    write_text,
+)
 
 FOLDER = ".training"
 TENSORS_FILE = "state.safetensors"
 JSON_FILE = "state.json"
-FILES = (TENSORS_FILE, JSON_FILE)
+DIGESTS_FILE = "digests.json"
 
 
 class Stateful(Protocol):
@@ -78,7 +85,7 @@ class TrainingState:
             with atomic_folder(self.folder / str(step)) as folder:
                 write_tensors(folder / TENSORS_FILE, tensors)
                 write_text(folder / JSON_FILE, json.dumps({"config": config, "parts": parts}))
-                write_digests(folder, FILES)
+                write_json(folder / DIGESTS_FILE, _digests(folder))
         except OSError as error:
             stays = f"that of step {before} stays" if before else "there is none yet"
             raise OSError(
@@ -99,12 +106,14 @@ class TrainingState:
                 f"{folder} was written by an older version of vqlearn, in files that may hold code "
                 f"and are not opened; {again}"
             )
-        if not (folder / SUMS_FILE).is_file():
-            raise CheckpointError(f"{folder} has no {SUMS_FILE}; {again}")
-        try:
-            check_digests(folder, FILES)
-        except CheckpointError as error:
-            raise CheckpointError(f"{error}; {again}") from error
+        with naming(folder, OSError, ValueError):
+            listed, seen = json.loads((folder / DIGESTS_FILE).read_bytes()), _digests(folder)
+        for name, digest in seen.items():
+            if listed.get(name) != digest:
+                raise CheckpointError(
+                    f"{folder / name} was changed since it was written, or its digest in "
+                    f"{DIGESTS_FILE} was; {again}"
+                )
 
     def _check_config(self, config: dict[str, Any], before: dict[str, Any], latest: int) -> None:
         changed = [key for key in config if before.get(key) != config[key]]
@@ -126,3 +135,7 @@ class TrainingState:
 def forget(folder: Path, stage: str) -> None:
     """Delete all states of a stage: its result is written."""
     shutil.rmtree(folder / FOLDER / stage, ignore_errors=True)
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {name: sha256(folder / name) for name in (TENSORS_FILE, JSON_FILE)}

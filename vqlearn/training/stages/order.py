@@ -20,7 +20,7 @@ from vqlearn.checkpoints import layout
 from vqlearn.checkpoints.digests import SUMS_FILE
 from vqlearn.checkpoints.folder import check
 from vqlearn.data import ImageFolder, Scenes, Source
-from vqlearn.storage import atomic_folder
+from vqlearn.storage import atomic_folder, disk_errors
 from vqlearn.training.loop import Run, Task, fit
 from vqlearn.training.processes import alone_in, in_main_process
 from vqlearn.training.recipes import vqvae_config
@@ -89,7 +89,8 @@ def _train(name: str, run: Run, options: dict[str, Any]) -> None:
 
 def _save(name: str, task: Task, trained: nn.Module) -> None:
     try:
-        task.save(trained)
+        with disk_errors(task.run.folder):
+            task.save(trained)
     except OSError as error:
         raise OSError(
             f"the result of {name} cannot be written to {task.run.folder} "
