@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-from vqlearn.data import batches
+from support.training import make_small
+
 from vqlearn.storage import named_tensors
-from vqlearn.tokens import VQVAEConfig
 from vqlearn.training import Recipe, Run, best_accelerator
-from vqlearn.training.stages import diffusion, order, text, tokens
-from vqlearn.transformer import DenoiserConfig
+from vqlearn.training.stages import order
 
 RECIPE = Recipe(steps=4, batch_size=2, learning_rate=1e-3, ema_decay=0.9, save_every=1)
 DONE, REFUSED, FOREIGN = 0, 3, 4
@@ -62,16 +61,6 @@ def attempt(folder: str, fault: Fault | None) -> None:
         traceback.print_exc()
         os._exit(FOREIGN)
     os._exit(DONE)
-
-
-def make_small() -> None:
-    """Networks that train in a moment, of the same make."""
-    vqvae = VQVAEConfig((8, 8, 8), 1, 8, 48, 16, 4, (), ())
-    tokens.vqvae_config = lambda: vqvae
-    text.TEXT_WIDTH, batches.VOCABULARY_CAPTIONS = 16, 64
-    diffusion.denoiser_config = lambda *, num_codes, side, text_width: DenoiserConfig(
-        2, 8, 1, text_width, True, num_codes + 1, side, 100
-    )
 
 
 def train(folder: Path) -> None:

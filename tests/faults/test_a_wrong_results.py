@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import struct
 import sys
@@ -19,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.accelerate_state import forget_accelerate
 from support.tiny import edit_json
-from support.training import counting_task, train_stages
+from support.training import counting_task, short_task, stopped_training, train_stages
 from torch.amp import GradScaler
 
 from vqlearn import CheckpointError, VQDiffusionPipeline
@@ -496,6 +497,34 @@ def test_the_figures_of_a_folder_by_hand(monkeypatch):
 # A9 ------------------------------------------------------------------------------
 
 # A10 ------------------------------------------------------------------------------
+
+
+def test_one_changed_bit_of_a_state_is_found_wherever_it_is(tmp_path):
+    """In the weights, in the header of their file, in the rest, in the digests themselves."""
+    (folder,) = stopped_training(tmp_path).glob("*")
+    assert len(list(folder.iterdir())) == 3
+    for file in folder.iterdir():
+        whole = file.read_bytes()
+        for place in range(0, len(whole), len(whole) // 12):
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
+            with pytest.raises(CheckpointError, match=re.escape(str(folder))) as caught:
+                fit("short", short_task(tmp_path))
+            assert len(str(caught.value)) <= 400
+        file.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(CheckpointError, match=re.escape(str(folder))):
+            fit("short", short_task(tmp_path))
+        file.write_bytes(whole)
+    fit("short", short_task(tmp_path))
+
+
+def test_a_state_of_other_networks_is_not_loaded(tmp_path):
+    stopped_training(tmp_path)
+    task = short_task(tmp_path)
+    task.network = torch.nn.Sequential(torch.nn.Linear(8, 4))
+    task.muon_weights = []
+    with pytest.raises(CheckpointError, match=r"short/4 cannot be used"):
+        fit("short", task)
+
 
 # A11 ------------------------------------------------------------------------------
 

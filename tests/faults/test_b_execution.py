@@ -1,19 +1,82 @@
 """Nothing in a file is executed, and no program is started for it."""
 
 import json
+import os
+import pickle
+import re
 import socket
 import sys
+from hashlib import sha256
 
 import pytest
 import torch
 from faults import fuzz_checkpoints
 from PIL import Image
+from safetensors.torch import load_file
 from support.tiny import edit_json
+from support.training import short_task, stopped_training
 
 from vqlearn import CheckpointError, VQDiffusionPipeline
 from vqlearn.data import ImageFolder
+from vqlearn.training import fit
 
 # B1 ------------------------------------------------------------------------------
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, file):
+        self.file = file
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.file),)
+
+
+def test_a_state_of_an_older_version_is_never_opened(tmp_path):
+    folder = tmp_path / ".training" / "short" / "2"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    names = ("custom_checkpoint_0.pkl", "random_states_0.pkl", "optimizer.bin", "scheduler.bin")
+    for name in (*names, "model.safetensors"):
+        (folder / name).write_bytes(pickle.dumps(Touch(tmp_path / "executed")))
+    with pytest.raises(CheckpointError, match=r"an older version of vqlearn.*to begin .*delete"):
+        fit("short", short_task(tmp_path))
+    assert not (tmp_path / "executed").exists()
+    pickle.loads((folder / names[0]).read_bytes())
+    assert (tmp_path / "executed").exists()  # the trap works
+
+
+def test_pickles_in_a_state_are_left_alone(tmp_path):
+    (folder,) = stopped_training(tmp_path).glob("*")
+    for name in ("optimizer.bin", "state.pt", "state", "state.json.bin"):
+        (folder / name).write_bytes(pickle.dumps(Touch(tmp_path / "executed")))
+    fit("short", short_task(tmp_path))
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_run_folder_holds_nothing_that_could_be_executed(tmp_path):
+    """Tensors and JSON, and the JSON holds numbers and names only."""
+    (folder,) = stopped_training(tmp_path).glob("*")
+    assert {file.name for file in folder.iterdir()} == {
+        *("state.safetensors", "state.json", "digests.json")
+    }
+    assert load_file(folder / "state.safetensors").keys() > {"average.n_averaged"}
+    json.loads((folder / "state.json").read_text())
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"config": 3}', '{"config": {}}', "nul"])
+def test_whatever_a_state_holds_the_refusal_is_one_sentence(tmp_path, text):
+    """Even where the digests fit."""
+    (folder,) = stopped_training(tmp_path).glob("*")
+    (folder / "state.json").write_text(text)
+    digests = json.loads((folder / "digests.json").read_text())
+    digests["state.json"] = sha256(text.encode()).hexdigest()
+    (folder / "digests.json").write_text(json.dumps(digests))
+    with pytest.raises(ValueError, match=re.escape(str(tmp_path))) as caught:
+        fit("short", short_task(tmp_path))
+    assert len(str(caught.value)) <= 400 or "is not allowed" in str(caught.value)
+
 
 # B2 ------------------------------------------------------------------------------
 

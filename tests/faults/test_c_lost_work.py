@@ -1,20 +1,35 @@
 """Work is not lost, and no folder gets stuck."""
 
+import errno
 import os
+import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 
+import psutil
 import pytest
+from accelerate import Accelerator
+from faults import fuzz_training
 from faults.fuzz_checkpoints import fingerprint
 from PIL import Image
 from support.tiny import write_diffusers_folder
+from support.training import SIX_STEPS, make_small, short_task, stopped_training, train_stages
 
 from vqlearn import CheckpointError, TextToImagePipeline, VQDiffusionPipeline
 from vqlearn.checkpoints import HubOptions
 from vqlearn.checkpoints import folder as files
 from vqlearn.cli import commands, outputs
 from vqlearn.pipeline import save_gif
+from vqlearn.storage import disk_errors
+from vqlearn.training import Interrupted, fit
+from vqlearn.training.processes import alone_in
+from vqlearn.training.stages import order
 
 # C1 ------------------------------------------------------------------------------
 
@@ -88,11 +103,322 @@ def test_the_marker_of_a_part_is_whole_or_not_there(checkpoint, tmp_path, part):
     assert not [name for name in markers if (tmp_path / "new" / part / name).exists()]
 
 
+def small_stage(name, folder):
+    """One step of a stage with small networks; the others are there."""
+    recipe = replace(SIX_STEPS, steps=1, batch_size=2, learning_rate=1e-3)
+    return train_stages(folder, {name: recipe}, image_size=16)
+
+
+def test_an_empty_or_broken_marker_is_not_a_finished_stage(tmp_path, monkeypatch):
+    """As older versions could leave it: each stage is trained again, and gives the same bytes."""
+    make_small(monkeypatch.setattr)
+    for name in order.VQ_DIFFUSION:
+        assert small_stage(name, tmp_path) == []
+    whole = (tmp_path / "SHA256SUMS").read_text()
+    for name, text in (("diffusion", ""), ("diffusion", "\0\0"), ("diffusion", "\n")):
+        (tmp_path / "SHA256SUMS").write_text(text)
+        assert small_stage(name, tmp_path) == [], repr(text)
+        assert (tmp_path / "SHA256SUMS").read_text() == whole
+    for name, marker in MARKERS:
+        for text in ("", '{"_class_name": "VQM', "\0\0\0"):
+            (tmp_path / "SHA256SUMS").unlink(missing_ok=True)
+            (tmp_path / marker).write_text(text)
+            assert small_stage(name, tmp_path) == [], (name, text)
+            assert small_stage(name, tmp_path) == [name]
+    assert small_stage("diffusion", tmp_path) == ["diffusion"]
+    assert (tmp_path / "SHA256SUMS").read_text() == whole
+
+
+MARKERS = [
+    ("tokens", "vqvae/config.json"),
+    ("text", "tokenizer/tokenizer.json"),
+    ("diffusion", "transformer/config.json"),
+]
+
+
+def test_states_of_a_finished_stage_are_deleted(tmp_path, monkeypatch):
+    """A kill between the last file of the result and the end leaves them."""
+    make_small(monkeypatch.setattr)
+    small_stage("tokens", tmp_path)
+    (tmp_path / ".training" / "tokens" / "4").mkdir(parents=True)
+    assert small_stage("tokens", tmp_path) == ["tokens"]
+    assert not (tmp_path / ".training" / "tokens").exists()
+
+
+@pytest.mark.parametrize("there", ["nothing", "an empty folder", "an empty marker", "half a file"])
+def test_a_part_that_was_half_copied_is_copied_again(tmp_path, there):
+    old, new = tmp_path / "old", tmp_path / "new" / "vqvae"
+    (old / "vqvae").mkdir(parents=True)
+    (old / "vqvae" / "config.json").write_text('{"a": 1}')
+    (old / "vqvae" / "weights").write_text("weights")
+    if there != "nothing":
+        new.mkdir(parents=True)
+    if there == "an empty marker":
+        (new / "config.json").touch()
+    if there == "half a file":
+        (new / "weights").write_text("wei")
+    order.copy_frozen_parts(old, tmp_path / "new")
+    assert {file.name: file.read_text() for file in new.iterdir()} == {
+        "config.json": '{"a": 1}',
+        "weights": "weights",
+    }
+    assert [path.name for path in new.parent.iterdir()] == ["vqvae"]
+    (old / "vqvae" / "weights").write_text("others")
+    order.copy_frozen_parts(old, tmp_path / "new")
+    assert (new / "weights").read_text() == "weights"  # what is whole is kept
+
+
 # C2 ------------------------------------------------------------------------------
+
+
+def fail_at(monkeypatch, call, code=errno.ENOSPC):
+    """The so-manieth file or folder cannot be brought to the disk."""
+    left, fsync = [call], os.fsync
+
+    def failing(number):
+        left[0] -= 1
+        if left[0] == 0:
+            raise OSError(code, os.strerror(code))
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", failing)
+
+
+def trained(folder, at=lambda step: None):
+    return [weight.tolist() for weight in fit("short", short_task(folder, at)).parameters()]
+
+
+@pytest.mark.parametrize("call", range(1, 25, 3))
+def test_without_room_for_a_state_the_one_before_stays(tmp_path, monkeypatch, call):
+    expected = trained(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        fail_at(patch, call)
+        with pytest.raises(
+            OSError, match=r"cannot be written to .*No space left on device"
+        ) as told:
+            trained(tmp_path / "full")
+    assert len(str(told.value)) <= 400
+    states = list((tmp_path / "full" / ".training" / "short").iterdir())
+    assert len(states) <= 1
+    assert all(path.name.isdecimal() for path in states)
+    assert (f"that of step {states[0].name} stays" if states else "none yet") in str(told.value)
+    assert trained(tmp_path / "full") == expected
+
+
+def test_an_error_of_the_disk_is_an_oserror_whichever_library_meets_it(tmp_path):
+    for message in ("I/O error: No space left on device (os error 28)", "(os error 28)"):
+        with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}'") as told:
+            with disk_errors(tmp_path):
+                raise Exception(message)
+        assert told.value.errno == errno.ENOSPC
+    with pytest.raises(KeyError, match="another"), disk_errors(tmp_path):
+        raise KeyError("another")
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Makes a file system of so many bytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def make(size):
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("no file system may be mounted here")
+        return folder
+
+    if not shutil.which("mount"):
+        pytest.skip("there is no command to mount a file system")
+    yield make
+    if folder.is_mount():
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full(tmp_path, disk):
+    """There is room for one state and a half."""
+    expected = trained(tmp_path / "whole")
+    (state,) = stopped_training(tmp_path / "one").iterdir()
+    pages = sum(-(-file.stat().st_size // 4096) for file in state.iterdir())
+    folder = disk(size=4096 * (pages + pages // 2 + 1))
+    with pytest.raises(OSError, match=r"state of step 4 .*No space left.*of step 2 stays"):
+        trained(folder)
+    assert [path.name for path in (folder / ".training" / "short").iterdir()] == ["2"]
+    shutil.copytree(folder, tmp_path / "larger")
+    assert trained(tmp_path / "larger") == expected
+
+
+def test_stages_without_room_and_stages_that_are_killed_lose_nothing(monkeypatch):
+    """All stages, broken off in turn; `make soak` does it a hundred times."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for breaking_off, count in ((fuzz_training.kills, 10), (fuzz_training.full_disks, 8)):
+        expected = {"tried": count, "survived": count, "lost": 0, "foreign": 0}
+        assert breaking_off(count, seed=0) == expected
+
 
 # C3 ------------------------------------------------------------------------------
 
+
+def signalled(*numbers, step=2):
+    """What a step does in which these signals arrive."""
+
+    def at(now):
+        if now == step:
+            for number in numbers:
+                signal.raise_signal(number)
+
+    return at
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_training_ends_its_step_and_saves(tmp_path, number, code):
+    expected, before = trained(tmp_path / "whole"), signal.getsignal(number)
+    with pytest.raises(
+        KeyboardInterrupt, match=r"short: stopped at step 3 of 6, .*goes on"
+    ) as told:
+        trained(tmp_path / "stopped", signalled(number))
+    assert told.value.exit_code == code
+    assert signal.getsignal(number) is before
+    states = tmp_path / "stopped" / ".training" / "short"
+    assert [path.name for path in states.iterdir()] == ["3"]
+    assert trained(tmp_path / "stopped") == expected
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_interrupt_stops_at_once(tmp_path, first):
+    with pytest.raises(KeyboardInterrupt) as told:
+        trained(tmp_path, signalled(first, signal.SIGINT))
+    assert not isinstance(told.value, Interrupted)
+    states = tmp_path / ".training" / "short"
+    assert [path.name for path in states.iterdir()] == ["2"]
+
+
+def test_a_second_sigterm_changes_nothing(tmp_path):
+    """Some launchers send it to a process and to its group."""
+    with pytest.raises(Interrupted):
+        trained(tmp_path, signalled(signal.SIGTERM, signal.SIGTERM))
+
+
+def test_an_interrupt_in_the_last_step_is_not_lost(tmp_path):
+    with pytest.raises(Interrupted, match="stopped at step 6 of 6"):
+        trained(tmp_path / "stopped", signalled(signal.SIGINT, step=5))
+    assert trained(tmp_path / "stopped") == trained(tmp_path / "whole")
+
+
+def test_signals_that_are_ignored_stay_so(tmp_path, monkeypatch):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        trained(tmp_path, signalled(signal.SIGINT))
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_training_outside_the_main_thread_sets_no_handlers(tmp_path):
+    with ThreadPoolExecutor() as pool:
+        assert pool.submit(trained, tmp_path).result() == trained(tmp_path / "other")
+
+
+def test_the_processes_that_load_batches_do_not_die_of_a_signal(tmp_path):
+    """Ctrl-C reaches the whole group."""
+    task = short_task(tmp_path, lambda step: step == 3 and interrupt_all())
+    task.run = replace(task.run, workers=1)
+
+    def interrupt_all():
+        for child in psutil.Process().children():
+            child.send_signal(signal.SIGINT)
+            child.send_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(0.2)
+
+    with pytest.raises(Interrupted, match="stopped at step 4 of 6"):
+        fit("short", task)
+
+
+@pytest.mark.parametrize("command", ["doctor", "train", "download"])
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (KeyboardInterrupt(), 130, "vqlearn: stopped\n"),
+        (Interrupted("tokens: stopped at step 3", signal.SIGTERM), 143, "vqlearn: tokens: stopped"),
+        (Interrupted("", signal.SIGINT), 130, ""),
+    ],
+)
+def test_every_interrupted_command_says_so(monkeypatch, capsys, command, error, code, told):
+    def interrupted(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr("vqlearn.cli.doctor.examine", interrupted)
+    monkeypatch.setattr("vqlearn.training.stages.order.open_source", interrupted)
+    monkeypatch.setattr("vqlearn.checkpoints.resolve", interrupted)
+    monkeypatch.setattr(sys, "argv", ["vqlearn", command, *["a/b"][: command == "download"]])
+    with pytest.raises(SystemExit) as ended:
+        commands.main()
+    assert ended.value.code == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(told)
+    assert shown.err.count("\n") == bool(told)
+
+
+def test_all_processes_of_a_training_stop_at_one_step_and_go_on(tmp_path):
+    """SIGTERM to the launcher of two; then the same command."""
+    script = tmp_path / "both.py"
+    script.write_text(
+        "import sys\n"
+        "from support.training import make_small\n"
+        "from vqlearn.cli.commands import main\n"
+        "make_small()\n"
+        "sys.argv[0] = 'vqlearn'\n"
+        "main()\n"
+    )
+    launch = ["torch.distributed.run", "--standalone", "--nproc_per_node=2", str(script), "train"]
+    size = ["--image-size", "16", "--batch-size", "2", "--out", str(tmp_path / "out"), "--steps"]
+    command = [sys.executable, "-m", *launch, "tokens", *size]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "TQDM_DISABLE": "1",
+    }
+    states = tmp_path / "out" / ".training" / "tokens"
+    options = {"env": environment, "stderr": subprocess.PIPE, "text": True}
+    first = subprocess.Popen([*command, "100000", "--save-every", "5"], **options)
+    while not list(states.glob("[0-9]*")):
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.1)
+    first.send_signal(signal.SIGTERM)
+    told = first.communicate(timeout=60)[1]
+    (step,) = re.findall(r"vqlearn: tokens: stopped at step (\d+) of 100000", told)
+    assert [path.name for path in states.iterdir()] == [step]
+
+
 # C4 ------------------------------------------------------------------------------
+
+
+def test_a_second_training_in_a_folder_ends_at_once(tmp_path, monkeypatch):
+    make_small(monkeypatch.setattr)
+    with alone_in(tmp_path, Accelerator(cpu=True)):
+        with pytest.raises(BlockingIOError, match=f"{re.escape(str(tmp_path))} is used by another"):
+            small_stage("tokens", tmp_path)
+        assert not (tmp_path / "vqvae").exists()
+        assert small_stage("tokens", tmp_path / "other") == []
+    assert small_stage("tokens", tmp_path) == []
+
+
+def test_the_lock_of_a_killed_training_blocks_nobody(tmp_path):
+    code = """
+import filelock, os, signal, sys
+filelock.FileLock(sys.argv[1]).acquire()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    lock = tmp_path / ".training" / "lock"
+    lock.parent.mkdir()
+    killed = subprocess.run([sys.executable, "-c", code, str(lock)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert lock.exists()
+    with alone_in(tmp_path, Accelerator(cpu=True)):
+        pass
+
 
 # C5 ------------------------------------------------------------------------------
 

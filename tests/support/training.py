@@ -1,14 +1,19 @@
-"""Train several stages in one folder, as the command does."""
+"""Train several stages in one folder, as the command does; and trainings of a moment."""
 
+from contextlib import suppress
 from types import SimpleNamespace
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+from vqlearn.data import batches
 from vqlearn.data.batches import Scenes
-from vqlearn.training.loop import Run, best_accelerator
-from vqlearn.training.stages import order
+from vqlearn.tokens import VQVAEConfig
+from vqlearn.training.loop import Run, best_accelerator, fit
+from vqlearn.training.recipes import Recipe
+from vqlearn.training.stages import diffusion, order, text, tokens
+from vqlearn.transformer import DenoiserConfig
 
 
 def train_stages(
@@ -43,3 +48,59 @@ def counting_task(folder, recipe, losses):
         losses=losses,
         after_step=lambda step, seen: None,
     )
+
+
+def make_small(change=setattr):
+    """Networks of the stages that train in a moment, of the same make; `change` may undo it."""
+    vqvae = VQVAEConfig((8, 8, 8), 1, 8, 48, 16, 4, (), ())
+
+    def denoiser_config(*, num_codes, side, text_width):
+        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, side, 100)
+
+    change(tokens, "vqvae_config", lambda: vqvae)
+    change(diffusion, "denoiser_config", denoiser_config)
+    change(text, "TEXT_WIDTH", 16)
+    change(batches, "VOCABULARY_CAPTIONS", 64)
+
+
+SIX_STEPS = Recipe(steps=6, batch_size=1, learning_rate=0.1, ema_decay=0.9, save_every=2)
+
+
+def short_task(folder, at=lambda step: None, recipe=SIX_STEPS):
+    """Six steps of two matrices, one by Muon and one by Adam, that know nothing but their step.
+
+    `at(step)` is called in the middle of each.
+    """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+
+    def losses(network, batch, step):
+        at(step)
+        given = torch.randn(4, 8, generator=torch.Generator().manual_seed(step))
+        return {"loss": network(given).square().mean()}, None
+
+    return SimpleNamespace(
+        run=Run(folder, Scenes(16, "seen"), recipe, Accelerator(cpu=True)),
+        network=network,
+        muon_weights=[network[0].weight],
+        config={},
+        extra_state=[],
+        losses=losses,
+        after_step=lambda step, seen: None,
+    )
+
+
+def stopped_training(folder, at_step=5):
+    """The folder of the states of a short training that broke off; its last is of step 4."""
+
+    class BreakOffError(Exception):
+        pass
+
+    def break_off(step):
+        if step == at_step:
+            raise BreakOffError
+
+    with suppress(BreakOffError):
+        fit("short", short_task(folder, break_off))
+    return folder / ".training" / "short"

@@ -76,8 +76,8 @@ class TrainingState:
 
         Raises `OSError` if there is no room for both: then the one before stays.
         """
-        before, tensors = self.latest(), {}
-        self._keep_only(before)  # not what a kill left half written
+        self._keep_only(self.latest())  # not what a kill left half written
+        tensors = {}
         parts = {
             name: flatten(part.state_dict(), name, tensors) for name, part in self.parts.items()
         }
@@ -87,7 +87,8 @@ class TrainingState:
                 write_text(folder / JSON_FILE, json.dumps({"config": config, "parts": parts}))
                 write_json(folder / DIGESTS_FILE, _digests(folder))
         except OSError as error:
-            stays = f"that of step {before} stays" if before else "there is none yet"
+            latest = self.latest()
+            stays = f"that of step {latest} stays" if latest else "there is none yet"
             raise OSError(
                 f"the state of step {step} cannot be written to {self.folder} "
                 f"({error.strerror or error}); {stays}; the same command goes on from there"
@@ -106,8 +107,8 @@ class TrainingState:
                 f"{folder} was written by an older version of vqlearn, in files that may hold code "
                 f"and are not opened; {again}"
             )
-        with naming(folder, OSError, ValueError):
-            listed, seen = json.loads((folder / DIGESTS_FILE).read_bytes()), _digests(folder)
+        with naming(folder, Exception):
+            listed, seen = dict(json.loads((folder / DIGESTS_FILE).read_bytes())), _digests(folder)
         for name, digest in seen.items():
             if listed.get(name) != digest:
                 raise CheckpointError(

@@ -6,6 +6,7 @@ last the folder is a checkpoint. A stage that is finished is kept, one that was 
 
 import json
 import os
+import re
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -151,11 +152,12 @@ def _is_whole_part(part: Path) -> bool:
 
 
 def _is_whole(file: Path) -> bool:
-    """Is this file there, and neither empty nor broken off?"""
+    """Is this file of JSON or of digests there, neither empty nor broken off?"""
     try:
         text = file.read_text(encoding="utf-8")
-        if file.suffix == ".json":
-            json.loads(text)
-        return bool(text.strip())
+        if file.suffix != ".json":
+            return re.search("^[0-9a-f]{64}  .", text, re.MULTILINE) is not None
+        json.loads(text)
+        return True
     except (OSError, ValueError, RecursionError):
         return False
