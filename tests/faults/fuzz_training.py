@@ -24,8 +24,7 @@ from unittest import mock
 
 from support.training import make_small
 
-from vqlearn.storage import named_tensors
-from vqlearn.training import Recipe, Run, best_accelerator
+from vqlearn.training import Recipe, Run, best_accelerator, state
 from vqlearn.training.stages import order
 
 RECIPE = Recipe(steps=4, batch_size=2, learning_rate=1e-3, ema_decay=0.9, save_every=1)
@@ -113,7 +112,7 @@ def no_room() -> None:
 
 def half_written(folder: Path, amount: float) -> None:
     """Die when half of this file of tensors is written."""
-    save, counted = named_tensors.save_file, count_down(amount, die)
+    save, counted = state.save_file, count_down(amount, die)
 
     def cut(tensors, file, about=None):
         save(tensors, file, about)
@@ -121,7 +120,7 @@ def half_written(folder: Path, amount: float) -> None:
         counted()
         save(tensors, file, about)
 
-    named_tensors.save_file = cut
+    state.save_file = cut
 
 
 def limited(folder: Path, amount: float) -> None:

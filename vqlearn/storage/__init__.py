@@ -6,6 +6,6 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     atomic="atomic_folder atomic_write disk_errors write_json write_text",
     digest="sha256",
-    named_tensors="flatten unflatten write_tensors",
+    named_tensors="flatten unflatten",
     paths="as_path check_output_file check_output_folder",
 )

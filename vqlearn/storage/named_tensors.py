@@ -1,16 +1,13 @@
-"""Tensors on disk: nested values as named tensors and JSON, and back; one file of safetensors.
+"""Nested values as named tensors and JSON, and back.
 
-Neither can hold code, so nothing that is read is ever executed.
+Tensors with names fit into a file of safetensors. Neither that nor JSON can hold code, so nothing
+that is read is ever executed.
 """
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
-
-from vqlearn.storage.atomic import atomic_write, disk_errors
 
 
 def flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
@@ -40,11 +37,3 @@ def unflatten(plain: Any, tensors: Mapping[str, Tensor]) -> Any:
     if "tensor" in plain:
         return tensors[plain["tensor"]]
     return {key: unflatten(each, tensors) for key, each in plain["items"]}
-
-
-def write_tensors(
-    file: Path, tensors: Mapping[str, Tensor], about: Mapping[str, str] | None = None
-) -> None:
-    """Write a file of safetensors atomically; `about` goes to its header. Raises `OSError`."""
-    with disk_errors(file), atomic_write(file) as part:
-        save_file(dict(tensors), part, about)

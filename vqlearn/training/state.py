@@ -13,19 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from vqlearn.checkpoints import CheckpointError
 from vqlearn.checkpoints.layout import naming
-from vqlearn.storage import (
-    atomic_folder,
-    flatten,
-    sha256,
-    unflatten,
-    write_json,
-    write_tensors,
-    write_text,
-)
+from vqlearn.storage import atomic_folder, disk_errors, flatten, sha256, unflatten
 
 FOLDER = ".training"
 TENSORS_FILE = "state.safetensors"
@@ -82,10 +74,11 @@ class TrainingState:
             name: flatten(part.state_dict(), name, tensors) for name, part in self.parts.items()
         }
         try:
-            with atomic_folder(self.folder / str(step)) as folder:
-                write_tensors(folder / TENSORS_FILE, tensors)
-                write_text(folder / JSON_FILE, json.dumps({"config": config, "parts": parts}))
-                write_json(folder / DIGESTS_FILE, _digests(folder))
+            with atomic_folder(self.folder / str(step)) as folder, disk_errors(folder):
+                save_file(tensors, folder / TENSORS_FILE)
+                plain = json.dumps({"config": config, "parts": parts})
+                (folder / JSON_FILE).write_text(plain, encoding="utf-8")
+                (folder / DIGESTS_FILE).write_text(json.dumps(_digests(folder)), encoding="utf-8")
         except OSError as error:
             latest = self.latest()
             stays = f"that of step {latest} stays" if latest else "there is none yet"
