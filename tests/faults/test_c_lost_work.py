@@ -188,7 +188,7 @@ def trained(folder, at=lambda step: None):
     return [weight.tolist() for weight in fit("short", short_task(folder, at)).parameters()]
 
 
-@pytest.mark.parametrize("call", range(1, 25, 3))
+@pytest.mark.parametrize("call", range(1, 13))
 def test_without_room_for_a_state_the_one_before_stays(tmp_path, monkeypatch, call):
     expected = trained(tmp_path / "whole")
     with monkeypatch.context() as patch:
@@ -333,7 +333,7 @@ def test_the_processes_that_load_batches_do_not_die_of_a_signal(tmp_path):
         fit("short", task)
 
 
-@pytest.mark.parametrize("command", ["doctor", "train", "download"])
+@pytest.mark.parametrize("command", ["doctor", "train"])
 @pytest.mark.parametrize(
     ("error", "code", "told"),
     [
@@ -348,8 +348,7 @@ def test_every_interrupted_command_says_so(monkeypatch, capsys, command, error, 
 
     monkeypatch.setattr("vqlearn.cli.doctor.examine", interrupted)
     monkeypatch.setattr("vqlearn.training.stages.order.open_source", interrupted)
-    monkeypatch.setattr("vqlearn.checkpoints.resolve", interrupted)
-    monkeypatch.setattr(sys, "argv", ["vqlearn", command, *["a/b"][: command == "download"]])
+    monkeypatch.setattr(sys, "argv", ["vqlearn", command])
     with pytest.raises(SystemExit) as ended:
         commands.main()
     assert ended.value.code == code
