@@ -168,6 +168,19 @@ def test_a_part_that_was_half_copied_is_copied_again(tmp_path, there):
     assert (new / "weights").read_text() == "weights"  # what is whole is kept
 
 
+@pytest.mark.parametrize("part", ["vqvae", "model", "text_encoder"])
+def test_digests_go_before_a_part_changes(checkpoint, part):
+    """So a kill between parts leaves a checkpoint without digests, not one that seems damaged."""
+    pipeline = VQDiffusionPipeline.from_pretrained(checkpoint)
+    pipeline.save_pretrained(checkpoint)
+    assert (checkpoint / "SHA256SUMS").exists()
+    save = files.save_text_encoder if part == "text_encoder" else files.save_network
+    save(getattr(pipeline, part), checkpoint)
+    assert not (checkpoint / "SHA256SUMS").exists()
+    files.finish(checkpoint)
+    assert fingerprint(VQDiffusionPipeline.from_pretrained(checkpoint)) == fingerprint(pipeline)
+
+
 # C2 ------------------------------------------------------------------------------
 
 

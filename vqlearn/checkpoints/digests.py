@@ -37,6 +37,11 @@ def write_digests(folder: Path, parts: Sequence[str]) -> None:
     write_text(folder / SUMS_FILE, "".join(lines))
 
 
+def forget_digests(folder: Path) -> None:
+    """Take the list away before a file changes: without it a checkpoint counts as unfinished."""
+    (folder / SUMS_FILE).unlink(missing_ok=True)
+
+
 def file_digests(folder: Path, parts: Sequence[str]) -> dict[str, str]:
     """The SHA-256 of the files in these parts, by name; of links that lead outside there is none.
 

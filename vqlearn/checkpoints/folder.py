@@ -26,7 +26,13 @@ from vqlearn.autoregressive import (
     RasterTransformerConfig,
 )
 from vqlearn.checkpoints import configs, layout
-from vqlearn.checkpoints.digests import SUMS_FILE, check_digests, files_read, write_digests
+from vqlearn.checkpoints.digests import (
+    SUMS_FILE,
+    check_digests,
+    files_read,
+    forget_digests,
+    write_digests,
+)
 from vqlearn.checkpoints.layout import CheckpointError, model_folder, naming
 from vqlearn.checkpoints.modules import (
     AS_STORED,
@@ -162,7 +168,7 @@ def load_token_model(folder: Path, wanted: Wanted = AS_STORED) -> TokenModel:
 
 
 def save_network(network: nn.Module, folder: Path) -> None:
-    """Write the folder of a network of one of the `KINDS`.
+    """Write the folder of a network of one of the `KINDS`; older digests no longer hold and go.
 
     diffusers reads the VQ network, the denoiser and the null embedding. Of a `DiffusionModel` the
     denoiser and the schedule are written. Raises `TypeError` for other networks and processes, and
@@ -173,10 +179,12 @@ def save_network(network: nn.Module, folder: Path) -> None:
             seen = type(network.process).__name__
             raise TypeError(f"the process is a {seen}; allowed: a MaskAndReplace")
         schedule = configs.SCHEDULE_FILE.write(network.process.schedule.config)
+        forget_digests(folder)
         write_json(folder / SCHEDULE_FILE, schedule)
         network = network.network
     for name, kind in KINDS.items():
         if isinstance(network, kind.network):
+            forget_digests(folder)
             return save_module(network, folder / name, kind)
     allowed = ", ".join(kind.network.__name__ for kind in KINDS.values())
     raise TypeError(f"the network is a {type(network).__name__}; allowed: {allowed}")

@@ -7,6 +7,7 @@ is never renamed.
 """
 
 import re
+from functools import cache
 
 from torch import Tensor
 
@@ -49,6 +50,7 @@ def _rename(key: str, table: Table) -> str:
     return key
 
 
+@cache
 def _as_pattern(template: str) -> str:
     return re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(template))
 

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from vqlearn.checkpoints.configs import check_below_largest
+from vqlearn.checkpoints.digests import forget_digests
 from vqlearn.checkpoints.layout import (
     CLIP_FOLDER,
     CONFIG_FILE,
@@ -70,6 +71,7 @@ def load_text_encoder(folder: Path, wanted: Wanted = AS_STORED) -> TextEncoder:
 
 def save_text_encoder(encoder: TextEncoder, folder: Path) -> None:
     """Write `text_encoder/`, then `tokenizer/`, as transformers reads them."""
+    forget_digests(folder)
     _save(encoder.model, folder / TEXT_FOLDER)
     save_tokenizer(encoder.tokenizer, folder / TOKENIZER_FOLDER)
 
@@ -98,6 +100,7 @@ def load_clip(folder: Path) -> CLIPModel | None:
 
 def save_clip(clip: CLIPModel, folder: Path) -> None:
     """Write `clip/` as transformers reads it. Only scores are computed with it."""
+    forget_digests(folder)
     _save(clip, folder / CLIP_FOLDER)
 
 
