@@ -117,13 +117,13 @@ def whole_checkpoint(folder: Path) -> Iterator[Path]:
     Older parts go, other files stay. If that is stopped in the middle, what is there is the older
     checkpoint, or one without `model_index.json`, or the new one.
     """
-    for name in layout.PARTS:
-        if (folder / name).is_symlink():
-            (folder / name).unlink()  # the files that it leads to are not ours to change
     markers = (layout.INDEX_FILE, SUMS_FILE)
     with replaced(folder, lambda old: files_read(old, layout.PARTS), markers) as begun:
         yield begun
         finish(begun)
+        for name in layout.PARTS:
+            if (folder / name).is_symlink():
+                (folder / name).unlink()  # the files that it leads to are not ours to change
     for name in layout.PARTS:
         if (folder / name).is_dir() and not any((folder / name).iterdir()):
             (folder / name).rmdir()  # of an older model
