@@ -95,7 +95,7 @@ def test_the_seed_decides_and_picture_i_has_seed_plus_i(folder, tmp_path, monkey
         (["generate", "x", "--model", "nowhere"], "there is no folder 'nowhere'"),
         (["generate", "x", "--bogus"], "No such option: --bogus"),
         (["train", "everything"], "stage is 'everything'; allowed: 'all', 'tokens'"),
-        (["train", "--schedule", "odd"], "schedule is 'odd'; allowed: None, 'released'"),
+        (["train", "--schedule", "odd"], "schedule is 'odd'; allowed: 'released'"),
         (["train", "--steps", "0"], "steps is 0"),
         (["train", "text", "--batch-size", "-1"], "batch_size is -1"),
         (
@@ -152,7 +152,7 @@ def test_an_autoregressive_model_is_trained_and_generates(tmp_path, monkeypatch,
 def test_autoregressive_stages_say_what_they_lack(tmp_path, monkeypatch, capsys):
     code, _, stderr = run(monkeypatch, capsys, "train", "raster", "--out", tmp_path / "new")
     assert code == 1
-    assert "new has no VQ network; train tokens and text there first" in stderr
+    assert "new has no VQ network; tokens and text come first: `vqlearn train tokens " in stderr
     assert "--start-from scenes" in stderr
 
 

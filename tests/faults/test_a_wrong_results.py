@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import logging
 import re
 import shutil
 import struct
 import sys
 import zipfile
 import zlib
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,31 +17,42 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.accelerate_state import forget_accelerate
 from support.tiny import edit_json
-from support.training import counting_task, short_task, stopped_training, train_stages
+from support.training import (
+    counting_task,
+    short_task,
+    stopped_training,
+    train_stages,
+    use_small_networks,
+    write_images,
+)
 from torch.amp import GradScaler
 
 from vqlearn import CheckpointError, VQDiffusionPipeline
+from vqlearn.checkpoints import resolve
 from vqlearn.checkpoints.layout import PARTS
 from vqlearn.cli import commands as cli
 from vqlearn.cli.verify import file_digests
 from vqlearn.continuous import schedule as continuous
 from vqlearn.continuous.gaussian import GaussianProcess
 from vqlearn.continuous.sampler import Model
-from vqlearn.data import Scenes, image_files
+from vqlearn.data import Batch, Scenes, image_files
 from vqlearn.data.image_files import read_image
 from vqlearn.diffusion.level_sampling import ImportanceSampler
 from vqlearn.evaluation import own_images
 from vqlearn.evaluation.scene_words import check_scene_words
 from vqlearn.text import build_tokenizer
 from vqlearn.tokens.quantizer import CodebookEMA, VectorQuantizer
-from vqlearn.training import fit, train_unet
+from vqlearn.training import Run, fit, loop, record, train_unet
 from vqlearn.training.descent import MAX_SKIPPED, Descent, NotFiniteError
 from vqlearn.training.learner import Learner
 from vqlearn.training.recipes import Recipe
+from vqlearn.training.stages import kept_tokens, plan
+from vqlearn.training.stages.reconstruction import TokenTask
 
 RECIPE = Recipe(steps=8, batch_size=1, learning_rate=0.1, ema_decay=0.5, warmup_steps=1)
 
@@ -399,7 +411,163 @@ def test_a_loss_that_is_not_finite_leaves_the_levels_as_they_were(value):
 
 # A5 ------------------------------------------------------------------------------
 
+
+@pytest.fixture
+def trained(tmp_path, monkeypatch):
+    """A small checkpoint of two red images, the recipes, and the folder with the images."""
+    recipes = use_small_networks(monkeypatch)
+    red = write_images(tmp_path / "red", ["red", "darkred"])
+    kept = tmp_path / "kept"
+    train_stages(kept, recipes, data=str(red), image_size=16)
+    return kept, recipes, red
+
+
+def test_a_finished_stage_is_kept_only_if_it_was_the_same_training(trained, tmp_path):
+    kept, recipes, red = trained
+    before = (kept / "SHA256SUMS").read_bytes()
+    assert train_stages(kept, recipes, data=str(red), image_size=16) == list(recipes)
+    blue = write_images(tmp_path / "blue", ["blue"])
+    seven = {name: replace(recipe, seed=7) for name, recipe in recipes.items()}
+    for changes, message in (
+        ({"data": str(blue)}, r"data '.*blue' \(.*\) is not allowed: data '.*red'"),
+        ({"image_size": 32}, "image_size 32 is not allowed: image_size 16"),
+        ({"mixed_precision": "bf16"}, "mixed_precision 'bf16' is not allowed: mixed_precision"),
+        ({"recipes": seven}, "seed 7 is not allowed: seed 0; choose another folder with --out"),
+        ({"options": {"tokens": {"quantizer": "gumbel"}}}, "quantizer 'gumbel' is not allowed"),
+    ):
+        forget_accelerate()
+        asked = {"recipes": recipes, "data": str(red), "image_size": 16, **changes}
+        with pytest.raises(ValueError, match=message) as refused:
+            train_stages(kept, **asked)
+        assert len(str(refused.value)) <= 400 + 4 * len(str(tmp_path))
+    assert (kept / "SHA256SUMS").read_bytes() == before
+
+
+def test_the_same_data_may_lie_elsewhere_and_more_workers_load_it(trained, tmp_path):
+    kept, recipes, red = trained
+    red.rename(tmp_path / "moved")
+    often = {name: replace(recipe, save_every=1) for name, recipe in recipes.items()}
+    moved = str(tmp_path / "moved")
+    assert train_stages(kept, often, data=moved, image_size=16) == list(recipes)
+
+
+def test_a_part_without_a_record_is_kept_and_that_is_said(trained, caplog):
+    """A folder of an older version has none; a part that was replaced has another digest."""
+    kept, recipes, red = trained
+    caplog.set_level(logging.INFO)
+    tokens = {"tokens": replace(recipes["tokens"], seed=7)}
+    (kept / "vqvae" / "config.json").write_text((kept / "vqvae" / "config.json").read_text() + "\n")
+    assert train_stages(kept, tokens, data=str(red), image_size=16) == ["tokens"]
+    (kept / record.FILE).unlink()
+    assert train_stages(kept, tokens, data=str(red), image_size=16) == ["tokens"]
+    said = [line for line in caplog.messages if line.startswith("tokens")]
+    assert said == ["tokens: finished before, kept; its choices are unknown"] * 2
+
+
+def test_a_stage_is_not_built_on_tokens_of_other_data(tmp_path, monkeypatch):
+    """With `start_from` it may be: the tokens are then a copy."""
+    recipes = use_small_networks(monkeypatch)
+    first, blue = tmp_path / "first", str(write_images(tmp_path / "blue", ["blue"]))
+    frozen = {name: recipes.pop(name) for name in ("tokens", "text")}
+    train_stages(first, frozen, image_size=16)
+    with pytest.raises(ValueError, match=r"holds tokens of other data; data .* --start-from"):
+        train_stages(first, recipes, data=blue, image_size=16)
+    with pytest.raises(ValueError, match="image_size 32 is not allowed: image_size 16"):
+        train_stages(first, recipes, image_size=32)
+    assert not (first / "transformer").exists()
+    all_of_them = {**frozen, **recipes}
+    train_stages(tmp_path / "new", all_of_them, data=blue, image_size=16, start_from=first)
+    again = train_stages(tmp_path / "new", recipes, data=blue, image_size=16)
+    assert again == ["diffusion"]
+
+
+def test_tokens_to_start_from_do_not_stand_behind_others(trained):
+    kept, recipes, _ = trained
+    with pytest.raises(ValueError, match=r"start_from is .*, but .*vqvae is another one"):
+        train_stages(kept, recipes, start_from=resolve("scenes"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "data", "folder"),
+    [
+        ("all", "scenes", "scenes"),
+        ("text", "scenes", "scenes"),
+        ("raster", "scenes", "raster"),
+        ("all", "my/cats", "cats"),
+        ("all", "my/cats/", "cats"),
+        ("imagebart", "my/cats", "cats-imagebart"),
+    ],
+)
+def test_each_data_has_a_folder_of_its_own(stage, data, folder):
+    assert plan.folder_of(stage, data) == Path("runs") / folder
+
+
 # A6 ------------------------------------------------------------------------------
+
+
+def stopped_tokens(folder, monkeypatch, recipes, **options):
+    """A training of tokens that an error ends after the first of two steps."""
+    short = {"tokens": replace(recipes["tokens"], save_every=1)}
+
+    def losses(self, network, batch, step):
+        if step == 1:
+            raise KeyboardInterrupt
+        return before(self, network, batch, step)
+
+    before = TokenTask.losses
+    with monkeypatch.context() as patch:
+        patch.setattr(TokenTask, "losses", losses)
+        with pytest.raises(KeyboardInterrupt):
+            train_stages(folder, short, **options)
+    return short
+
+
+def test_a_stopped_training_goes_on_only_as_the_same(tmp_path, monkeypatch):
+    folder, recipes = tmp_path / "run", use_small_networks(monkeypatch)
+    four = write_images(tmp_path / "four", ["red", "green", "blue", "white"])
+    asked = {"data": str(four), "image_size": 16}
+    short = stopped_tokens(folder, monkeypatch, recipes, **asked)
+    longer = {"tokens": replace(short["tokens"], warmup_steps=5)}
+    for changes, message in (
+        ({"image_size": 32}, "image_size 32 is not allowed: image_size 16"),
+        ({"mixed_precision": "bf16"}, "mixed_precision 'bf16' is not allowed"),
+        ({"recipes": longer}, "warmup_steps 5 is not allowed: warmup_steps 100"),
+        ({"options": {"tokens": {"discriminator": True}}}, "discriminator True is not allowed"),
+    ):
+        forget_accelerate()
+        with pytest.raises(ValueError, match=f"was stopped at step 1; .*{message}"):
+            train_stages(folder, **{"recipes": short, **asked, **changes})
+    forget_accelerate()
+    lines = (four / "metadata.jsonl").read_text().splitlines()
+    (four / "metadata.jsonl").write_text("\n".join(lines[:1]))
+    with pytest.raises(ValueError, match=r"data '.*four' \('.*'\) is not allowed: data '.*four' "):
+        train_stages(folder, short, **asked)
+    (four / "metadata.jsonl").write_text("\n".join(lines))
+    four.rename(tmp_path / "elsewhere")
+    train_stages(folder, short, **{**asked, "data": str(tmp_path / "elsewhere")})
+    assert (folder / "vqvae" / "config.json").exists()
+
+
+def test_whatever_is_new_in_a_recipe_or_run_is_recorded(tmp_path):
+    """Every field is in the record, under its name or what it holds, or is left out by name."""
+
+    @dataclass(frozen=True)
+    class NewRecipe(Recipe):
+        momentum: float = 0.5
+
+    @dataclass(frozen=True)
+    class NewRun(Run):
+        augmented: bool = True
+
+    recipe = NewRecipe(**vars(RECIPE))
+    run = NewRun(tmp_path, Scenes(16, "seen"), recipe, Accelerator(cpu=True))
+    found = record.choices(run, {"quantizer": "nearest"})
+    expanded = {"data", "data_name", "image_size", "processes", "mixed_precision", "format"}
+    plain = {each.name for each in (*fields(run), *fields(recipe))} - record.LEFT_OUT
+    assert set(found) == plain - {"recipe", "source", "accelerator"} | expanded | {"quantizer"}
+    assert {"momentum", "augmented", "seed", "steps"} <= set(found)
+    assert json.loads(json.dumps(found)) == found
+
 
 # A7 ------------------------------------------------------------------------------
 
@@ -494,7 +662,80 @@ def test_the_figures_of_a_folder_by_hand(monkeypatch):
 
 # A8 ------------------------------------------------------------------------------
 
+
+def test_the_error_of_kept_tokens_is_said_at_once(tmp_path, monkeypatch, caplog):
+    """The shipped tokens on scenes, and on noise, which a mean colour describes better."""
+    caplog.set_level(logging.INFO)
+    recipes = use_small_networks(monkeypatch)
+    tokens, scenes = {"tokens": recipes["tokens"]}, resolve("scenes")
+    train_stages(tmp_path / "scenes", tokens, start_from=scenes)
+    (line,) = [line for line in caplog.messages if "dB" in line]
+    kept, flat = (float(word.split()[0]) for word in line.split(": ")[1:])
+    assert kept > 30 > flat
+    assert "do not suit" not in line
+
+    def noise(self, count, *, generator):
+        return Batch(torch.rand(count, 3, 32, 32, generator=generator), ["noise"] * count)
+
+    caplog.clear()
+    monkeypatch.setattr(Scenes, "batch", noise)
+    train_stages(tmp_path / "noise", tokens, start_from=scenes)
+    (warning,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    assert "They do not suit these images: train tokens" in warning.getMessage()
+    caplog.clear()
+    train_stages(tmp_path / "noise", tokens, start_from=scenes)
+    assert not [line for line in caplog.messages if "dB" in line]
+
+
+def test_decibels_and_mean_colours_by_hand():
+    images = torch.zeros(1, 3, 16, 16)
+    assert kept_tokens.decibels(images, images + 0.1) == pytest.approx(20)
+    images[..., :4, :4] = torch.tensor([0.0, 1.0]).repeat(2)
+    flat = kept_tokens.mean_colours(images, 4)
+    assert flat[0, 0, :4, :4].unique().tolist() == [0.5]
+    assert flat[0, 0, 4:].abs().max() == 0
+
+
 # A9 ------------------------------------------------------------------------------
+
+
+def refusal(tmp_path, monkeypatch, capsys, *arguments):
+    """The one line with which `vqlearn train ARGUMENTS` ends, before anything is written."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["vqlearn", "train", *map(str, arguments)])
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    lines = capsys.readouterr().err.splitlines()
+    assert stopped.value.code == 1
+    assert len(lines) == 1
+    assert sorted(tmp_path.iterdir()) == before
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("tokens --mixed-precision fp16", "mixed_precision is 'fp16'; allowed on a CPU: 'no', 'b"),
+        ("tokens --tensorboard", "tensorboard is not installed"),
+        ("tokens --workers -1", "workers is -1; allowed: 0 or more"),
+        ("tokens --workers 1000000000000", "workers is 1000000000000; allowed: 0 to 256"),
+        ("text --quantizer gumbel", "quantizer is 'gumbel'; allowed: none for the stage 'text'"),
+        ("raster --quantizer nearest", "quantizer is 'nearest'; allowed: none for the stage"),
+        ("diffusion --discriminator", "discriminator is True; allowed: none for the stage"),
+        ("tokens --schedule paper", "schedule is 'paper'; allowed: none for the stage 'tokens'"),
+        ("all --start-from scenes --discriminator", "discriminator is True; allowed: none with"),
+        ("diffusion --start-from scenes --schedule paper", "schedule is 'paper'; allowed: none"),
+        ("tokens --start-from scenes", "start_from is 'scenes'; allowed: none for 'tokens'"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_before_the_work(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.setattr(loop, "is_tensorboard_available", lambda: False)
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert message in refusal(tmp_path, monkeypatch, capsys, *arguments.split())
+
 
 # A10 ------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,8 +19,16 @@ from accelerate import Accelerator
 from faults import fuzz_training
 from faults.fuzz_checkpoints import fingerprint
 from PIL import Image
+from support.accelerate_state import forget_accelerate
 from support.tiny import write_diffusers_folder
-from support.training import SIX_STEPS, make_small, short_task, stopped_training, train_stages
+from support.training import (
+    SIX_STEPS,
+    make_small,
+    short_task,
+    stopped_training,
+    train_stages,
+    use_small_networks,
+)
 
 from vqlearn import CheckpointError, TextToImagePipeline, VQDiffusionPipeline
 from vqlearn.checkpoints import HubOptions
@@ -30,6 +39,14 @@ from vqlearn.storage import disk_errors
 from vqlearn.training import Interrupted, fit
 from vqlearn.training.processes import alone_in
 from vqlearn.training.stages import order
+
+
+@pytest.fixture(autouse=True)
+def fresh_accelerate():
+    """accelerate keeps the precision of its first user for the whole process."""
+    yield
+    forget_accelerate()
+
 
 # C1 ------------------------------------------------------------------------------
 
@@ -529,3 +546,35 @@ def test_saving_a_pipeline_where_nothing_can_be_written(sealed):
 
 
 # C6 ------------------------------------------------------------------------------
+
+
+def test_a_training_cannot_be_lengthened_but_the_error_says_how_to_learn_on(
+    tmp_path, monkeypatch, capsys
+):
+    """The command that it names works; all other stages must be trained anew."""
+    recipes = use_small_networks(monkeypatch)
+    folder, size = tmp_path / "old run", ["--image-size", "16", "--batch-size", "2"]
+    train_stages(folder, recipes, image_size=16)
+    more = {name: replace(recipe, steps=4) for name, recipe in recipes.items()}
+    for name in recipes:
+        with pytest.raises(
+            ValueError, match=r"steps 4 is not allowed: steps 2 \(.* a cosine over all steps\)"
+        ) as refused:
+            train_stages(folder, {name: more[name]}, image_size=16)
+    command = str(refused.value).split("`")[1].replace("NEW", shlex.quote(str(tmp_path / "new")))
+    monkeypatch.setattr(sys, "argv", [*shlex.split(command), "--steps", "4", *size])
+    with pytest.raises(SystemExit):
+        commands.main()
+    assert capsys.readouterr().out.strip() == str(tmp_path / "new")
+    VQDiffusionPipeline.from_pretrained(tmp_path / "new")
+
+
+def test_a_model_of_another_kind_that_is_finished_names_another_folder(tmp_path, monkeypatch):
+    recipes = use_small_networks(monkeypatch)
+    train_stages(tmp_path / "run", recipes, image_size=16)
+    raster = {"raster": replace(recipes["diffusion"], steps=2)}
+    new = tmp_path / "new"
+    train_stages(new, raster, image_size=16, start_from=tmp_path / "run")
+    longer = {"raster": replace(raster["raster"], steps=3)}
+    with pytest.raises(ValueError, match=r"all steps\); choose another folder with --out"):
+        train_stages(new, longer, image_size=16, start_from=tmp_path / "run")

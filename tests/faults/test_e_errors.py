@@ -1,9 +1,11 @@
 """Bad input gets one short error of the right kind, before the work."""
 
+import math
 import os
 import socket
 import sys
 import time
+from dataclasses import replace
 from fractions import Fraction
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.tiny import edit_json, write_diffusers_folder
+from support.training import train_stages
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vqlearn import CheckpointError, VQDiffusionPipeline, __version__
@@ -20,6 +23,7 @@ from vqlearn.checkpoints import hub, resolve
 from vqlearn.cli import commands, models
 from vqlearn.pipeline.arguments import check_reference_generator
 from vqlearn.storage import write_json
+from vqlearn.training.recipes import RECIPES
 
 # E1 ------------------------------------------------------------------------------
 
@@ -299,6 +303,52 @@ def test_sampling_needs_nothing_that_mps_lacks(pipe, monkeypatch):
         pipe.model.sample(2, pipe.conditioning(["a", "b"]))
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--seed 99999999999999999999", "seed is 99999999999999999999; allowed: 0 to 4294967295"),
+        ("--seed -1", "seed is -1; allowed: 0 or more"),
+        ("--steps 0", "steps is 0; allowed: 1 or more"),
+        ("--steps 99999999999999999999", "steps is 99999999999999999999; allowed: 1 to"),
+        ("--batch-size 1000000000000", "batch_size is 1000000000000; allowed: 1 to 65536"),
+        ("--batch-size -1", "batch_size is -1; allowed: 1 or more"),
+        ("--save-every 0", "save_every is 0; allowed: 1 or more"),
+        ("--image-size 30", "image_size is 30; allowed: multiples of 4"),
+        ("--image-size -32", "image_size is -32; allowed: multiples of 4"),
+        ("--image-size 4", "image_size is 4; allowed: multiples of 4, such as 32 or 64, 16 to"),
+        ("--image-size 4000000000000", "image_size is 4000000000000; allowed: multiples of 4"),
+        ("--data nowhere", "data is 'nowhere'; allowed: 'scenes', or a folder"),
+        ("--quantizer odd", "quantizer is 'odd'; allowed: 'nearest', 'gumbel'"),
+    ],
+)
+def test_numbers_of_a_training_are_refused_by_name(
+    tmp_path, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["vqlearn", "train", *arguments.split()])
+    with pytest.raises(SystemExit):
+        commands.main()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"vqlearn: {message}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"learning_rate": value} for value in (math.nan, math.inf, -1e-3, "fast", None)),
+        *({"ema_decay": value} for value in (math.nan, 1, 1.5, -0.1, "slow")),
+        *({"steps": value} for value in (1.5, True, "many", 0)),
+        *({"seed": value} for value in (0.5, None, 2**32)),
+        *({"warmup_steps": value} for value in (0, -5, math.nan)),
+    ],
+)
+def test_numbers_of_a_recipe_are_refused_by_name(changes):
+    (name,) = changes
+    with pytest.raises((TypeError, ValueError), match=f"{name} is .*; allowed: "):
+        replace(RECIPES["text"], **changes)
+
+
 # E4 ------------------------------------------------------------------------------
 
 
@@ -433,17 +483,16 @@ def test_unknown_words_are_refused_in_one_line(monkeypatch, capsys, arguments):
     assert error.count("\n") == 1
 
 
+TOKENS_AND_TEXT = ["vqvae/config.json", "text_encoder/config.json", "tokenizer/tokenizer.json"]
+
+
 @pytest.mark.parametrize(
     ("there", "stage", "command"),
     [
         ([".training/tokens/5"], "tokens", "vqlearn train --out"),
         (["vqvae/config.json"], "text", "vqlearn train --out"),
-        (["vqvae/config.json", "tokenizer/tokenizer.json"], "diffusion", "vqlearn train --out"),
-        (
-            ["vqvae/config.json", "tokenizer/tokenizer.json", ".training/raster/5"],
-            "raster",
-            "vqlearn train raster --out",
-        ),
+        (TOKENS_AND_TEXT, "diffusion", "vqlearn train --out"),
+        ([*TOKENS_AND_TEXT, ".training/raster/5"], "raster", "vqlearn train raster --out"),
     ],
 )
 def test_an_unfinished_training_says_what_is_missing(
@@ -471,3 +520,16 @@ def test_an_unfinished_training_says_what_is_missing(
 def test_a_folder_of_something_else_is_no_training(tmp_path, monkeypatch, capsys):
     words = ["generate", "x", "--model", tmp_path, "--out", tmp_path / "image.png"]
     assert "is no checkpoint; allowed" in last_line(monkeypatch, capsys, *words)[2]
+
+
+@pytest.mark.parametrize("stage", ["diffusion", "raster", "imagebart"])
+def test_a_token_model_says_what_comes_first(tmp_path, stage):
+    """First tokens, then text, with the command for it; its folder may have a space."""
+    folder, recipe = tmp_path / "my run", {stage: replace(RECIPES[stage], steps=1, batch_size=1)}
+    with pytest.raises(CheckpointError, match="tokens and text come first") as refused:
+        train_stages(folder, recipe)
+    command = f"`vqlearn train tokens --data scenes --out '{folder}'`"
+    assert command in str(refused.value)
+    (folder / "vqvae").mkdir()
+    with pytest.raises(CheckpointError, match=r"has no text encoder; .*`vqlearn train text "):
+        train_stages(folder, recipe)

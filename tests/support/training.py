@@ -1,17 +1,20 @@
 """Train several stages in one folder, as the command does; and trainings of a moment."""
 
+import json
 from contextlib import suppress
+from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
 from accelerate import Accelerator
+from PIL import Image
 from torch import nn
 
 from vqlearn.data import batches
 from vqlearn.data.batches import Scenes
 from vqlearn.tokens import VQVAEConfig
 from vqlearn.training.loop import Run, best_accelerator, fit
-from vqlearn.training.recipes import Recipe
+from vqlearn.training.recipes import RECIPES, Recipe
 from vqlearn.training.stages import diffusion, order, text, tokens
 from vqlearn.transformer import DenoiserConfig
 
@@ -104,3 +107,21 @@ def stopped_training(folder, at_step=5):
     with suppress(BreakOffError):
         fit("short", short_task(folder, break_off))
     return folder / ".training" / "short"
+
+
+def use_small_networks(monkeypatch):
+    """`make_small` for one test; returns short recipes."""
+    make_small(monkeypatch.setattr)
+    names = order.VQ_DIFFUSION
+    return {name: replace(RECIPES[name], steps=2, batch_size=2) for name in names}
+
+
+def write_images(folder, colours, captions=None):
+    """A folder of images of one colour each, as `--data` takes it."""
+    folder.mkdir()
+    lines = []
+    for colour, caption in zip(colours, captions or colours, strict=True):
+        Image.new("RGB", (16, 16), colour).save(folder / f"{colour}.png")
+        lines.append(json.dumps({"file_name": f"{colour}.png", "text": caption}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder

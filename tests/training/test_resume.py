@@ -5,15 +5,10 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 import torch
-from accelerate import Accelerator
 
-from vqlearn.data.batches import Scenes
-from vqlearn.training.loop import Run
-from vqlearn.training.recipes import RECIPES
 from vqlearn.training.state import TrainingState, forget
 
 COMMAND = [sys.executable, "-m", "vqlearn", "train", "--discriminator"]
@@ -92,15 +87,3 @@ def test_other_settings_are_refused(stopped):
     with pytest.raises(ValueError, match=r"schedule 'paper' is not allowed: schedule None"):
         state.resume({**CONFIG, "schedule": "paper"})
     assert state.resume(CONFIG) == 7
-
-
-def test_how_often_a_state_is_saved_is_no_setting_that_matters(tmp_path):
-    accelerator = Accelerator(cpu=True)
-    runs = [
-        Run(tmp_path, Scenes(32, "seen"), replace(RECIPES["text"], save_every=every), accelerator)
-        for every in (1, 1000)
-    ]
-    assert runs[0].config() == runs[1].config()
-    assert {"steps", "batch_size", "learning_rate", "seed", "data", "start_from"} <= set(
-        runs[0].config()
-    )

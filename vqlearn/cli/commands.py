@@ -1,8 +1,8 @@
 """The command `vqlearn`. Errors are one line on stderr."""
 
 import json
+import logging
 import sys
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Literal
@@ -26,6 +26,16 @@ class Commands(TyperGroup):
             return super().invoke(context)
         except KeyboardInterrupt as error:
             raise Stopped(*error.args or ("stopped",), getattr(error, "exit_code", 130)) from error
+
+
+class Notes(logging.Handler):
+    """What the package logs: lines on stderr, above a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one."""
+        from tqdm import tqdm
+
+        tqdm.write(self.format(record), file=sys.stderr)
 
 
 app = typer.Typer(
@@ -115,7 +125,8 @@ def train(
         str, typer.Argument(help="tokens, text, diffusion; all of these; raster, imagebart.")
     ] = "all",
     out: Annotated[
-        Path | None, typer.Option(help="The checkpoint folder; default: runs/scenes, runs/raster…")
+        Path | None,
+        typer.Option(help="The checkpoint folder; default: runs/scenes, runs/raster, runs/DATA…"),
     ] = None,
     data: Annotated[str, typer.Option(help="scenes, or a folder with metadata.jsonl.")] = "scenes",
     image_size: Annotated[int, typer.Option(help="Pixels of a side, a multiple of 4.")] = 32,
@@ -124,7 +135,9 @@ def train(
     save_every: Annotated[int | None, typer.Option(help="Steps between saved states.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
     discriminator: Annotated[bool, typer.Option(help="Sharpen tokens with one.")] = False,
-    quantizer: Annotated[str, typer.Option(help="Tokens: nearest or gumbel (drawn).")] = "nearest",
+    quantizer: Annotated[
+        str | None, typer.Option(help="Tokens: nearest (default) or gumbel (drawn).")
+    ] = None,
     schedule: Annotated[
         str | None, typer.Option(help="Corruption: released (default), paper or absorbing.")
     ] = None,
@@ -140,37 +153,29 @@ def train(
     """Train in one folder: tokens, then text, then diffusion, or another model of the tokens.
 
     Run it again after it was stopped, with the same options, and it goes on where it was. A stage
-    that is finished is kept as it is.
+    that is finished is kept as it is, if it was trained with the same options.
     """
-    from vqlearn.checkpoints import resolve
-    from vqlearn.diffusion.schedule import SCHEDULES
-    from vqlearn.probability.checks import check_choice
-    from vqlearn.tokens import QUANTIZERS
-    from vqlearn.training import RECIPES, Run, best_accelerator
-    from vqlearn.training.stages import order
+    from accelerate import PartialState
 
-    check_choice("stage", stage, ("all", *order.STAGES))
-    check_choice("quantizer", quantizer, QUANTIZERS)
-    check_choice("schedule", schedule, (None, *SCHEDULES))
-    names = order.VQ_DIFFUSION if stage == "all" else (stage,)
-    out = out or Path("runs") / (stage if names[-1] not in order.VQ_DIFFUSION else "scenes")
-    changes = {"steps": steps, "batch_size": batch_size, "save_every": save_every, "seed": seed}
-    changes = {key: value for key, value in changes.items() if value is not None}
-    options = {
-        "tokens": {"discriminator": discriminator, "quantizer": quantizer},
-        "diffusion": {"schedule": schedule},
-    }
-    source = order.open_source(data, image_size)
-    start = None if start_from is None else resolve(start_from)
-    for name in names:
-        curves = {"log_with": "tensorboard", "project_dir": out / "logs"} if tensorboard else {}
-        accelerator = best_accelerator(mixed_precision=mixed_precision, **curves)
-        run = Run(out, source, replace(RECIPES[name], **changes), accelerator, workers, start)
-        trained = order.train(name, run, **options.get(name, {}))
-        if not trained and accelerator.is_main_process:
-            typer.echo(f"{name}: finished before, kept", err=True)
-    if accelerator.is_main_process:
-        typer.echo(out)
+    from vqlearn.training.stages.plan import Plan
+
+    logger = logging.getLogger("vqlearn")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [Notes()]
+    sharpen, curves = discriminator or None, "tensorboard" if tensorboard else None
+    plan = Plan(
+        stage,
+        data,
+        image_size,
+        recipe={"steps": steps, "batch_size": batch_size, "save_every": save_every, "seed": seed},
+        options={"discriminator": sharpen, "quantizer": quantizer, "schedule": schedule},
+        machine={"mixed_precision": mixed_precision, "log_with": curves},
+        workers=workers,
+        start_from=start_from,
+    )
+    folder = plan.train(out)
+    if PartialState().is_main_process:
+        typer.echo(folder)
 
 
 @app.command()

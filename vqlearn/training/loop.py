@@ -8,19 +8,22 @@ A killed training goes on from its last state, and one that is asked to stop wri
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import is_tensorboard_available
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from vqlearn.data import Batch, NumberedBatches, Source
 from vqlearn.probability import random_stream
+from vqlearn.probability.checks import check_integer, shown
+from vqlearn.training import record
 from vqlearn.training.descent import NotFiniteError
 from vqlearn.training.interruption import (
     Interrupted,
@@ -33,11 +36,28 @@ from vqlearn.training.recipes import Recipe
 from vqlearn.training.state import Stateful, TrainingState
 
 SHOW_EVERY = 10
+MOST_WORKERS = 256
 
 
 def best_accelerator(**options: Any) -> Accelerator:
-    """On a GPU if there is one, else on the CPU; several processes join there only if told so."""
-    return Accelerator(cpu=not torch.accelerator.is_available(), **options)
+    """On a GPU if there is one, else on the CPU; several processes join there only if told so.
+
+    Raises `ValueError` for what this machine cannot do: float16 on a CPU, curves of TensorBoard
+    where it is not installed.
+    """
+    if options.get("log_with") == "tensorboard" and not is_tensorboard_available():
+        raise ValueError("tensorboard is not installed; allowed: after `pip install tensorboard`")
+    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), **options)
+    if accelerator.mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise ValueError("mixed_precision is 'fp16'; allowed on a CPU: 'no', 'bf16'")
+    return accelerator
+
+
+def check_workers(workers: int) -> None:
+    """Raise `TypeError` or `ValueError` for what is no number of processes."""
+    check_integer("workers", workers, 0)
+    if workers > MOST_WORKERS:
+        raise ValueError(f"workers is {shown(workers)}; allowed: 0 to {MOST_WORKERS}")
 
 
 @dataclass(frozen=True)
@@ -58,20 +78,12 @@ class Run:
     workers: int = 0
     start_from: Path | None = None
 
+    def __post_init__(self) -> None:
+        check_workers(self.workers)
+
     def noise(self, step: int) -> torch.Generator:
         """The random numbers of one step in this process, apart from its batch."""
         return random_stream("noise", self.recipe.seed, self.accelerator.process_index, step)
-
-    def config(self) -> dict[str, Any]:
-        """All that decides what comes out, as far as every stage has it; ready for JSON."""
-        recipe = asdict(self.recipe)
-        del recipe["save_every"]  # how often a state is written changes no weight
-        return {
-            **recipe,
-            "data": self.source.name,
-            "start_from": None if self.start_from is None else str(self.start_from),
-            "processes": self.accelerator.num_processes,
-        }
 
 
 Losses = tuple[dict[str, Tensor], Any]
@@ -113,7 +125,7 @@ def fit(name: str, task: Task) -> nn.Module:
     learner = Learner.from_recipe(task.network.train(), task.muon_weights, recipe)
     network = learner.use(accelerator)
     state = TrainingState(run.folder, name, _all_that_learns(task, learner))
-    config = {**run.config(), **task.config}
+    config = record.choices(run, task.config)
     done = state.resume(config)
     telling = _telling_the_last_state(name, state)
     with _progress(name, done, run) as bar, telling, Interruption() as interruption:

@@ -1,14 +1,27 @@
 """How long each stage learns, how fast, and how large the networks are."""
 
+import math
 from dataclasses import dataclass
 
-from vqlearn.probability.checks import check_integer
+from vqlearn.probability.checks import check_integer, check_number, shown
 from vqlearn.tokens import VQVAEConfig
 from vqlearn.transformer import DenoiserConfig
 
 NUM_TIMESTEPS = 100
 NUM_CODES = 384
 TEXT_WIDTH = 128
+
+
+MOST = 10**9
+WHOLE_NUMBERS = {
+    "steps": (1, MOST),
+    "batch_size": (1, 2**16),  # of 64 pixels 3 GB
+    "warmup_steps": (1, MOST),
+    "save_every": (1, MOST),
+    "seed": (0, 2**32 - 1),  # as NumPy has it
+}
+BELOW = {"learning_rate": math.inf, "ema_decay": 1}
+"""What the numbers of a recipe may be."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +33,8 @@ class Recipe:
     - `ema_decay`: the weights that are kept are a running mean over about 1 / (1 - decay) steps.
     - `save_every`: after how many steps the state of the training is written.
 
-    Raises `ValueError` for fewer than one step or image.
+    Raises `TypeError` or `ValueError`, naming the field, for numbers that nothing can be done with:
+    outside `WHOLE_NUMBERS`, negative, NaN.
     """
 
     steps: int
@@ -32,8 +46,16 @@ class Recipe:
     save_every: int = 200
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "warmup_steps", "save_every"):
-            check_integer(name, getattr(self, name), 1)
+        for name, (least, most) in WHOLE_NUMBERS.items():
+            value = getattr(self, name)
+            check_integer(name, value, least)
+            if value > most:
+                raise ValueError(f"{name} is {shown(value)}; allowed: {least} to {most}")
+        for name, below in BELOW.items():
+            value = getattr(self, name)
+            check_number(name, value)
+            if not 0 <= value < below:
+                raise ValueError(f"{name} is {shown(value)}; allowed: 0 or more, below {below}")
 
 
 RECIPES = {

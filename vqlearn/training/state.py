@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from vqlearn.checkpoints import CheckpointError
 from vqlearn.checkpoints.layout import naming
 from vqlearn.storage import atomic_folder, disk_errors, flatten, sha256, unflatten
+from vqlearn.training import record
 
 FOLDER = ".training"
 TENSORS_FILE = "state.safetensors"
@@ -110,14 +111,11 @@ class TrainingState:
                 )
 
     def _check_config(self, config: dict[str, Any], before: dict[str, Any], latest: int) -> None:
-        changed = [key for key in config if before.get(key) != config[key]]
-        if changed:
-            seen = ", ".join(f"{key} {config[key]!r}" for key in changed)
-            allowed = ", ".join(f"{key} {before.get(key)!r}" for key in changed)
+        if changed := record.differing(before, config):
             raise ValueError(
-                f"{self.folder} holds a training that was stopped at step {latest}; "
-                f"to go on with it, {seen} is not allowed: {allowed}; "
-                "to begin again, choose another folder with --out"
+                f"{self.folder} holds a training that was stopped at step {latest}; to go on with "
+                f"it, {record.difference(before, config, changed)}; to begin again, choose another "
+                "folder with --out"
             )
 
     def _keep_only(self, step: int) -> None:

@@ -1,5 +1,6 @@
 """What the stages of token models share: any model learns the tokens of images given captions."""
 
+from shlex import quote
 from typing import Any
 
 import torch
@@ -8,14 +9,18 @@ from torch import Tensor, nn
 
 from vqlearn.checkpoints import CheckpointError
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.layout import VQVAE_FOLDER
+from vqlearn.checkpoints.layout import TEXT_FOLDER, TOKENIZER_FOLDER, VQVAE_FOLDER
 from vqlearn.data import Batch
 from vqlearn.probability import Conditioning, TokenModel
 from vqlearn.text import NullText, NullTextConfig, drop_captions
+from vqlearn.training import record
 from vqlearn.training.loop import Losses, Run, Task
 from vqlearn.training.optimizers import muon_weights
 
 CAPTION_DROPOUT = 0.1
+COME_FIRST = {"tokens": (VQVAE_FOLDER, "VQ network"), "text": (TEXT_FOLDER, "text encoder")}
+"""The stages that write what a token model needs: the folder, and what is in it."""
+PARTS = (VQVAE_FOLDER, TEXT_FOLDER, TOKENIZER_FOLDER)
 
 
 class Frozen:
@@ -26,15 +31,19 @@ class Frozen:
 
     def __init__(self, run: Run) -> None:
         self.device = run.accelerator.device
-        if not (run.folder / VQVAE_FOLDER).is_dir():
-            raise CheckpointError(
-                f"{run.folder} has no VQ network; train tokens and text there first, or take those "
-                "of a checkpoint, for instance with --start-from scenes"
-            )
+        for stage, (part, words) in COME_FIRST.items():
+            if not (run.folder / part).is_dir():
+                data, out = (quote(str(path)) for path in (run.source.name, run.folder))
+                raise CheckpointError(
+                    f"{run.folder} has no {words}; tokens and text come first: `vqlearn train "
+                    f"{stage} --data {data} --out {out}`; or take those of a checkpoint, for "
+                    "instance with --start-from scenes"
+                )
         self.vqvae = files.load_vqvae(run.folder).requires_grad_(False).to(self.device)
         self.encoder = files.load_text_encoder(run.folder).to(self.device)
         self.encoder.warn_if_cut(run.source.captions())
         self.num_codes = self.vqvae.config.num_vq_embeddings
+        self.digest = record.digest_of(run.folder, PARTS)
         self.side = run.source.image_size // self.vqvae.config.downsampling_factor
 
     def read(self, batch: Batch) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b l c"]]:
@@ -67,10 +76,14 @@ class Captioned(nn.Module):
 
 
 class CaptionedTask(Task):
-    """The mean loss of a token model. Tokens and text are frozen; `config` is the user's choice."""
+    """The mean loss of a token model. Tokens and text are frozen.
+
+    `config` is the user's choice; what is frozen decides the result as well.
+    """
 
     def __init__(self, run: Run, frozen: Frozen, network: Captioned, config: dict[str, Any]):
-        self.run, self.frozen, self.config = run, frozen, config
+        self.run, self.frozen = run, frozen
+        self.config = {**config, "tokens_and_text": frozen.digest}
         self.network = network.to(frozen.device)
         self.muon_weights = muon_weights(self.network)
 

@@ -5,14 +5,19 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.layout import DENOISER_FOLDER, INDICES, NULL_TEXT_FOLDER, SCHEDULE_FOLDER
 from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule
 from vqlearn.diffusion.schedule import SCHEDULES
 from vqlearn.probability.checks import check_choice
 from vqlearn.text import NullText
+from vqlearn.training import record
 from vqlearn.training.loop import Losses, Run
 from vqlearn.training.recipes import NUM_TIMESTEPS, denoiser_config
 from vqlearn.training.stages.captioned import Captioned, CaptionedTask, Frozen
 from vqlearn.transformer import Denoiser
+
+PARTS = (DENOISER_FOLDER, SCHEDULE_FOLDER, NULL_TEXT_FOLDER)
+"""What is taken of a checkpoint to start from, besides the frozen parts."""
 
 
 class CaptionedDiffusion(Captioned):
@@ -49,13 +54,14 @@ class DiffusionTask(CaptionedTask):
 def diffusion_task(run: Run, schedule: str | None = None) -> DiffusionTask:
     """A fresh denoiser, or that of `run.start_from` with its null embedding and its schedule.
 
+    Where there are only tokens and text to start from, the denoiser is fresh.
     `schedule` is a name of `SCHEDULES`; None: "released" for a fresh denoiser. Raises `ValueError`
     if the checkpoint to start from is for images of another size or no VQ-Diffusion, or if a
     schedule is named as well; `CheckpointError` if `run.folder` lacks tokens or text.
     """
     check_choice("schedule", schedule, (None, *SCHEDULES))
-    frozen = Frozen(run)
-    if run.start_from is None:
+    frozen, taken = Frozen(run), {}
+    if run.start_from is None or not any((run.start_from / name).is_dir() for name in INDICES):
         schedule = schedule or "released"
         config = denoiser_config(
             num_codes=frozen.num_codes, side=frozen.side, text_width=frozen.encoder.width
@@ -68,7 +74,10 @@ def diffusion_task(run: Run, schedule: str | None = None) -> DiffusionTask:
         raise ValueError(f"schedule is {schedule!r}; allowed: none, {run.start_from} has its own")
     else:
         model, null_text = _trained_before(run, frozen)
-    return DiffusionTask(run, frozen, CaptionedDiffusion(model, null_text), {"schedule": schedule})
+        digest = record.digest_of(run.start_from, PARTS)
+        taken = {"start_from": digest, "start_from_name": str(run.start_from)}
+    network = CaptionedDiffusion(model, null_text)
+    return DiffusionTask(run, frozen, network, {"schedule": schedule, **taken})
 
 
 def _trained_before(run: Run, frozen: Frozen) -> tuple[DiffusionModel, NullText]:

@@ -5,6 +5,7 @@ last the folder is a checkpoint. A stage that is finished is kept, one that was 
 """
 
 import json
+import logging
 import os
 import re
 from collections.abc import Callable
@@ -21,18 +22,25 @@ from vqlearn.checkpoints import layout
 from vqlearn.checkpoints.digests import SUMS_FILE
 from vqlearn.checkpoints.folder import check
 from vqlearn.data import ImageFolder, Scenes, Source
-from vqlearn.storage import atomic_folder, disk_errors
+from vqlearn.probability.checks import check_integer, shown
+from vqlearn.storage import as_path, atomic_folder, disk_errors
+from vqlearn.training import record
 from vqlearn.training.loop import Run, Task, fit
 from vqlearn.training.processes import alone_in, in_main_process
 from vqlearn.training.recipes import vqvae_config
+from vqlearn.training.stages import kept
 from vqlearn.training.stages.autoregressive import imagebart_task, raster_task
 from vqlearn.training.stages.diffusion import diffusion_task
+from vqlearn.training.stages.kept_tokens import tell_reconstruction
 from vqlearn.training.stages.text import TextTask
 from vqlearn.training.stages.tokens import tokens_task
 from vqlearn.training.state import forget
 
 SCENES = "scenes"
 FROZEN_PARTS = ("vqvae", "text_encoder", "tokenizer", "clip")
+SMALLEST, LARGEST = 16, 1024  # pixels of a side
+
+logger = logging.getLogger("vqlearn")
 
 
 class Stage(NamedTuple):
@@ -45,10 +53,21 @@ class Stage(NamedTuple):
         """Has this stage written all of its part?"""
         return all(_is_whole(folder / name) for name in self.results)
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The folders with its results."""
+        return tuple(name.split("/")[0] for name in self.results if name != SUMS_FILE)
+
+    def is_taken_from(self, checkpoint: Path | None) -> bool:
+        """Are the results copies of frozen parts of this checkpoint?"""
+        return checkpoint is not None and all(
+            name in FROZEN_PARTS and (checkpoint / name).is_dir() for name in self.parts
+        )
+
 
 STAGES = {
     "tokens": Stage(tokens_task, ("vqvae/config.json",)),
-    "text": Stage(TextTask, ("tokenizer/tokenizer.json",)),
+    "text": Stage(TextTask, ("text_encoder/config.json", "tokenizer/tokenizer.json")),
     "diffusion": Stage(diffusion_task, ("transformer/config.json", SUMS_FILE)),
     "raster": Stage(raster_task, ("raster_transformer/config.json", SUMS_FILE)),
     "imagebart": Stage(imagebart_task, ("imagebart/config.json", SUMS_FILE)),
@@ -60,32 +79,53 @@ VQ_DIFFUSION = ("tokens", "text", "diffusion")
 def train(name: str, run: Run, **options: Any) -> bool:
     """Train one stage, unless it is finished: then return False.
 
-    `options` are those of the stage's task, such as `tokens_task`.
+    `options` are those of the stage's task, such as `tokens_task`. All that decides the result is
+    kept beside it, in `training.json`, and a finished stage is kept only if it was the same.
 
     Raises `FileExistsError` if the folder holds a finished checkpoint, which is built on other
     parts, `BlockingIOError` if another training is in it, or another `OSError` if it cannot be made
-    or written to; `CheckpointError` for a `run.start_from` that cannot be used; `Interrupted` as
-    `fit` does; otherwise what the stage raises.
+    or written to; `CheckpointError` for a `run.start_from` that cannot be used; `ValueError` if
+    what the folder holds is not what is asked for; `Interrupted` as `fit` does; otherwise what the
+    stage raises.
     """
     _check_folder(run.folder, name)
+    stage = STAGES[name]
     with alone_in(run.folder, run.accelerator):
         if run.start_from is not None:
-            copy_frozen_parts(run.start_from, run.folder)
-        finished = STAGES[name].is_finished(run.folder)
-        if not finished:
-            _train(name, run, options)
+            copied = copy_frozen_parts(run.start_from, run.folder)
+            in_main_process(run.accelerator, partial(_tell, run, copied))
+        finished = stage.is_finished(run.folder)
+        if finished and stage.is_taken_from(run.start_from):
+            said = f"{name}: those of {run.start_from}, kept"
+        else:
+            said = _train_unless_finished(name, run, options)
         in_main_process(run.accelerator, partial(forget, run.folder, name))
+    if run.accelerator.is_main_process and said:
+        logger.info(said)
     return not finished
 
 
-def _train(name: str, run: Run, options: dict[str, Any]) -> None:
-    run.accelerator.init_trackers(name)
+def _train_unless_finished(name: str, run: Run, options: dict[str, Any]) -> str:
+    """What is to be said of a stage that was finished before; it must be what is asked for."""
     set_seed(run.recipe.seed)
     task = STAGES[name].task(run, **options)
+    chosen, parts = record.choices(run, task.config), STAGES[name].parts
+    others = {other: stage.parts for other, stage in STAGES.items() if other != name}
+    kept.check_data(run.folder, others, chosen)
+    if STAGES[name].is_finished(run.folder):
+        return kept.check_result(name, run.folder, parts, chosen)
+    run.accelerator.init_trackers(name)
     trained = fit(name, task)
     in_main_process(run.accelerator, partial(_save, name, task, trained))
+    in_main_process(run.accelerator, partial(record.write, run.folder, name, chosen, parts))
     for tracker in run.accelerator.trackers:
         tracker.finish()
+    return ""
+
+
+def _tell(run: Run, copied: bool) -> None:
+    if copied:
+        tell_reconstruction(run)
 
 
 def _save(name: str, task: Task, trained: nn.Module) -> None:
@@ -99,39 +139,52 @@ def _save(name: str, task: Task, trained: nn.Module) -> None:
         ) from error
 
 
-def copy_frozen_parts(checkpoint: Path, folder: Path) -> None:
+def copy_frozen_parts(checkpoint: Path, folder: Path) -> bool:
     """Copy what a token model reads and does not change, unless it is there already.
 
-    Raises `CheckpointError` if `checkpoint` is damaged, or has no VQ network.
+    Returns whether this process has copied the VQ network. Raises `CheckpointError` if `checkpoint`
+    is damaged, or has no VQ network, and `ValueError` if `folder` has another one already.
     """
     index, vqvae = checkpoint / layout.INDEX_FILE, checkpoint / layout.VQVAE_FOLDER
     if index.exists() or not vqvae.is_dir():
         check(checkpoint)  # otherwise it is a folder that still grows
     with PartialState().main_process_first():  # the other processes find the parts there
-        for name in FROZEN_PARTS:
-            if (checkpoint / name).is_dir() and not _is_whole_part(folder / name):
-                with atomic_folder(folder / name) as part:
-                    copytree(checkpoint / name, part, dirs_exist_ok=True)
+        there = [name for name in FROZEN_PARTS if (checkpoint / name).is_dir()]
+        missing = [name for name in there if not _is_whole_part(folder / name)]
+        for name in there:
+            if name not in missing:
+                kept.check_copy(checkpoint, folder, name)
+        for name in missing:
+            with atomic_folder(folder / name) as part:
+                copytree(checkpoint / name, part, dirs_exist_ok=True)
+    return layout.VQVAE_FOLDER in missing
+
+
+def check_data(data: str, image_size: int) -> None:
+    """Raise as `open_source` does for what can be seen without reading any image."""
+    factor = vqvae_config().downsampling_factor
+    check_integer("image_size", image_size)
+    if not SMALLEST <= image_size <= LARGEST or image_size % factor:
+        raise ValueError(
+            f"image_size is {shown(image_size)}; allowed: multiples of {factor}, such as 32 or 64, "
+            f"{SMALLEST} to {LARGEST}"
+        )
+    if data != SCENES and not as_path("data", data).is_dir():
+        raise FileNotFoundError(
+            f"data is {shown(data)}; allowed: {SCENES!r}, or a folder with metadata.jsonl"
+        )
 
 
 def open_source(data: str, image_size: int = 32) -> Source:
     """The scenes, without the pairs that are held out, or the images of a folder.
 
     Raises `FileNotFoundError` if `data` is neither "scenes" nor a folder, and `ValueError` for an
-    image size that the tokens do not fill.
+    image size that the tokens do not fill, or that is too small or large.
     """
-    factor = vqvae_config().downsampling_factor
-    if image_size < 1 or image_size % factor:
-        raise ValueError(
-            f"image_size is {image_size}; allowed: multiples of {factor}, such as 32 or 64"
-        )
+    check_data(data, image_size)
     if data == SCENES:
         return Scenes(image_size, "seen")
-    if not Path(data).is_dir():
-        raise FileNotFoundError(
-            f"data is {data!r}; allowed: {SCENES!r}, or a folder with metadata.jsonl"
-        )
-    return ImageFolder(Path(data), image_size)
+    return ImageFolder(as_path("data", data), image_size)
 
 
 def _check_folder(folder: Path, name: str) -> None:
