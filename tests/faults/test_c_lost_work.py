@@ -371,10 +371,13 @@ def test_the_processes_that_load_batches_do_not_die_of_a_signal(tmp_path):
         (Interrupted("", signal.SIGINT), 130, ""),
     ],
 )
-def test_every_interrupted_command_says_so(monkeypatch, capsys, command, error, code, told):
+def test_every_interrupted_command_says_so(
+    tmp_path, monkeypatch, capsys, command, error, code, told
+):
     def interrupted(*arguments, **options):
         raise error
 
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("vqlearn.cli.doctor.examine", interrupted)
     monkeypatch.setattr("vqlearn.training.stages.order.open_source", interrupted)
     monkeypatch.setattr(sys, "argv", ["vqlearn", command])

@@ -17,7 +17,7 @@ from vqlearn.tokens import QUANTIZERS
 from vqlearn.training.loop import Run, best_accelerator, check_workers
 from vqlearn.training.recipes import RECIPES, Recipe
 from vqlearn.training.stages import order
-from vqlearn.training.stages.order import SCENES, STAGES, VQ_DIFFUSION, check_data, open_source
+from vqlearn.training.stages.order import SCENES, STAGES, VQ_DIFFUSION
 
 RUNS = Path("runs")
 CHOICES = {"quantizer": QUANTIZERS, "schedule": SCHEDULES}
@@ -48,13 +48,13 @@ class Plan:
         options = options_of(self.stage, self.start_from, self.options)
         recipes = recipes_of(list(options), self.recipe)
         check_workers(self.workers)
-        check_data(self.data, self.image_size)
+        order.check_data(self.data, self.image_size)
         folder = folder_of(self.stage, self.data) if out is None else as_path("out", out)
         machine = {**self.machine, "project_dir": folder / "logs"}
         best_accelerator(**machine)
         check_output_folder("out", folder)
         start = None if self.start_from is None else resolve(self.start_from)
-        source = open_source(self.data, self.image_size)
+        source = order.open_source(self.data, self.image_size)
         for name, recipe in recipes.items():
             run = Run(folder, source, recipe, best_accelerator(**machine), self.workers, start)
             order.train(name, run, **options[name])
