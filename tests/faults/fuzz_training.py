@@ -30,7 +30,7 @@ from vqlearn.training.stages import order
 RECIPE = Recipe(steps=4, batch_size=2, learning_rate=1e-3, ema_decay=0.9, save_every=1)
 DONE, REFUSED, FOREIGN = 0, 3, 4
 WRITES = os.O_WRONLY | os.O_RDWR
-MOST_SECONDS = 60  # of a training that hangs
+MOST_SECONDS = 300  # of a training that hangs
 
 
 class Fault(NamedTuple):

@@ -6,7 +6,6 @@ Only files that a loader may read have one: what a file browser or an editor lea
 matter.
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 from vqlearn.checkpoints.layout import CheckpointError, is_read
 from vqlearn.checkpoints.reading import check_file, read_text
 from vqlearn.probability.checks import shown
-from vqlearn.storage import write_text
+from vqlearn.storage import sha256, write_text
 
 SUMS_FILE = "SHA256SUMS"
 
@@ -48,7 +47,7 @@ def file_digests(folder: Path, parts: Sequence[str]) -> dict[str, str]:
     The files of the hub's cache are such links, but to a folder of its own: they count as inside.
     """
     names = [name for name in files_read(folder, parts) if _is_inside(folder, name)]
-    return {name: _digest(folder / name) for name in names}
+    return {name: sha256(folder / name) for name in names}
 
 
 def check_digests(folder: Path, parts: Sequence[str]) -> None:
@@ -68,7 +67,7 @@ def check_digests(folder: Path, parts: Sequence[str]) -> None:
         if not (folder / name).is_file():
             raise CheckpointError(f"there is no file {str(folder / name)!r}, but {sums} lists it")
         _check_inside(folder, name)
-        seen = _digest(folder / name)
+        seen = sha256(folder / name)
         if seen != expected:
             check_file(folder / name)
             raise CheckpointError(
@@ -105,8 +104,3 @@ def _check_inside(folder: Path, name: str) -> None:
             f"{folder / name} is a link that leads outside {folder}; "
             "allowed: the name of a file in the folder"
         )
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

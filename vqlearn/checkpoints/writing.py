@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from vqlearn.storage import atomic_write
+from vqlearn.storage import atomic_write, disk_errors
 
 BEGUN = ".part-new"
 
@@ -24,7 +24,8 @@ def replaced(
     shutil.rmtree(begun, ignore_errors=True)  # of a save that was killed
     begun.mkdir(parents=True)
     try:
-        yield begun
+        with disk_errors(folder):
+            yield begun
         for name in reversed(markers):
             (folder / name).unlink(missing_ok=True)
         for name in old_files(folder):
