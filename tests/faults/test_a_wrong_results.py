@@ -111,6 +111,20 @@ def test_archives_that_say_two_things_are_refused(checkpoint):
         VQDiffusionPipeline.from_pretrained(checkpoint)
 
 
+def test_a_tensor_longer_than_its_member_never_reads_the_next_one(checkpoint):
+    file = as_archive(checkpoint / "text_encoder", "pytorch_model")
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    cut = next(name for name in members if name.endswith("/data/0"))
+    members[cut] = members[cut][: len(members[cut]) // 2]
+    file.unlink()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    with pytest.raises(CheckpointError, match=r"not as long as its members"):
+        VQDiffusionPipeline.from_pretrained(checkpoint)
+
+
 def test_a_weight_under_an_old_and_a_new_name_is_refused(checkpoint):
     file = next((checkpoint / "vqvae").glob("*.safetensors"))
     weights = load_file(file)

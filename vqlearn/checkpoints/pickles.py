@@ -27,8 +27,7 @@ def load_pickle(file: Path) -> dict[str, Tensor]:
     """
     with file.open("rb") as stream:
         mapped = stream.read(len(ARCHIVE)) == ARCHIVE
-    if mapped:
-        _check_archive(file)
+    sizes = _member_sizes(file) if mapped else None
     # torch raises a dozen kinds of errors for what a file can hold
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
@@ -38,11 +37,22 @@ def load_pickle(file: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{file} holds a {type(loaded).__name__}; allowed: named tensors")
     for name, value in loaded.items():
         _check_tensor(file, name, value)
+    if sizes is not None and _storage_sizes(loaded) != sizes:
+        raise CheckpointError(f"{file} is damaged: its tensors are not as long as its members")
     return loaded
 
 
-def _check_archive(file: Path) -> None:
-    """Every member must be stored as it is: not packed, not locked, not larger than the file."""
+def _storage_sizes(tensors: dict[str, Tensor]) -> list[int]:
+    """The bytes that each storage takes, sorted; several tensors may share one."""
+    storages = [value.untyped_storage() for value in tensors.values()]
+    return sorted({s.data_ptr(): s.nbytes() for s in storages if s.nbytes()}.values())
+
+
+def _member_sizes(file: Path) -> list[int]:
+    """The bytes of each member with numbers, sorted, as `_storage_sizes` has them.
+
+    Every member must be stored as it is: not packed, not locked, not larger than the file.
+    """
     with naming(file, Exception), zipfile.ZipFile(file) as archive:
         members = archive.infolist()
     size = file.stat().st_size
@@ -55,6 +65,8 @@ def _check_archive(file: Path) -> None:
             )
     if len({member.filename for member in members}) < len(members):
         raise CheckpointError(f"{file} has several members of one name; allowed: one")
+    numbers = [member for member in members if "/data/" in member.filename and member.file_size]
+    return sorted(member.file_size for member in numbers)
 
 
 def _reason(error: Exception) -> str:
