@@ -14,7 +14,7 @@ from torch import Tensor
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 """Told by the content, not by the name. Pillow reads more, some by starting a program (EPS)."""
-MOST_PIXELS = 50_000_000  # decoded at once: about 200 MB, and two copies
+MOST_PIXELS = 50_000_000  # decoded at once: they need up to 750 MB
 DRAFT = 4  # with so many times the pixels of a side, what was left out can hardly be seen
 GREY_16 = ("I;16", "I;16L", "I;16B", "I;16N")
 EIGHT_BITS = (
@@ -96,6 +96,7 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
 
 def _grey_in_8_bits(picture: Image.Image) -> Image.Image:
     """65535 becomes 255, and a value that stands for transparent does too."""
-    values = np.array(picture)
-    values[values == picture.info.get("transparency")] = 65535
-    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    levels = ((np.arange(2**16) + 128) // 257).astype(np.uint8)
+    if "transparency" in picture.info:
+        levels[picture.info["transparency"]] = 255
+    return Image.fromarray(levels[np.array(picture)])
