@@ -614,13 +614,25 @@ def evaluated(monkeypatch, capsys, *arguments):
 def test_a_model_of_other_images_is_not_measured_on_scenes(
     model_of_crosses, monkeypatch, capsys, tmp_path
 ):
-    _, model = model_of_crosses
-    out = tmp_path / "scores.json"
+    model, out = tmp_path / "model", tmp_path / "scores.json"
+    shutil.copytree(model_of_crosses[1], model, ignore=lambda *_: ["training.json"])
     code, told, errors = evaluated(monkeypatch, capsys, "--model", model, "--out", out)
     assert (code, told, len(errors)) == (1, "", 1)
     assert "the model was not trained on scenes: its vocabulary lacks 'above</w>'" in errors[0]
     assert "--data FOLDER" in errors[0]
     assert not out.exists()
+
+
+def test_a_model_of_other_images_with_the_words_of_scenes_is_known_by_its_record(
+    model_of_crosses, monkeypatch, capsys, tmp_path
+):
+    folder, _ = model_of_crosses
+    recipe = {"diffusion": Recipe(steps=1, batch_size=2, learning_rate=1e-3, ema_decay=0.5)}
+    train_stages(tmp_path, recipe, data=str(folder), start_from=resolve("scenes"))
+    code, told, errors = evaluated(monkeypatch, capsys, "--model", tmp_path)
+    assert (code, told, len(errors)) == (1, "", 1)
+    assert f"diffusion of {tmp_path} was trained on " in errors[0]
+    assert "allowed: a model of scenes, or --data FOLDER" in errors[0]
 
 
 def test_a_model_is_one_of_scenes_if_it_knows_their_words_and_no_others():

@@ -197,12 +197,14 @@ def evaluate(
     """
     from vqlearn.checkpoints import load_clip, resolve
     from vqlearn.cli.models import open_model
-    from vqlearn.data import ImageFolder
+    from vqlearn.data import ImageFolder, Scenes
     from vqlearn.evaluation import Evaluation, own_images
     from vqlearn.evaluation import prompts as measures
     from vqlearn.probability import Sampling
     from vqlearn.probability.checks import check_integer
     from vqlearn.storage import as_path, check_output_file, write_text
+    from vqlearn.training import record
+    from vqlearn.training.stages import order
 
     check_integer("--prompts", prompts, 1, MOST_PROMPTS)
     Sampling(guidance, truncation, steps)
@@ -210,8 +212,11 @@ def evaluate(
     if out is not None:
         out = as_path("--out", out)
         check_output_file("--out", out)
-    pipeline, clip = open_model(model), load_clip(resolve(model))
+    pipeline, folder = open_model(model), resolve(model)
+    clip = load_clip(folder)
     if data == "scenes":
+        parts = {name: stage.parts for name, stage in order.STAGES.items()}
+        record.check_data(folder, parts, Scenes.digest)
         found = measures.as_json(evaluation, measures.evaluate(pipeline, clip, evaluation))
     else:
         batch = own_images.evaluated_images(ImageFolder(data, pipeline.image_size), evaluation)

@@ -66,6 +66,20 @@ def read(folder: Path, stage: str, parts: Iterable[str]) -> Choices | None:
     return record["choices"] if isinstance(record.get("choices"), dict) else None
 
 
+def check_data(folder: Path, stages: Mapping[str, Iterable[str]], data: str) -> None:
+    """Raise `ValueError` if a stage of this folder is known to have learned from other data.
+
+    `stages` are names with their parts, as for `read`; `data` is the digest of a `Source`.
+    """
+    for stage, parts in stages.items():
+        chosen = read(folder, stage, parts) or {}
+        if chosen.get("data", data) != data:
+            raise ValueError(
+                f"{stage} of {folder} was trained on {shown(chosen.get('data_name'))}; allowed: a "
+                f"model of {data}, or --data FOLDER to measure it on images like its own"
+            )
+
+
 def differing(before: Choices, now: Choices, only: Iterable[str] | None = None) -> list[str]:
     """The names of the choices that differ, among all or `only` some."""
     names = [*now, *(name for name in before if name not in now)] if only is None else only
