@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test soak lint notebooks map badges figures samplers family raster face-off bench weights
+.PHONY: help setup demo test soak mutants lint notebooks map badges figures samplers family raster face-off bench weights
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,8 +28,12 @@ test: setup lint ## run all tests
 		$(CURDIR)/$(BIN)/python -m pytest $(NBVAL) --numprocesses 2 --dist loadscope \
 		$(addprefix $(CURDIR)/,$(LESSONS))
 
-soak: setup ## tests at the size of the released model: 20 GB of memory, 10 minutes
+soak: setup ## the released model's size (20 GB of memory), then faults at full size: figures/faults.md
 	VQLEARN_FULL_SIZE=1 $(BIN)/python -m pytest tests/test_full_size.py
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m faults
+
+mutants: setup ## change one line at a time, and see what the tests notice: figures/mutants.json
+	PYTHONPATH=tests $(BIN)/python -m mutation
 
 lint: setup ## check style
 	$(BIN)/ruff check .

@@ -23,7 +23,9 @@ from threading import Lock
 
 from mutation.sites import KINDS, ROOT, Site, draw
 
-REPORT = ROOT / "figures" / "mutants.json"
+from vqlearn.lessons.marks import write_between
+
+REPORT, PAGE = ROOT / "figures" / "mutants.json", ROOT / "figures" / "faults.md"
 KNOWN = ROOT / ".mutants.json"
 SECONDS = 900  # a change that makes a test endless is noticed too
 COMMAND = "make mutants"
@@ -141,7 +143,16 @@ def write(sites: list[Site], survivors: list[Site], seed: int) -> None:
         "survivors": listed,
     }
     REPORT.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_between(PAGE, "mutants", table(report))
     print(f"{report['killed']} of {report['total']} were noticed; see {REPORT.relative_to(ROOT)}")
+
+
+def table(report: dict) -> str:
+    """How many changes of each kind were noticed."""
+    lines = ["| changed | times | noticed |", "| --- | --- | --- |"]
+    rows = [*report["kinds"].items(), ("all", report)]
+    lines += [f"| {kind} | {share['total']} | {share['killed']} |" for kind, share in rows]
+    return "\n".join(lines)
 
 
 def _share(kind: str, sites: list[Site], survivors: list[Site]) -> dict[str, int]:
