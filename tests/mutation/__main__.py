@@ -31,6 +31,7 @@ SECONDS = 900  # a change that makes a test endless is noticed too
 COMMAND = "make mutants"
 LOCK = Lock()
 BROAD = {  # tests of several rooms, run where those of the file's own room notice nothing
+    "probability": ("diffusion", "contracts", "frozen"),
     "checkpoints": ("pipeline", "cli", "faults"),
     "data": ("training", "faults"),
     "storage": ("faults", "checkpoints"),
