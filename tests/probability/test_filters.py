@@ -65,6 +65,8 @@ def test_truncation_against_a_plain_loop():
 def test_a_rate_of_one_cuts_nothing_and_a_tiny_rate_keeps_the_best_code():
     p_x0 = log_normalise(torch.randn(1, 3, 50))
     assert torch.equal(top_p(p_x0, 1.0), p_x0)
+    rounded = torch.tensor([[[0.0, -40.0, -80.0]]])  # the first code alone has a sum of 1
+    assert torch.equal(top_p(rounded, 1.0), rounded)
     best = top_p(p_x0, 1e-9)
     assert torch.equal(best.argmax(dim=-1), p_x0.argmax(dim=-1))
     assert best.isfinite().sum() == 3
