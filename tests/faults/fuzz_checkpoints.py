@@ -529,9 +529,20 @@ def bombs(marker: Path) -> dict[str, bytes]:
         "a module": _saved(torch.nn.Linear(2, 2)),
         "TorchScript": _torchscript(),
         "an empty archive": _archive({}),
+        "a key that takes for ever to hash": _archive({"x/data.pkl": endless_key()}),
         "another member": _archive({"x/data.pkl": pickle.dumps(calls["exec"]), "x/version": b"3"}),
     }
     return found
+
+
+def endless_key() -> bytes:
+    """A pickle of {t: 1}, where t holds twice a tuple that holds twice a tuple, and so on."""
+    key = ()
+    for _ in range(60):
+        key = (key, key)
+    header, stop = b"\x80\x02", b"."
+    written = pickle.dumps(key, protocol=2).removeprefix(header).removesuffix(stop)
+    return header + b"}" + written + b"K\x01s" + stop
 
 
 def _saved(content: Any, *, zipped: bool = True) -> bytes:

@@ -13,6 +13,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 import torch
+from faults import fuzz_checkpoints
 from safetensors.torch import load_file
 from support.tiny import edit_json, write_diffusers_folder
 from support.training import train_stages
@@ -163,6 +164,16 @@ def test_blocks_are_counted_before_they_are_built(checkpoint):
         up_block_types=["UpDecoderBlock2D"] * blocks,
     )
     assert "layers" in refusal(checkpoint, "vqvae")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_key_that_takes_for_ever_to_hash_is_refused(checkpoint, zipped):
+    written = fuzz_checkpoints.endless_key()
+    content = fuzz_checkpoints._archive({"x/data.pkl": written}) if zipped else written * 5
+    weights = checkpoint / "vqvae" / "diffusion_pytorch_model.safetensors"
+    weights.unlink()
+    weights.with_suffix(".bin").write_bytes(content)
+    assert "holds tuples 60 deep" in refusal(checkpoint, "vqvae")
 
 
 # E3 ------------------------------------------------------------------------------

@@ -2,12 +2,17 @@
 
 torch opens it with `weights_only=True`, and there is no other way to open it here. Before that its
 archive is looked at: torch maps the bytes of a tensor where they lie, so they must lie there plain.
+And its operations are, without executing one: a key that is a tuple of tuples of tuples could take
+for ever to be hashed.
 """
 
+import io
+import pickletools
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +21,8 @@ from vqlearn.checkpoints.layout import CheckpointError, naming
 from vqlearn.probability.checks import shown
 
 ARCHIVE = b"PK\x03\x04"
+PICKLES_OF_A_FILE = 5  # before 2020: a number, a version, the machine, the weights, their keys
+DEEPEST_TUPLE = 8  # torch.save writes two: a shape among the arguments of a tensor
 FOREIGN = re.compile(r"(?:GLOBAL|Unsupported class|instantiate) (\S+)")
 
 
@@ -28,6 +35,7 @@ def load_pickle(file: Path) -> dict[str, Tensor]:
     with file.open("rb") as stream:
         mapped = stream.read(len(ARCHIVE)) == ARCHIVE
     sizes = _member_sizes(file) if mapped else None
+    _check_nesting(file, mapped)
     # torch raises a dozen kinds of errors for what a file can hold
     try:
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
@@ -67,6 +75,53 @@ def _member_sizes(file: Path) -> list[int]:
         raise CheckpointError(f"{file} has several members of one name; allowed: one")
     numbers = [member for member in members if "/data/" in member.filename and member.file_size]
     return sorted(member.file_size for member in numbers)
+
+
+def _check_nesting(file: Path, mapped: bool) -> None:
+    """Raise `CheckpointError` for tuples in tuples, deeper than any file of weights needs."""
+    try:
+        deepest = max(map(_deepest_tuple, _streams(file, mapped)))
+    except Exception as error:  # what a broken pickle makes of the machine below
+        raise CheckpointError(f"{file} {_reason(error)}; allowed: named tensors") from error
+    if deepest > DEEPEST_TUPLE:
+        raise CheckpointError(f"{file} holds tuples {deepest} deep; allowed: named tensors")
+
+
+def _streams(file: Path, mapped: bool) -> Iterator[BinaryIO]:
+    """A stream at the beginning of each pickle in the file."""
+    with file.open("rb") as stream:
+        if mapped:
+            with zipfile.ZipFile(stream) as archive:
+                pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
+                yield from (io.BytesIO(archive.read(name)) for name in pickles)
+        else:
+            yield from (stream for _ in range(PICKLES_OF_A_FILE))
+
+
+def _deepest_tuple(stream: BinaryIO) -> int:
+    """How deep the tuples of a pickle are nested, by a machine whose stack holds depths alone."""
+    stack, memo, deepest = [], {}, 0
+    for operation, argument, _ in pickletools.genops(stream):
+        name, taken = operation.name, []
+        if name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
+            memo[len(memo) if name == "MEMOIZE" else argument] = stack[-1]
+            continue
+        for before in reversed(operation.stack_before):
+            if before is pickletools.stackslice:  # all from the last mark on
+                while stack[-1] is not None:
+                    taken.append(stack.pop())
+            else:
+                taken.append(stack.pop())
+        depth = 0
+        if name in ("GET", "BINGET", "LONG_BINGET"):
+            depth = memo[argument]
+        elif name.startswith("TUPLE"):
+            depth = 1 + max((each or 0 for each in taken), default=0)
+        deepest = max(deepest, depth)
+        stack += [
+            None if after is pickletools.markobject else depth for after in operation.stack_after
+        ]
+    return deepest
 
 
 def _reason(error: Exception) -> str:
