@@ -134,6 +134,15 @@ def test_files_and_functions_are_short():
                 assert node.end_lineno - node.lineno <= 60, f"{file}: {node.name}"
 
 
+def test_every_dataclass_is_frozen():
+    """What was checked when it was made stays as it was checked."""
+    for file in package_files():
+        for node in ast.walk(ast.parse(file.read_text())):
+            for decorator in getattr(node, "decorator_list", ()):
+                if "dataclass" in ast.unparse(decorator):
+                    assert "frozen=True" in ast.unparse(decorator), f"{file}: {node.name}"
+
+
 def test_readme_names_only_files_commands_and_pictures_that_exist():
     readme = (ROOT / "README.md").read_text()
     for link in re.findall(r"\]\(([^)#:]+)\)", readme):

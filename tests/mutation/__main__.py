@@ -113,9 +113,8 @@ def matching_tests(file: str, root: Path) -> list[list[str]]:
     parts = Path(file).relative_to("vqlearn").parts
     own = Path("tests", *parts[:-1], f"test_{Path(file).stem}.py")
     room = Path("tests", parts[0])
-    around = ["tests/contracts", "tests/frozen"]
-    around = [f"tests/{name}" for name in BROAD.get(parts[0], ())] or around
-    rounds = [[str(own)], [str(room)], around]
+    around = [f"tests/{name}" for name in BROAD.get(parts[0], ("contracts", "frozen"))]
+    rounds = [[str(own)], [str(room)], [*around, "tests/test_structure.py"]]
     there = [[test for test in tests if (root / test).exists()] for tests in rounds]
     return [tests for tests in there if tests]
 
