@@ -163,7 +163,4 @@ def test_the_command_prints_json_and_writes_it(tmp_path):
         assert all(set(each) == share for each in part["model"]["by_attribute"].values())
     failed = subprocess.run([*command[:-1], "0"], capture_output=True, text=True, check=False)
     assert failed.returncode == 1
-    assert (
-        failed.stderr.splitlines()[-1]
-        == "vqlearn: prompts is 0; allowed: whole numbers of 1 or more"
-    )
+    assert failed.stderr.splitlines()[-1] == "vqlearn: --prompts is 0; allowed: 1 to 100000"
