@@ -8,6 +8,8 @@ import pytest
 from mutation import __main__ as mutants
 from mutation.sites import KINDS, ROOMS, ROOT, Site, draw, sites
 
+from vqlearn.lessons.marks import between
+
 DRAWN = draw(2, 0)
 
 
@@ -89,6 +91,7 @@ def test_tests_that_fail_anyway_notice_nothing(copy):
 
 def test_the_stored_report_is_good_enough_and_says_why_survivors_live():
     report = json.loads(mutants.REPORT.read_text())
+    assert between(mutants.PAGE, "mutants") == mutants.table(report)
     assert report["total"] >= 100
     assert report["killed"] >= 0.95 * report["total"]
     assert len(report["survivors"]) == report["total"] - report["killed"]
