@@ -38,7 +38,7 @@ BROAD = {  # tests of several rooms, run where those of the file's own room noti
     "training": ("faults", "frozen"),
     "pipeline": ("cli", "faults"),
     "tokens": ("frozen", "training", "checkpoints"),
-    "text": ("checkpoints", "pipeline", "training"),
+    "text": ("pipeline",),
 }
 
 
