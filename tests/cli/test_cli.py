@@ -7,6 +7,7 @@ import sys
 import pytest
 from PIL import Image
 from support.accelerate_state import forget_accelerate
+from support.command import run_command
 from support.tiny import write_diffusers_folder
 from typer.testing import CliRunner
 
@@ -30,18 +31,9 @@ def folder(tmp_path_factory):
     return write_diffusers_folder(tmp_path_factory.mktemp("cli") / "model")
 
 
-def run(monkeypatch, capsys, *arguments):
-    """Exit code, standard output and standard error of `vqlearn ARGUMENTS`."""
-    monkeypatch.setattr(sys, "argv", ["vqlearn", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        cli.main()
-    captured = capsys.readouterr()
-    return stopped.value.code or 0, captured.out, captured.err
-
-
 def test_generate_writes_a_grid_and_prints_its_path_last(folder, tmp_path, monkeypatch, capsys):
     out = tmp_path / "new" / "grid.png"
-    code, stdout, _ = run(
+    code, stdout, _ = run_command(
         monkeypatch, capsys, "generate", "a red circle", "--model", folder,
         "--steps", 3, "--images", 3, "--out", out,
     )  # fmt: skip
@@ -55,10 +47,10 @@ def test_a_film_shows_how_the_picture_appears(folder, tmp_path, monkeypatch, cap
     film = tmp_path / "films" / "film.gif"
     arguments = ["generate", "a red circle", "--model", folder, "--steps", 3, "--seed", 1]
     out = ("--out", tmp_path / "picture.png")
-    assert run(monkeypatch, capsys, *arguments, *out, "--film", film)[0] == 0
+    assert run_command(monkeypatch, capsys, *arguments, *out, "--film", film)[0] == 0
     with Image.open(film) as gif:
         assert gif.n_frames == 4  # with this seed a token comes out in every step
-    code, _, error = run(monkeypatch, capsys, *arguments, *out, "--film", "film.mp4")
+    code, _, error = run_command(monkeypatch, capsys, *arguments, *out, "--film", "film.mp4")
     assert code == 1
     assert "--film is 'film.mp4'; allowed: a GIF file such as film.gif" in error
 
@@ -66,7 +58,7 @@ def test_a_film_shows_how_the_picture_appears(folder, tmp_path, monkeypatch, cap
 def test_the_seed_decides_and_picture_i_has_seed_plus_i(folder, tmp_path, monkeypatch, capsys):
     def picture(name, *options):
         out = tmp_path / name
-        code, _, _ = run(
+        code, _, _ = run_command(
             monkeypatch, capsys, "generate", "a red circle", "--model", folder,
             "--steps", 3, "--out", out, *options,
         )  # fmt: skip
@@ -110,7 +102,7 @@ def test_mistakes_end_with_one_line_and_no_traceback(
     monkeypatch.chdir(tmp_path)
     if arguments[:1] == ["generate"] and "--model" not in arguments:
         arguments = [*arguments, "--model", folder]
-    code, stdout, stderr = run(monkeypatch, capsys, *arguments)
+    code, stdout, stderr = run_command(monkeypatch, capsys, *arguments)
     lines = [line for line in stderr.splitlines() if line.startswith("vqlearn: ")]
     assert code != 0
     assert message in lines[0]
@@ -123,7 +115,7 @@ def test_mistakes_end_with_one_line_and_no_traceback(
 def test_the_quantizer_is_the_one_that_was_asked_for(tmp_path, monkeypatch, capsys, quantizer):
     size = ["--steps", 1, "--batch-size", 1, "--out", tmp_path]
     option = [] if quantizer == "nearest" else ["--quantizer", quantizer]
-    assert run(monkeypatch, capsys, "train", "tokens", *option, *size)[0] == 0
+    assert run_command(monkeypatch, capsys, "train", "tokens", *option, *size)[0] == 0
     assert load_vqvae(tmp_path).config.quantizer == quantizer
 
 
@@ -131,18 +123,18 @@ def test_the_quantizer_is_the_one_that_was_asked_for(tmp_path, monkeypatch, caps
 def test_an_autoregressive_model_is_trained_and_generates(tmp_path, monkeypatch, capsys, stage):
     size = ["--steps", 2, "--batch-size", 2, "--start-from", "scenes"]
     monkeypatch.chdir(tmp_path)
-    code, stdout, _ = run(monkeypatch, capsys, "train", stage, *size)
+    code, stdout, _ = run_command(monkeypatch, capsys, "train", stage, *size)
     model = f"runs/{stage}"
     assert (code, stdout.split()) == (0, [model])
     words = ["generate", "a small red circle", "--model", model]
-    code, stdout, _ = run(monkeypatch, capsys, *words, "--images", 2)
+    code, stdout, _ = run_command(monkeypatch, capsys, *words, "--images", 2)
     assert (code, stdout.split()) == (0, ["out.png"])
     with Image.open("out.png") as picture:
         assert picture.size == (520, 256)
-    code, _, stderr = run(monkeypatch, capsys, *words, "--film", "film.gif")
+    code, _, stderr = run_command(monkeypatch, capsys, *words, "--film", "film.gif")
     assert code == 1
     assert "--film is 'film.gif'; allowed: none" in stderr
-    code, stdout, _ = run(monkeypatch, capsys, "evaluate", "--model", model, "--prompts", 4)
+    code, stdout, _ = run_command(monkeypatch, capsys, "evaluate", "--model", model, "--prompts", 4)
     found = json.loads(stdout)["seen"]
     assert (code, found["model"]["total"], found["floor"]["total"]) == (0, 4, 4)
     assert "calls_per_image" not in found["model"]
@@ -150,7 +142,7 @@ def test_an_autoregressive_model_is_trained_and_generates(tmp_path, monkeypatch,
 
 
 def test_autoregressive_stages_say_what_they_lack(tmp_path, monkeypatch, capsys):
-    code, _, stderr = run(monkeypatch, capsys, "train", "raster", "--out", tmp_path / "new")
+    code, _, stderr = run_command(monkeypatch, capsys, "train", "raster", "--out", tmp_path / "new")
     assert code == 1
     assert "new has no VQ network; tokens and text come first: `vqlearn train tokens " in stderr
     assert "--start-from scenes" in stderr

@@ -15,6 +15,7 @@ import pytest
 import torch
 from faults import fuzz_checkpoints
 from safetensors.torch import load_file
+from support.command import run_command
 from support.tiny import edit_json, write_diffusers_folder
 from support.training import train_stages
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -237,15 +238,6 @@ def test_noise_of_the_references_needs_their_generator(pipe):
             check_reference_generator(generator, pipe.device)
 
 
-def last_line(monkeypatch, capsys, *arguments):
-    """Exit code, and what `vqlearn ARGUMENTS` prints: standard output and error."""
-    monkeypatch.setattr(sys, "argv", ["vqlearn", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stopped:
-        commands.main()
-    captured = capsys.readouterr()
-    return stopped.value.code or 0, captured.out, captured.err
-
-
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -256,7 +248,7 @@ def last_line(monkeypatch, capsys, *arguments):
 def test_options_are_refused_before_work(tmp_path, monkeypatch, capsys, option, value):
     monkeypatch.setattr(models, "open_model", lambda *_: pytest.fail("the work was begun"))
     monkeypatch.chdir(tmp_path)
-    code, out, error = last_line(monkeypatch, capsys, "generate", "x", option, value)
+    code, out, error = run_command(monkeypatch, capsys, "generate", "x", option, value)
     assert (code != 0, out) == (True, "")
     assert error.startswith("vqlearn: ")
     assert option in error
@@ -269,7 +261,7 @@ def test_the_largest_seed_can_be_used(pipe, tmp_path, monkeypatch, capsys):
     out = ["--steps", 2, "--out", tmp_path / "image.png"]
     for seed, images, expected in ((2**64 - 2, 2, 0), (2**64 - 1, 2, 1), (-(2**63), 1, 0)):
         words = ["generate", "x", "--seed", seed, "--images", images, *out]
-        assert last_line(monkeypatch, capsys, *words)[0] == expected
+        assert run_command(monkeypatch, capsys, *words)[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -288,11 +280,11 @@ def test_a_memory_that_does_not_suffice_is_one_line(tmp_path, monkeypatch, capsy
     monkeypatch.setattr(models, "open_model", fail)
     words = ["generate", "x", "--out", tmp_path / "image.png"]
     if known:
-        code, _, said = last_line(monkeypatch, capsys, *words)
+        code, _, said = run_command(monkeypatch, capsys, *words)
         assert (code, said[:35]) == (1, "vqlearn: the memory does not suffic")
     else:
         with pytest.raises(RuntimeError, match="a mistake of ours"):
-            last_line(monkeypatch, capsys, *words)
+            run_command(monkeypatch, capsys, *words)
 
 
 def test_sampling_needs_nothing_that_mps_lacks(pipe, monkeypatch):
@@ -468,13 +460,13 @@ def test_the_home_folder_is_understood(checkpoint, monkeypatch):
 
 
 def test_the_command_alone_prints_its_help(monkeypatch, capsys):
-    code, out, error = last_line(monkeypatch, capsys)
+    code, out, error = run_command(monkeypatch, capsys)
     assert (code, error) == (0, "")
     assert all(word in out for word in ("Usage:", "generate", "train", "doctor", "--version"))
 
 
 def test_the_version_is_told(monkeypatch, capsys):
-    assert last_line(monkeypatch, capsys, "--version") == (0, f"vqlearn {__version__}\n", "")
+    assert run_command(monkeypatch, capsys, "--version") == (0, f"vqlearn {__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -488,7 +480,7 @@ def test_the_version_is_told(monkeypatch, capsys):
     ],
 )
 def test_unknown_words_are_refused_in_one_line(monkeypatch, capsys, arguments):
-    code, out, error = last_line(monkeypatch, capsys, *arguments)
+    code, out, error = run_command(monkeypatch, capsys, *arguments)
     assert (code, out) == (2, "")
     assert error.startswith("vqlearn: ")
     assert error.count("\n") == 1
@@ -521,7 +513,7 @@ def test_an_unfinished_training_says_what_is_missing(
         ["verify", run, "--out", report],
         ["evaluate", "--model", run],
     ):
-        code, _, error = last_line(monkeypatch, capsys, *words)
+        code, _, error = run_command(monkeypatch, capsys, *words)
         assert code == 1
         assert f"the stage {stage} is missing" in error
         assert f"{command} {run}" in error
@@ -530,7 +522,7 @@ def test_an_unfinished_training_says_what_is_missing(
 
 def test_a_folder_of_something_else_is_no_training(tmp_path, monkeypatch, capsys):
     words = ["generate", "x", "--model", tmp_path, "--out", tmp_path / "image.png"]
-    assert "is no checkpoint; allowed" in last_line(monkeypatch, capsys, *words)[2]
+    assert "is no checkpoint; allowed" in run_command(monkeypatch, capsys, *words)[2]
 
 
 @pytest.mark.parametrize("stage", ["diffusion", "raster", "imagebart"])
