@@ -6,9 +6,11 @@ on: what is known of the same change, code and tests stands in .mutants.json.
 """
 
 import argparse
+import ast
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -32,11 +34,11 @@ COMMAND = "make mutants"
 LOCK = Lock()
 BROAD = {  # tests of several rooms, run where those of the file's own room notice nothing
     "probability": ("diffusion", "contracts", "frozen"),
-    "checkpoints": ("pipeline", "cli", "faults"),
+    "checkpoints": ("faults", "pipeline", "cli"),
     "data": ("training", "faults"),
     "storage": ("faults", "checkpoints"),
     "training": ("faults", "frozen"),
-    "pipeline": ("cli", "faults"),
+    "pipeline": ("faults", "cli"),
     "tokens": ("frozen", "training", "checkpoints"),
     "text": ("pipeline",),
 }
@@ -109,14 +111,28 @@ def _known(site: Site | None, file: str, tests: list[str], copy: Path) -> bool:
 
 
 def matching_tests(file: str, root: Path) -> list[list[str]]:
-    """In the order in which they are tried: the mirrored test file, the room, rooms around it."""
+    """In the order in which they are tried: the nearest, the room, rooms around it.
+
+    The nearest are the mirrored test file or, where there is none, those that use a name of the
+    file.
+    """
     parts = Path(file).relative_to("vqlearn").parts
     own = Path("tests", *parts[:-1], f"test_{Path(file).stem}.py")
-    room = Path("tests", parts[0])
+    nearest = [str(own)] if (root / own).exists() else _tests_that_name(file, root)
     around = [f"tests/{name}" for name in BROAD.get(parts[0], ("contracts", "frozen"))]
-    rounds = [[str(own)], [str(room)], [*around, "tests/test_structure.py"]]
+    rounds = [nearest, [f"tests/{parts[0]}"], [*around, "tests/test_structure.py"]]
     there = [[test for test in tests if (root / test).exists()] for tests in rounds]
     return [tests for tests in there if tests]
+
+
+def _tests_that_name(file: str, root: Path) -> list[str]:
+    """The room's test files that use a function or class of this file."""
+    tree = ast.parse((root / file).read_bytes())
+    defined = [getattr(node, "name", "_") for node in tree.body]
+    names = re.compile(rf"\b({'|'.join(name for name in defined if name[0] != '_')})\b")
+    tests = sorted((root / "tests" / Path(file).parts[1]).rglob("test_*.py"))
+    found = [test for test in tests if names.search(test.read_text(encoding="utf-8"))]
+    return [str(test.relative_to(root)) for test in found]
 
 
 def describe(site: Site) -> str:
