@@ -23,7 +23,7 @@ demo: setup ## generate an image from a prompt, on the CPU, offline
 		--steps 25 --seed 0 --images 4 --out demo/picture.png
 
 test: setup lint ## run all tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	cd $$(mktemp -d) && OMP_NUM_THREADS=1 PYTHONPATH=$(CURDIR)/tests/offline \
 		$(CURDIR)/$(BIN)/python -m pytest $(NBVAL) --numprocesses 2 --dist loadscope \
 		$(addprefix $(CURDIR)/,$(LESSONS))

@@ -21,6 +21,15 @@ install_import_hook([f"vqlearn.{room}" for room in ROOMS], f"{typecheck.__name__
 
 
 @pytest.fixture
+def short_probe(monkeypatch):
+    """An evaluation whose linear reader of text learns from few captions: its shares mean little."""
+    from vqlearn.evaluation import text_probe
+
+    monkeypatch.setattr(text_probe, "LEARNED_FROM", 400)
+    monkeypatch.setattr(text_probe, "TRIED_ON", 50)
+
+
+@pytest.fixture
 def hub(tmp_path, monkeypatch):
     """A hub on this machine that has the released model, small."""
     from support.released_hub import released

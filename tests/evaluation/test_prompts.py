@@ -1,13 +1,12 @@
 """The figures of a model: counted right, repeatable, and able to tell good from bad."""
 
 import json
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 from scipy.stats import binomtest
+from support.command import run_command
 from support.training import train_stages
 
 from vqlearn import VQDiffusionPipeline
@@ -57,7 +56,7 @@ def test_true_scenes_are_all_right_and_wrong_captions_are_not(pipeline):
     assert wrong.clip_score is None
 
 
-def test_the_report_counts_what_it_says(pipeline):
+def test_the_report_counts_what_it_says(pipeline, short_probe):
     found = evaluate.evaluate(pipeline, None, QUICK)
     for composition in ("seen", "held_out"):
         part = found[composition]
@@ -142,16 +141,12 @@ def test_the_ceiling_is_the_round_trip(pipeline):
     assert prompt_accuracy(again, batch.captions).right > 30
 
 
-def test_the_command_prints_json_and_writes_it(tmp_path):
-    command = [sys.executable, "-m", "vqlearn", "evaluate", "--steps", "1", "--prompts", "3"]
-    run = subprocess.run(
-        [*command, "--out", str(tmp_path / "deep" / "e.json")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    report = json.loads(run.stdout)
-    assert report == json.loads((tmp_path / "deep" / "e.json").read_text())
+def test_the_command_prints_json_and_writes_it(tmp_path, monkeypatch, capsys, short_probe):
+    command, file = ["evaluate", "--steps", 1, "--prompts"], tmp_path / "deep" / "e.json"
+    code, stdout, _ = run_command(monkeypatch, capsys, *command, 3, "--out", file)
+    report = json.loads(stdout)
+    assert code == 0
+    assert report == json.loads(file.read_text())
     assert list(report)[:5] == ["steps", "guidance", "truncation", "prompts", "seed"]
     for composition in ("seen", "held_out"):
         part, share = report[composition], {"right", "total", "share", "interval_95"}
@@ -161,6 +156,6 @@ def test_the_command_prints_json_and_writes_it(tmp_path):
         assert set(part["ceiling"]) == ceiling
         assert set(part["model"]) == {*ceiling, "calls_per_image", "seconds_per_image"}
         assert all(set(each) == share for each in part["model"]["by_attribute"].values())
-    failed = subprocess.run([*command[:-1], "0"], capture_output=True, text=True, check=False)
-    assert failed.returncode == 1
-    assert failed.stderr.splitlines()[-1] == "vqlearn: --prompts is 0; allowed: 1 to 100000"
+    code, _, stderr = run_command(monkeypatch, capsys, *command, 0)
+    assert code == 1
+    assert stderr.splitlines()[-1] == "vqlearn: --prompts is 0; allowed: 1 to 100000"
