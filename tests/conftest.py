@@ -22,7 +22,7 @@ install_import_hook([f"vqlearn.{room}" for room in ROOMS], f"{typecheck.__name__
 
 @pytest.fixture
 def short_probe(monkeypatch):
-    """An evaluation whose linear reader of text learns from few captions: its shares mean little."""
+    """The linear reader of text learns from few captions: its shares mean little."""
     from vqlearn.evaluation import text_probe
 
     monkeypatch.setattr(text_probe, "LEARNED_FROM", 400)

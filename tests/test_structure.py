@@ -44,7 +44,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
         *("autoregressive", "data", "checkpoints", "pipeline", "training", "evaluation"),
         "lessons",  # marks: where a page is written
     },
-    "lessons": set(),
+    "lessons": {"probability", "diffusion", "pipeline"},
     "cli": {
         *("storage", "probability", "tokens", "diffusion", "checkpoints", "pipeline", "training"),
         *("data", "evaluation"),
@@ -81,7 +81,7 @@ def test_imports_flow_one_way(file):
                 assert parts[1] in FLOORS[room] | {room}, f"{room} imports {module}"
             else:
                 assert file.name == "__init__.py", f"{file} imports from the package's face"
-        assert parts[0] != "matplotlib" or room == "experiments"
+        assert parts[0] != "matplotlib" or room in ("experiments", "lessons")
 
 
 def test_the_oracle_is_independent_of_what_it_checks():

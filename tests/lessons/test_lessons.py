@@ -18,29 +18,119 @@ LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 OFFLINE = ROOT / "tests" / "offline"
 HEADINGS = [
     "Goal",
-    "Picture",
+    "Intuition",
     "By hand",
     "Maths",
     "Naive code",
     "The package",
     "Check",
     "Exercises",
+    "In the papers",
 ]
 A_PATH_OF_A_MACHINE = re.compile(r"(?<![\w.])/(home|root|Users|tmp|work|usr|opt|var)/")
 
 each_lesson = pytest.mark.parametrize("file", LESSONS, ids=lambda file: file.stem)
+WITH_PAPERS = [file for file in LESSONS if "## In the papers" in file.read_text(encoding="utf-8")]
+"""Lessons that lead into the papers; the others still have an older form."""
+each_with_papers = pytest.mark.parametrize("file", WITH_PAPERS, ids=lambda file: file.stem)
+OLDER = ["Goal", "Picture", "By hand", "Maths", "Naive code", "The package", "Check", "Exercises"]
 
 
 def sources(cells):
     return [cell.source for cell in cells]
 
 
+def prose(file):
+    """The text cells."""
+    return [cell.source for cell in notebook.read(file).cells if cell.cell_type == "markdown"]
+
+
+def body(file):
+    """All cells before the papers and the appendices."""
+    cells = notebook.read(file).cells
+    ends = (i for i, text in enumerate(sources(cells)) if "## In the papers" in text)
+    return cells[: next(ends, len(cells))]
+
+
+def words(text):
+    """How many words a reader reads, tables, formulas and code not counted."""
+    without = re.sub(r"```.*?```|\$\$.*?\$\$|\$[^$]*\$|^\|.*$|<[^>]+>", "", text, flags=re.S | re.M)
+    return len(without.split())
+
+
 @each_lesson
-def test_every_lesson_has_the_eight_headings(file):
-    text = [cell.source for cell in notebook.read(file).cells if cell.cell_type == "markdown"]
-    found = re.findall(r"^## (.+)$", "\n".join(text), re.MULTILINE)
-    assert found == HEADINGS
-    assert "**Predict" in "\n".join(text)
+def test_every_lesson_has_its_headings(file):
+    """What follows them are appendices."""
+    found = re.findall(r"^## (.+)$", "\n".join(prose(file)), re.MULTILINE)
+    if file not in WITH_PAPERS:
+        assert found == OLDER
+        return
+    assert found[: len(HEADINGS)] == HEADINGS
+    assert all(heading.startswith("Appendix") for heading in found[len(HEADINGS) :])
+
+
+@each_with_papers
+def test_predictions_are_few_and_their_answers_are_folded(file):
+    """The output that gives an answer away is folded too."""
+    text = "\n".join(prose(file))
+    assert 4 <= text.count("**Predict") <= 5
+    assert text.count("<details>") == text.count("</details>") >= text.count("**Predict")
+    assert any(cell.metadata.get("jupyter", {}).get("outputs_hidden") for cell in body(file))
+
+
+@each_with_papers
+def test_text_cells_are_short(file):
+    assert max(map(words, prose(file))) <= 250
+
+
+@each_with_papers
+def test_plotting_code_is_hidden(file):
+    for cell in notebook.code_cells(notebook.read(file)):
+        if "plt." in cell.source or "ax." in cell.source or "axes" in cell.source:
+            assert cell.metadata.get("jupyter", {}).get("source_hidden"), cell.source
+
+
+PAPERS = re.compile(
+    r"\]\((https://(?:arxiv\.org/abs/|doi\.org/|openreview\.net/|proceedings\.)[^)\s]+)\)"
+)
+
+
+@each_with_papers
+def test_ideas_are_cited(file):
+    text = "\n".join(prose(file))
+    assert len(PAPERS.findall(text[text.index("## In the papers") :])) >= 3
+
+
+def test_the_series_cites_the_field():
+    links = [link for file in LESSONS for link in PAPERS.findall("\n".join(prose(file)))]
+    assert len(links) >= 60
+    assert len(set(links)) >= 30
+
+
+DIALECT = r"\b(laws?|sentences?|pictures?|calls?|said|unsaid|rows? of tokens)\b"
+
+
+def test_lessons_speak_the_language_of_the_papers():
+    """Each of these words at most once in the series, as a gloss."""
+    found = [
+        word.lower()
+        for file in WITH_PAPERS
+        for cell in notebook.read(file).cells
+        for word in re.findall(DIALECT, cell.source, re.IGNORECASE)
+    ]
+    singular = [word.removesuffix("s") for word in found]
+    assert {word: singular.count(word) for word in singular if singular.count(word) > 1} == {}
+
+
+TAUGHT = (
+    *("Markov chain", "ELBO", "marginal", "logits", "absorbing", "classifier-free"),
+    *("exposure bias", "signal-to-noise", "mutual information", "total correlation", "nucleus"),
+)
+
+
+@pytest.mark.parametrize("term", TAUGHT)
+def test_terms_of_the_papers_occur(term):
+    assert any(term.lower() in text.lower() for file in LESSONS for text in prose(file))
 
 
 @each_lesson
@@ -53,9 +143,9 @@ def test_every_cell_was_run_in_order_and_none_failed(file):
 
 @each_lesson
 def test_cells_are_many_and_short(file):
-    cells = notebook.read(file).cells
+    cells = body(file)
     lengths = [len(cell.source.splitlines()) for cell in cells if cell.cell_type == "code"]
-    assert 30 <= len(cells) <= 60
+    assert 30 <= len(cells) <= 80
     assert median(lengths) <= 6
     assert max(lengths) <= 20
 
@@ -116,43 +206,63 @@ def first_check_cell(cells):
 # What goes wrong if the package is wrong ---------------------------------------------------------
 
 MUTANTS = {
+    "00_tour": (
+        "diffusion/sampler.py",
+        "process.log_reverse(log_p_x0, x_t, s, t), generator",
+        "process.log_reverse(log_p_x0, x_t, t - 1, t), generator",
+    ),
     "01_images_as_tokens": (
         "tokens/quantizer.py",
         "return distances.argmin(1)",
         "return distances.argmax(1)",
+    ),
+    "02_forward_process": (
+        "diffusion/process.py",
+        "(alpha + beta, beta, gamma))",
+        "(alpha, beta, gamma))",
     ),
     "03_posterior": (
         "diffusion/process.py",
         "Mixing(unmask * at_s.alpha_bar, unmask",
         "Mixing(unmask * at_s.beta_bar, unmask",
     ),
-    "05_sampling": ("probability/random.py", "threshold, right=True)", "threshold, right=False)"),
-    "06_discrete_family": (
+    "04_denoiser": (
+        "transformer/layers.py",
+        "scale, shift = rearrange(scale_shift",
+        "shift, scale = rearrange(scale_shift",
+    ),
+    "05_objective_and_training": (
+        "diffusion/objective.py",
+        "adaptive = 2 - (t - 1).to(bound)",
+        "adaptive = 2 - t.to(bound)",
+    ),
+    "06_sampling": ("probability/random.py", "threshold, right=True)", "threshold, right=False)"),
+    "07_discrete_family": (
         "diffusion/parameterisations.py",
         "log_p = log_step + self.process.log_marginal_under(finest, s)",
         "log_p = self.process.log_marginal_under(finest, s)",
     ),
-    "07_continuous_and_discrete": (
+    "08_continuous_and_discrete": (
         "continuous/gaussian.py",
         "to_x_t = alpha.sqrt() * (1 - alpha_bar_s)",
         "to_x_t = alpha * (1 - alpha_bar_s)",
     ),
-    "08_autoregressive": (
+    "09_autoregressive": (
         "autoregressive/pixelcnn.py",
         "return (position < centre) | ((position == centre) & known)",
         "return (position < centre - 1) | ((position == centre) & known)",
     ),
-    "09_imagebart": (
+    "10_parallel_decoding": (
         "autoregressive/imagebart.py",
         "x = sample_categorical(log_q, generator=generator)",
         "x = x_0",
     ),
-    "10_face_off": (
+    "11_comparison": (
         "autoregressive/decoding.py",
         "log_one_hot(given.tokens[:, i], log_p",
         "log_one_hot(given.tokens[:, 0], log_p",
     ),
-    "12_ithq": (
+    "13_ithq": (
         "diffusion/reference.py",
         "unconditional + guidance_scale * (conditional - unconditional)",
         "conditional + guidance_scale * (conditional - unconditional)",
