@@ -1,6 +1,6 @@
 """The token stepper: one image of tokens, noise by the forward process, one reverse step at a time.
 
-    stepper = widgets.token_stepper(pipe, prompt, tokens)
+    stepper = TokenStepper(process, denoise, x_0, patches)
     stepper.corrupt(60)        # x_60 ~ q(x_60 | x_0)
     stepper.step()             # x_s ~ p(x_s | x_60), for the next s
     stepper.draw()

@@ -7,7 +7,7 @@ posterior of every stride, token by token; tokens that are revealed in one call 
 
 A sampler is a plan, one row (told, t, s) for each call of the denoiser: it is **told** that the
 tokens are at level `told`, then they are drawn as if they went from level t to level s.
-Lesson 05 shows the result.
+Lesson 06 shows the result.
 """
 
 from collections.abc import Callable, Sequence

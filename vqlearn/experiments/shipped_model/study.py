@@ -93,4 +93,4 @@ def attributes_sentence(report: Report) -> str:
 
 SHIPPED_MODEL = shipped_model_study()
 SAMPLERS = Study("samplers", sampler_runs())
-"""Four samplers at three numbers of calls; lesson 05 shows the result."""
+"""Four samplers at three numbers of calls; lesson 06 shows the result."""
