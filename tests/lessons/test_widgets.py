@@ -113,7 +113,7 @@ def test_a_step_from_between_goes_to_the_next_level_of_the_sampler(widget):
 
 def test_the_distributions_are_those_of_the_denoiser_and_the_process(process, widget):
     stepper, moved = widget
-    move(moved, t=7, row=1, column=2)
+    move(moved, t=7, position=5)
     assert stepper.position == 5
     p_x0, p_xs = stepper.distributions()
     log_p_x0 = denoise(stepper.x_t, 7)
@@ -210,7 +210,7 @@ def test_the_simplex_shows_guidance_and_then_top_p(figures):
 def test_interactive_is_the_same_figure_with_its_controls(drawn, figures):
     stepper, moved = drawn
     box = moved.interactive()
-    assert len(box.children) == 5  # three sliders, a button, the figure
+    assert len(box.children) == 4  # a slider, the grid of positions, a button, the figure
     before = len(figures)
     moved.sliders["t"].value = 6
     assert len(figures) == before + 1
@@ -218,3 +218,7 @@ def test_interactive_is_the_same_figure_with_its_controls(drawn, figures):
     press(moved)
     assert len(figures) == before + 2
     assert figures[-1].axes[0].get_title().startswith(f"x_t at t = {stepper.t}, ")
+    moved.sliders["position"].label = "5"  # as a click on that button does
+    assert len(figures) == before + 3
+    assert stepper.position == 5
+    assert figures[-1].axes[0].patches[-1].get_xy() == (2, 1)  # the frame: column 2, row 1

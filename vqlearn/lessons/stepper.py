@@ -21,7 +21,7 @@ from vqlearn.lessons.plots import WIDTH, draw_grid, finish
 
 CODES_SHOWN = 5
 CAPTION = (
-    "Left: the tokens x_t; grey: masked; red frame: the position that is looked at. Middle: what "
+    "Left: the tokens x_t; grey: masked; black frame: the position that is looked at. Middle: what "
     "the denoiser predicts for it, p(x_0 | x_t). Right: what it may be after one reverse step, "
     "p(x_s | x_t)."
 )
@@ -82,7 +82,8 @@ class TokenStepper:
         figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 3.0), width_ratios=(1, 1.4, 1.6))
         draw_grid(axes[0], self.x_t[0], self.patches)
         row, column = divmod(self.position, round(self.x_t.shape[-1] ** 0.5))
-        axes[0].add_patch(Rectangle((column, row), 1, 1, fc="none", ec="red", lw=2.5))
+        axes[0].add_patch(Rectangle((column, row), 1, 1, fc="none", ec="white", lw=5))
+        axes[0].add_patch(Rectangle((column, row), 1, 1, fc="none", ec="black", lw=2.5))
         masked = int((self.x_t == self.process.mask).sum())
         axes[0].set_title(f"x_t at t = {self.t}, masked: {masked}")
         if self.t == 0:  # nothing is left to predict

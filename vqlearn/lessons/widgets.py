@@ -4,6 +4,7 @@ Each has `show()`, the figure as it is now, which is what a lesson stores, and `
 same figure with sliders: only for a notebook that is open in Jupyter with a kernel running.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import ipywidgets
@@ -16,6 +17,8 @@ from vqlearn.lessons.simplex import MAX_SCALE, draw_simplex
 from vqlearn.lessons.stepper import TokenStepper
 from vqlearn.pipeline import VQDiffusionPipeline
 from vqlearn.probability import PLAIN, Sampling
+
+BUTTON, MARGIN = 38, 4  # of a position's button, in pixels; Jupyter leaves the margin between two
 
 
 class Movable:
@@ -62,7 +65,7 @@ def token_stepper(
     sampling: Sampling = PLAIN,
     seed: int = 0,
 ) -> Movable:
-    """Noise with the slider t, look at the position (row, column), take reverse steps by button.
+    """Noise with the slider t, click on a position, take reverse steps by button.
 
     `tokens` are those of a clean image that the prompt describes; `patches` are the squares that
     the codes stand for.
@@ -74,23 +77,26 @@ def token_stepper(
 
 def stepper_widget(stepper: TokenStepper) -> Movable:
     """The sliders and the button of a `TokenStepper`."""
-    side = round(stepper.x_0.shape[-1] ** 0.5)
 
-    def draw(t: int, row: int, column: int) -> None:
+    def draw(t: int, position: int) -> None:
         if t != stepper.t:  # the slider was moved, not the button pressed
             stepper.corrupt(t)
-        stepper.position = side * row + column
+        stepper.position = position
         stepper.draw()
 
     def take_step() -> None:
         stepper.step()
         widget.sliders["t"].value = stepper.t  # draws
 
-    row, column = divmod(stepper.position, side)
     sliders = {
-        "t": _whole_numbers(stepper.process.num_timesteps, stepper.t, "timestep t"),
-        "row": _whole_numbers(side - 1, row, "row"),
-        "column": _whole_numbers(side - 1, column, "column"),
+        "t": ipywidgets.IntSlider(
+            stepper.t,
+            min=0,
+            max=stepper.process.num_timesteps,
+            description="timestep t",
+            continuous_update=False,
+        ),
+        "position": _grid_of_positions(stepper.x_0.shape[-1], stepper.position),
     }
     widget = Movable(draw, sliders, {"take one reverse step, t to s": take_step})
     return widget
@@ -165,10 +171,16 @@ def simplex(
     return Movable(draw, sliders)
 
 
-def _whole_numbers(largest: int, value: int, name: str) -> ipywidgets.IntSlider:
-    return ipywidgets.IntSlider(
-        value, min=0, max=largest, description=name, continuous_update=False
+def _grid_of_positions(count: int, value: int) -> ipywidgets.ToggleButtons:
+    """A square of buttons, one for each position of the image, numbered from 0."""
+    buttons = ipywidgets.ToggleButtons(
+        options=[(str(position), position) for position in range(count)],
+        value=value,
+        description="position",
     )
+    buttons.style.button_width = f"{BUTTON}px"
+    buttons.layout.width = f"{math.isqrt(count) * (BUTTON + MARGIN)}px"
+    return buttons
 
 
 def _probability(value: float, name: str) -> ipywidgets.FloatSlider:
