@@ -16,6 +16,8 @@ from torch import Tensor
 KEEP, REPLACE, MASK, GIVEN = "#0072B2", "#D55E00", "#999999", "#009E73"
 """The same four colours in all lessons; they differ for colour-blind readers, too."""
 HATCHES = {KEEP: "", REPLACE: "xx", MASK: "//", GIVEN: ".."}
+OTHER = ("#332288", "#CC6677", "#DDCC77", "#88CCEE")
+"""For lines and bars that are no kind of token: they differ for colour-blind readers, too."""
 LINES = ("-", "--", "-.", ":")
 WIDTH, PANEL = 9.0, 2.3  # inches: of a figure, of one image at most
 CHARACTERS = 12  # of a title, in an inch
@@ -158,15 +160,18 @@ def bars(
     caption: str,
     *,
     ylabel: str = "probability",
+    colours: Sequence[str] = (KEEP, REPLACE, GIVEN, MASK),
 ) -> None:
-    """Distributions over the same classes, side by side: one group of bars a class."""
+    """Distributions over the same classes, side by side: one group of bars a class.
+
+    `colours` are `OTHER` where the bars are no kinds of token.
+    """
     figure, ax = plt.subplots(figsize=(WIDTH, 2.6))
     width = 0.8 / len(distributions)
-    colours = (KEEP, REPLACE, GIVEN, MASK)
+    hatches = [HATCHES[colour] for colour in (KEEP, REPLACE, GIVEN, MASK)]
     for i, (name, values) in enumerate(distributions.items()):
         where = [k + width * (i - (len(distributions) - 1) / 2) for k in range(len(classes))]
-        colour = colours[i % len(colours)]
-        look = {"color": colour, "hatch": HATCHES[colour], "edgecolor": "white"}
+        look = {"color": colours[i % len(colours)], "hatch": hatches[i % 4], "edgecolor": "white"}
         ax.bar(where, [float(value) for value in values], width, label=name, **look)
     ax.set_xticks(range(len(classes)), classes)
     ax.set_ylabel(ylabel)
