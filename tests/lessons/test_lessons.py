@@ -368,7 +368,9 @@ def test_badges_come_and_go():
     assert (
         "github/somebody/vqlearn/blob/main/notebooks/00_tour.ipynb" in with_badges.cells[0].source
     )
-    assert "git+https://github.com/somebody/vqlearn" in with_badges.cells[1].source
+    assert "git clone --quiet --depth 1 https://github.com/somebody/vqlearn " in (
+        with_badges.cells[1].source
+    )
     again = badges.with_badge(with_badges, "00_tour.ipynb", "other/name")
     assert len(again.cells) == 3
     assert sources(badges.with_badge(again, "00_tour.ipynb", "").cells) == ["1"]

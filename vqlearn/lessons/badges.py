@@ -1,7 +1,8 @@
 """Colab badges and install cells: `python -m vqlearn.lessons.badges OWNER/NAME NOTEBOOK ...`.
 
 Every lesson gets two cells at its top, or loses them if OWNER/NAME is empty. The install cell does
-nothing where vqlearn is installed already.
+nothing where vqlearn is installed already. Elsewhere it clones the whole repository, because some
+lessons read what `figures/` stores.
 """
 
 import argparse
@@ -19,9 +20,13 @@ BADGE = (
     "(https://colab.research.google.com/github/{repository}/blob/main/notebooks/{name})"
 )
 INSTALL = """import importlib.util
+import os
+import sys
 
 if importlib.util.find_spec("vqlearn") is None:
-    %pip install --quiet "vqlearn[notebooks] @ git+https://github.com/{repository}\""""
+    !git clone --quiet --depth 1 https://github.com/{repository} vqlearn-repository
+    %pip install --quiet "./vqlearn-repository[notebooks]"
+    sys.path.insert(0, os.path.abspath("vqlearn-repository"))"""
 
 
 def with_badge(notebook: NotebookNode, name: str, repository: str) -> NotebookNode:
