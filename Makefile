@@ -62,7 +62,7 @@ family: setup ## train every kernel once, small, on letters and digits: figures/
 raster: setup ## train every raster network once, small: figures/autoregressive.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments autoregressive
 
-face-off: setup ## one budget for every system, then its claims: figures/face_off.json (14 hours)
+face-off: setup ## diffusion against autoregression, one budget: figures/comparison.md (14 hours)
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments face-off
 
 bench: setup ## how many images a second, here

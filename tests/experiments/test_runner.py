@@ -253,9 +253,11 @@ def test_the_command_runs_some_of_a_study(tmp_path, monkeypatch):
     monkeypatch.setattr(Study, "run", lambda *given: asked.append(given))
     main(["kernels", "--only", "digits/uniform"])
     main(["samplers"])
+    main(["face-off", "--only"])  # plots and tables alone
     assert asked == [
         (STUDIES["kernels"], Path("figures"), ["digits/uniform"]),
         (STUDIES["samplers"], Path("figures"), None),
+        (STUDIES["face-off"], Path("figures"), []),
     ]
 
 

@@ -30,10 +30,6 @@ HEADINGS = [
 A_PATH_OF_A_MACHINE = re.compile(r"(?<![\w.])/(home|root|Users|tmp|work|usr|opt|var)/")
 
 each_lesson = pytest.mark.parametrize("file", LESSONS, ids=lambda file: file.stem)
-WITH_PAPERS = [file for file in LESSONS if "## In the papers" in file.read_text(encoding="utf-8")]
-"""Lessons that lead into the papers; the others still have an older form."""
-each_with_papers = pytest.mark.parametrize("file", WITH_PAPERS, ids=lambda file: file.stem)
-OLDER = ["Goal", "Picture", "By hand", "Maths", "Naive code", "The package", "Check", "Exercises"]
 
 
 def sources(cells):
@@ -62,14 +58,11 @@ def words(text):
 def test_every_lesson_has_its_headings(file):
     """What follows them are appendices."""
     found = re.findall(r"^## (.+)$", "\n".join(prose(file)), re.MULTILINE)
-    if file not in WITH_PAPERS:
-        assert found == OLDER
-        return
     assert found[: len(HEADINGS)] == HEADINGS
     assert all(heading.startswith("Appendix") for heading in found[len(HEADINGS) :])
 
 
-@each_with_papers
+@each_lesson
 def test_predictions_are_few_and_their_answers_are_folded(file):
     """The output that gives an answer away is folded too."""
     text = "\n".join(prose(file))
@@ -78,12 +71,12 @@ def test_predictions_are_few_and_their_answers_are_folded(file):
     assert any(cell.metadata.get("jupyter", {}).get("outputs_hidden") for cell in body(file))
 
 
-@each_with_papers
+@each_lesson
 def test_text_cells_are_short(file):
     assert max(map(words, prose(file))) <= 250
 
 
-@each_with_papers
+@each_lesson
 def test_plotting_code_is_hidden(file):
     for cell in notebook.code_cells(notebook.read(file)):
         if "plt." in cell.source or "ax." in cell.source or "axes" in cell.source:
@@ -95,7 +88,7 @@ PAPERS = re.compile(
 )
 
 
-@each_with_papers
+@each_lesson
 def test_ideas_are_cited(file):
     text = "\n".join(prose(file))
     assert len(PAPERS.findall(text[text.index("## In the papers") :])) >= 3
@@ -114,7 +107,7 @@ def test_lessons_speak_the_language_of_the_papers():
     """Each of these words at most once in the series, as a gloss."""
     found = [
         word.lower()
-        for file in WITH_PAPERS
+        for file in LESSONS
         for cell in notebook.read(file).cells
         for word in re.findall(DIALECT, cell.source, re.IGNORECASE)
     ]
@@ -258,9 +251,9 @@ MUTANTS = {
         "x = x_0",
     ),
     "11_comparison": (
-        "autoregressive/decoding.py",
-        "log_one_hot(given.tokens[:, i], log_p",
-        "log_one_hot(given.tokens[:, 0], log_p",
+        "probability/estimates.py",
+        "ends = [sorted((c * each.low, c * each.high)) for c, each in terms]",
+        "ends = [(c * each.low, c * each.high) for c, each in terms]",
     ),
     "13_ithq": (
         "diffusion/reference.py",

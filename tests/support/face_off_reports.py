@@ -98,7 +98,9 @@ def cost(device):
 def letters():
     bits = {"mean": 0.6, "standard_error": 0.1}
     above = {"mean": 0.1, "standard_error": 0.01}
-    return {"weights": 1, "bits": bits, "bits_above_floor": above, "samples": {"shown": []}}
+    samples = {"shown": [], "parsed": {"right": 50, "total": 200}}
+    learned = {"weights": 1, "bits": bits, "bits_above_floor": above, "samples": samples}
+    return {**learned, "steps_kept": 3000}
 
 
 def typed(report):

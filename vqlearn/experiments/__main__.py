@@ -2,10 +2,12 @@
 
     python -m vqlearn.experiments face-off
     python -m vqlearn.experiments face-off --only quality/raster/0 errors/raster/0
+    python -m vqlearn.experiments face-off --only
 
-Results go to figures/. A run is written as soon as it is measured: a command that was stopped goes
-on with the runs that are missing or were made with other settings, and a second one in another
-terminal takes its share of them.
+The last one measures nothing: it makes plots and tables of what is stored. Results go to figures/.
+A run is written as soon as it is measured: a command that was stopped goes on with the runs that
+are missing or were made with other settings, and a second one in another terminal takes its share
+of them.
 """
 
 import argparse
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run one study, or some of its runs. Exits with a message for unknown names."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("study", choices=STUDIES)
-    parser.add_argument("--only", nargs="+", metavar="RUN", help="ids, such as quality/raster/0")
+    parser.add_argument("--only", nargs="*", metavar="RUN", help="ids, such as quality/raster/0")
     asked = parser.parse_args(arguments)
     study = STUDIES[asked.study]
     known = [run.id for run in study.runs if is_possible(run)]

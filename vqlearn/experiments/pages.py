@@ -1,6 +1,6 @@
 """Tables in Markdown, and the pages of the repository that show them: no number is typed by hand.
 
-A page says where: `<!-- face-off-claims -->`, then the table, then `<!-- /face-off-claims -->`.
+A page says where: `<!-- comparison-claims -->`, then the table, then `<!-- /comparison-claims -->`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -6,14 +6,15 @@ from support.face_off_reports import put, put_right, typed, whole_report
 from vqlearn.experiments.face_off.costs import Cost
 from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun
 from vqlearn.experiments.face_off.inpainting import DirectionsRun
+from vqlearn.experiments.face_off.letters import LetterRun
 from vqlearn.experiments.face_off.quality import QualityRun
 from vqlearn.experiments.face_off.results import numbers
 from vqlearn.experiments.face_off.results.numbers import (
     Seeds,
+    accuracies,
     cost,
-    letter_bits,
     measured,
-    right,
+    readable,
 )
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.systems import LABELS, SYSTEMS, VARIANTS
@@ -28,21 +29,11 @@ def corrected(report, system, amount="one"):
     return numbers.corrected(typed(report), system, amount).values
 
 
-def test_seeds_have_a_mean_and_ends():
+def test_seeds_have_a_mean():
     seeds = Seeds({2: 5.0, 0: 3.0, 1: 1.0})
     assert seeds.values == (3.0, 1.0, 5.0)
     assert seeds.mean == 3.0
-    assert seeds.text(".1f") == "3.0 (1.0 to 5.0)"
-    assert seeds.text(".0f") == "3 (1 to 5)"
-    assert Seeds({1: 0.25}).text(".2f") == "0.25"
     assert Seeds({1: 0.25}).percent() == Seeds({1: 25.0})
-
-
-def test_seeds_are_subtracted_one_by_one():
-    gaps = Seeds({0: 3.0, 1: 1.0, 2: 5.0}).minus(Seeds({2: 7.0, 0: 1.0}))
-    assert gaps == Seeds({0: 2.0, 2: -2.0})  # of those that both have
-    with pytest.raises(ValueError, match=r"seeds \[0\] and \[1\] have none in common"):
-        Seeds({0: 3.0}).minus(Seeds({1: 1.0}))
 
 
 def test_a_number_of_every_seed_in_order(report):
@@ -57,7 +48,7 @@ def test_a_name_is_not_the_beginning_of_another(report):
     path = ("by_amount", "one", "corrected_share")
     put(report, "errors", "vq-diffusion-paper", path, (9.0, 9.0, 9.0))
     assert corrected(report, "vq-diffusion") == (0.25,) * 3
-    assert len(letter_bits(typed(report), "absorbing").values) == 3
+    assert set(numbers.results_of(typed(report), LetterRun, "absorbing")) == {0, 1, 2}
 
 
 def test_what_was_not_run_is_named(report):
@@ -65,21 +56,33 @@ def test_what_was_not_run_is_named(report):
         corrected(report, "causal")
 
 
-def test_right_captions_by_way_and_steps(report):
+def test_accuracy_by_way_and_steps(report):
     put_right(report, "raster", "held_out", (True, None), (0.1, 0.2, 0.3))
     put_right(report, "absorbing", "seen", (True, 25), (0.6, 0.7, 0.8))
     put_right(report, "absorbing", "seen", (True, 5), (0.9,))
     read = typed(report)
+
+    def shares(*way):
+        return tuple(each.share for each in accuracies(read, *way).values)
+
     for steps in (25, 5):  # a raster network has no choice
-        assert right(read, "raster", "held_out", steps=steps).values == (0.1, 0.2, 0.3)
-    assert right(read, "raster", "held_out", guided=False).values == (0.5,) * 3
-    assert right(read, "raster", "seen").values == (0.5,) * 3
-    assert right(read, "absorbing", "seen").values == (0.6, 0.7, 0.8)
-    assert right(read, "absorbing", "seen", steps=5).values == (0.9,)  # the first seed only
+        assert shares("raster", "held_out", True, steps) == (0.1, 0.2, 0.3)
+    assert shares("raster", "held_out", False, 25) == shares("raster", "seen", True, 25)
+    assert shares("raster", "seen", True, 25) == (0.5,) * 3
+    assert shares("absorbing", "seen", True, 25) == (0.6, 0.7, 0.8)
+    assert shares("absorbing", "seen", True, 5) == (0.9,)  # the first seed only
     with pytest.raises(KeyError, match="no seed of direct was sampled guided=True with 25 steps"):
-        right(read, "direct", "seen")
+        shares("direct", "seen", True, 25)
     with pytest.raises(KeyError, match="no seed of absorbing was sampled guided=True with 7 steps"):
-        right(read, "absorbing", "seen", steps=7)
+        shares("absorbing", "seen", True, 7)
+
+
+def test_an_image_may_be_unreadable(report):
+    found = report["quality/raster/1"]["result"]["by_composition"]["seen"]["sampled"]
+    (part,) = [each for each in found if each["guided"]]
+    part["accuracy"]["unreadable"] = 30
+    read = readable(typed(report), "raster", "seen", guided=True, steps=25)
+    assert read.values == (1.0, 0.7, 1.0)
 
 
 def test_who_was_measured_in_the_order_of_the_labels(report):

@@ -10,8 +10,11 @@ from support.face_off_reports import put, put_right, typed, whole_report
 
 from vqlearn.experiments import style
 from vqlearn.experiments.face_off.results import plots, tables
-from vqlearn.experiments.face_off.results.numbers import Seeds
+from vqlearn.experiments.face_off.results.claims import CLAIMS
+from vqlearn.experiments.face_off.study import STUDY
 from vqlearn.experiments.style import LABELS
+from vqlearn.experiments.systems import SYSTEMS
+from vqlearn.probability.estimates import Estimate
 
 
 @pytest.fixture(autouse=True)
@@ -33,66 +36,47 @@ def points(axes, label):
     return list(line.get_xdata()), list(line.get_ydata()), ends
 
 
-def test_equal_seeds_have_bars_of_no_length():
-    """The mean of three equal numbers can be rounded to one above or below all of them."""
-    equal = Seeds(dict.fromkeys(range(3), 0.002))
-    assert equal.percent().mean > max(equal.percent().values)
+def test_a_share_of_nothing_has_a_bar_of_positive_length():
+    """Rounding can put the end of an interval on the wrong side of its value."""
     axes = plt.figure().gca()
-    plots._bars(axes, [0], [equal], "raster")
-    plt.close("all")
+    plots._bars(axes, [0], [{0: Estimate.of_share(0, 100)}], "raster")
+    _, _, ((low, high),) = points(axes, "raster")
+    assert low == pytest.approx(0)
+    assert high == pytest.approx(3.7, abs=0.1)
 
 
-def test_quality_is_drawn_for_every_number_of_calls():
-    """The line is that of the first seed; points at the usual number of calls are the others."""
+def test_accuracy_is_drawn_against_both_costs():
+    """Guided diffusion is a line over its steps; AR has a point plain and one guided."""
     report = whole_report()
-    put_right(report, "absorbing", "held_out", (True, 25), (0.2, 0.3, 0.7))
     put_right(report, "absorbing", "held_out", (True, 100), (0.9,))
-    put_right(report, "raster", "held_out", (True, None), (0.1, 0.2, 0.3))
-    seen, held_out = plotted("quality", report)
-    line, *points = of_colour(held_out, "absorbing")
-    assert list(line.get_xdata()) == [100, 50, 25, 10, 5]
-    assert list(line.get_ydata()) == pytest.approx([90, 50, 20, 50, 50])
-    others = {tuple(each.get_xdata()): list(each.get_ydata()) for each in points}
-    assert others.pop((25, 25)) == pytest.approx([30, 70])
-    assert list(others) == [()]
-    (level,) = of_colour(held_out, "raster")
-    assert level.get_ydata()[0] == pytest.approx(20)
-    band = held_out.patches[0].get_extents().transformed(held_out.transData.inverted())
-    assert (band.y0, band.y1) == pytest.approx((10, 30))
+    put_right(report, "raster", "held_out", (False, None), (0.1, 0.2, 0.3))
+    report["cost/diffusion 100 guided/64"]["result"]["seconds_per_image"]["1"] = 7.0
+    report["cost/raster guided/64"]["result"]["operations_per_image"] = 500_000_000
+    seen, _, operations, seconds = plotted("equal_cost", report)
+    x, y, _ = points(operations, "raster")
+    assert x == [2e9, 5e8]
+    assert y == pytest.approx([20, 50])
+    x, y, ends = points(seconds, "absorbing")
+    assert x == [7.0, 1.0, 1.0, 1.0, 1.0]
+    assert y == pytest.approx([90, 50, 50, 50, 50])
+    assert ends[0][0] < 90 < ends[0][1]
+    assert len(points(seconds, "imagebart")[0]) == 1
     (legend,) = seen.figure.legends
-    labels = {text.get_text() for text in legend.get_texts()}
-    assert labels == set(LABELS.values()) - {LABELS["direct"]}
+    assert {text.get_text() for text in legend.get_texts()} == {LABELS[name] for name in SYSTEMS}
 
 
-def of_colour(axes, name):
-    """The lines of one system."""
-    return [line for line in axes.lines if line.get_color() == style.SYSTEMS[name]["color"]]
-
-
-def test_errors_above_are_drawn_row_by_row():
-    report = whole_report()
-    rows = ([0.1, 0.2], [0.3, 0.4], [0.2, 0.9])
-    put(
-        report,
-        "downstream",
-        "vq-diffusion",
-        ("free", "by_amount", "0.1", "changed_share_by_row"),
-        rows,
-    )
-    one, some = plotted("downstream", report)
-    assert [one.get_title(), some.get_title()] == [
-        "one wrong token in the upper half",
-        "10 % wrong in the upper half",
-    ]
-    for line in one.lines[:3]:
-        assert list(line.get_ydata()) == pytest.approx([20, 10])
-    lines = {line.get_label(): line for line in some.lines[:3]}
-    free = lines["VQ-Diffusion, released schedule, may change it"]
-    assert list(free.get_ydata()) == pytest.approx([20, 50])
-    assert list(free.get_xdata()) == [1, 2]
-    kept = lines["VQ-Diffusion, released schedule, keeps the upper half"]
-    assert (kept.get_color(), kept.get_linestyle()) == (free.get_color(), "--")
-    assert some.lines[3].get_xdata()[0] == 1.5  # between the halves
+def test_claims_are_drawn_with_their_intervals_and_seeds(stored_folder):
+    report = STUDY.read(stored_folder)
+    for axes, unit in zip(plots.plot(report, "claims").axes, ("points", "bits"), strict=True):
+        shown = [claim for claim in CLAIMS if claim.effect and claim.unit == unit]
+        texts = [re.sub(r"\W", "", label.get_text()) for label in axes.get_yticklabels()]
+        assert texts == [re.sub(r"\W", "", claim.text) for claim in shown]
+        seeds = [list(line.get_xdata()) for line in axes.lines]
+        for claim, container in zip(shown, axes.containers, strict=True):
+            (bar,) = container.lines[2][0].get_segments()
+            found = claim.effect(report)
+            assert [x for x, _ in bar] == pytest.approx(found.estimate[1:])
+            assert list(found.seeds.values) in seeds
 
 
 def test_the_gallery_shows_true_scenes_and_those_that_were_drawn(tmp_path, monkeypatch):
@@ -129,8 +113,8 @@ def test_costs_are_drawn_for_every_length():
         report[f"cost/imagebart/{n}"]["result"]["seconds_per_image"]["32"] = n / 8
     panels = plotted("costs", report)
     lines = {line.get_label(): line for line in panels[2].lines}
-    assert list(lines["imagebart"].get_xdata()) == [16, 64, 256, 1024]
-    assert list(lines["imagebart"].get_ydata()) == [2, 8, 32, 128]
+    assert list(lines["ImageBART, 2 scales"].get_xdata()) == [16, 64, 256, 1024]
+    assert list(lines["ImageBART, 2 scales"].get_ydata()) == [2, 8, 32, 128]
     assert list(panels[1].lines[1].get_ydata()) == [1.0] * 4
     assert list(panels[0].lines[1].get_ydata()) == [2e9] * 4
 
@@ -147,7 +131,7 @@ def test_errors_are_drawn_from_none_to_two_in_five():
     positions, means, ends = points(changed, "absorbing")
     assert positions == [1, 2, 3, 4, 5]
     assert means == pytest.approx([20, 10, 10, 10, 10])
-    assert ends[0] == pytest.approx((10, 30))
+    assert ends[0] == pytest.approx((13.5, 28.6), abs=0.5)
     assert points(corrected, "absorbing")[1] == pytest.approx([25, 25, 25, 25, 10])
 
 
@@ -177,7 +161,7 @@ def test_forcing_is_drawn_row_by_row():
     lines = {line.get_label(): line for line in axes.lines}
     assert list(lines[LABELS["raster"]].get_xdata()) == [1, 2]
     assert list(lines[LABELS["raster"]].get_ydata()) == [3.0, 5.0]
-    assert list(lines["true sequences"].get_ydata()) == [3.0, 5.0]
+    assert list(lines["data"].get_ydata()) == [3.0, 5.0]
     assert list(lines[LABELS["absorbing"]].get_ydata()) == [2.0, 3.0]
 
 
@@ -186,7 +170,7 @@ def test_a_system_looks_the_same_everywhere():
     looks = {(style["marker"], style["color"]) for style in style.SYSTEMS.values()}
     assert len(looks) == len(LABELS)
     report = whole_report()
-    panels = [plotted(name, report)[0] for name in ("quality", "errors")]
+    panels = [plotted(name, report)[0] for name in ("equal_cost", "errors")]
     for name in ("vq-diffusion", "absorbing"):
         lines = [
             each.lines[0] if each in axes.containers else each
@@ -202,7 +186,7 @@ def test_a_system_looks_the_same_everywhere():
 
 def test_every_plot_of_the_page_is_made(tmp_path, stored_folder):
     plots.plot_all(typed(whole_report()), tmp_path)
-    page = (stored_folder / "face_off.md").read_text()
+    page = (stored_folder / "comparison.md").read_text()
     names = re.findall(r"!\[[^]]+\]\(([^)]+)\)", page)
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
     for folder in (tmp_path, stored_folder):

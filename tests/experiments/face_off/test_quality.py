@@ -60,13 +60,13 @@ def test_only_what_is_guided_with_the_usual_steps_is_shown(monkeypatch):
             assert part.shown is None
 
 
-def test_a_share_is_found_by_its_way():
+def test_an_accuracy_is_found_by_its_way():
     way = SampledAccuracy(True, all_of(4, 1), 25)
     raster = SampledAccuracy(False, all_of(4, 3))
     found = quality.CompositionQuality(Bits(1.0, 0.0), (way, raster))
-    assert found.share(guided=True, steps=25) == 0.25
-    assert found.share(guided=True, steps=5) is None
-    assert found.share(guided=False, steps=5) == 0.75
+    assert found.accuracy(guided=True, steps=25) == all_of(4, 1)
+    assert found.accuracy(guided=True, steps=5) is None
+    assert found.accuracy(guided=False, steps=5) == all_of(4, 3)
 
 
 def test_only_a_diffusion_is_sampled_with_fewer_steps():

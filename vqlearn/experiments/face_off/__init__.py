@@ -1,1 +1,1 @@
-"""Systems that learn the same tokens meet on equal terms, and claims about them become numbers."""
+"""Systems learn the same tokens with one budget, and claims about them become effects."""

@@ -45,11 +45,11 @@ class CompositionQuality:
     sampled: tuple[SampledAccuracy, ...]
     shown: tuple[str, ...] | None = None
 
-    def share(self, *, guided: bool, steps: int) -> float | None:
-        """Of captions that come out right; None if that was not sampled."""
+    def accuracy(self, *, guided: bool, steps: int) -> Accuracy | None:
+        """How many images show their caption; None if that was not sampled."""
         for each in self.sampled:
             if each.guided == guided and each.steps in (None, steps):
-                return each.accuracy.share
+                return each.accuracy
         return None
 
 

@@ -1,8 +1,8 @@
 """The command: every system learns the same tokens once; then each claim about them is measured.
 
 Weights go to runs/face-off, results to figures/face_off.json. As soon as every first seed is there,
-figures/face_off.md shows all results, with plots. With a CUDA device systems learn and are measured
-there, and its costs are measured as well.
+figures/comparison.md shows all results, with plots. With a CUDA device systems learn and are
+measured there, and its costs are measured as well.
 """
 
 from vqlearn.experiments.data import Budget as LetterBudget
@@ -62,7 +62,7 @@ def face_off_study(
 def is_needed(run: Run) -> bool:
     """Does the page wait for this run? For all on the CPU that need no second seed.
 
-    Of what a system sampled on its own, only that of the references bears on a verdict.
+    Of what a system sampled on its own, only that of the references bears on a claim.
     """
     if isinstance(run, CostRun):
         return run.device == "cpu"

@@ -1,1 +1,1 @@
-"""What the stored face-off says: numbers over seeds, claims with verdicts, tables, plots."""
+"""What the stored runs say: effects with intervals, claims, findings, tables, plots."""

@@ -4,17 +4,13 @@ Shares are from 0 to 1. Every look-up raises `KeyError` if no seed of the system
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
-import numpy as np
-
 from vqlearn.experiments.face_off.costs import Cost, CostRun
-from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun
-from vqlearn.experiments.face_off.inpainting import ONE, DirectionsRun, DownstreamRun, ErrorsRun
+from vqlearn.experiments.face_off.inpainting import ONE, DownstreamRun, ErrorsRun
 from vqlearn.experiments.face_off.letters import LetterRun
-from vqlearn.experiments.face_off.quality import USUAL_CALLS, QualityRun
-from vqlearn.experiments.face_off.training import RASTER, SEEDS, SystemRun, run_id
+from vqlearn.experiments.face_off.quality import QualityRun
+from vqlearn.experiments.face_off.training import SEEDS, SystemRun, run_id
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.systems import LABELS
 
@@ -36,22 +32,6 @@ class Seeds:
     def mean(self) -> float:
         """The mean over seeds."""
         return sum(self.values) / len(self.values)
-
-    def text(self, form: str) -> str:
-        """The mean in this format, and from where to where the seeds go if there are several."""
-        if len(self.values) == 1:
-            return f"{self.mean:{form}}"
-        return f"{self.mean:{form}} ({min(self.values):{form}} to {max(self.values):{form}})"
-
-    def minus(self, other: "Seeds") -> "Seeds":
-        """The difference seed by seed, of the seeds that both have.
-
-        Raises `ValueError` if they have none in common.
-        """
-        one, two = self.by_seed, other.by_seed
-        if one.keys().isdisjoint(two):
-            raise ValueError(f"seeds {list(one)} and {list(two)} have none in common")
-        return Seeds({seed: one[seed] - two[seed] for seed in one if seed in two})
 
     def percent(self) -> "Seeds":
         """A hundred times the numbers."""
@@ -87,87 +67,35 @@ def over_seeds(report: Report, measure: Measure, system: str, *path: str) -> See
     return Seeds(found)
 
 
-def token_bits(report: Report, system: str, composition: str) -> Seeds:
-    """Bits of a token, exact or a bound."""
-    path = ("by_composition", composition, "bits_per_token", "mean")
-    return over_seeds(report, QualityRun, system, *path)
-
-
-def letter_bits(report: Report, system: str) -> Seeds:
-    """Bits of a letter, exact or a bound."""
-    return over_seeds(report, LetterRun, system, "bits", "mean")
-
-
-def right(
-    report: Report,
-    system: str,
-    composition: str,
-    *,
-    guided: bool = True,
-    steps: int = USUAL_CALLS,
-) -> Seeds:
-    """The share of captions that come out right; `steps` matter only where they can be chosen.
+def accuracies(report: Report, system: str, composition: str, guided: bool, steps: int) -> Seeds:
+    """How many images show their caption; `steps` matter only where they can be chosen.
 
     Of those seeds that were sampled so; raises `KeyError` if none was.
     """
     found = over_seeds(report, QualityRun, system, "by_composition", composition).by_seed
-    shares = {seed: part.share(guided=guided, steps=steps) for seed, part in found.items()}
-    known = {seed: share for seed, share in shares.items() if share is not None}
+    counts = {seed: part.accuracy(guided=guided, steps=steps) for seed, part in found.items()}
+    known = {seed: count for seed, count in counts.items() if count is not None}
     if not known:
         raise KeyError(f"no seed of {system} was sampled {guided=} with {steps} steps")
     return Seeds(known)
 
 
-def right_given(report: Report, system: str, side: str, composition: str = "seen") -> Seeds:
-    """The share of captions that come out right if this half is given."""
-    return over_seeds(report, DirectionsRun, system, composition, side, "accuracy", "share")
+def readable(report: Report, system: str, composition: str, *, guided: bool, steps: int) -> Seeds:
+    """The share of such images that the scene reader can read at all."""
+    found = accuracies(report, system, composition, guided, steps).by_seed
+    return Seeds({seed: 1 - each.unreadable / each.total for seed, each in found.items()})
 
 
 def with_errors(report: Report, system: str, freedom: str | None, *path: str) -> Seeds:
-    """A number of `Errors`: each system has lost half in its own way; with a freedom, the lower."""
+    """A part of `Errors`: each system lacks half in its own way; with a freedom, the lower."""
     if freedom is None:
         return over_seeds(report, ErrorsRun, system, *path)
     return over_seeds(report, DownstreamRun, system, freedom, *path)
 
 
-def share_of_tokens(
-    what: str, report: Report, system: str, amount: str, freedom: str | None = None
-) -> Seeds:
-    """The share of lost or of wrong tokens that something happens to where tokens are wrong."""
-    return with_errors(report, system, freedom, "by_amount", amount, f"{what}_share")
-
-
-changed = partial(share_of_tokens, "changed")
-"""Of lost tokens those that come out otherwise because others are wrong."""
-replaced = partial(share_of_tokens, "replaced")
-"""Of wrong tokens those that get another code."""
-corrected = partial(share_of_tokens, "corrected")
-"""Of wrong tokens those that get the true code."""
-
-
-def right_below(report: Report, system: str, freedom: str | None, amount: str | None) -> Seeds:
-    """The share of captions that come out right although tokens are wrong; no amount: none is."""
-    path = ("by_amount", amount, "accuracy") if amount else ("untouched",)
-    return with_errors(report, system, freedom, *path, "share")
-
-
-def reference_bits(report: Report, system: str, reference: str, whose: str) -> Seeds:
-    """Bits of a token to this reference: of a system's "own" sequences, or of true ones, "data"."""
-    return over_seeds(report, ExposureBiasRun, system, reference, whose, "mean")
-
-
-def gap(report: Report, system: str, reference: str) -> Seeds:
-    """Bits of a token that sampled sequences cost this reference more than true ones."""
-    sampled, true = (reference_bits(report, system, reference, each) for each in ("own", "data"))
-    return sampled.minus(true)
-
-
-def growth(report: Report, system: str) -> Seeds:
-    """That gap to a raster reference, the lower half of the grid less the upper."""
-    found = over_seeds(report, ExposureBiasRun, system, RASTER).by_seed
-    gaps = {seed: np.subtract(of.own_by_row, of.data_by_row) for seed, of in found.items()}
-    halves = {seed: np.array_split(gap, 2) for seed, gap in gaps.items()}
-    return Seeds({seed: float(low.mean() - up.mean()) for seed, (up, low) in halves.items()})
+def corrected(report: Report, system: str, amount: str) -> Seeds:
+    """Of corrupted tokens, the share that gets the true code."""
+    return with_errors(report, system, None, "by_amount", amount, "corrected_share")
 
 
 def cost(report: Report, way: str, n: int) -> Cost:
@@ -181,6 +109,6 @@ def cost_of(report: Report, way: str, n: int, at_once: int | None = None) -> flo
     return found.operations_per_image if at_once is None else found.seconds_per_image[str(at_once)]
 
 
-def wrong(amount: str) -> str:
-    """How many tokens are wrong, in words."""
-    return "one wrong" if amount == ONE else f"{100 * float(amount):g} % wrong"
+def corrupted(amount: str) -> str:
+    """How many tokens are corrupted, in words."""
+    return "one corrupted" if amount == ONE else f"{100 * float(amount):g} % corrupted"

@@ -1,11 +1,12 @@
-"""Plots of the results. Where there are bars, they go from the lowest seed to the highest.
+"""Plots of the results. Bars are 95 % intervals over test items.
 
-Those of letters are two standard errors of the distance to the floor: all systems have the same
-test captions, and how hard these are is no error of a distance.
+Those of characters are two standard errors of the distance to the entropy: all systems have the
+same test captions, and how hard these are is no error of a distance.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,22 +18,23 @@ from vqlearn.experiments import style
 from vqlearn.experiments.face_off import inpainting, letters
 from vqlearn.experiments.face_off.costs import LENGTHS
 from vqlearn.experiments.face_off.exposure_bias import ExposureBiasRun
-from vqlearn.experiments.face_off.quality import CALLS, SHOWN, QualityRun
-from vqlearn.experiments.face_off.results import numbers
-from vqlearn.experiments.face_off.results.numbers import Seeds
-from vqlearn.experiments.face_off.results.tables import FIRST, FREEDOMS, FROM_ABOVE, shown_scenes
+from vqlearn.experiments.face_off.quality import SHOWN, QualityRun
+from vqlearn.experiments.face_off.results import claims, effects, equal_cost, numbers
+from vqlearn.experiments.face_off.results.effects import Measured, effect
+from vqlearn.experiments.face_off.results.tables import FIRST, shown_scenes
 from vqlearn.experiments.face_off.training import RASTER, SEEDS, run_id
 from vqlearn.experiments.pages import COMPOSITIONS
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.style import LABELS
 from vqlearn.experiments.tokens import ShippedTokens, tokens_from_text
+from vqlearn.probability import Estimate
 
-LINES = {  # ways to sample: the system whose colour each has, and its line
-    "raster without cache": ("raster", "--"),
-    "raster": ("raster", "-"),
-    "imagebart": ("imagebart", "-"),
-    "diffusion 100": ("vq-diffusion", "-"),
-    "diffusion 25": ("vq-diffusion", "--"),
+LINES = {  # ways to sample: the system whose colour each has, its line, and its name
+    "raster without cache": ("raster", "--", "AR without a KV cache"),
+    "raster": ("raster", "-", "AR with a KV cache"),
+    "imagebart": ("imagebart", "-", "ImageBART, 2 scales"),
+    "diffusion 100": ("vq-diffusion", "-", "diffusion, 100 steps"),
+    "diffusion 25": ("vq-diffusion", "--", "diffusion, 25 steps"),
 }
 COSTS = {  # how many images are sampled at once; operations do not depend on it
     "operations for an image": None,
@@ -46,95 +48,109 @@ SAME_LOOK = {"mask-and-replace": "vq-diffusion", "uniform": "multinomial"}
 COLOURS = {name: style.SYSTEMS[SAME_LOOK.get(name, name)]["color"] for name in letters.SYSTEMS}
 
 
-def plot_quality(report: Report, panels: Sequence[Axes]) -> None:
-    """Right captions against steps, guided: a line for the first seed, pale points for others.
+def plot_equal_cost(report: Report, panels: Sequence[Axes]) -> None:
+    """Accuracy on pairs seen and never seen, each against operations and against seconds.
 
-    A raster network is a level line, pale from the lowest seed to the highest. A direct prediction
-    is never guided, and not in the plot.
+    Diffusion is guided, with 5 to 100 steps; AR and ImageBART are single points.
     """
-    for axes, (composition, title) in zip(panels, COMPOSITIONS.items(), strict=True):
-        for name in numbers.measured(report, QualityRun):
-            found = numbers.over_seeds(report, QualityRun, name, "by_composition", composition)
-            sampled = [way for each in found.values for way in each.sampled]
-            chosen = {way.steps for way in sampled if way.guided}
-            steps = [count for count in CALLS if count in chosen]
-            shares = [numbers.right(report, name, composition, steps=n).percent() for n in steps]
-            if steps:
-                _line_and_points(axes, steps, shares, **style.SYSTEMS[name])
-            elif chosen:
-                _level(axes, numbers.right(report, name, composition).percent(), name)
-        axes.set(title=title, xscale="log", xlabel="calls of the denoiser for an image")
-        axes.set_xticks(CALLS, map(str, CALLS))
-        axes.minorticks_off()
-    panels[0].set(ylabel="captions that come out right, guided, %", ylim=(0, 100))
+    pairs = [(composition, at_once) for composition in COMPOSITIONS for at_once in (None, 1)]
+    for axes, (composition, at_once) in zip(panels, pairs, strict=True):
+        lines = {name: [] for name in LABELS}
+        for way in equal_cost.SETTINGS:
+            if way.guided or way.steps is None:
+                low_high = way.accuracy(report, composition).estimate
+                lines[way.system].append((way.cost(report, at_once), low_high))
+        for name, found in lines.items():
+            if found:
+                x, estimates = zip(*found, strict=True)
+                points = name in equal_cost.KERNELS
+                look = style.SYSTEMS[name] | ({} if points else {"ls": "", "ms": 9})
+                _with_intervals(axes, x, estimates, look)
+        unit = "operations for an image" if at_once is None else "seconds, one image, one thread"
+        axes.set(title=COMPOSITIONS[composition], xscale="log", xlabel=unit, ylim=(0, 100))
+    panels[0].set(ylabel="images that show their caption, %")
+
+
+def plot_claims(report: Report, panels: Sequence[Axes]) -> None:
+    """Every effect in points and in bits with its interval over test items; a dot for each seed."""
+    for axes, unit in zip(panels, (claims.POINTS, claims.BITS), strict=True):
+        shown = [each for each in claims.CLAIMS if each.effect and each.unit == unit]
+        for position, claim in enumerate(shown):
+            found, supported = claim.effect(report), claim.reading(report) == claims.SUPPORTED
+            colour = style.RIGHT if supported else style.BASELINE
+            value, low, high = found.estimate
+            bar = [[value - low], [high - value]]
+            axes.errorbar(value, position, xerr=bar, fmt="s", capsize=3, color=colour)
+            seeds = found.seeds.values
+            axes.plot(seeds, [position + 0.3] * len(seeds), "o", ms=3, color=colour, alpha=0.6)
+            axes.plot(
+                [claim.above] * 2, [position - 0.4, position + 0.4], color=style.WRONG, lw=1, ls="-"
+            )
+        labels = [fill(each.text, 46) for each in shown]
+        axes.set_yticks(range(len(shown)), labels, fontsize=7)
+        axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel=f"effect, {unit}")
+        axes.grid(axis="x", alpha=0.3)
+    panels[1].set_xscale("symlog", linthresh=0.1)
+    panels[1].xaxis.set_major_formatter("{x:g}")
 
 
 def plot_costs(report: Report, panels: Sequence[Axes]) -> None:
     """Operations and seconds of an image against its number of tokens."""
     for axes, (title, at_once) in zip(panels, COSTS.items(), strict=True):
-        for way, (name, line) in LINES.items():
+        for way, (name, line, label) in LINES.items():
             values = [numbers.cost_of(report, way, n, at_once) for n in LENGTHS]
-            axes.plot(LENGTHS, values, **style.SYSTEMS[name] | {"ls": line, "label": way})
+            axes.plot(LENGTHS, values, **style.SYSTEMS[name] | {"ls": line, "label": label})
         axes.set(title=title, xscale="log", yscale="log", xlabel="tokens of an image")
         axes.set_xticks(LENGTHS, map(str, LENGTHS))
         axes.minorticks_off()
 
 
 def plot_errors(report: Report, panels: Sequence[Axes]) -> None:
-    """What wrong tokens do: to captions, to other tokens; and how many are corrected."""
+    """What corrupted tokens do: to accuracy, to other tokens; and how many are corrected."""
     right, changed, corrected = panels
     ticks = ["none", "one", *(f"{100 * float(amount):g} %" for amount in inpainting.AMOUNTS[1:])]
-    right.set_title("captions that come out right, %")
-    changed.set_title("lost tokens that come out otherwise, %")
-    corrected.set_title("wrong tokens that get the true code, %")
+    right.set_title("images that show their caption, %")
+    changed.set_title("masked tokens that change, %")
+    corrected.set_title("corrupted tokens that are corrected, %")
     for name in numbers.measured(report, inpainting.ErrorsRun):
         shares = [
-            numbers.right_below(report, name, None, each) for each in (None, *inpainting.AMOUNTS)
+            effects.accuracy_with_errors(report, name, None, each)
+            for each in (None, *inpainting.AMOUNTS)
         ]
         _bars(right, range(len(ticks)), shares, name)
-        for axes, number in ((changed, numbers.changed), (corrected, numbers.corrected)):
-            shares = [number(report, name, amount) for amount in inpainting.AMOUNTS]
+        for axes, what in ((changed, "changed"), (corrected, "corrected")):
+            shares = [
+                effects.token_share(what, report, name, amount) for amount in inpainting.AMOUNTS
+            ]
             _bars(axes, range(1, len(ticks)), shares, name)
     for axes in panels:
-        axes.set_xlabel("wrong among the tokens that are left")
+        axes.set_xlabel("corrupted among the tokens that are left")
         axes.set_xticks(range(len(ticks)), ticks)
 
 
-def plot_downstream(report: Report, panels: Sequence[Axes]) -> None:
-    """Tokens that come out otherwise in each row of the grid, if the upper half has errors."""
-    for axes, amount in zip(panels, inpainting.ABOVE, strict=True):
-        for (name, freedom), line in zip(FROM_ABOVE, ("-", "--", "-"), strict=True):
-            path = (freedom, "by_amount", amount, "changed_share_by_row")
-            shares = 100 * _mean_rows(report, inpainting.DownstreamRun, name, *path)
-            label = f"{LABELS[name]}, {FREEDOMS[freedom]}"
-            look = style.SYSTEMS[name] | {"ls": line, "label": label}
-            axes.plot(range(1, len(shares) + 1), shares, **look)
-        axes.axvline(len(shares) / 2 + 0.5, color="grey", lw=1)
-        what = "one wrong token" if amount == inpainting.ONE else numbers.wrong(amount)
-        axes.set(title=f"{what} in the upper half", xlabel="row of the grid, from the top")
-    panels[0].set(ylabel="tokens that come out otherwise, %")
-
-
 def plot_directions(report: Report, panels: Sequence[Axes]) -> None:
-    """Captions that come out right when one half is given."""
+    """Accuracy when one half is given."""
     for axes, (composition, title) in zip(panels, COMPOSITIONS.items(), strict=True):
-        for name in numbers.measured(report, inpainting.DirectionsRun):
+        names = numbers.measured(report, inpainting.DirectionsRun)
+        for i, name in enumerate(names):
             shares = [
-                numbers.right_given(report, name, side, composition) for side in inpainting.SIDES
+                effects.accuracy_given(report, name, side, composition) for side in inpainting.SIDES
             ]
-            _bars(axes, range(len(inpainting.SIDES)), shares, name)
+            shift = (i - (len(names) - 1) / 2) / (len(names) + 2)
+            positions = [side + shift for side in range(len(inpainting.SIDES))]
+            _bars(axes, positions, shares, name, joined=False)
         axes.set(title=title, xlabel="the half that is given")
         axes.set_xticks(range(len(inpainting.SIDES)), inpainting.SIDES)
-    panels[0].set(ylabel="captions that come out right, %", ylim=(0, 100))
+    panels[0].set(ylabel="images that show their caption, %", ylim=(0, 100))
 
 
 def plot_exposure_bias(report: Report, panels: Sequence[Axes]) -> None:
-    """Bits that a raster reference needs for true and for sampled sequences, row by row."""
+    """Bits that a raster reference needs for data and for samples, row by row."""
     (axes,) = panels
     names = numbers.measured(report, ExposureBiasRun)
     true = _mean_rows(report, ExposureBiasRun, names[0], RASTER, "data_by_row")
     rows = range(1, len(true) + 1)
-    axes.plot(rows, true, color="black", linewidth=3, label="true sequences")
+    axes.plot(rows, true, color="black", linewidth=3, label="data")
     for name in names:
         sampled = _mean_rows(report, ExposureBiasRun, name, RASTER, "own_by_row")
         axes.plot(rows, sampled, **style.SYSTEMS[name])
@@ -205,10 +221,10 @@ def points(report: Report, runs: Mapping[float, tuple[str, int]]) -> Float[np.nd
 
 
 PLOTS = {
-    "quality": (plot_quality, {"ncols": 2, "figsize": (10, 4.6), "sharey": True}),
+    "equal_cost": (plot_equal_cost, {"ncols": 4, "figsize": (14, 4.6), "sharey": True}),
+    "claims": (plot_claims, {"ncols": 2, "figsize": (13, 6.4)}),
     "costs": (plot_costs, {"ncols": 3, "figsize": (12, 4.4)}),
     "errors": (plot_errors, {"ncols": 3, "figsize": (12, 4.4)}),
-    "downstream": (plot_downstream, {"ncols": 2, "figsize": (10, 4.4)}),
     "directions": (plot_directions, {"ncols": 2, "figsize": (10, 4.5), "sharey": True}),
     "exposure_bias": (plot_exposure_bias, {"figsize": (8, 4.6)}),
     "captions": (plot_letters, {"ncols": 2, "figsize": (12, 4.2), "width_ratios": (3, 2)}),
@@ -221,8 +237,8 @@ def plot(report: Report, name: str) -> plt.Figure:
     fill, options = PLOTS[name]
     figure, panels = plt.subplots(**options, squeeze=False, layout="constrained")
     fill(report, panels[0].tolist())
-    if panels[0, 0].get_legend() is None:
-        handles, labels = panels[0, 0].get_legend_handles_labels()
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    if handles and panels[0, 0].get_legend() is None:
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
@@ -231,7 +247,7 @@ def plot_gallery(report: Report, file: Path) -> None:
     """True scenes, then a row of images for each system that was sampled guided."""
     tokens = ShippedTokens()
     names = [name for name in numbers.measured(report, QualityRun) if name != "direct"]
-    size = (11, 0.6 * (len(names) + 1) + 0.4)
+    size = (9.3, 0.6 * (len(names) + 1) + 0.4)
     figure, panels = plt.subplots(len(names) + 1, 2, figsize=size, layout="constrained")
     for (composition, title), column in zip(COMPOSITIONS.items(), panels.T, strict=True):
         column[0].set_title(title, fontsize=10)
@@ -249,34 +265,35 @@ def plot_gallery(report: Report, file: Path) -> None:
 def plot_all(report: Report, folder: Path) -> None:
     """Every plot of the page."""
     for name in PLOTS:
-        style.save(plot(report, name), folder / f"face_off_{name}.png")
-    plot_gallery(report, folder / "face_off_gallery.png")
+        style.save(plot(report, name), folder / f"comparison_{name}.png")
+    plot_gallery(report, folder / "comparison_gallery.png")
 
 
-def _bars(axes: Axes, positions: Sequence[float], shares: Sequence[Seeds], name: str) -> None:
-    points = [share.percent() for share in shares]
-    means = [point.mean for point in points]
-    # the mean of equal seeds is rounded, so it may lie above or below all of them
-    below = [max(0.0, point.mean - min(point.values)) for point in points]
-    above = [max(0.0, max(point.values) - point.mean) for point in points]
-    look = style.SYSTEMS[name]
-    axes.errorbar(positions, means, yerr=(below, above), capsize=3, markersize=5, **look)
-
-
-def _line_and_points(
-    axes: Axes, positions: Sequence[float], points: Sequence[Seeds], **look: Any
+def _bars(
+    axes: Axes,
+    positions: Sequence[float],
+    shares: Sequence[Measured],
+    name: str,
+    *,
+    joined: bool = True,
 ) -> None:
-    axes.plot(positions, [point.by_seed[FIRST] for point in points], markersize=5, **look)
-    for position, point in zip(positions, points, strict=True):
-        others = [value for seed, value in point.by_seed.items() if seed != FIRST]
-        pale = {"marker": look["marker"], "color": look["color"], "alpha": 0.4}
-        axes.plot([position] * len(others), others, ls="", markersize=5, **pale)
+    estimates = [effect(share).times(100).estimate for share in shares]
+    look = style.SYSTEMS[name] | ({} if joined else {"ls": ""})
+    _with_intervals(axes, positions, estimates, look)
 
 
-def _level(axes: Axes, share: Seeds, name: str) -> None:
-    colour = style.SYSTEMS[name]["color"]
-    axes.axhspan(min(share.values), max(share.values), color=colour, alpha=0.2, lw=0)
-    axes.axhline(share.mean, ls="--", lw=1.5, color=colour, label=LABELS[name])
+def _with_intervals(
+    axes: Axes, x: Sequence[float], estimates: Sequence[Estimate], look: Mapping[str, Any]
+) -> None:
+    below = [max(0.0, each.value - each.low) for each in estimates]
+    above = [max(0.0, each.high - each.value) for each in estimates]
+    values = [each.value for each in estimates]
+    axes.errorbar(
+        x,
+        values,
+        yerr=(below, above),
+        **{"ls": "-", "capsize": 2, "elinewidth": 0.8, "ms": 5} | look,
+    )
 
 
 def _mean_rows(report: Report, measure: numbers.Measure, name: str, *path: str) -> np.ndarray:
