@@ -125,6 +125,19 @@ def test_the_probability_of_a_grey_is_the_mass_of_its_cell():
     assert np.abs(found.numpy() - expected).max() < 1e-14
 
 
+@pytest.mark.parametrize("grey", [2, 100, 128, 254])
+def test_a_mean_on_the_edge_between_two_greys_belongs_to_neither(grey):
+    """Then both cells have the same mass; one of them begins exactly at the mean."""
+    edge = numbers(grey) * 2 / 255 - 1 - 1 / 255
+    distribution = Normal(edge.expand(2, 1), numbers(0.02**2))
+    below, above = log_grey_probability(
+        distribution, from_greys(torch.tensor([[grey - 1], [grey]]))
+    )
+    expected = np.log(stats.norm.cdf(2 / 255, 0, 0.02) - 0.5)
+    assert above.item() == pytest.approx(expected, abs=1e-9)
+    assert below.item() == pytest.approx(expected, abs=1e-9)
+
+
 def test_a_grey_far_from_the_mean_has_the_right_logarithm():
     """Where the probability itself is 0 in floating point: 100 and 200 deviations away."""
     for mean, grey in ((-1.0, 255), (1.0, 0)):
