@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from vqlearn.data import image_files
 from vqlearn.data.batches import Scenes
 from vqlearn.data.image_files import read_image
 from vqlearn.data.image_folder import ImageFolder
@@ -44,6 +45,15 @@ def test_pictures_and_captions_stay_together_and_repeat(folder):
         torch.testing.assert_close(image.mean((1, 2)), torch.tensor(expected), atol=0.01, rtol=0)
     again = source.batch(20, generator=random_stream("a"))
     assert torch.equal(again.images, batch.images)
+
+
+def test_as_many_pixels_as_allowed_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(image_files, "MOST_PIXELS", 12)
+    Image.new("RGB", (4, 3)).save(tmp_path / "12.png")
+    Image.new("RGB", (13, 1)).save(tmp_path / "13.png")
+    assert read_image(tmp_path / "12.png", 2).pixels.shape == (3, 2, 2)
+    with pytest.raises(ValueError, match="it has 13 x 1 pixels; allowed: 12"):
+        read_image(tmp_path / "13.png", 2)
 
 
 def test_the_middle_square_is_taken(tmp_path):

@@ -343,3 +343,11 @@ def test_only_dropped_captions_teach_the_null_text():
     count = (mixed[:, 0, 0] != 1).sum()
     assert 0 < count < 50
     assert torch.equal(null.embeddings.grad, torch.full((3, 2), float(count)))
+
+
+def test_a_draw_that_equals_the_rate_drops_nothing():
+    """Draws lie in 0 to 1, 1 excluded: so at rate 0 none is dropped, at rate 1 all are."""
+    text, null = torch.ones(5, 2, 3), torch.zeros(5, 2, 3)
+    draws = torch.rand(5, generator=torch.Generator().manual_seed(0))
+    found = drop_captions(text, null, float(draws[2]), generator=torch.Generator().manual_seed(0))
+    assert torch.equal(found[:, 0, 0] == 0, draws < draws[2])

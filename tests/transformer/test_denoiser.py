@@ -309,6 +309,25 @@ def test_attention_in_bfloat16_on_a_cpu(masked):
         torch.testing.assert_close(rounded[name].grad.double(), x.grad, atol=0.1, rtol=0.02)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "gradients", "by_kernel"),
+    [(torch.bfloat16, True, False), (torch.bfloat16, False, True), (torch.float32, True, True)],
+)
+def test_only_training_in_bfloat16_goes_without_the_kernel(
+    dtype, gradients, by_kernel, monkeypatch
+):
+    """On a CPU: the numbers are the same, so nothing but the time would tell."""
+    used, kernel = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        "torch.nn.functional.scaled_dot_product_attention",
+        lambda *args, **more: used.append(1) or kernel(*args, **more),
+    )
+    x = torch.ones(1, 1, 3, 2, dtype=dtype)
+    with torch.set_grad_enabled(gradients):
+        attend(x, x, x)
+    assert bool(used) == by_kernel
+
+
 @pytest.mark.parametrize("gradients", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
 def test_attention_never_sees_what_is_not_visible(dtype, gradients):
