@@ -58,6 +58,13 @@ def same(folder, rows):
     return ours
 
 
+def test_two_files_alone_are_enough(folder):
+    in_two_files(folder)
+    (folder / "tokenizer_config.json").unlink()
+    assert {path.name for path in folder.iterdir()} == {"vocab.json", "merges.txt"}
+    same(folder, 530)
+
+
 def test_the_files_of_today_give_the_same_tokenizer(folder, tmp_path):
     ours = same(folder, 530)
     save_tokenizer(ours, tmp_path / "again")
