@@ -68,28 +68,33 @@ def token_grids(
     caption: str,
     *,
     clean: Int[Tensor, " n"] | None = None,
+    framed: str = "replaced",
     given: Bool[Tensor, " n"] | None = None,
 ) -> None:
     """Square grids of tokens, each token as the patch of its code: equal tokens look equal.
 
     MASK (the number K) is grey and hatched. Where `clean` is handed in, tokens that differ from it
-    get the frame of a replaced token; positions that are `given` get the frame of a given one.
+    get the frame of a replaced token, which the legend names `framed`; positions that are `given`
+    get the frame of a given one. The legend names what occurs.
     """
     side = min(PANEL, WIDTH / len(panels))
     size = (max(4, len(panels) * side), side + 0.8)
     figure, axes = plt.subplots(1, len(panels), figsize=size, squeeze=False)
+    kinds = {}
     for ax, (title, tokens) in zip(axes.flat, panels.items(), strict=True):
         draw_grid(ax, tokens, patches)
         masked = tokens == len(patches)
-        if clean is not None:
-            _frame(ax, (tokens != clean) & ~masked, REPLACE, "-")
+        differs = (tokens != clean) & ~masked if clean is not None else torch.zeros_like(masked)
+        _frame(ax, differs, REPLACE, "-")
+        kinds |= {MASK: "masked"} if masked.any() else {}
+        kinds |= {REPLACE: framed} if differs.any() else {}
         if given is not None:
             _frame(ax, given, GIVEN, "--")
+            kinds[GIVEN] = "given"
         ax.set_title(title)
-    kinds = {MASK: "masked", REPLACE: "replaced"} if clean is not None else {MASK: "masked"}
-    kinds |= {GIVEN: "given"} if given is not None else {}
-    looks = [_look(colour, name) for colour, name in kinds.items()]
-    figure.legend(handles=looks, loc="outside upper right", ncols=len(looks), frameon=False)
+    if kinds:
+        looks = [_look(colour, name) for colour, name in kinds.items()]
+        figure.legend(handles=looks, loc="outside upper right", ncols=len(looks), frameon=False)
     finish(figure, caption)
 
 

@@ -59,7 +59,7 @@ class VectorQuantizer(Quantizer):
     $$k = \arg\min_j \lVert z - e_j \rVert^2, \qquad
       \lVert z - e_j \rVert^2 = \lVert z \rVert^2 - 2 z \cdot e_j + \lVert e_j \rVert^2$$
 
-    (van den Oord et al. 2017, eq. 1 and 2). The codebook starts uniform in [-1/K, 1/K].
+    (van den Oord et al. 2017). The codebook starts uniform in [-1/K, 1/K].
 
     Raises `ValueError` for a size below 1.
     """
@@ -136,8 +136,8 @@ class CodebookEMA(nn.Module):
     $$N_k \leftarrow \gamma N_k + (1-\gamma)\, n_k, \qquad
       m_k \leftarrow \gamma m_k + (1-\gamma) \sum_{z \in k} z, \qquad e_k = m_k / \tilde N_k$$
 
-    (van den Oord et al. 2017, appendix A.1), with Laplace smoothing as in VQ-VAE-2
-    (Razavi et al. 2019), so that a code which nobody chooses does not divide by zero:
+    (van den Oord et al. 2017, appendix A.1), with Laplace smoothing as in
+    DeepMind's code of VQ-VAE, so that a code which nobody chooses does not divide by zero:
 
     $$\tilde N_k = \frac{N_k + \epsilon}{\sum_j N_j + K \epsilon} \sum_j N_j$$
 
