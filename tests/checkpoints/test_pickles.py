@@ -1,10 +1,13 @@
 """Pickles of weights: what is too deep is refused before torch reads it."""
 
+import io
+import pickle
+
 import pytest
 import torch
 
 from vqlearn.checkpoints import CheckpointError
-from vqlearn.checkpoints.pickles import DEEPEST_TUPLE, load_pickle
+from vqlearn.checkpoints.pickles import DEEPEST_TUPLE, _deepest_tuple, load_pickle
 
 
 @pytest.mark.parametrize(
@@ -22,3 +25,12 @@ def test_tuples_up_to_a_depth_are_read(tmp_path, depth, reason):
     torch.save({key: torch.ones(2)}, tmp_path / "weights.bin")
     with pytest.raises(CheckpointError, match=reason):
         load_pickle(tmp_path / "weights.bin")
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize(
+    ("value", "depth"), [({}, 0), ([[], {"a": (1, 2)}], 1), ([(1,), {(2, (3, 4)): {}}], 2)]
+)
+def test_depths_are_those_of_tuples_in_tuples(protocol, value, depth):
+    """Every protocol builds them by other operations."""
+    assert _deepest_tuple(io.BytesIO(pickle.dumps(value, protocol))) == depth
