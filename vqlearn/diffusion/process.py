@@ -1,4 +1,4 @@
-r"""The forward process of VQ-Diffusion (keep, replace, mask) and its exact reverse steps.
+r"""The forward process of VQ-Diffusion (keep, replace, mask) and its reverse, exact token by token.
 
 Levels run from 0 (the data) to T. A step between any two of them, s < t, needs no product of
 matrices: its three numbers follow from the cumulative ones (`schedule.Schedule.stride`).

@@ -1,7 +1,7 @@
-"""From noise to tokens: ask the denoiser, take an exact reverse step, repeat.
+"""From noise to tokens: ask the denoiser, take a reverse step (exact token by token), repeat.
 
 There is one loop, `sample`. Full ancestral sampling visits every level; fast sampling visits a
-few and takes the exact stride between them. Guidance and truncation sit inside the denoiser that
+few, with longer strides between them. Guidance and truncation sit inside the denoiser that
 is handed in, so the loop does not know of them.
 
 "Exact" means: the right posterior for every stride, token by token. The joint distribution of
