@@ -26,7 +26,8 @@ def report():
 
 
 def corrected(report, system, amount="one"):
-    return numbers.corrected(typed(report), system, amount).values
+    path = ("by_amount", amount, "corrected_share")
+    return numbers.with_errors(typed(report), system, None, *path).values
 
 
 def test_seeds_have_a_mean():

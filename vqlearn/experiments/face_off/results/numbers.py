@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vqlearn.experiments.face_off.costs import Cost, CostRun
-from vqlearn.experiments.face_off.inpainting import ONE, DownstreamRun, ErrorsRun
+from vqlearn.experiments.face_off.inpainting import DownstreamRun, ErrorsRun
 from vqlearn.experiments.face_off.letters import LetterRun
 from vqlearn.experiments.face_off.quality import QualityRun
 from vqlearn.experiments.face_off.training import SEEDS, SystemRun, run_id
@@ -93,11 +93,6 @@ def with_errors(report: Report, system: str, freedom: str | None, *path: str) ->
     return over_seeds(report, DownstreamRun, system, freedom, *path)
 
 
-def corrected(report: Report, system: str, amount: str) -> Seeds:
-    """Of corrupted tokens, the share that gets the true code."""
-    return with_errors(report, system, None, "by_amount", amount, "corrected_share")
-
-
 def cost(report: Report, way: str, n: int) -> Cost:
     """What is known of sampling n tokens this way on the CPU."""
     return report.runs[CostRun(way, n).id].result
@@ -107,8 +102,3 @@ def cost_of(report: Report, way: str, n: int, at_once: int | None = None) -> flo
     """Operations for one image; seconds for it, where so many are sampled at once."""
     found = cost(report, way, n)
     return found.operations_per_image if at_once is None else found.seconds_per_image[str(at_once)]
-
-
-def corrupted(amount: str) -> str:
-    """How many tokens are corrupted, in words."""
-    return "one corrupted" if amount == ONE else f"{100 * float(amount):g} % corrupted"
