@@ -97,14 +97,20 @@ def test_operations_are_exact_and_a_clock_is_not(report):
     ways = {"raster without cache": (1, 90), "raster": (5, 50), "diffusion 100": (10, 40)}
     costs(report, "operations", ways)
     costs(report, "1", {**ways, "diffusion 25": (3.75, 5)})
-    for steps in (50, 10, 5):  # a step takes 0.1 s, and one of 25 steps 0.15 s
+    for steps in (100, 50, 25, 10, 5):  # a guided step always takes 0.2 s
+        of_step = 0.2 * steps
+        report[f"cost/diffusion {steps} guided/64"]["result"]["seconds_per_image"]["1"] = of_step
+    for steps in (50, 10, 5):  # a plain one takes 0.1 s, and one of 25 steps 0.15 s
         report[f"cost/diffusion {steps}/64"]["result"]["seconds_per_image"]["1"] = steps / 10
     read = typed(report)
     assert measures.clock_spread(read) == pytest.approx(1.5)
     assert measures.growth(None, read).estimate == pytest.approx((2.5, 2.5, 2.5))
-    assert measures.growth(1, read).estimate == pytest.approx((2.5, 2.5 / 1.5, 3.75))
-    found = measures.times_seconds("raster without cache", read)
+    growth = measures.growth(1, read).estimate  # of two ratios
+    assert growth == pytest.approx((2.5, 2.5 / 1.5**2, 2.5 * 1.5**2))
+    found = measures.times_seconds("raster without cache", "diffusion 25", read)
     assert found.estimate == pytest.approx((18, 12, 27))
+    report["cost/diffusion 5 guided/64"]["result"]["seconds_per_image"]["1"] = 3
+    assert measures.clock_spread(typed(report)) == pytest.approx(3)  # 0.6 s for a guided step
 
 
 def seeds_of(found):

@@ -1,6 +1,9 @@
 """The five findings: that they hold in the stored runs, and that they tell what was measured."""
 
+import math
 import re
+from dataclasses import replace
+from functools import partial
 
 import pytest
 from support.face_off_reports import put_right, typed, whole_report
@@ -8,6 +11,9 @@ from support.face_off_reports import put_right, typed, whole_report
 from vqlearn.experiments.face_off.results import equal_cost, findings, measures
 from vqlearn.experiments.face_off.results.equal_cost import SETTINGS, Setting, best_within
 from vqlearn.experiments.face_off.study import STUDY
+from vqlearn.probability import estimates
+
+STEPS = "diffusion 25"
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +22,7 @@ def stored(stored_folder):
 
 
 def test_there_are_five_each_with_an_interval_and_a_cost(stored):
-    lines = findings.findings_list(stored).splitlines()
+    lines = re.split(r"\n(?=\d)", findings.findings_list(stored))
     assert [line[:4] for line in lines] == [f"{i}. *" for i in range(1, 6)]
     for line in lines:
         assert re.search(r"-?[\d.]+ \[-?[\d.]+, -?[\d.]+\]", line), line
@@ -25,13 +31,17 @@ def test_there_are_five_each_with_an_interval_and_a_cost(stored):
 
 
 def test_the_stored_runs_bear_the_first_finding(stored):
-    """At 3 times the operations its interval is above 0; at equal seconds it is not."""
-    ar, leads = equal_cost.AUTOREGRESSIVE, []
-    for limit, at_once in ((3 * ar.cost(stored), None), (ar.cost(stored, 1), 1)):
-        best = best_within(stored, "seen", limit, at_once)
-        leads.append(findings.difference(stored, ar, best, "seen").estimate)
-    assert leads[0].low > 20
-    assert leads[1].low < 0 < leads[1].value
+    """At few operations its interval is above 0; at any number, or at equal seconds, it is not."""
+    ar, spread = equal_cost.AUTOREGRESSIVE, measures.clock_spread(stored)
+
+    def lead(factor, at_once=None):
+        best = best_within(stored, "seen", factor * ar.cost(stored, at_once), at_once)
+        return ar.lead(best, stored, "seen").estimate
+
+    assert lead(3).low > 20
+    assert lead(spread, 32).low > 20
+    for of_all in (lead(math.inf), lead(1, 1)):
+        assert of_all.low < 0 < of_all.value
 
 
 def test_the_stored_runs_bear_the_others(stored):
@@ -40,16 +50,28 @@ def test_the_stored_runs_bear_the_others(stored):
         name: Setting(name, True, 25).accuracy(stored, "held_out").estimate.value
         for name in equal_cost.KERNELS
     }
-    assert max(shares, key=shares.get) == "absorbing"
-    assert findings.difference(stored, masks, ar, "held_out").estimate.low > 0
+    second, best = sorted(shares, key=shares.get)[-2:]
+    assert best == "absorbing"
+    assert masks.lead(ar, stored, "held_out").estimate.low > 0
+    assert masks.lead(replace(masks, system=second), stored, "held_out").estimate.low < 0
     assert measures.more_bits("raster", "absorbing", "held_out", stored).estimate.low > 0
     assert measures.suffix(stored).estimate.low > 0
     kept = measures.corrected("absorbing", stored).estimate
     for name in ("vq-diffusion", "vq-diffusion-paper"):
         assert measures.corrected(name, stored).estimate.low > kept.high
-    assert measures.times_seconds("raster without cache", stored).estimate.low > 15
-    low, high = measures.times_seconds("raster", stored).estimate[1:]
+    seconds = partial(measures.times_seconds, less=STEPS, report=stored)
+    assert seconds("raster without cache").estimate.low > 15
+    low, high = seconds("raster").estimate[1:]
     assert low < 1 < high
+    assert measures.times_seconds("raster", STEPS, stored, at_once=32).estimate.high < 1
+
+
+def test_the_best_of_five_kernels_leads_with_intervals_of_99_percent(stored, monkeypatch):
+    """One chance in twenty of an error, shared by five kernels to choose from."""
+    monkeypatch.setattr(estimates, "Z_95", 2.575829)
+    lead = findings.GUIDED["absorbing"].lead(findings.GUIDED["raster"], stored, "held_out")
+    assert lead.estimate == pytest.approx((24.0, 7.78, 38.65), abs=0.01)
+    assert measures.more_bits("raster", "absorbing", "held_out", stored).estimate.low > 0
 
 
 def test_the_best_that_can_be_afforded():
@@ -85,9 +107,10 @@ def test_the_readme_tells_the_same_numbers(stored, stored_folder):
     ratio = findings.GUIDED["absorbing"].cost(stored) / findings.GUIDED["raster"].cost(stored)
     assert f"at {ratio:.0f} times the operations of AR" in readme
     without, cached = (
-        measures.times_seconds(way, stored).estimate for way in ("raster without cache", "raster")
+        measures.times_seconds(way, STEPS, stored).estimate
+        for way in ("raster without cache", "raster")
     )
-    assert f"without it AR takes {without.low:.0f} to {without.high:.0f} times as long" in readme
+    assert f"without a KV cache AR takes {without.low:.0f} to {without.high:.0f} times" in readme
     assert f"with it {cached.low:.1f} to {cached.high:.1f} times" in readme
 
 

@@ -250,7 +250,7 @@ def test_the_sentences_of_the_page(report):
     report["quality/raster/0"]["machine"] = "a GPU"
     read = typed(report)
     assert "The CPU was one core." in equal_cost.seconds_sentence(read)
-    assert "took from 4.0 to 7.0 milliseconds" in equal_cost.seconds_sentence(read)
+    assert "took 4.0 to 7.0 for a plain step and 10.0 to 200.0" in equal_cost.seconds_sentence(read)
     assert "a CPU (104 of 105 runs), a GPU (1 of 105 runs)" in tables.machines_sentence(read)
     assert "is 0.500 bits" in tables.floor_sentence(read)
 

@@ -81,7 +81,7 @@ def combined(terms: Sequence[tuple[float, Measured]]) -> Effect:
 
 
 def effect(more: Measured, less: Measured | None = None) -> Effect:
-    """A measure; or of two measures, the first less the second."""
+    """A measure; or of two measures, the first minus the second."""
     return combined([(1, more)] if less is None else [(1, more), (-1, less)])
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from vqlearn.experiments.face_off.costs import BATCHES, COSTS, LENGTHS, CostRun
 from vqlearn.experiments.face_off.quality import CALLS
 from vqlearn.experiments.face_off.results import effects, measures, numbers
-from vqlearn.experiments.face_off.results.effects import Effect, effect
+from vqlearn.experiments.face_off.results.effects import Effect, Measured, effect
 from vqlearn.experiments.face_off.training import RASTER
 from vqlearn.experiments.pages import table
 from vqlearn.experiments.report import Report
@@ -40,10 +40,19 @@ class Setting:
         steps = "" if self.steps is None else f", {self.steps} steps"
         return f"{LABELS[self.system]}, {how}{steps}"
 
+    def shares(self, report: Report, composition: str) -> Measured:
+        """The share of images that show their caption, by seed."""
+        steps = self.steps or 0  # one pass: no steps to choose
+        return effects.accuracy(report, self.system, composition, guided=self.guided, steps=steps)
+
     def accuracy(self, report: Report, composition: str) -> Effect:
         """Of 100 images, how many show their caption."""
-        how = {"guided": self.guided, "steps": self.steps or 0}
-        return effect(effects.accuracy(report, self.system, composition, **how)).times(100)
+        return effect(self.shares(report, composition)).times(100)
+
+    def lead(self, other: "Setting", report: Report, composition: str) -> Effect:
+        """How many more of 100 images show their caption."""
+        both = (each.shares(report, composition) for each in (self, other))
+        return effect(*both).times(100)
 
     def cost(self, report: Report, at_once: int | None = None) -> float:
         """Operations for one image, or seconds if so many are sampled at once."""
@@ -82,9 +91,9 @@ def equal_cost_table(report: Report, composition: str) -> str:
 
 
 def _costs(report: Report, way: Setting) -> Iterator[str]:
-    for unit, at_once in UNITS.items():
+    for at_once in UNITS.values():
         cost = way.cost(report, at_once)
-        yield f"{cost / 1e9 if unit.startswith('10⁹') else cost:.3g}"
+        yield f"{cost / 1e9 if at_once is None else cost:.3g}"
 
 
 def cost_table(report: Report) -> str:
@@ -118,10 +127,11 @@ def cuda_part(report: Report) -> str:
 
 
 def seconds_sentence(report: Report) -> str:
-    """On which CPU, and how far the seconds of one step lie apart."""
+    """On which CPU, and how far the seconds of a step lie apart."""
     (cpu,) = {report.runs[CostRun(way, n).id].machine for way in COSTS for n in LENGTHS}
-    low, high = (1000 * seconds for seconds in measures.seconds_per_step(report))
+    found = measures.seconds_per_step(report)
+    steps = (f"{1000 * a:.1f} to {1000 * b:.1f} for a {k} step" for k, (a, b) in found.items())
     return (
-        f"The CPU was {cpu}. Read seconds with care: of the same denoiser with 64 tokens, a step "
-        f"took from {low:.1f} to {high:.1f} milliseconds."
+        f"The CPU was {cpu}. Read seconds with care: the same denoiser with 64 tokens took "
+        f"{' and '.join(steps)}, in milliseconds."
     )

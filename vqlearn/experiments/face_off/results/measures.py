@@ -26,33 +26,40 @@ def counted(value: float) -> Effect:
     return Effect(Estimate(value, value, value), Seeds({0: value}))
 
 
-def timed(value: float, report: Report) -> Effect:
-    """A ratio of seconds that were taken once, from one clock spread below to one above."""
-    spread = clock_spread(report)
+def timed(value: float, report: Report, ratios: int = 1) -> Effect:
+    """A product of ratios of seconds: for each of them one clock spread below and above."""
+    spread = clock_spread(report) ** ratios
     return Effect(Estimate(value, value / spread, value * spread), Seeds({0: value}))
 
 
 def clock_spread(report: Report) -> float:
-    """The slowest step of one denoiser with 64 tokens over the fastest: what a clock can err."""
-    low, high = seconds_per_step(report)
-    return high / low
+    """How far seconds of the same work lie apart: the slowest step over the fastest.
+
+    Of one denoiser with 64 tokens, for plain or for guided steps, whichever is more.
+    """
+    return max(high / low for low, high in seconds_per_step(report).values())
 
 
-def seconds_per_step(report: Report) -> tuple[float, float]:
-    """The lowest and the highest mean seconds of a step, of one denoiser with 64 tokens."""
-    steps = [numbers.cost_of(report, f"diffusion {n}", SHORT, 1) / n for n in CALLS]
-    return min(steps), max(steps)
+def seconds_per_step(report: Report) -> dict[str, tuple[float, float]]:
+    """The lowest and the highest mean seconds of a plain and of a guided step, with 64 tokens."""
+    found = {}
+    for kind, end in {"plain": "", "guided": " guided"}.items():
+        steps = [numbers.cost_of(report, f"diffusion {n}{end}", SHORT, 1) / n for n in CALLS]
+        found[kind] = min(steps), max(steps)
+    return found
 
 
 def growth(at_once: int | None, report: Report) -> Effect:
     """How many times more the cost of AR with a KV cache grows than that of 100 steps."""
     short, long = (times_cost(report, RASTER, "diffusion 100", n, at_once) for n in (SHORT, LONG))
-    return timed(long / short, report) if at_once else counted(long / short)
+    return timed(long / short, report, ratios=2) if at_once else counted(long / short)
 
 
-def times_seconds(way: str, report: Report) -> Effect:
-    """How many times longer this takes than 25 steps, for one image of 1,024 tokens."""
-    return timed(times_cost(report, way, "diffusion 25", LONG, 1), report)
+def times_seconds(
+    more: str, less: str, report: Report, *, n: int = LONG, at_once: int = 1
+) -> Effect:
+    """How many times longer one way to sample n tokens takes than another."""
+    return timed(times_cost(report, more, less, n, at_once), report)
 
 
 def more_accurate(
@@ -76,7 +83,7 @@ def more_bits(more: str, less: str, pairs: str, report: Report) -> Effect:
 
 
 def suffix(report: Report) -> Effect:
-    """What a given upper half helps more than a lower one, AR less VQ-Diffusion."""
+    """What a given upper half helps more than a lower one, AR minus VQ-Diffusion."""
     signs = [(1, RASTER, "upper"), (-1, RASTER, "lower")]
     signs += [(-1, DIFFUSION, "upper"), (1, DIFFUSION, "lower")]
     terms = [(c, effects.accuracy_given(report, name, side)) for c, name, side in signs]
@@ -84,13 +91,13 @@ def suffix(report: Report) -> Effect:
 
 
 def robust(freedom: str, report: Report) -> Effect:
-    """Accuracy where 10 % of a given upper half are corrupted, VQ-Diffusion less AR."""
+    """Accuracy where 10 % of a given upper half are corrupted, VQ-Diffusion minus AR."""
     ways = ((DIFFUSION, freedom), (RASTER, KEEPS))
     return effect(*(effects.accuracy_with_errors(report, *way, "0.1") for way in ways)).times(100)
 
 
 def more_change(report: Report) -> Effect:
-    """Change rate below a corrupted upper half, AR less VQ-Diffusion that may resample it."""
+    """Change rate below a corrupted upper half, AR minus VQ-Diffusion that may resample it."""
     ways = ((RASTER, KEEPS), (DIFFUSION, FREE))
     shares = (effects.token_share("changed", report, name, "0.1", how) for name, how in ways)
     return effect(*shares).times(100)
@@ -109,7 +116,7 @@ def own_less_data(report: Report) -> Effect:
 
 
 def own_less_data_than_diffusion(report: Report) -> Effect:
-    """The same less that of samples of VQ-Diffusion."""
+    """The same minus that of samples of VQ-Diffusion."""
     signs = [(1, RASTER, "own"), (-1, RASTER, "data")]
     signs += [(-1, DIFFUSION, "own"), (1, DIFFUSION, "data")]
     return combined(

@@ -178,14 +178,14 @@ def letters_table(report: Report) -> str:
 
 
 def machines_sentence(report: Report) -> str:
-    """Where systems learnt and were measured, each machine with its number of runs."""
+    """Where systems were trained and measured, each machine with its number of runs."""
     counts = Counter(
         record.machine
         for record in report.runs.values()
         if record.machine and "way" not in record.settings  # a cost is no training
     )
     named = [f"{name} ({n} of {counts.total()} runs)" for name, n in counts.most_common()]
-    return f"Systems learnt and were measured on {', '.join(named)}."
+    return f"Systems were trained and measured on {', '.join(named)}."
 
 
 def floor_sentence(report: Report) -> str:
