@@ -46,7 +46,8 @@ def test_the_defaults_are_those_of_diffusers(pipe):
 
     theirs = signature(Reference.__call__).parameters
     ours = dict(signature(VQDiffusionPipeline.__call__).parameters)
-    assert ours.pop("noise").default == "exact"  # the one argument that diffusers does not have
+    assert ours.pop("noise").default == "exact"  # diffusers has neither of the two
+    assert ours.pop("rule").default is None
     for name, parameter in ours.items():
         if name != "self":
             assert parameter.default == theirs[name].default, name
@@ -229,3 +230,19 @@ def test_other_networks_and_processes_are_refused(pipe):
     unmasked = DiffusionModel(uniform(pipe.model.num_codes, STEPS), pipe.denoiser)
     with pytest.raises(ValueError, match="the process is a DenseProcess; allowed: a Mask"):
         VQDiffusionPipeline(parts, unmasked)
+
+
+def test_a_rule_decides_the_steps(pipe):
+    from vqlearn.diffusion.reveal import purity
+
+    n, top = pipe.model.num_positions, pipe.process.num_timesteps
+    rule, seen = purity(n - 1), []
+    pipe("a red circle", rule=rule, generator=seeded(0), callback=lambda *step: seen.append(step))
+    assert [i for i, _, _ in seen] == [0, 1]
+    assert seen[0][1] == top - 1 > seen[1][1]
+    assert (seen[0][2] == pipe.process.mask).sum() == 1
+    assert torch.equal(seen[-1][2], tokens_of(pipe, "a red circle", rule=rule, generator=seeded(0)))
+    with pytest.raises(ValueError, match="noise is 'reference'; allowed with a rule: 'exact'"):
+        pipe("a red circle", rule=rule, noise="reference")
+    with pytest.raises(TypeError, match="rule is 'purity'; allowed: UnmaskingRule, None"):
+        pipe("a red circle", rule="purity")

@@ -4,6 +4,7 @@ model = DiffusionModel(MaskAndReplace(build_schedule(paper(27))), SequenceDenois
 model.loss(x, generator=generator).mean().backward()
 model.nll(x)                                   # the negative ELBO, nats a sequence
 model.sample(8, sampling=Sampling(num_inference_steps=25))
+model.sample(8, rule=purity(3))                # an unmasking rule: 3 tokens a step, 9 steps
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,8 +16,10 @@ from torch import Tensor, nn
 
 from vqlearn.diffusion.level_sampling import ImportanceSampler
 from vqlearn.diffusion.objective import TrainingLoss, training_loss, variational_bound
-from vqlearn.diffusion.process import Process
-from vqlearn.diffusion.sampler import Denoise, draw_prior, levels_to_visit, sample
+from vqlearn.diffusion.process import MaskAndReplace, Process
+from vqlearn.diffusion.reveal.rule import UnmaskingRule
+from vqlearn.diffusion.reveal.unmasking import unmask
+from vqlearn.diffusion.sampler import Denoise, all_masked, draw_prior, levels_to_visit, sample
 from vqlearn.probability import (
     PLAIN,
     Conditioning,
@@ -29,7 +32,7 @@ from vqlearn.probability import (
     log_normalise,
     top_p,
 )
-from vqlearn.probability.checks import Level, check_sequences
+from vqlearn.probability.checks import Level, check_kind, check_sequences
 
 Scores = Callable[[Int[Tensor, "b n"], Level], Float[Tensor, "rows n k"]]
 """scores(x_t, t): what the network says, not normalised; with guidance for twice as many rows."""
@@ -175,9 +178,13 @@ class DiffusionModel(nn.Module):
         *,
         given: Given | None = None,
         sampling: Sampling = PLAIN,
+        rule: UnmaskingRule | None = None,
         generator: Generators = None,
     ) -> Int[Tensor, "b n"]:
         r"""Draw sequences: x_T from the prior, then `num_inference_steps` reverse steps.
+
+        **With an unmasking rule** (`diffusion.reveal`) x_T is MASK alone, and the rule decides how
+        many steps there are, and what each reveals: `model.sample(8, rule=purity(3))`.
 
         **Given tokens** are held: they stand in x_T and are put back after every step, while the
         network predicts the others from them. With masks alone, the true $p(x_0 \mid x_t)$ and one
@@ -188,24 +195,30 @@ class DiffusionModel(nn.Module):
         given token from a random one at high levels, so the given tokens hardly steer the first
         steps.
 
-        Raises `ValueError` for more steps than levels, and for captions or given tokens that do not
-        fit.
+        Raises `ValueError` for more steps than levels, for a number of steps beside a rule, and for
+        captions or given tokens that do not fit.
         """
         check_request(self, count, condition, given)
-        steps = sampling.num_inference_steps or self.process.num_timesteps
-        levels = levels_to_visit(self.process.num_timesteps, steps)
         shape = (count, self.num_positions)
-        x_t = draw_prior(self.process, shape, device=self.device, generator=generator)
-        # The states on the way are dropped; whoever wants them calls `steps`.
-        *_, (_, x_0) = self.steps(
+        if rule is None:
+            num_steps = sampling.num_inference_steps or self.process.num_timesteps
+            levels = levels_to_visit(self.process.num_timesteps, num_steps)
+            x_t = draw_prior(self.process, shape, device=self.device, generator=generator)
+        else:
+            check_no_steps(sampling)
+            levels, x_t = rule, all_masked(self.process, shape, device=self.device)
+        steps = self.steps(
             x_t, levels, condition, given=given, sampling=sampling, generator=generator
         )
+        # The states on the way are dropped; whoever wants them calls `steps`. A rule that finds
+        # every token given takes no step at all.
+        *_, x_0 = (given.keep(x_t) if given else x_t, *(x for _, x in steps))
         return x_0
 
     def steps(
         self,
         x_t: Int[Tensor, "b n"],
-        levels: Sequence[int],
+        levels: Sequence[int] | UnmaskingRule,
         condition: Conditioning | None = None,
         *,
         given: Given | None = None,
@@ -214,9 +227,14 @@ class DiffusionModel(nn.Module):
     ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
         """The reverse process from any x_t at levels[0]: yields (s, x_s) after every step.
 
-        The network is asked without gradients.
+        An unmasking rule in the place of the levels finds its own: `reveal.unmasking.unmask`. The
+        network is asked without gradients. Raises `TypeError` for a rule with another process than
+        `MaskAndReplace`.
         """
         denoise = torch.no_grad()(self.denoiser(condition, sampling))
+        if isinstance(levels, UnmaskingRule):
+            check_kind("the process of an unmasking rule", self.process, MaskAndReplace)
+            return unmask(self.process, denoise, x_t, levels, given=given, generator=generator)
         return sample(self.process, denoise, x_t, levels, given=given, generator=generator)
 
     @property
@@ -224,6 +242,14 @@ class DiffusionModel(nn.Module):
         """Where the network's weights are; a network without weights is on the CPU."""
         weights = next(self.parameters(), None)
         return torch.device("cpu") if weights is None else weights.device
+
+
+def check_no_steps(sampling: Sampling) -> None:
+    """Raise `ValueError` for a number of steps: an unmasking rule has its own."""
+    if sampling.num_inference_steps is not None:
+        raise ValueError(
+            f"num_inference_steps is {sampling.num_inference_steps}; allowed with a rule: None"
+        )
 
 
 def full_precision(x: Tensor) -> torch.autocast:

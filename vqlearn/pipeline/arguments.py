@@ -5,11 +5,13 @@ values allowed. They are asked before the prompt is read.
 """
 
 from collections.abc import Callable
+from types import NoneType
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vqlearn.diffusion.reveal import UnmaskingRule
 from vqlearn.probability import Generators
 from vqlearn.probability.checks import check_choice, check_integer, check_kind, check_tokens, shown
 
@@ -86,6 +88,13 @@ def check_noise(noise: str, steps: int, num_timesteps: int) -> None:
         raise ValueError(
             f"num_inference_steps is {steps}; allowed with noise='reference': {num_timesteps}"
         )
+
+
+def check_rule(rule: UnmaskingRule | None, noise: str) -> None:
+    """An unmasking rule or None; what others drew is not repeated with a rule."""
+    check_kind("rule", rule, UnmaskingRule, NoneType)
+    if rule is not None and noise != "exact":
+        raise ValueError(f"noise is {noise!r}; allowed with a rule: 'exact'")
 
 
 def check_reference_generator(generator: Generators, device: torch.device) -> None:

@@ -5,7 +5,7 @@
     pipe("a small red circle above a large blue square").images[0]
 
 The call takes what the call of diffusers' pipeline of the same name takes, in the same order and by
-the same names; `noise` comes after them.
+the same names; `noise` and `rule` come after them.
 """
 
 from collections.abc import Callable, Iterator
@@ -27,11 +27,14 @@ from vqlearn.diffusion import (
     levels_to_visit,
 )
 from vqlearn.diffusion.reference import reference_log_p_x0, replay
+from vqlearn.diffusion.reveal import UnmaskingRule
+from vqlearn.diffusion.reveal.unmasking import level_of
 from vqlearn.pipeline.arguments import (
     check_callback,
     check_noise,
     check_output,
     check_reference_generator,
+    check_rule,
     checked_latents,
 )
 from vqlearn.pipeline.text_to_image import Parts, PipelineOutput, TextToImagePipeline
@@ -97,6 +100,7 @@ class VQDiffusionPipeline(TextToImagePipeline):
         callback: Callable[[int, int, Tensor], Any] | None = None,
         callback_steps: int = 1,
         noise: str = "exact",
+        rule: UnmaskingRule | None = None,
     ) -> PipelineOutput | tuple:
         """Generate images from one prompt or from many.
 
@@ -120,6 +124,8 @@ class VQDiffusionPipeline(TextToImagePipeline):
           "reference" repeats the float32 noise, posterior and truncation of diffusers and of the
           official code, with all T steps and one generator: the same seed gives the tokens that
           they give (see `diffusion.reference` for what is wrong with them).
+        - `rule`: an unmasking rule such as `diffusion.reveal.purity(32)`, with noise="exact". It
+          finds the steps itself, and `num_inference_steps` is not used.
 
         A prompt that is too long loses its last words and keeps its end token; a warning is
         logged. Raises `TypeError` or `ValueError` that names the argument, before any work.
@@ -128,20 +134,19 @@ class VQDiffusionPipeline(TextToImagePipeline):
         prompts, each = self.checked(prompt, num_images_per_prompt, generator)
         check_output(output_type, return_dict)
         check_callback(callback, callback_steps)
-        check_integer("num_inference_steps", num_inference_steps, 1, self.process.num_timesteps)
-        check_noise(noise, num_inference_steps, self.process.num_timesteps)
+        check_rule(rule, noise)
+        if rule is None:
+            check_integer("num_inference_steps", num_inference_steps, 1, self.process.num_timesteps)
+            check_noise(noise, num_inference_steps, self.process.num_timesteps)
         if noise == "reference":
             check_reference_generator(generator, self.device)
         x_t = self._start(latents, len(prompts) * each)  # (b, n)
         condition = self.conditioning(prompts, each, guided=sampling.is_guided)
-        levels = levels_to_visit(self.process.num_timesteps, int(num_inference_steps))
-        if noise == "exact":
-            steps = self.model.steps(x_t, levels, condition, sampling=sampling, generator=generator)
-        else:
-            steps = self._reference_steps(x_t, condition, sampling, generator)
-        for i, (_, x_t) in enumerate(self.progress_bar(steps, len(levels) - 1)):
+        plan = rule or levels_to_visit(self.process.num_timesteps, int(num_inference_steps))
+        steps = self._steps(x_t, plan, condition, sampling, generator, noise)
+        for i, (t, x_t) in enumerate(self.progress_bar(steps, None if rule else len(plan) - 1)):
             if callback is not None and i % callback_steps == 0:
-                callback(i, levels[i] - 1, x_t)
+                callback(i, t - 1, x_t)
         return self.decoded(x_t, output_type, return_dict)
 
     def _start(self, latents: Tensor | None, count: int) -> Int[Tensor, "b n"]:
@@ -150,6 +155,27 @@ class VQDiffusionPipeline(TextToImagePipeline):
         if latents is None:
             return all_masked(self.process, shape, device=self.device)
         return checked_latents(latents, shape, self.process.num_classes).to(self.device)
+
+    def _steps(
+        self,
+        x_t: Int[Tensor, "b n"],
+        plan: list[int] | UnmaskingRule,
+        condition: Conditioning,
+        sampling: Sampling,
+        generator: Generators,
+        noise: str,
+    ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
+        """The level t at which each step began, and the tokens after it."""
+        if noise == "reference":
+            steps = self._reference_steps(x_t, condition, sampling, generator)
+        else:
+            how = {"sampling": sampling, "generator": generator}
+            steps = self.model.steps(x_t, plan, condition, **how)
+        is_rule = isinstance(plan, UnmaskingRule)
+        t = int(level_of(self.process, plan, x_t, 0).max()) if is_rule else plan[0]
+        for s, x_s in steps:
+            yield t, x_s
+            t = s
 
     def _reference_steps(
         self,
