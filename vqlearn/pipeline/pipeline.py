@@ -104,8 +104,7 @@ class VQDiffusionPipeline(TextToImagePipeline):
     ) -> PipelineOutput | tuple:
         """Generate images from one prompt or from many.
 
-        - `num_inference_steps`: sampling steps, 1 to T. Fewer than T: longer strides, each with the
-          right posterior, token by token.
+        - `num_inference_steps`: 1 to T. Fewer: longer strides, the right posterior token by token.
         - `guidance_scale`: classifier-free guidance; 1 or less: none.
         - `truncation_rate`: nucleus (top-p) sampling of the predicted x_0, 0 < r <= 1.
         - `num_images_per_prompt`: the result is prompt-major: all images of the first prompt,
