@@ -158,6 +158,49 @@ def test_only_the_first_layer_has_mask_a():
         assert torch.equal(above, rows_mask((12, inputs, 3, 3), see_own=own))
 
 
+def test_live_weights_alone_decide_the_size_of_the_first_features():
+    """4,000 outputs of unit noise, half of the inputs masked: variance gain², not half of it."""
+    mask = noise(4000, 40, 1, 1) < 0
+    layer = fresh(MaskedConv, mask)
+    layer.draw_by_live_fan_in(gain=3)
+    x = noise(1, 40, 1, 1, seed=1)
+    live = (mask * x**2).sum(dim=1).flatten() / mask.sum(dim=1).flatten()
+    assert layer(x).flatten().div(live.sqrt()).std().item() == pytest.approx(3, rel=0.05)
+    assert not layer.bias.any()
+
+
+def features_at_first(draw=lambda layer: None, layers=8):
+    """Mean variance over images of v and of h after each layer of a deep network, in order."""
+    config = replace(RGB, side=6, width=24, num_layers=layers)
+    model = fresh(GatedPixelCNN, config)
+    model.layers.apply(draw)
+    v = h = noise(50, 3, 6, 6)
+    found = []
+    for layer in model.layers:
+        v, h = layer(v, h)
+        found.append((v.var(dim=0).mean().item(), h.var(dim=0).mean().item()))
+    return [list(each) for each in zip(*found, strict=True)]
+
+
+def test_features_of_a_deep_gated_network_neither_die_nor_explode_at_first():
+    """v shrinks slowly, since the gate is not linear; h grows by what each layer adds."""
+    vertical, horizontal = features_at_first()
+    assert max(vertical) < 1
+    assert min(vertical) > max(vertical) / 200
+    assert 0.05 < min(horizontal) <= max(horizontal) < 20
+
+
+def test_features_would_die_with_the_first_weights_of_torch():
+    """These count masked weights, too: three layers lose more than eight do by live fan-in."""
+
+    def draw(layer):
+        if isinstance(layer, MaskedConv):
+            layer.reset_parameters()
+
+    vertical, _ = features_at_first(draw, layers=3)
+    assert min(vertical) < max(vertical) / 200
+
+
 @pytest.mark.parametrize("first", [True, False])
 def test_a_gated_layer_is_its_formula(first):
     layer = GatedLayer(RGB, first=first).double()

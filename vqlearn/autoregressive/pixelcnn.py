@@ -93,13 +93,21 @@ def rows_mask(shape: tuple[int, int, int, int], *, see_own: bool) -> Bool[Tensor
 class MaskedConv(nn.Conv2d):
     """A convolution whose weights count only where `mask` is True; the image keeps its size.
 
-    Outside the image all features are 0. Masked weights cost as much as the others.
+    Outside the image all features are 0. Masked weights cost as much as the others. PyTorch counts
+    them too when it draws the first weights, so that features become smaller from layer to layer;
+    `draw_by_live_fan_in` does not.
     """
 
     def __init__(self, mask: Bool[Tensor, "out in kh kw"]):
         out, inputs, height, width = mask.shape
         super().__init__(inputs, out, (height, width), padding=(height // 2, width // 2))
         self.register_buffer("mask", mask, persistent=False)
+
+    def draw_by_live_fan_in(self, gain: float) -> None:
+        r"""New weights from $N(0, \text{gain}^2 / m)$: the mask leaves m inputs of an output."""
+        live = self.mask.sum(dim=(1, 2, 3), keepdim=True)  # (out, 1, 1, 1)
+        nn.init.normal_(self.weight).data.mul_(gain / live.sqrt())
+        nn.init.zeros_(self.bias)
 
     def forward(self, x: Float[Tensor, "b in h w"]) -> Float[Tensor, "b out h w"]:
         # Masked at every call, so that no optimizer step can bring a weight back.
@@ -192,6 +200,8 @@ class GatedLayer(nn.Module):
     with $\gamma$ = `gate`. The vertical features v know the rows above and nothing else. The
     horizontal ones h know the pixels to the left, and through u the rows above. In the first layer
     v and h are the image: V must not see its own row, H has mask A, and h is not added.
+
+    The gate halves small numbers, so all maps begin with a gain of 2 and their live fan-in.
     """
 
     def __init__(self, config: PixelCNNConfig, *, first: bool):
@@ -200,14 +210,16 @@ class GatedLayer(nn.Module):
         self.first, inputs = first, c if first else d
         self.vertical = MaskedConv(rows_mask((2 * d, inputs, size, size), see_own=not first))
         self.horizontal = MaskedConv(raster_mask((2 * d, inputs, 1, size), c, see_own=not first))
-        self.from_above = nn.Conv2d(2 * d, 2 * d, 1)
+        # Rows above are known in all colours, so every weight of this one counts.
+        self.from_above = MaskedConv(torch.ones(2 * d, 2 * d, 1, 1, dtype=torch.bool))
         self.project = pointwise(d, d, c)
+        for conv in self.children():
+            conv.draw_by_live_fan_in(gain=2)
 
     def forward(
         self, v: Float[Tensor, "b d h w"], h: Float[Tensor, "b d h w"]
     ) -> tuple[Float[Tensor, "b d2 h w"], Float[Tensor, "b d2 h w"]]:
         above = self.vertical(v)  # (b, d, h, w) -> (b, 2·width, h, w)
-        # Rows above are known in all colours, so `from_above` needs no mask.
         new = self.project(gate(self.horizontal(h) + self.from_above(above)))
         return gate(above), new if self.first else h + new
 
@@ -226,6 +238,7 @@ class GatedPixelCNN(PixelNetwork):
         super().__init__(config, stream=config.width)
         first = [True] + [False] * (config.num_layers - 1)
         self.layers = nn.ModuleList(GatedLayer(config, first=each) for each in first)
+        self.head[1].draw_by_live_fan_in(gain=2**0.5)  # a ReLU halves the mean square
 
     def features(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b stream h w"]:
         v = h = image
