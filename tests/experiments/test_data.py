@@ -1,6 +1,7 @@
 """Captions and digits: their units, their floor and baselines, what is said of samples."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -12,7 +13,7 @@ from vqlearn.data.scenes.captions import parse
 from vqlearn.diffusion.kernels import neighbour_rates
 from vqlearn.evaluation.caption_entropy import CaptionDistribution
 from vqlearn.experiments import data, style
-from vqlearn.experiments.data import Budget, Captions, DigitImages
+from vqlearn.experiments.data import Budget, Captions, DigitImages, EarlyStopping
 from vqlearn.experiments.processes import letter_embeddings
 from vqlearn.training.recipes import Recipe
 
@@ -88,13 +89,15 @@ def test_digits_are_written_pixel_by_pixel():
 
 @pytest.mark.parametrize("source", [digits(), binarised(digits())])
 def test_digits_are_measured_on_held_out_images(source):
-    images = DigitImages(source, TINY, held_back=150)
+    stopping = replace(TINY, early_stopping=EarlyStopping(held_back=150, every=100))
+    images = DigitImages(source, stopping)
     assert images.test.tolist() == source.test[:6].tolist()
     batch = images.rows(200, generator=torch.Generator().manual_seed(0))
     learnt = {tuple(row) for row in source.train[:-150].tolist()}
     assert {tuple(row) for row in batch.tolist()} <= learnt
-    assert torch.equal(images.held_back, source.train[-150:])
-    assert DigitImages(source, TINY).held_back is None
+    assert torch.equal(images.validation.sequences, source.train[-150:])
+    assert images.validation.every == 100
+    assert DigitImages(source, TINY).validation is None
 
 
 def test_letters_are_alike_if_they_have_the_same_neighbours():

@@ -36,7 +36,7 @@ from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace, Process
 from vqlearn.training.loop import Run, Task, fit
 from vqlearn.training.recipes import Recipe, Size
-from vqlearn.training.simple import train
+from vqlearn.training.simple import Validation, train
 from vqlearn.training.stages import order
 from vqlearn.training.stages.autoregressive import imagebart_task, raster_task
 from vqlearn.training.unet import train_unet
@@ -127,7 +127,7 @@ def rows(
         fresh(telling(kind, losses), config),
         source,
         replace(recipe, seed=seed),
-        validation=others if held_back else None,
+        validation=Validation(others) if held_back else None,
         stream="rows",
     )
     return Trained([kept.model], losses)

@@ -18,9 +18,9 @@ from vqlearn.diffusion.exact.world import exact_bound
 from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.schedule import build_schedule
-from vqlearn.training import learner, simple
+from vqlearn.training import learner
 from vqlearn.training.recipes import Recipe
-from vqlearn.training.simple import train
+from vqlearn.training.simple import Validation, train
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 
 SHORT = Recipe(steps=3, batch_size=8, learning_rate=1e-3, ema_decay=0.9, warmup_steps=1)
@@ -255,9 +255,8 @@ def test_a_loss_that_is_no_number_stops_the_training():
         train(model, equal_tokens, SHORT)
 
 
-def test_the_mean_with_the_lowest_nll_is_kept(monkeypatch):
+def test_the_mean_with_the_lowest_nll_is_kept():
     """Asked after steps 2, 4, 6, 7. The second time is the best: its weights come back."""
-    monkeypatch.setattr(simple, "VALIDATE_EVERY", 2)
     found, seen = iter([3.0, 1.0, 2.0, 1.5]), []
 
     class Asked(ImageTransformer):
@@ -268,7 +267,7 @@ def test_the_mean_with_the_lowest_nll_is_kept(monkeypatch):
     validation = torch.ones(1, 4, dtype=torch.long)
     recipe = replace(SHORT, steps=7)
     model = fresh(Asked, IMAGE_TRANSFORMER)
-    kept = train(model, equal_tokens, recipe, validation=validation)
+    kept = train(model, equal_tokens, recipe, validation=Validation(validation, every=2))
     assert kept.steps == 4
     assert same(kept.model, seen[1][0])
     assert not same(kept.model, seen[2][0])
@@ -288,6 +287,6 @@ def test_few_sequences_are_not_overfitted():
 
     recipe = replace(LONGER, steps=300)
     alone = train(small(), sequences, recipe)
-    validated = train(small(), sequences, recipe, validation=others)
+    validated = train(small(), sequences, recipe, validation=Validation(others))
     assert validated.steps < 300
     assert validated.model.nll(others).mean() < alone.model.nll(others).mean() - 0.1

@@ -21,7 +21,7 @@ from vqlearn.data.scenes import parse
 from vqlearn.evaluation import CaptionDistribution, Share, counting, image_bits
 from vqlearn.experiments.report import DIGITS, Facts, Samples, rounded
 from vqlearn.probability import Bits, bits_per_token, random_stream, ratio
-from vqlearn.training import Recipe, Sequences
+from vqlearn.training import Recipe, Sequences, Validation
 
 COMPOSITION = "seen"
 ORDERS = (1, 3, 5)
@@ -31,16 +31,29 @@ LEVELS = "0123456789abcdefg"  # one letter for each grey value
 
 
 @dataclass(frozen=True)
+class EarlyStopping:
+    """How many sequences nobody learns from, and after how many steps they are asked.
+
+    The weights are kept at which they cost least.
+    """
+
+    held_back: int
+    every: int
+
+
+@dataclass(frozen=True)
 class Budget:
     """What every run on a data set is given; `samples` is how many sequences it draws."""
 
     recipe: Recipe
     test_rows: int
     samples: int
+    early_stopping: EarlyStopping | None = None
 
     def settings(self) -> dict[str, Any]:
-        """All of it, in the words of stored runs."""
-        return {**asdict(self), "recipe": recipe_settings(self.recipe)}
+        """All of it that there is, in the words of stored runs."""
+        settings = {**asdict(self), "recipe": recipe_settings(self.recipe)}
+        return {name: value for name, value in settings.items() if value is not None}
 
     def with_seed(self, seed: int) -> "Budget":
         """The same with another seed."""
@@ -55,7 +68,7 @@ def recipe_settings(recipe: Recipe) -> dict[str, float]:
 class SequenceData(ABC):
     """Sequences to learn from and to measure on, and how to say what was measured.
 
-    `held_back` says when to stop; None where data never end. `channels` are those of an image, so
+    `validation` says when to stop; None where data never end. `channels` are those of an image, so
     that a network of pixels knows its shape.
     """
 
@@ -64,7 +77,7 @@ class SequenceData(ABC):
     num_samples: int
     channels: int = 1
     rows: Sequences
-    held_back: Int[Tensor, "m n"] | None = None
+    validation: Validation | None = None
     test: Int[Tensor, "b n"]
 
     @abstractmethod
@@ -156,18 +169,20 @@ class Captions(SequenceData):
 class DigitImages(SequenceData):
     """Digits as sequences of pixels; nobody knows their floor.
 
-    With `held_back`, so many of the last ones to learn from say when to stop: there are so few that
-    a network overfits within a thousand steps.
+    With early stopping, the last ones to learn from say when to stop: there are so few that a
+    network overfits within a thousand steps.
     """
 
     unit, num_samples = "bits per pixel", SHOWN
 
-    def __init__(self, data: Digits, budget: Budget, *, held_back: int = 0) -> None:
+    def __init__(self, data: Digits, budget: Budget) -> None:
         self.num_codes, self.train = data.num_classes, data.train
         self.test = data.test[: budget.test_rows]
-        self.held_back = data.train[-held_back:] if held_back else None
-        learnt = slice(len(data.train) - held_back)
-        train, labels = data.train[learnt], data.train_labels[learnt]
+        learnt, stopping = len(data.train), budget.early_stopping
+        if stopping:
+            learnt -= stopping.held_back
+            self.validation = Validation(data.train[learnt:], stopping.every)
+        train, labels = data.train[:learnt], data.train_labels[:learnt]
         self.rows = replace(data, train=train, train_labels=labels).batch
 
     def baselines(self) -> dict[str, float]:

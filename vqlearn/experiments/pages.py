@@ -38,18 +38,21 @@ def bits_table(
 ) -> str:
     """Bits of each network on each data set (those of `titles`), beside counting and the floor.
 
-    With one standard error. Raises `KeyError` if a run is missing.
+    With one standard error; with early stopping the step that was kept stands in a column beside
+    them. Raises `KeyError` if a run is missing.
     """
-    columns = []
-    for data in titles:
-        facts, column = report.data[data], {}
+    columns = {}
+    for data, title in titles.items():
+        facts, bits, kept = report.data[data], {}, {}
         for run in (run for run in runs if run.data == data):
-            bits = report.runs[run.id].result.bits
-            column[run.name] = " ± ".join(f"{value:.{digits}f}" for value in bits)
+            result = report.runs[run.id].result
+            bits[run.name] = " ± ".join(f"{value:.{digits}f}" for value in result.bits)
+            if run.budget.early_stopping:
+                kept[run.name] = str(result.steps_kept)
         how, counted = list(facts.baselines.items())[-1]
-        column[COUNTING] = f"{counted:.{digits}f} ({how})"
-        column[FLOOR] = "unknown" if facts.floor is None else f"{facts.floor:.{digits}f}"
-        columns.append(column)
+        bits[COUNTING] = f"{counted:.{digits}f} ({how})"
+        bits[FLOOR] = "unknown" if facts.floor is None else f"{facts.floor:.{digits}f}"
+        columns |= {title: bits, f"{title}: step kept": kept} if kept else {title: bits}
     names = (*dict.fromkeys(run.name for run in runs), COUNTING, FLOOR)
-    rows = [[name, *(column.get(name, "") for column in columns)] for name in names]
-    return table((what, *titles.values()), rows)
+    rows = [[name, *(column.get(name, "") for column in columns.values())] for name in names]
+    return table((what, *columns), rows)

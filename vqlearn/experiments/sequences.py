@@ -78,7 +78,7 @@ class SequenceRun(Run):
         It learns from the sequences of the data, or from these.
         """
         recipe, (stream, samples, bits) = self.budget.recipe, self.streams
-        how = {"validation": data.held_back, "stream": stream, "bfloat16": self.bfloat16}
+        how = {"validation": data.validation, "stream": stream, "bfloat16": self.bfloat16}
         begin = time.process_time()
         model, steps = train(self.build(data), rows or data.rows, recipe, **how)
         training = time.process_time() - begin

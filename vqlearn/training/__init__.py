@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     interruption="Interrupted",
     loop="best_accelerator fit Run Task",
     recipes="denoiser_config NUM_TIMESTEPS Recipe RECIPES Size",
-    simple="Sequences train",
+    simple="Sequences train Validation",
     state="forget TrainingState",
     unet="train_unet",
 )

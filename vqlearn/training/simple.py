@@ -21,8 +21,6 @@ from vqlearn.training.learner import Learner
 from vqlearn.training.optimizers import muon_weights
 from vqlearn.training.recipes import Recipe
 
-VALIDATE_EVERY = 100  # steps
-
 
 @runtime_checkable
 class Sequences(Protocol):
@@ -30,6 +28,13 @@ class Sequences(Protocol):
 
     def __call__(self, count: int, *, generator: torch.Generator) -> Int[Tensor, "b n"]:
         """`count` random sequences; the same generator state gives the same."""
+
+
+class Validation(NamedTuple):
+    """Sequences that nobody learns from, and after how many steps they are asked."""
+
+    sequences: Int[Tensor, "m n"]
+    every: int = 100
 
 
 class Trained(NamedTuple):
@@ -44,7 +49,7 @@ def train(
     sequences: Sequences,
     recipe: Recipe,
     *,
-    validation: Int[Tensor, "m n"] | None = None,
+    validation: Validation | None = None,
     stream: str = "sequences",
     bfloat16: bool = False,
 ) -> Trained:
@@ -52,7 +57,7 @@ def train(
 
     Each step looks at `recipe.batch_size` sequences. Without `validation` the last mean is kept.
     Where sequences are few, a network soon overfits: with `validation`, sequences that are not
-    among them, the `nll` of the mean is taken every 100 steps and at the end, and the mean with the
+    among them, the `nll` of the mean is taken every few steps and at the end, and the mean with the
     lowest is kept ("early stopping"). What is kept is frozen; `model` has the last weights.
 
     The same model, sequences, recipe and `stream` give the same weights bit for bit on one thread;
@@ -69,9 +74,9 @@ def train(
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
             loss = model.loss(x, generator=generator).mean()
         learner.step({"loss": loss}, step)
-        if validation is not None and (step == recipe.steps or step % VALIDATE_EVERY == 0):
+        if validation and (step == recipe.steps or step % validation.every == 0):
             same = random_stream("held back", recipe.seed)  # every mean is asked with one noise
-            found = mean.nll(validation, generator=same).mean().item()
+            found = mean.nll(validation.sequences, generator=same).mean().item()
             if math.isnan(found):
                 raise NotFiniteError(f"the validation NLL is {found} after step {step}")
             if found < lowest:

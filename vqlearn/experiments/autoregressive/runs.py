@@ -14,21 +14,24 @@ Bits are exact; those of an ImageBART are a bound.
 from dataclasses import replace
 
 from vqlearn.experiments.autoregressive.token_runs import TokenRun
-from vqlearn.experiments.data import Budget
+from vqlearn.experiments.data import Budget, EarlyStopping
 from vqlearn.experiments.sequences import AutoregressiveRun
 from vqlearn.experiments.systems import WITHOUT_TEXT, Autoregressive
 from vqlearn.training import Recipe, Size
 
 RECIPE = Recipe(steps=3000, batch_size=32, learning_rate=2e-3, ema_decay=0.99)
 PIXELS = Budget(RECIPE, test_rows=300, samples=12)
+FEW = replace(PIXELS, early_stopping=EarlyStopping(held_back=150, every=100))
 ADAM = replace(PIXELS, recipe=replace(RECIPE, learning_rate=5e-3))
 """What suits Muon is slow for networks of convolutions, which have Adam alone."""
 TOKENS = Budget(replace(RECIPE, batch_size=64), test_rows=300, samples=300)
 
+GATED = "gated-pixelcnn-live-fan-in"
+"""Without the last words: a run with PyTorch's first weights, which is not stored any more."""
 DIGITS = {  # about 0.15 million weights
     "pixelrnn": ("PixelRNN", {"width": 44, "num_layers": 2}),
     "pixelcnn": ("PixelCNN", {"width": 52, "num_layers": 5, "kernel_size": 3}),
-    "gated-pixelcnn": ("GatedPixelCNN", {"width": 35, "num_layers": 5, "kernel_size": 3}),
+    GATED: ("GatedPixelCNN", {"width": 35, "num_layers": 5, "kernel_size": 3}),
     "pixelcnn++": ("PixelCNNPlusPlus", {"width": 13, "num_blocks": 2, "num_mixtures": 5}),
     "image-transformer": (
         "ImageTransformer",
@@ -44,7 +47,7 @@ DIGITS = {  # about 0.15 million weights
 RGB = {  # about 0.35 million weights
     "pixelrnn": ("PixelRNN", {"width": 60, "num_layers": 2}),
     "pixelcnn": ("PixelCNN", {"width": 66, "num_layers": 5, "kernel_size": 3}),
-    "gated-pixelcnn": ("GatedPixelCNN", {"width": 48, "num_layers": 5, "kernel_size": 3}),
+    GATED: ("GatedPixelCNN", {"width": 48, "num_layers": 5, "kernel_size": 3}),
     "pixelcnn++": ("PixelCNNPlusPlus", {"width": 20, "num_blocks": 2, "num_mixtures": 10}),
     "image-transformer": (
         "ImageTransformer",
@@ -53,7 +56,7 @@ RGB = {  # about 0.35 million weights
 }
 RUNS = (
     *(
-        AutoregressiveRun("digits", name, PIXELS, options, network)
+        AutoregressiveRun("digits", name, FEW, options, network)
         for name, (network, options) in DIGITS.items()
     ),
     *(

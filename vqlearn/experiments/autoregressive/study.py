@@ -20,7 +20,6 @@ from vqlearn.experiments.report import Report
 from vqlearn.experiments.runner import Study
 from vqlearn.experiments.tokens import ShippedTokens, tokens_from_text
 
-HELD_BACK = 150
 TITLES = {
     "digits": "digits, 17 greys",
     "rgb": "scenes, 256 levels of a colour",
@@ -93,7 +92,7 @@ STUDY = Study(
     name="autoregressive",
     runs=RUNS,
     data={
-        "digits": lambda budget: DigitImages(digits(), budget, held_back=HELD_BACK),
+        "digits": lambda budget: DigitImages(digits(), budget),
         "rgb": RgbScenes,
         "tokens": CaptionedTokens,
     },
