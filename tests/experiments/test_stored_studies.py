@@ -16,7 +16,7 @@ DIGESTS = {
     "shipped-model": "8487b72d21c27a3bc1a157bef1d28c36c9c20dfe1f6ddc5bb30e44301fc49914",
     "samplers": "9b2964d0c67578d4c7e5731acae4cbe86371a3b598467e33580b72ff042718ea",
     "kernels": "b0894609b2ecf7aa892c8b0fcfe50ec9a94f97ae0bfe4a4e0dd6c4facfe9e480",
-    "autoregressive": "99485c96fdf63f7aa4fa5ee04dd3a8ba9e0e9d50684535cf31e8ae9043db7623",
+    "autoregressive": "8ac1f277095af412094082c04c638e02070d35664becf003f9cfac33036591be",
     "face-off": "71020737392496ccd3ea61ef45326269e3e5a97a9324441fbacb9561986f6171",
 }
 """Of the ids and the settings of all runs, stored or not. Another digest is another study."""

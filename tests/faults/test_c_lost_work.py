@@ -287,6 +287,14 @@ def test_stages_without_room_and_stages_that_are_killed_lose_nothing(monkeypatch
 # C3 ------------------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c():
+    """Ctrl-C counts, also where a shell started the tests in the background and had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def signalled(*numbers, step=2):
     """What a step does in which these signals arrive."""
 

