@@ -49,6 +49,12 @@ def test_another_unit():
     assert found.seeds.values == (50.0,)
 
 
+def test_what_rounds_to_zero_has_no_sign():
+    found = Effect(Estimate(-0.0004, -0.002, 0.001), Seeds({0: -0.0004, 1: -0.0014}))
+    assert found.text(".3f") == "0.000 [-0.002, 0.001]"
+    assert found.seeds_text(".3f") == "0.000, -0.001"
+
+
 def test_an_image_is_one_trial_however_many_tokens_it_has():
     report = whole_report()
     put(report, "errors", "raster", ("by_amount", "0.4", "changed_share"), (0.1, 0.2, 0.3))

@@ -1,4 +1,4 @@
-"""Half a sequence to complete: what is lost, what stays, and from which level it goes on."""
+"""Half a sequence to complete: what is corrupted, what stays, and from which level it goes on."""
 
 import itertools
 
@@ -21,11 +21,11 @@ from vqlearn.experiments.face_off.halves import (
     Half,
     choose,
     complete_part,
+    corrupt_half,
+    corrupt_rest,
     half,
     half_level,
-    lose_half,
-    lose_rest,
-    make_wrong,
+    with_errors,
 )
 from vqlearn.experiments.processes import Codes
 from vqlearn.probability.model import Conditioning, Given, Sampling
@@ -78,37 +78,37 @@ MODELS = {
 }
 
 
-# what is lost
+# what is corrupted
 
 
-def test_a_raster_network_loses_the_lower_half():
-    lost = lose_half(raster(), X, seeded(0))
-    assert torch.equal(lost.x, X)
-    assert (lost.held, lost.level) == (False, 0)
-    assert torch.equal(lost.known, (torch.arange(N) < 8).expand_as(X))
+def test_for_a_raster_network_the_lower_half_is_corrupted():
+    start = corrupt_half(raster(), X, seeded(0))
+    assert torch.equal(start.x, X)
+    assert (start.held, start.level) == (False, 0)
+    assert torch.equal(start.known, (torch.arange(N) < 8).expand_as(X))
 
 
 @pytest.mark.parametrize("name", ["imagebart", "mask and replace", "multinomial"])
-def test_a_process_loses_half_as_it_corrupts(name):
+def test_a_process_corrupts_half(name):
     model = MODELS[name]()
-    lost = lose_half(model, X, seeded(0))
-    assert lost.level == half_level(model.process, X) > 0
-    assert torch.equal(lost.x, model.process.corrupt(X, lost.level, generator=seeded(0)))
-    assert torch.equal(lost.known, lost.x == X)
-    assert 0.3 < float(lost.known.double().mean()) < 0.7
-    assert not lost.held
+    start = corrupt_half(model, X, seeded(0))
+    assert start.level == half_level(model.process, X) > 0
+    assert torch.equal(start.x, model.process.corrupt(X, start.level, generator=seeded(0)))
+    assert torch.equal(start.known, start.x == X)
+    assert 0.3 < float(start.known.double().mean()) < 0.7
+    assert not start.held
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_is_hidden_is_noise_and_what_is_known_stays(name):
     model = MODELS[name]()
-    start = lose_rest(model, X, KNOWN, seeded(0))
+    start = corrupt_rest(model, X, KNOWN, seeded(0))
     assert start.held
     assert torch.equal(start.x[KNOWN], X[KNOWN])
     assert torch.equal(start.known, KNOWN)
     if name == "raster":
         return
-    other = lose_rest(model, (X + 1) % K, KNOWN, seeded(0))
+    other = corrupt_rest(model, (X + 1) % K, KNOWN, seeded(0))
     assert torch.equal(start.x[~KNOWN], other.x[~KNOWN])  # it does not depend on the truth
     probability = model.process.log_prior().exp()
     counts = start.x[~KNOWN].bincount(minlength=len(probability)).double()
@@ -239,7 +239,7 @@ def test_cuda_completes_what_the_cpu_completes(name):
     model, there = MODELS[name]().double(), MODELS[name]().double().cuda()
     condition = Conditioning(TEXT.double(), CONDITION.null.double())
     condition_there = Conditioning(condition.text.cuda(), condition.null.cuda())
-    for make, known in ((lose_half, ()), (lose_rest, (KNOWN,))):
+    for make, known in ((corrupt_half, ()), (corrupt_rest, (KNOWN,))):
         here = make(model, X, *known, seeded(2))
         moved = make(there, X.cuda(), *(each.cuda() for each in known), seeded(2))
         assert torch.equal(here.x, moved.x.cpu())
@@ -248,7 +248,7 @@ def test_cuda_completes_what_the_cpu_completes(name):
         assert torch.equal(found, found_there.cpu())
 
 
-# which tokens are wrong
+# which tokens are errors
 
 
 GRID = {
@@ -290,13 +290,13 @@ def test_choose_takes_some_of_those_that_are_known():
         assert abs(float(some[known].double().mean()) - share) <= 5 * sigma
 
 
-def test_a_wrong_token_is_any_other_code():
+def test_an_error_is_any_other_code():
     """Every other code as often: 5 sigma of 20,000."""
     x = torch.arange(5).repeat(20000, 1)
-    wrong = torch.tensor([True, True, True, False, True]).expand_as(x)
-    spoilt = make_wrong(x, wrong, 5, seeded(0))
-    assert torch.equal(spoilt == x, ~wrong)
+    errors = torch.tensor([True, True, True, False, True]).expand_as(x)
+    erroneous = with_errors(x, errors, 5, seeded(0))
+    assert torch.equal(erroneous == x, ~errors)
     for code in (0, 1, 2, 4):
-        counts = spoilt[:, code].bincount(minlength=5)
+        counts = erroneous[:, code].bincount(minlength=5)
         others = counts[torch.arange(5) != code].double()
         assert ((others - 5000).abs() < 5 * (20000 * 0.25 * 0.75) ** 0.5).all()

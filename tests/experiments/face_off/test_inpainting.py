@@ -38,17 +38,17 @@ def errors_of(answer, count=COUNT):
 
 
 def be_moody(truth, start):
-    """0 restores all; 1 copies; 2 finds other errors; 3 copies, with another first lost token."""
-    wrong = start.known & (start.x != truth)
+    """0 restores all; 1 copies; 2 finds other errors; 3 copies, but for one unknown token."""
+    errors = start.known & (start.x != truth)
     sampled = copy_given(truth, start)
     kind = torch.arange(len(truth)) % 4
     sampled[kind == 0] = truth[kind == 0]
     another = (start.x + torch.where((start.x + 1) % CODES == truth, 2, 1)) % CODES
-    sampled = torch.where(wrong & (kind == 2)[:, None], another, sampled)
-    first_lost = (~start.known).int().argmax(dim=1)
+    sampled = torch.where(errors & (kind == 2)[:, None], another, sampled)
+    first_unknown = (~start.known).int().argmax(dim=1)
     for i in range(len(truth)):
-        if kind[i] == 3 and wrong[i].any():
-            sampled[i, first_lost[i]] = (truth[i, first_lost[i]] + 1) % CODES
+        if kind[i] == 3 and errors[i].any():
+            sampled[i, first_unknown[i]] = (truth[i, first_unknown[i]] + 1) % CODES
     return sampled
 
 
@@ -67,7 +67,7 @@ def test_errors_of_one_that_copies():
     found, model = errors_of(copy_given)
     accuracies = [found.untouched, *(each.accuracy for each in found.by_amount.values())]
     assert accuracies[0].right == COUNT
-    assert accuracies[1].right == 0  # each sequence has its wrong token
+    assert accuracies[1].right == 0  # each sequence has its error
     for accuracy, start in zip(accuracies, model.starts, strict=True):
         assert accuracy.right == int(((start.x == TRUTH) | ~start.known).all(dim=1).sum())
     for each in found.by_amount.values():
@@ -77,28 +77,28 @@ def test_errors_of_one_that_copies():
 def test_errors_of_one_that_does_something_else_with_every_sequence():
     found, model = errors_of(be_moody)
     known = model.starts[0].known
-    lost = int((~known).sum())
+    corrupted = int((~known).sum())
     assert found.untouched.right == COUNT
     assert replace(found.by_amount["one"], changed_share_by_row=None) == ErrorEffect(
         all_of(COUNT, right=2),  # sequences 0 and 4
         replaced_share=0.5,  # 0, 4 and 2, 6
         corrected_share=0.25,
-        changed_share=round(2 / lost, 4),  # one token each in 3 and 7
+        changed_share=round(2 / corrupted, 4),  # one token each in 3 and 7
         **NEVER,
     )
     kind = torch.arange(COUNT) % 4
     for each, start in zip(found.by_amount.values(), model.starts[1:], strict=True):
-        wrong = ((start.x != TRUTH) & known).sum(dim=1)
-        replaced, corrected = wrong[kind % 2 == 0].sum(), wrong[kind == 0].sum()
-        changed = ((kind == 3) & (wrong > 0)).sum()
-        assert each.replaced_share == round(float(replaced / wrong.sum()), 4)
-        assert each.corrected_share == round(float(corrected / wrong.sum()), 4)
-        assert each.changed_share == round(float(changed / lost), 4)
-        assert each.accuracy.right == int(((wrong == 0) | (kind == 0)).sum())
+        errors = ((start.x != TRUTH) & known).sum(dim=1)
+        replaced, corrected = errors[kind % 2 == 0].sum(), errors[kind == 0].sum()
+        changed = ((kind == 3) & (errors > 0)).sum()
+        assert each.replaced_share == round(float(replaced / errors.sum()), 4)
+        assert each.corrected_share == round(float(corrected / errors.sum()), 4)
+        assert each.changed_share == round(float(changed / corrupted), 4)
+        assert each.accuracy.right == int(((errors == 0) | (kind == 0)).sum())
 
 
-def test_what_is_lost_is_compared_with_what_would_have_been_sampled():
-    """It never finds what was lost, but samples the same with errors and without."""
+def test_what_is_corrupted_is_compared_with_what_would_have_been_sampled():
+    """It never finds what was corrupted, but samples the same with errors and without."""
 
     def answer(truth, start):
         return torch.where(start.known, start.x, (truth + 3) % CODES)
@@ -109,7 +109,7 @@ def test_what_is_lost_is_compared_with_what_would_have_been_sampled():
         assert (each.accuracy.right, each.changed_share) == (0, 0)
 
 
-def test_wrong_tokens_are_among_those_that_are_known_and_nothing_else_differs():
+def test_errors_are_among_those_that_are_known_and_nothing_else_differs():
     """All starts of one model: same gaps, same random numbers, shares within 5 sigma."""
     many = 400
     _, model = errors_of(copy_given, many)
@@ -117,12 +117,12 @@ def test_wrong_tokens_are_among_those_that_are_known_and_nothing_else_differs():
     known = whole[0] != MASK
     for share, x in zip((0, "one", *SHARES), whole, strict=True):
         assert torch.equal(x != MASK, known)
-        wrong = (x != truth) & known
+        errors = (x != truth) & known
         if share == "one":
-            assert (wrong.sum(dim=1) == 1).all()
+            assert (errors.sum(dim=1) == 1).all()
         else:
             sigma = (share * (1 - share) / int(known.sum())) ** 0.5
-            assert abs(float(wrong[known].double().mean()) - share) <= 5 * sigma
+            assert abs(float(errors[known].double().mean()) - share) <= 5 * sigma
     assert len(set(model.numbers)) == 1
     assert set(model.ways) == {GUIDED}
     assert not any(start.held for start in model.starts)
@@ -137,13 +137,13 @@ POSITIONS = {
 
 
 def test_directions_of_one_that_knows_two_of_them():
-    """It restores what is below or right of something; else three lost tokens are wrong."""
+    """It restores what is below or right of something; else three corrupted tokens are wrong."""
 
     def answer(truth, start):
         sampled = copy_given(truth, start)
         if not start.known[0, 0]:
-            lost = (~start.known[0]).nonzero()[:, 0]
-            sampled[1:, lost[:3]] = (truth[1:, lost[:3]] + 1) % CODES
+            corrupted = (~start.known[0]).nonzero()[:, 0]
+            sampled[1:, corrupted[:3]] = (truth[1:, corrupted[:3]] + 1) % CODES
         return sampled
 
     model = FakeModel(answer)
@@ -160,7 +160,7 @@ def test_directions_of_one_that_knows_two_of_them():
     assert len(set(model.numbers)) == 1
 
 
-def test_a_denoiser_says_how_probable_the_codes_of_wrong_tokens_are():
+def test_a_denoiser_says_how_probable_the_codes_of_errors_are():
     model = Believer(copy_given)
     model.seen_levels = []
     found = measure(ErrorsRun("a", 0), model)
@@ -174,15 +174,15 @@ def test_a_denoiser_says_how_probable_the_codes_of_wrong_tokens_are():
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_what_cannot_be_counted_is_none(is_known, monkeypatch):
-    """Nothing lost, or nothing left: a share of nothing is no number."""
+    """Nothing corrupted, or nothing known: a share of nothing is no number."""
 
-    lose_half = halves.lose_half
+    corrupt_half = halves.corrupt_half
 
-    def lose(model, x, generator):
-        half = lose_half(model, x, generator)
+    def corrupt(model, x, generator):
+        half = corrupt_half(model, x, generator)
         return replace(half, known=torch.full_like(half.known, is_known))
 
-    monkeypatch.setattr(halves, "lose_half", lose)
+    monkeypatch.setattr(halves, "corrupt_half", corrupt)
     monkeypatch.setattr(inpainting, "code_probabilities", lambda *given: {})
     found, _ = errors_of(copy_given)
     one = found.by_amount["one"]

@@ -1,4 +1,4 @@
-"""Does a system go astray on its own? A second model reads what it samples, and the true data.
+"""Does a system go astray on its own? A reference model reads its samples, and data.
 
 A network that learns with true tokens before it ("teacher forcing") meets its own when it samples:
 that is exposure bias. If errors add up, its sequences become less likely the further they go: a
@@ -91,7 +91,7 @@ class BitsByCorrectness:
 
 
 class BitsByCorrectnessRun(SystemRun):
-    """What a raster network makes of sampled sequences, right ones and wrong ones apart."""
+    """The bits of sampled sequences by whether they show their caption: a raster reference."""
 
     measure_id: ClassVar[str] = "strangeness"
 

@@ -1,4 +1,4 @@
-"""Half a sequence to complete: what a model has lost, what is wrong in it, what must stay."""
+"""Half a sequence to complete: what is corrupted in it, which errors it has, what must stay."""
 
 import math
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ class Half:
     level: int = 0
 
 
-def lose_half(model: TokenModel, x: Int[Tensor, "b n"], generator: torch.Generator) -> Half:
-    """Half of the tokens are lost in the way that the model is used to.
+def corrupt_half(model: TokenModel, x: Int[Tensor, "b n"], generator: torch.Generator) -> Half:
+    """Half of the tokens are corrupted in the way that the model is used to.
 
-    An autoregressive model loses the lower half. A process corrupts to the level where it keeps
-    about half; known are the tokens that are still the true ones.
+    For an autoregressive model that is the lower half. A process corrupts to the level where it
+    keeps about half; known are the tokens that are still the true ones.
     """
     if isinstance(model, AutoregressiveModel):
         return Half(x, half("upper", x), held=False)
@@ -41,10 +41,10 @@ def lose_half(model: TokenModel, x: Int[Tensor, "b n"], generator: torch.Generat
     return Half(x_t, x_t == x, held=False, level=level)
 
 
-def lose_rest(
+def corrupt_rest(
     model: TokenModel, x: Int[Tensor, "b n"], known: Bool[Tensor, "b n"], generator: torch.Generator
 ) -> Half:
-    """All but the known tokens are lost, and the known ones stay.
+    """All but the known tokens are corrupted, and the known ones stay.
 
     In place of the rest stands noise of the process at the level where it keeps about half.
     """
@@ -108,9 +108,9 @@ def choose(
     return score < float(amount)
 
 
-def make_wrong(
-    x: Int[Tensor, "b n"], wrong: Bool[Tensor, "b n"], num_codes: int, generator: torch.Generator
+def with_errors(
+    x: Int[Tensor, "b n"], errors: Bool[Tensor, "b n"], num_codes: int, generator: torch.Generator
 ) -> Int[Tensor, "b n"]:
-    """Each wrong token becomes any other code."""
+    """The sequences in which each of these tokens is replaced by any other code."""
     shift = torch.randint(1, num_codes, x.shape, generator=generator).to(x.device)
-    return torch.where(wrong, (x + shift) % num_codes, x)
+    return torch.where(errors, (x + shift) % num_codes, x)

@@ -1,13 +1,13 @@
 """What does a system make of half an image: one with errors in it, or one half of it?
 
-**Errors.** Half of the tokens are lost in the way that the system is used to, and some of the
-others are wrong. The result is compared with what the same random numbers sample if nothing is
-wrong: how many captions come out right, how many of the lost tokens come out otherwise, and how
-many of the wrong tokens are replaced, or even corrected to the true one? A denoiser also says how
-probable the true code is to it, and the wrong one that it sees.
+**Errors.** Half of the tokens are corrupted in the way that the system is used to, and some of
+the others are errors: random codes. The result is compared with what the same random numbers
+sample without errors: how many captions come out right, how many of the corrupted tokens come out
+otherwise, and how many of the errors are replaced, or even corrected to the true code? A denoiser
+also says how probable the true code is to it, and the one that it sees.
 
 **Downstream.** The same on equal terms for a raster network and a diffusion: both get the same true
-upper halves, with the same tokens made wrong. Do errors reach far down the grid? A raster network
+upper halves, with the same errors in them. Do errors reach far down the grid? A raster network
 has to leave the upper half as it is. A diffusion is measured twice: it "keeps" the given tokens, or
 is "free" to sample them anew.
 
@@ -36,7 +36,7 @@ from vqlearn.probability import Conditioning, random_stream
 
 SHARES = (0.05, 0.1, 0.2, 0.4)
 AMOUNTS = (ONE, *map(str, SHARES))
-"""How many tokens are wrong: one in each sequence, or a share of those that are left."""
+"""How many tokens are errors: one in each sequence, or a share of those that are left."""
 ABOVE = (ONE, "0.1")
 """The same in the upper half."""
 KEEPS, FREE = "keeps", "free"
@@ -45,11 +45,11 @@ SIDES = ("upper", "lower", "left", "right")
 
 @dataclass(frozen=True)
 class ErrorEffect:
-    """What wrong tokens do. Shares are from 0 to 1, and None where there is nothing to count.
+    """What errors do. Shares are from 0 to 1, and None where there is nothing to count.
 
-    Of the wrong tokens: those that are replaced, and those corrected to the true code. Of the lost
-    ones, and of each row of the grid: those that come out otherwise than without the errors. And
-    the mean probability of the true code and of the wrong one to a denoiser.
+    Of the errors: those that are replaced, and those corrected to the true code. Of the corrupted
+    tokens, and of each row of the grid: those that come out otherwise than without the errors. And
+    the mean probability, to a denoiser, of the true code and of the one that it sees.
     """
 
     accuracy: Accuracy
@@ -63,7 +63,7 @@ class ErrorEffect:
 
 @dataclass(frozen=True)
 class Errors:
-    """Without errors, and with each amount of them; `left_share` of the tokens are not lost."""
+    """Without errors, and with each amount of them; `left_share` of the tokens are known."""
 
     untouched: Accuracy
     by_amount: dict[str, ErrorEffect]
@@ -71,7 +71,7 @@ class Errors:
 
 
 class ErrorsRun(SystemRun):
-    """What wrong tokens do."""
+    """What errors do."""
 
     measure_id: ClassVar[str] = "errors"
 
@@ -80,12 +80,12 @@ class ErrorsRun(SystemRun):
 
     def measure(self, data: EvaluatedTokens) -> Errors:
         trained, x = self.trained(), data.examples["seen"].x
-        start = halves.lose_half(trained.model, x, random_stream("face-off", "lost"))
+        start = halves.corrupt_half(trained.model, x, random_stream("face-off", "lost"))
         return measure_errors(trained, data, start, AMOUNTS)
 
 
 class DownstreamRun(SystemRun):
-    """Wrong tokens in the upper half, by what may happen to it: it is kept, or sampled anew."""
+    """Errors in the upper half, by what may happen to it: it is kept, or sampled anew."""
 
     measure_id: ClassVar[str] = "downstream"
 
@@ -136,38 +136,39 @@ class DirectionsRun(SystemRun):
 def measure_errors(
     trained: Trained, data: EvaluatedTokens, start: Half, amounts: Sequence[str]
 ) -> Errors:
-    """From this half of the true tokens: for no wrong token, and for each amount of them."""
+    """From this half of the true tokens: without errors, and with each amount of them."""
     examples = data.examples["seen"]
     untouched, effects = complete(trained, start, examples), {}
     for amount in amounts:
-        wrong = halves.choose(start.known, amount, random_stream("face-off", "wrong", amount))
+        errors = halves.choose(start.known, amount, random_stream("face-off", "wrong", amount))
         codes = random_stream("face-off", "codes", amount)
-        spoilt = replace(start, x=halves.make_wrong(start.x, wrong, data.num_codes, codes))
-        sampled = complete(trained, spoilt, examples)
+        x = halves.with_errors(start.x, errors, data.num_codes, codes)
+        erroneous = replace(start, x=x)
+        sampled = complete(trained, erroneous, examples)
         changed = sampled != untouched
         effects[amount] = ErrorEffect(
             data.accuracy(sampled, examples.captions),
             by_grid_row(changed),
-            replaced_share=mean((sampled != spoilt.x)[wrong]),
-            corrected_share=mean((sampled == examples.x)[wrong]),
+            replaced_share=mean((sampled != x)[errors]),
+            corrected_share=mean((sampled == examples.x)[errors]),
             changed_share=mean(changed[~start.known]),
-            **code_probabilities(trained, spoilt, wrong, examples),
+            **code_probabilities(trained, erroneous, errors, examples),
         )
     return Errors(data.accuracy(untouched, examples.captions), effects, mean(start.known))
 
 
 @torch.no_grad()
 def code_probabilities(
-    trained: Trained, half: Half, wrong: Bool[Tensor, "b n"], examples: Examples
+    trained: Trained, half: Half, errors: Bool[Tensor, "b n"], examples: Examples
 ) -> dict[str, float]:
-    """Where a token is wrong: the mean predicted probability of the true and of the seen code."""
+    """Of tokens that are errors: the mean probability of the true code and of the one seen."""
     if not isinstance(trained.model, DiffusionModel):
         return {}
     denoise = trained.model.denoiser(Conditioning(examples.text, trained.null))
-    p_x0 = denoise(half.x, half.level)[wrong].exp()  # (wrong, k)
+    p_x0 = denoise(half.x, half.level)[errors].exp()  # (errors, k)
     codes = {"p_true_code": examples.x, "p_seen_code": half.x}
     return {
-        name: round(p_x0.gather(-1, code[wrong][:, None]).mean().item(), DIGITS)
+        name: round(p_x0.gather(-1, code[errors][:, None]).mean().item(), DIGITS)
         for name, code in codes.items()
     }
 
@@ -175,7 +176,7 @@ def code_probabilities(
 def give_half(side: str, trained: Trained, examples: Examples) -> Half:
     """This half of the true tokens, which stays."""
     known, noise = halves.half(side, examples.x), random_stream("face-off", "hidden", side)
-    return halves.lose_rest(trained.model, examples.x, known, noise)
+    return halves.corrupt_rest(trained.model, examples.x, known, noise)
 
 
 def complete(trained: Trained, half: Half, examples: Examples) -> Int[Tensor, "b n"]:

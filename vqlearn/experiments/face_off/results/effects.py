@@ -53,17 +53,17 @@ class Effect:
 
     def seeds_text(self, form: str) -> str:
         """What each seed gives, and the interval over seeds where there is one."""
-        each = ", ".join(f"{value:{form}}" for value in self.seeds.values)
+        each = ", ".join(f"{value:z{form}}" for value in self.seeds.values)
         return f"{each} {_ends(self.over_seeds, form)}" if self.over_seeds else each
 
 
 def interval_text(estimate: Estimate, form: str) -> str:
-    """Such as "0.12 [0.10, 0.14]"."""
-    return f"{estimate.value:{form}} {_ends(estimate, form)}"
+    """Such as "0.12 [0.10, 0.14]"; what rounds to 0 has no sign (the letter z)."""
+    return f"{estimate.value:z{form}} {_ends(estimate, form)}"
 
 
 def _ends(estimate: Estimate, form: str) -> str:
-    return f"[{estimate.low:{form}}, {estimate.high:{form}}]"
+    return f"[{estimate.low:z{form}}, {estimate.high:z{form}}]"
 
 
 def combined(terms: Sequence[tuple[float, Measured]]) -> Effect:

@@ -154,7 +154,7 @@ def plot_exposure_bias(report: Report, panels: Sequence[Axes]) -> None:
     for name in names:
         sampled = _mean_rows(report, ExposureBiasRun, name, RASTER, "own_by_row")
         axes.plot(rows, sampled, **style.SYSTEMS[name])
-    axes.set(xlabel="row of the grid, from the top", ylabel="bits of a token to a second model")
+    axes.set(xlabel="row of the grid, from the top", ylabel="bits per token, reference model")
 
 
 def plot_letters(report: Report, panels: Sequence[Axes]) -> None:
