@@ -1,29 +1,43 @@
-"""How fast is it here? `make bench` prints a table, and one ratio: the step back beside diffusers'.
+"""How fast is it here? `make bench` prints a table, and ratios: a step beside diffusers', rules.
 
 The threads are torch's own choice: set OMP_NUM_THREADS to measure fewer.
 """
 
 import platform
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from diffusers import VQDiffusionScheduler
 from einops import rearrange
+from support.denoisers import RELEASED, random_inputs
 from torch.utils.benchmark import Timer
 
 from vqlearn import VQDiffusionPipeline
 from vqlearn.data.batches import Scenes
+from vqlearn.diffusion import reveal, sampler
 from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.reveal.unmasking import unmasking_step
 from vqlearn.diffusion.schedule import build_schedule, released
 from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.random import random_stream
 from vqlearn.training.loop import Run
 from vqlearn.training.recipes import RECIPES
 from vqlearn.training.stages.diffusion import diffusion_task
+from vqlearn.transformer.denoiser import Denoiser
 
 SECONDS = 3.0
+RULES = {
+    "fixed count": reveal.fixed_count(10),
+    "purity, r = 0": reveal.purity(10),
+    "purity, r = 1": reveal.purity(10, 1.0),
+    "top purity": reveal.top_purity(10),
+    "confidence": reveal.confidence(10),
+    "Halton": reveal.halton(10, 32, 32),
+    "entropy bound": reveal.entropy_bound(1.0),
+}
 
 
 def seconds(work) -> float:
@@ -64,6 +78,29 @@ def posterior_beside_diffusers(num_codes: int = 4096, level: int = 50) -> None:
     print(f"the same in diffusers{of_theirs:>39,.1f} ms, {ratio:.1f} times as long", flush=True)
 
 
+@torch.no_grad()
+def rules_beside_a_step(device: str, level: int = 50) -> None:
+    """What an unmasking rule adds to a step of the released size: network, then a plain step.
+
+    The network is timed with one block, times its number of blocks.
+    """
+    network = Denoiser(replace(RELEASED, num_layers=1)).to(device).eval()
+    process = MaskAndReplace(build_schedule(released(RELEASED.num_codes, 100)))
+    generator = random_stream("bench", "rules")
+    x_0 = torch.randint(RELEASED.num_codes, (1, 1024), generator=generator)
+    x_t = process.corrupt(x_0, level, generator=generator).to(device)
+    text = random_inputs(RELEASED, batch=1, length=77)[-1].to(device, torch.float32)
+    asked = RELEASED.num_layers * seconds(lambda: network(x_t, level, text))
+    scores = torch.randn(1, 1024, RELEASED.num_codes, generator=generator)
+    log_p_x0 = log_normalise(scores.to(device))
+    plain = seconds(lambda: sampler.step(process, log_p_x0, x_t, (level, level - 1)))
+    print(f"a plain step: network {asked:.2f} s, tokens {1e3 * plain:.0f} ms")
+    for name, rule in RULES.items():
+        told = (process, lambda *_: log_p_x0, x_t, rule, 0)
+        more = seconds(lambda told=told: unmasking_step(*told)) - plain
+        print(f"{name:<48}{more / (asked + plain):>+17.1%} of a step", flush=True)
+
+
 def main() -> None:
     """Scenes, tokens, the step back, images by number of steps, training."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -77,6 +114,7 @@ def main() -> None:
     images = source.batch(64, generator=random_stream("bench")).images.to(device)
     report("64 pixels into tokens", 64, lambda: pipeline.vqvae.encode(images))
     posterior_beside_diffusers()
+    rules_beside_a_step(device)
     for steps in (10, 25, 100):
         draw = lambda steps=steps: pipeline(["a red circle"] * 16, steps, output_type="np")  # noqa: E731
         report(f"pictures in {steps} steps with guidance, 16 at once", 16, draw)

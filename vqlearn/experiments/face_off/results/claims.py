@@ -180,7 +180,7 @@ EXPOSURE = (
         measures.own_less_data,
     ),
     Claim(
-        "and more so than samples of VQ-Diffusion",
+        "samples of AR cost more bits, compared with data, than samples of VQ-Diffusion",
         f"{GU}, introduction (teacher forcing)",
         "that of AR minus that of VQ-Diffusion",
         BITS,

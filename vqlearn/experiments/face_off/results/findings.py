@@ -39,8 +39,9 @@ def on_seen_pairs(report: Report) -> str:
     )
     lines = [
         "**On pairs seen in training, AR with a KV cache is more accurate than diffusion at few "
-        f"operations**: {ar.accuracy(report, 'seen').text('.0f')} % right for "
-        f"{ar.cost(report) / 1e9:.2g} · 10⁹ operations. Its lead over the best diffusion:"
+        f"operations**: {ar.accuracy(report, 'seen').text('.0f')} % right (mean of its seeds) for "
+        f"{ar.cost(report) / 1e9:.2g} · 10⁹ operations. Its lead over the best diffusion, with "
+        "the seeds that both have:"
     ]
     for words, factor, at_once in limits:
         best = best_within(report, "seen", factor * ar.cost(report, at_once), at_once)
@@ -53,7 +54,7 @@ def on_seen_pairs(report: Report) -> str:
 
 
 def on_new_pairs(report: Report) -> str:
-    """Masks only against AR, and against the second of the kernels."""
+    """The masks-only model against AR, and against the second of the kernels."""
     masks, ar = GUIDED[MASKS], GUIDED[RASTER]
     bits = with_seeds(measures.more_bits(RASTER, MASKS, "held_out", report), ".2f")
     others = (replace(masks, system=name) for name in KERNELS if name != MASKS)
@@ -67,9 +68,9 @@ def on_new_pairs(report: Report) -> str:
         for n in (1, 32)
     )
     return (
-        "**On pairs never seen, masks only generalise better than AR**: they need fewer bits per "
-        f"token, by at least {bits}, and guided, with {USUAL_CALLS} steps, they are more "
-        f"accurate, by {points}. Of the five kernels they are the best here; their lead over the "
+        "**On pairs never seen, the masks-only model generalises better than AR**: it needs fewer "
+        f"bits per token, by at least {bits}, and guided, with {USUAL_CALLS} steps, it is more "
+        f"accurate, by {points}. Of the five kernels it is the best here; its lead over the "
         f"second, {LABELS[second.system]}, is not certain: {over_second}. Cost: {operations:.0f} × "
         f"the operations of AR, {one} × its seconds for one image, {many} × for 32 at once."
     )
@@ -102,10 +103,10 @@ def on_correction(report: Report) -> str:
         for each in (DIFFUSION, PAPER)
     )
     return (
-        "**Forward processes with replacement correct uniformly random codes; masks only and AR "
-        "never change a token**: of 100 images with one such code, VQ-Diffusion gives "
+        "**Forward processes with replacement correct uniformly random codes; a masks-only "
+        "model and AR never change a token**: of 100 images with one such code, VQ-Diffusion gives "
         f"{released} the true code back; with the paper's schedule {paper}. A model's own errors "
-        "were not tested. Cost: more bits per token (bounds) than masks only, "
+        "were not tested. Cost: more bits per token (bounds) than the masks-only model, "
         f"{costs_released}; with the paper's schedule {costs_paper}."
     )
 
@@ -171,9 +172,9 @@ def unequal_list(report: Report) -> str:
             "sequence, where diffusion sees one timestep of it.",
             f"- **What the weights do**: {told:,} of the denoiser's {weights:,} weights "
             f"({100 * told / weights:.0f} %) only tell it the timestep (AdaLN), so its layers are "
-            f"{DENOISER_SIZE.width} wide, those of AR {RASTER_SIZE.width}. Masks only need no "
-            "timestep ([Ou et al. 2024](https://arxiv.org/abs/2406.03736)), and got these weights "
-            "all the same.",
+            f"{DENOISER_SIZE.width} wide, those of AR {RASTER_SIZE.width}. The masks-only "
+            "model needs no timestep ([Ou et al. 2024](https://arxiv.org/abs/2406.03736)), and got "
+            "these weights all the same.",
             f"- **Idle steps**: with masks only, a step of {NUM_TIMESTEPS} reveals none of "
             f"{TOKENS} tokens with probability {idle:.2f}; a network without timestep could skip "
             "it. Here it is counted as a step.",

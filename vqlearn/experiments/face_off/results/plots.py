@@ -91,6 +91,8 @@ def plot_claims(report: Report, panels: Sequence[Axes]) -> None:
         axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel=f"effect, {unit}")
         axes.grid(axis="x", alpha=0.3)
     panels[1].set_xscale("symlog", linthresh=0.1)
+    panels[1].set_xticks((-0.3, -0.1, 0, 0.1, 0.3, 1, 3))
+    panels[1].set_xlim(right=6)
     panels[1].xaxis.set_major_formatter("{x:g}")
 
 
