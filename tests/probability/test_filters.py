@@ -48,6 +48,13 @@ def test_truncation_keeps_the_smallest_set_that_reaches_the_rate():
         assert torch.allclose(found[kept], whole / whole.sum(), atol=1e-14, rtol=0)
 
 
+def test_truncation_without_renormalisation_leaves_what_it_keeps():
+    p_x0 = p_x0s([0.1, 0.5, 0.15, 0.25])
+    found = top_p(p_x0, 0.6, renormalised=False)
+    assert torch.equal(found[..., [1, 3]], p_x0[..., [1, 3]])
+    assert found[..., [0, 2]].isneginf().all()
+
+
 def test_truncation_against_a_plain_loop():
     generator = torch.Generator().manual_seed(0)
     p_x0 = log_normalise(2 * torch.randn(2, 5, 30, generator=generator, dtype=torch.float64))

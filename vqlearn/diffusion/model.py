@@ -76,11 +76,16 @@ class DiffusionModel(nn.Module):
         self.levels = ImportanceSampler(process.num_timesteps)
 
     def denoiser(
-        self, condition: Conditioning | None = None, sampling: Sampling = PLAIN
+        self,
+        condition: Conditioning | None = None,
+        sampling: Sampling = PLAIN,
+        *,
+        renormalised: bool = True,
     ) -> Denoise:
         r"""The function that the objective and the sampler ask: $\log p_\theta(x_0 \mid x_t, y)$.
 
-        Normalised, guided and truncated as `sampling` says. Raises `ValueError` for a guidance
+        Normalised, guided and truncated as `sampling` says; what truncation keeps is renormalised,
+        unless `renormalised` is False. Raises `ValueError` for a guidance
         scale above 1 without a condition, or without its null embedding, and for a condition that
         the network does not read, or lacks.
         """
@@ -92,7 +97,7 @@ class DiffusionModel(nn.Module):
             if sampling.is_guided:
                 log_unconditional, log_conditional = log_p_x0.chunk(2)  # (2b, n, k) -> (b, n, k)
                 log_p_x0 = guide(log_conditional, log_unconditional, sampling.guidance_scale)
-            return top_p(log_p_x0, sampling.truncation_rate)
+            return top_p(log_p_x0, sampling.truncation_rate, renormalised=renormalised)
 
         return denoise
 
@@ -231,8 +236,10 @@ class DiffusionModel(nn.Module):
         network is asked without gradients. Raises `TypeError` for a rule with another process than
         `MaskAndReplace`.
         """
-        denoise = torch.no_grad()(self.denoiser(condition, sampling))
-        if isinstance(levels, UnmaskingRule):
+        is_rule = isinstance(levels, UnmaskingRule)
+        renormalised = not is_rule or levels.compatible is None
+        denoise = torch.no_grad()(self.denoiser(condition, sampling, renormalised=renormalised))
+        if is_rule:
             check_kind("the process of an unmasking rule", self.process, MaskAndReplace)
             return unmask(self.process, denoise, x_t, levels, given=given, generator=generator)
         return sample(self.process, denoise, x_t, levels, given=given, generator=generator)

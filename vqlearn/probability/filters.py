@@ -70,16 +70,19 @@ def top_k(log_p: Float[Tensor, "*b k"], count: int) -> Float[Tensor, "*b k"]:
     return log_normalise(log_p.scatter(-1, order[..., count:], IMPOSSIBLE))
 
 
-def top_p(log_p: Float[Tensor, "*b k"], mass: float) -> Float[Tensor, "*b k"]:
+def top_p(
+    log_p: Float[Tensor, "*b k"], mass: float, *, renormalised: bool = True
+) -> Float[Tensor, "*b k"]:
     r"""Nucleus sampling: keep the smallest set of likeliest codes that reaches `mass`.
 
     Gu et al. 2022 call it truncation, and the mass the truncation rate r. The code that crosses the
-    mass is kept, so the likeliest code always is; the rest is renormalised, and at a mass of 1
+    mass is kept, so the likeliest code always is; what is kept is renormalised, and at a mass of 1
     nothing is cut. A sharp distribution keeps few codes, a flat one many: this is what `top_k`
     cannot do. Costs one sort, O(K log K) a token.
 
     Source: Holtzman et al. 2020, "The Curious Case of Neural Text Degeneration". Raises
-    `ValueError` unless 0 < mass <= 1.
+    `ValueError` unless 0 < mass <= 1. `renormalised` False leaves what is kept as it was, so that
+    the largest probability is still that of the whole distribution.
     """
     if not 0 < mass <= 1:
         raise ValueError(f"top_p is {mass}; allowed: above 0, up to 1")
@@ -89,4 +92,5 @@ def top_p(log_p: Float[Tensor, "*b k"], mass: float) -> Float[Tensor, "*b k"]:
     mass_before = ranked.exp().cumsum(dim=-1).roll(1, dims=-1)  # of all likelier codes
     mass_before[..., 0] = 0
     cut = torch.zeros_like(order, dtype=torch.bool).scatter(-1, order, mass_before >= mass)
-    return log_normalise(log_p.masked_fill(cut, IMPOSSIBLE))
+    kept = log_p.masked_fill(cut, IMPOSSIBLE)
+    return log_normalise(kept) if renormalised else kept

@@ -52,7 +52,7 @@ def unmasking_distribution(
         return distribution
     redrawn = torch.zeros_like(distribution)
     for x_t, weight in _reachable(states, distribution):
-        one_token = _without_mask(denoise(x_t, REDRAW_LEVEL).exp())
+        one_token = _without_mask(log_normalise(denoise(x_t, REDRAW_LEVEL)).exp())
         redrawn += weight @ _joint_distribution(one_token)
     return redrawn
 

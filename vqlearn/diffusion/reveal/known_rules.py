@@ -1,6 +1,7 @@
 """The unmasking rules of the literature, each put together from its three answers."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from vqlearn.diffusion.reveal.counts import Binomial, EntropyBound, FixedCount
 from vqlearn.diffusion.reveal.orders import (
@@ -10,6 +11,7 @@ from vqlearn.diffusion.reveal.orders import (
     least_entropy,
     surest_first,
 )
+from vqlearn.diffusion.reveal.released import released_counts
 from vqlearn.diffusion.reveal.rule import ChooseThenDraw, DrawThenChoose, Sharpened, plain
 
 
@@ -33,6 +35,16 @@ def purity(
     """
     values = plain if r == 0 else Sharpened(r, relative=compatible is not None)
     return ChooseThenDraw(FixedCount(tokens_per_step), by_purity, values, compatible)
+
+
+def released_purity(speed: float | None = 0.5, r: float = 1.0) -> ChooseThenDraw:
+    """The high-quality inference of the released code, with its own tokens per step.
+
+    `purity` with compatible="released", for 1,024 tokens and T = 100; `released.released_counts`
+    says what the speed is. The released code recommends r = 1, and speed .5, each with a truncation
+    rate of .86.
+    """
+    return replace(purity(1, r, compatible="released"), how_many=released_counts(speed))
 
 
 def top_purity(tokens_per_step: int) -> ChooseThenDraw:

@@ -34,7 +34,10 @@ TIE_DECIMALS = 9  # scores that agree so far are equal: rounding must not decide
 
 
 class Moment(NamedTuple):
-    """What a rule knows when it is asked: step i = 0, 1, … of a batch of sequences."""
+    """What a rule knows when it is asked: step i = 0, 1, … of a batch of sequences.
+
+    The prediction is normalised, unless it is truncated for a rule with compatible="released".
+    """
 
     schedule: Schedule
     step: int

@@ -47,8 +47,10 @@ def unmask(
     `rule.compatible` = "released" does what the released code of Tang et al. 2022 does: values come
     from p itself whatever the level is, tokens once drawn stay as they are, and one more step at
     level 1 redraws all of them, each on its own, from p. Where tokens are also replaced, this
-    changes the distribution, and more levels do not bring it back. The released code's own numbers
-    of tokens per step (for T = 100 and 1,024 tokens) are not repeated.
+    changes the distribution, and more levels do not bring it back. A truncated prediction should
+    come as it is cut, not renormalised (`DiffusionModel.steps` asks for that): then the purity of a
+    position is that of the whole prediction. The numbers of tokens are those of the rule; the
+    released code's own are `released.released_counts`.
 
     Raises `ValueError` for more tokens a step than positions, and for a process without MASK.
     """
