@@ -18,6 +18,7 @@ DIGESTS = {
     "kernels": "b0894609b2ecf7aa892c8b0fcfe50ec9a94f97ae0bfe4a4e0dd6c4facfe9e480",
     "autoregressive": "8ac1f277095af412094082c04c638e02070d35664becf003f9cfac33036591be",
     "face-off": "71020737392496ccd3ea61ef45326269e3e5a97a9324441fbacb9561986f6171",
+    "unmasking": "7fe93b2858d3bea4a5d46f4204044d415118928ddb60a1dc9767e4f398edfb55",
 }
 """Of the ids and the settings of all runs, stored or not. Another digest is another study."""
 

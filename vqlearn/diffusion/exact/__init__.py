@@ -1,10 +1,11 @@
-"""The truth by enumeration: an oracle in fractions, and tiny worlds with their true denoiser."""
+"""The truth: an oracle in fractions, tiny worlds by enumeration, a long one by forward-backward."""
 
 from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    examples="chain one_token parity twins",
+    examples="chain long_chain one_token parity square twins",
+    hidden_markov="MarkovWorld",
     revealed="unmasking_distribution",
     world="all_states exact_bound ExactWorld point_distribution "
     "prior_distribution sampler_distribution total_variation",
