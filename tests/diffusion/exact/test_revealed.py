@@ -25,6 +25,7 @@ from vqlearn.diffusion.reveal.known_rules import (
     fixed_count,
     halton,
     purity,
+    scheduled,
     top_purity,
 )
 from vqlearn.diffusion.reveal.orders import by_purity
@@ -44,6 +45,7 @@ CHOOSE_FIRST = {  # by the tokens a step; all of them see a grid of one row
     "random": lambda k, n: fixed_count(k),
     "purity": lambda k, n: purity(k),
     "top purity": lambda k, n: top_purity(k),
+    "scheduled": lambda k, n: scheduled((1,) * (n - k) + (k,)),
     "Halton": lambda k, n: halton(k, 1, n),
 }
 RULES = {
@@ -201,7 +203,7 @@ def test_a_fixed_count_has_a_floor_that_more_levels_do_not_remove():
 def test_the_sampler_draws_from_the_computed_distribution(rule, name, preset, k):
     """5,000 samples: each state's count within 5 sigma (and 5, for rare states).
 
-    If the code is right this fails for less than one seed in 100 of all 36 runs together.
+    If the code is right this fails for less than one seed in 100 of all 39 runs together.
     """
     world, process, denoise, start = setting(name, preset)
     n, draws = world.num_positions, 5000

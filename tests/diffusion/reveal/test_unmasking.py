@@ -10,7 +10,14 @@ from vqlearn.diffusion.exact.examples import chain
 from vqlearn.diffusion.kernels import absorbing as absorbing_matrices
 from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace
-from vqlearn.diffusion.reveal.counts import Binomial, EntropyBound, FixedCount, nearest_level
+from vqlearn.diffusion.reveal.correctors import ForwardAndBack, ReMDM
+from vqlearn.diffusion.reveal.counts import (
+    Binomial,
+    EntropyBound,
+    FixedCount,
+    ScheduledCounts,
+    nearest_level,
+)
 from vqlearn.diffusion.reveal.known_rules import (
     ancestral,
     confidence,
@@ -18,6 +25,7 @@ from vqlearn.diffusion.reveal.known_rules import (
     fixed_count,
     halton,
     purity,
+    scheduled,
     top_purity,
 )
 from vqlearn.diffusion.reveal.orders import Halton, halton_order
@@ -35,7 +43,12 @@ RULES = {
     "top purity": top_purity(3),
     "MaskGIT": confidence(2),
     "Halton": halton(1, 2, 2),
+    "scheduled": scheduled((1, 1, 2)),
+    "scheduled MaskGIT": DrawThenChoose(ScheduledCounts((1, 3))),
     "entropy": entropy_bound(0.4),
+    "forward and back": ForwardAndBack(fixed_count(2), 2),
+    "ReMDM": ReMDM(purity(1), 0.3),
+    "two correctors": ForwardAndBack(ReMDM(ancestral([6, 4, 2, 0]), 0.3), 1),
     "released": purity(1, 1.0, compatible="released"),
 }
 
@@ -123,6 +136,16 @@ def test_any_number_of_positions_levels_and_tokens(schedule, num_timesteps, k):
     assert asked == sorted(asked, reverse=True)
 
 
+def test_scheduled_steps_take_their_own_numbers_and_the_last_what_is_left():
+    model, rule = true_model(), scheduled((1, 2, 1))
+    tokens, where = torch.zeros(2, 4, dtype=torch.long), torch.zeros(2, 4, dtype=torch.bool)
+    where[1, :2] = True
+    start = all_masked(model.process, (2, 4))
+    steps = model.steps(start, rule, given=Given(tokens, where), generator=seeded(0))
+    left = [(x == model.process.mask).sum(dim=-1).tolist() for _, x in steps]
+    assert left == [[3, 1], [1, 0], [0, 0]]
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_same_seed_same_bits_in_any_order_and_in_two_threads(rule):
     model, rule = true_model(), RULES[rule]
@@ -204,6 +227,12 @@ def test_a_rule_keeps_the_precision_of_float32_predictions():
         (lambda: entropy_bound(-1.0), "limit is -1.0; allowed: 0 or more"),
         (lambda: Binomial((3, 3, 0)), "levels is .*; allowed: falling, the last one 0"),
         (lambda: Binomial((3, 1)), "levels is .*; allowed: falling"),
+        (lambda: scheduled((2, 0, 2)), "the tokens of a step is 0; allowed: 1 or more"),
+        (lambda: scheduled(()), "the number of steps is 0; allowed: 1 or more"),
+        (
+            lambda: true_model().sample(1, rule=scheduled((1, 2))),
+            "the sum of the tokens is 3; allowed: 4 positions",
+        ),
         (lambda: Halton(0, 4), "height is 0"),
         (
             lambda: true_model().sample(1, rule=fixed_count(5)),

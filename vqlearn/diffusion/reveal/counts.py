@@ -41,20 +41,26 @@ class Binomial:
         """The i-th of the levels, whatever is masked."""
         return torch.full(num_masked.shape, self.levels[step])
 
+    def shares(self, schedule: Schedule, step: int, sigma: float = 0.0) -> tuple[Tensor, Tensor]:
+        r"""The probability that a shown token is masked again in step i, and that MASK stays.
+
+        The first is sigma, but at most $\bar\gamma_s/(1-\bar\gamma_t)$; the second follows,
+        $(\bar\gamma_s - (1-\bar\gamma_t)\,\sigma)/\bar\gamma_t$, so that the share of MASK at level
+        s is $\bar\gamma_s$. Sigma above 0 is that of `correctors.ReMDM`.
+        """
+        gamma_t, gamma_s = (schedule.gamma_bar[level] for level in self.levels[step : step + 2])
+        shown = 1 - gamma_t
+        again = torch.minimum(sigma * shown, gamma_s)  # of all tokens
+        # Where no token can be MASK, or none is shown, any number but 0/0.
+        stay = (gamma_s - again) / gamma_t.masked_fill(gamma_t == 0, 1)
+        return again / shown.masked_fill(shown == 0, 1), stay
+
     def log_counts(self, moment: Moment) -> Float[Tensor, "b counts"]:
         """The binomial distribution of each sequence, float64."""
-        t, s = self.levels[moment.step], self.levels[moment.step + 1]
         device = moment.masked.device
-        gamma_bar = moment.schedule.gamma_bar
-        # Where no token can be MASK there is nothing to reveal: any number but 0/0.
-        stay = gamma_bar[s] / gamma_bar[t] if gamma_bar[t] > 0 else gamma_bar[s]
+        _, stay = self.shares(moment.schedule, moment.step)
         stay = stay.to(device, finest_float(device))
-        total = moment.masked.sum(dim=-1, keepdim=True).to(stay)  # (b, 1)
-        count = torch.arange(moment.masked.shape[1] + 1, device=device).to(stay)  # 0..n
-        left = (total - count).clamp(min=0)
-        ways = torch.lgamma(total + 1) - torch.lgamma(count + 1) - torch.lgamma(left + 1)
-        log_p = ways + torch.xlogy(count, 1 - stay) + torch.xlogy(left, stay)
-        return log_p.masked_fill(count > total, IMPOSSIBLE)
+        return log_binomial(moment.masked.sum(dim=-1), stay, moment.masked.shape[1])
 
 
 @dataclass(frozen=True)
@@ -84,6 +90,43 @@ class FixedCount:
     def log_counts(self, moment: Moment) -> Float[Tensor, "b counts"]:
         """All mass on the fixed number, or on the tokens that are left if they are fewer."""
         count = moment.masked.sum(dim=-1).clamp(max=self.tokens_per_step)
+        return certain(count, moment.masked.shape[1])
+
+
+@dataclass(frozen=True)
+class ScheduledCounts:
+    """Step i reveals `tokens[i]` of the MASK tokens, or what is left if that is less.
+
+    The tokens of all steps are the n positions: few first, as `profile.best_schedule` finds them.
+    With given tokens the MASK tokens are fewer, and the last steps fall away.
+
+    Raises `ValueError` for a step without a token, and, where it is used, for a sum that is not n.
+    """
+
+    tokens: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_integer("the number of steps", len(self.tokens), 1)
+        for count in self.tokens:
+            check_integer("the tokens of a step", count, 1)
+
+    def level(
+        self, schedule: Schedule, num_masked: Int[Tensor, " b"], num_positions: int, step: int
+    ) -> Int[Tensor, " b"]:
+        """See `nearest_level`."""
+        self.check_positions(num_positions)
+        return nearest_level(schedule, num_masked, num_positions)
+
+    def check_positions(self, num_positions: int) -> None:
+        """Raise `ValueError` unless all steps together reveal so many tokens."""
+        if sum(self.tokens) != num_positions:
+            raise ValueError(
+                f"the sum of the tokens is {sum(self.tokens)}; allowed: {num_positions} positions"
+            )
+
+    def log_counts(self, moment: Moment) -> Float[Tensor, "b counts"]:
+        """All mass on the number of this step, or on the tokens that are left if they are fewer."""
+        count = moment.masked.sum(dim=-1).clamp(max=self.tokens[moment.step])
         return certain(count, moment.masked.shape[1])
 
 
@@ -120,6 +163,18 @@ class EntropyBound:
         # Certain tokens have an entropy of 0 but for rounding.
         allowed = (cost <= self.limit + 1e-9) & nats.isfinite()
         return certain(allowed.sum(dim=-1), moment.masked.shape[1])
+
+
+def log_binomial(
+    total: Int[Tensor, " b"], stay: Float[Tensor, "*b"], num_positions: int
+) -> Float[Tensor, "b counts"]:
+    """The log-probabilities that 0..n of `total` tokens change, if each stays with `stay`."""
+    total, stay = total.to(stay)[:, None], stay.reshape(-1, 1)  # (b, 1) and (b or 1, 1)
+    count = torch.arange(num_positions + 1, device=stay.device).to(stay)  # 0..n
+    left = (total - count).clamp(min=0)
+    ways = torch.lgamma(total + 1) - torch.lgamma(count + 1) - torch.lgamma(left + 1)
+    log_p = ways + torch.xlogy(count, 1 - stay) + torch.xlogy(left, stay)
+    return log_p.masked_fill(count > total, IMPOSSIBLE)
 
 
 def certain(count: Int[Tensor, " b"], num_positions: int) -> Float[Tensor, "b counts"]:

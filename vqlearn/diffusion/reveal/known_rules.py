@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from vqlearn.diffusion.reveal.counts import Binomial, EntropyBound, FixedCount
+from vqlearn.diffusion.reveal.counts import (
+    Binomial,
+    EntropyBound,
+    FixedCount,
+    ScheduledCounts,
+)
 from vqlearn.diffusion.reveal.orders import (
     Halton,
     at_random,
@@ -23,6 +28,11 @@ def ancestral(levels: Sequence[int]) -> ChooseThenDraw:
 def fixed_count(tokens_per_step: int, *, compatible: str | None = None) -> ChooseThenDraw:
     """k tokens a step at random positions: fewer tokens per step, Tang et al. 2022."""
     return ChooseThenDraw(FixedCount(tokens_per_step), at_random, compatible=compatible)
+
+
+def scheduled(tokens_of_steps: Sequence[int]) -> ChooseThenDraw:
+    """A number of tokens for each step, at random positions: see `planning.best_schedule`."""
+    return ChooseThenDraw(ScheduledCounts(tuple(tokens_of_steps)), at_random)
 
 
 def purity(

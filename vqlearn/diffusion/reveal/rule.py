@@ -17,6 +17,7 @@ distribution for every order that does not look at the drawn values. The second 
 that came out likely, so likely values become more frequent.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple, Protocol, runtime_checkable
@@ -25,8 +26,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.sampler import Denoise
 from vqlearn.diffusion.schedule import Schedule
-from vqlearn.probability import Filter, log_normalise
+from vqlearn.probability import Filter, Generators, Given, log_normalise
 from vqlearn.probability.checks import check_choice, check_number
 
 COMPATIBLE = (None, "released")
@@ -180,6 +183,48 @@ class DrawThenChoose:
             return in_order(log_drawn)
         left = (moment.masked.sum(dim=-1) - count) / moment.masked.shape[1]  # (b,)
         return Ranking(log_drawn, self.temperature * left.to(log_drawn)[:, None])
+
+
+@dataclass(frozen=True)
+class Corrected(ABC):
+    """A rule whose steps are corrected: a corrector around it. Its answers are those of `rule`."""
+
+    rule: UnmaskingRule
+
+    @property
+    def how_many(self) -> HowMany:
+        return self.rule.how_many
+
+    @property
+    def prediction(self) -> Filter:
+        return self.rule.prediction
+
+    @property
+    def compatible(self) -> str | None:
+        return self.rule.compatible
+
+    @property
+    def draws_first(self) -> bool:
+        return self.rule.draws_first
+
+    def ranking(
+        self, moment: Moment, count: Int[Tensor, " b"], log_drawn: Float[Tensor, "b n"] | None
+    ) -> Ranking:
+        """The order of the rule."""
+        return self.rule.ranking(moment, count, log_drawn)
+
+    @abstractmethod
+    def corrected_step(
+        self,
+        process: MaskAndReplace,
+        denoise: Denoise,
+        x_t: Int[Tensor, "b n"],
+        step: int,
+        *,
+        given: Given | None = None,
+        generator: Generators = None,
+    ) -> Int[Tensor, "b n"]:
+        """Draw x_s: step i of the rule, with its correction. Given tokens are held."""
 
 
 def in_order(score: Float[Tensor, "b n"]) -> Ranking:

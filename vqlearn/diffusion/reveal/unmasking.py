@@ -7,14 +7,15 @@ posterior. So a binomial number of tokens at random positions with the plain pre
 ancestral sampler (`sampler.sample`), on every schedule.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vqlearn.diffusion.process import MaskAndReplace
-from vqlearn.diffusion.reveal.rule import Moment, Ranking, UnmaskingRule, plain
+from vqlearn.diffusion.reveal.rule import Corrected, Moment, Ranking, UnmaskingRule, plain
 from vqlearn.diffusion.sampler import Denoise
 from vqlearn.probability import (
     Generators,
@@ -24,6 +25,9 @@ from vqlearn.probability import (
     uniform,
 )
 from vqlearn.probability.checks import Level
+
+Step = Callable[[Int[Tensor, "b n"], int], Int[Tensor, "b n"]]
+"""step(x_t, i): x_s after step i = 0, 1, …"""
 
 REDRAW_LEVEL = 1  # the lowest one at which the network can be asked
 
@@ -52,13 +56,15 @@ def unmask(
     position is that of the whole prediction. The numbers of tokens are those of the rule; the
     released code's own are `released.released_counts`.
 
+    A rule with a corrector around it (`correctors.py`) takes its own steps.
+
     Raises `ValueError` for more tokens a step than positions, and for a process without MASK.
     """
-    hold = given.keep if given is not None else lambda x: x
-    x_t = hold(x_t)
+    take_step = stepping(process, denoise, rule, given=given, generator=generator)
+    x_t = hold(given, x_t)
     step, t = 0, level_of(process, rule, x_t, 0)
     while (t > 0).any():
-        x_t = hold(unmasking_step(process, denoise, x_t, rule, step, generator=generator))
+        x_t = take_step(x_t, step)
         step, t = step + 1, level_of(process, rule, x_t, step + 1)
         if rule.compatible is None or (t > 0).any():
             yield int(t.max()), x_t
@@ -66,7 +72,28 @@ def unmask(
             yield REDRAW_LEVEL, x_t
     if rule.compatible is not None:
         redrawn = sample_categorical(denoise(x_t, REDRAW_LEVEL), generator=generator)
-        yield 0, hold(redrawn)
+        yield 0, hold(given, redrawn)
+
+
+def stepping(
+    process: MaskAndReplace,
+    denoise: Denoise,
+    rule: UnmaskingRule,
+    *,
+    given: Given | None = None,
+    generator: Generators = None,
+) -> Step:
+    """step(x_t, i) draws x_s: step i of the rule, or of the corrector around it. Given tokens stay.
+
+    A corrector asks the denoiser as often as it says; a rule asks it once.
+    """
+    if isinstance(rule, Corrected):
+        return partial(rule.corrected_step, process, denoise, given=given, generator=generator)
+
+    def step(x_t: Int[Tensor, "b n"], i: int) -> Int[Tensor, "b n"]:
+        return hold(given, unmasking_step(process, denoise, x_t, rule, i, generator=generator))
+
+    return step
 
 
 def unmasking_step(
@@ -80,10 +107,21 @@ def unmasking_step(
 ) -> Int[Tensor, "b n"]:
     """Draw x_s by the three answers of the rule: how many, which positions, which values."""
     moment, t = look(process, denoise, x_t, rule, step)
-    log_counts = rule.how_many.log_counts(moment)[:, None]  # (b, 1, n + 1)
-    count = sample_categorical(log_counts, generator=generator)[:, 0]
+    count = draw_number(rule.how_many.log_counts(moment), generator)
     s = level_after(process, rule, moment, count)
     log_p = log_values(process, rule, moment, x_t, (t, s))  # (b, n, K)
+    return reveal(rule, moment, log_p, count, generator=generator)
+
+
+def reveal(
+    rule: UnmaskingRule,
+    moment: Moment,
+    log_p: Float[Tensor, "b n k"],
+    count: Int[Tensor, " b"],
+    *,
+    generator: Generators = None,
+) -> Int[Tensor, "b n"]:
+    """Draw x_s, once the number of tokens that are revealed is known, and `log_values`."""
     if rule.draws_first:
         token = sample_categorical(log_p, generator=generator)
         log_drawn = log_p.gather(-1, token[..., None])[..., 0]
@@ -91,7 +129,7 @@ def unmasking_step(
     else:
         chosen = choose(rule.ranking(moment, count, None), moment, count, generator)
         token = sample_categorical(log_p, generator=generator)
-    return torch.where(moment.masked & ~chosen, process.mask, token)
+    return token.masked_fill(moment.masked & ~chosen, log_p.shape[-1])  # MASK follows the K codes
 
 
 def look(
@@ -177,3 +215,13 @@ def choose(
 def one_if_equal(t: Int[Tensor, " b"]) -> Level:
     """One level for the batch where all sequences have the same."""
     return int(t[0]) if (t == t[0]).all() else t
+
+
+def draw_number(log_p: Float[Tensor, "b counts"], generator: Generators) -> Int[Tensor, " b"]:
+    """One number for each sequence."""
+    return sample_categorical(log_p[:, None], generator=generator)[:, 0]
+
+
+def hold(given: Given | None, x: Int[Tensor, "b n"]) -> Int[Tensor, "b n"]:
+    """The sequences with their given tokens, if there are any."""
+    return x if given is None else given.keep(x)
