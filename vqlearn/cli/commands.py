@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 import typer
 from typer.core import TyperGroup
 
+from vqlearn.cli.edit import edit
 from vqlearn.cli.messages import one_line
+from vqlearn.cli.options import Guidance, Model, Truncation, check_images_and_seed
 
 
 class Stopped(Exception):
@@ -45,15 +47,11 @@ app = typer.Typer(
 )
 
 
-Model = Annotated[str, typer.Option(help="A shipped checkpoint, a folder or OWNER/NAME (hub).")]
-Guidance = Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")]
-Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit.")]
 Variant = Annotated[str | None, typer.Option(help="Kind of weights, such as fp16.")]
 Precision = Literal["no", "fp16", "bf16"]
 
-MOST_IMAGES, MOST_PROMPTS = 1_000, 100_000
-SEEDS = (-(2**63), 2**64 - 1)  # what torch takes
+MOST_PROMPTS = 100_000
 
 
 @app.callback(invoke_without_command=True)
@@ -91,10 +89,8 @@ def generate(
     from vqlearn.cli.models import open_model
     from vqlearn.pipeline import Film, VQDiffusionPipeline, make_grid
     from vqlearn.probability import Sampling
-    from vqlearn.probability.checks import check_integer
 
-    check_integer("--images", images, 1, MOST_IMAGES)
-    check_integer("--seed", seed, SEEDS[0], SEEDS[1] - images + 1)
+    check_images_and_seed(images, seed)
     Sampling(guidance, truncation, steps)
     out = outputs.check_image_file("--out", out)
     if film is not None:
@@ -117,6 +113,9 @@ def generate(
         watch["callback"].save(film)
     outputs.save_image(make_grid(result.images), out)
     typer.echo(out)
+
+
+app.command()(edit)
 
 
 @app.command()

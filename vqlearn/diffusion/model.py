@@ -236,10 +236,21 @@ class DiffusionModel(nn.Module):
         network is asked without gradients. Raises `TypeError` for a rule with another process than
         `MaskAndReplace`.
         """
-        is_rule = isinstance(levels, UnmaskingRule)
-        renormalised = not is_rule or levels.compatible is None
-        denoise = torch.no_grad()(self.denoiser(condition, sampling, renormalised=renormalised))
-        if is_rule:
+        denoise = self.denoiser(condition, sampling, renormalised=renormalises(levels))
+        return self.walk(denoise, x_t, levels, given=given, generator=generator)
+
+    def walk(
+        self,
+        denoise: Denoise,
+        x_t: Int[Tensor, "b n"],
+        levels: Sequence[int] | UnmaskingRule,
+        *,
+        given: Given | None = None,
+        generator: Generators = None,
+    ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
+        """`steps` with any denoiser, such as one whose caption changes on the way."""
+        denoise = torch.no_grad()(denoise)
+        if isinstance(levels, UnmaskingRule):
             check_kind("the process of an unmasking rule", self.process, MaskAndReplace)
             return unmask(self.process, denoise, x_t, levels, given=given, generator=generator)
         return sample(self.process, denoise, x_t, levels, given=given, generator=generator)
@@ -249,6 +260,11 @@ class DiffusionModel(nn.Module):
         """Where the network's weights are; a network without weights is on the CPU."""
         weights = next(self.parameters(), None)
         return torch.device("cpu") if weights is None else weights.device
+
+
+def renormalises(levels: Sequence[int] | UnmaskingRule) -> bool:
+    """Whether a truncated prediction is renormalised: by all but the rules of the released code."""
+    return not isinstance(levels, UnmaskingRule) or levels.compatible is None
 
 
 def check_no_steps(sampling: Sampling) -> None:

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     caption_entropy="CaptionBits CaptionDistribution",
     counting="grid_bits ngram_bits rgb_bits",
+    edits="EditScores evaluate_edits token_reach",
     image_entropy="image_bits",
     own_images="evaluate_images evaluated_images ImageScores",
     prompts="evaluate evaluate_model evaluated_scenes Evaluation Score",

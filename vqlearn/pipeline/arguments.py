@@ -4,20 +4,57 @@ All functions raise `TypeError` or `ValueError` that names the argument, the val
 values allowed. They are asked before the prompt is read.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import NoneType
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from vqlearn.diffusion.reveal import UnmaskingRule
-from vqlearn.probability import Generators
+from vqlearn.probability import Generators, Sampling
 from vqlearn.probability.checks import check_choice, check_integer, check_kind, check_tokens, shown
 
 NOISES = ("exact", "reference")
 OUTPUT_TYPES = ("pil", "np", "numpy", None)  # None: numpy too, as in diffusers
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+class CallOptions(TypedDict, total=False):
+    """The arguments of VQ-Diffusion's call that editing has too."""
+
+    num_inference_steps: int
+    guidance_scale: float
+    truncation_rate: float
+    num_images_per_prompt: int
+    generator: Generators
+    output_type: str | None
+    return_dict: bool
+    callback: Callable[[int, int, Tensor], Any] | None
+    callback_steps: int
+    rule: UnmaskingRule | None
+
+
+class Request(NamedTuple):
+    """What VQ-Diffusion is asked for, all of it checked.
+
+    `each`: images of one prompt. `plan`: the levels to visit, or a rule that finds its own.
+    `watch`: the callback, and every how many steps it is called. `output`: type and `return_dict`.
+    """
+
+    prompts: list[str]
+    each: int
+    plan: list[int] | UnmaskingRule
+    sampling: Sampling
+    generator: Generators
+    watch: tuple[Callable | None, int]
+    output: tuple[str | None, bool]
+
+    @property
+    def count(self) -> int:
+        """The number of images."""
+        return len(self.prompts) * self.each
 
 
 def checked_prompts(prompt: str | list[str]) -> list[str]:
@@ -95,6 +132,13 @@ def check_rule(rule: UnmaskingRule | None, noise: str) -> None:
     check_kind("rule", rule, UnmaskingRule, NoneType)
     if rule is not None and noise != "exact":
         raise ValueError(f"noise is {noise!r}; allowed with a rule: 'exact'")
+
+
+def check_names(method: str, options: Iterable[str], allowed: Iterable[str]) -> None:
+    """Raise `TypeError` for an argument that a method has not."""
+    unknown = [name for name in options if name not in allowed]
+    if unknown:
+        raise TypeError(f"{method} has no argument {unknown[0]!r}; allowed: {', '.join(allowed)}")
 
 
 def check_reference_generator(generator: Generators, device: torch.device) -> None:

@@ -28,6 +28,17 @@ class PipelineOutput:
         return (self.images,)
 
 
+def as_output(
+    images: Float[Tensor, "b 3 h w"], output_type: str | None = "pil", return_dict: bool = True
+) -> PipelineOutput | tuple:
+    """Images on the CPU, RGB in 0 to 1, in the form that the caller of a pipeline asked for."""
+    if output_type == "pil":
+        output = PipelineOutput(as_pil(images))
+    else:
+        output = PipelineOutput(rearrange(images, "b c h w -> b h w c").numpy())
+    return output if return_dict else output.to_tuple()
+
+
 def as_pil(images: Float[Tensor, "b 3 h w"]) -> list[Image.Image]:
     """Images on the CPU, RGB in 0 to 1, as PIL images."""
     bytes_ = (rearrange(images, "b c h w -> b h w c") * 255).round().to(torch.uint8).numpy()

@@ -30,6 +30,7 @@ from vqlearn.diffusion.reference import reference_log_p_x0, replay
 from vqlearn.diffusion.reveal import UnmaskingRule
 from vqlearn.diffusion.reveal.unmasking import level_of
 from vqlearn.pipeline.arguments import (
+    Request,
     check_callback,
     check_noise,
     check_output,
@@ -37,13 +38,14 @@ from vqlearn.pipeline.arguments import (
     check_rule,
     checked_latents,
 )
+from vqlearn.pipeline.editing import ImageEditing
 from vqlearn.pipeline.text_to_image import Parts, PipelineOutput, TextToImagePipeline
 from vqlearn.probability import Conditioning, Generators, Sampling
 from vqlearn.probability.checks import check_choice, check_integer
 from vqlearn.transformer import Denoiser
 
 
-class VQDiffusionPipeline(TextToImagePipeline):
+class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
     """Text to image with VQ-Diffusion: the token model is a `DiffusionModel` with a `Denoiser`.
 
     Raises `ValueError` if it is another one, another process than `MaskAndReplace`, or if the parts
@@ -129,24 +131,59 @@ class VQDiffusionPipeline(TextToImagePipeline):
         A prompt that is too long loses its last words and keeps its end token; a warning is
         logged. Raises `TypeError` or `ValueError` that names the argument, before any work.
         """
+        request = self._request(
+            *(prompt, num_inference_steps, guidance_scale, truncation_rate),
+            *(num_images_per_prompt, generator, output_type, return_dict),
+            *(callback, callback_steps, noise, rule),
+        )
+        x_t = self._start(latents, request.count)  # (b, n)
+        condition = self._condition(request)
+        if noise == "reference":
+            steps = self._reference_steps(x_t, condition, request)
+        else:
+            how = {"sampling": request.sampling, "generator": generator}
+            steps = self.model.steps(x_t, request.plan, condition, **how)
+        return self.decoded(self._last(request, x_t, steps), *request.output)
+
+    def _request(
+        self,
+        prompt: str | list[str],
+        num_inference_steps: int = 100,
+        guidance_scale: float = 5.0,
+        truncation_rate: float = 1.0,
+        num_images_per_prompt: int = 1,
+        generator: Generators = None,
+        output_type: str | None = "pil",
+        return_dict: bool = True,
+        callback: Callable[[int, int, Tensor], Any] | None = None,
+        callback_steps: int = 1,
+        noise: str = "exact",
+        rule: UnmaskingRule | None = None,
+        *,
+        level: int | None = None,
+    ) -> Request:
+        """The arguments of the call, checked; the reverse process begins at a level, by default T.
+
+        Raises `TypeError` or `ValueError` that names the argument.
+        """
         sampling = Sampling(guidance_scale, truncation_rate)
         prompts, each = self.checked(prompt, num_images_per_prompt, generator)
         check_output(output_type, return_dict)
         check_callback(callback, callback_steps)
         check_rule(rule, noise)
+        level = self.process.num_timesteps if level is None else level
         if rule is None:
-            check_integer("num_inference_steps", num_inference_steps, 1, self.process.num_timesteps)
+            check_integer("num_inference_steps", num_inference_steps, 1, level)
             check_noise(noise, num_inference_steps, self.process.num_timesteps)
         if noise == "reference":
             check_reference_generator(generator, self.device)
-        x_t = self._start(latents, len(prompts) * each)  # (b, n)
-        condition = self.conditioning(prompts, each, guided=sampling.is_guided)
-        plan = rule or levels_to_visit(self.process.num_timesteps, int(num_inference_steps))
-        steps = self._steps(x_t, plan, condition, sampling, generator, noise)
-        for i, (t, x_t) in enumerate(self.progress_bar(steps, None if rule else len(plan) - 1)):
-            if callback is not None and i % callback_steps == 0:
-                callback(i, t - 1, x_t)
-        return self.decoded(x_t, output_type, return_dict)
+        plan = rule or levels_to_visit(level, int(num_inference_steps))
+        watch, output = (callback, callback_steps), (output_type, return_dict)
+        return Request(prompts, each, plan, sampling, generator, watch, output)
+
+    def _condition(self, request: Request) -> Conditioning:
+        """The text states of the prompts, once for each image."""
+        return self.conditioning(request.prompts, request.each, guided=request.sampling.is_guided)
 
     def _start(self, latents: Tensor | None, count: int) -> Int[Tensor, "b n"]:
         """The tokens x_T: those that the caller gives, or MASK alone."""
@@ -155,35 +192,28 @@ class VQDiffusionPipeline(TextToImagePipeline):
             return all_masked(self.process, shape, device=self.device)
         return checked_latents(latents, shape, self.process.num_classes).to(self.device)
 
-    def _steps(
+    def _last(
         self,
+        request: Request,
         x_t: Int[Tensor, "b n"],
-        plan: list[int] | UnmaskingRule,
-        condition: Conditioning,
-        sampling: Sampling,
-        generator: Generators,
-        noise: str,
-    ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
-        """The level t at which each step began, and the tokens after it."""
-        if noise == "reference":
-            steps = self._reference_steps(x_t, condition, sampling, generator)
-        else:
-            how = {"sampling": sampling, "generator": generator}
-            steps = self.model.steps(x_t, plan, condition, **how)
+        steps: Iterator[tuple[int, Int[Tensor, "b n"]]],
+    ) -> Int[Tensor, "b n"]:
+        """Take the steps from x_t, with a progress bar and the callback; the last tokens."""
+        plan, (callback, callback_steps) = request.plan, request.watch
         is_rule = isinstance(plan, UnmaskingRule)
         t = int(level_of(self.process, plan, x_t, 0).max()) if is_rule else plan[0]
-        for s, x_s in steps:
-            yield t, x_s
-            t = s
+        total = None if is_rule else len(plan) - 1
+        for i, (s, x_s) in enumerate(self.progress_bar(steps, total)):
+            if callback is not None and i % callback_steps == 0:
+                callback(i, t - 1, x_s)
+            t, x_t = s, x_s
+        return x_t
 
     def _reference_steps(
-        self,
-        x_t: Int[Tensor, "b n"],
-        condition: Conditioning,
-        sampling: Sampling,
-        generator: torch.Generator | None,
+        self, x_t: Int[Tensor, "b n"], condition: Conditioning, request: Request
     ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
         """The same walk with the references' operations and rounding."""
+        sampling = request.sampling
         scores = self.model.scores(condition, guided=sampling.is_guided)
         scale = sampling.guidance_scale if sampling.is_guided else None
 
@@ -194,7 +224,7 @@ class VQDiffusionPipeline(TextToImagePipeline):
                 truncation_rate=sampling.truncation_rate,
             )
 
-        return replay(self.schedule, log_p_x0, x_t, generator=generator)
+        return replay(self.schedule, log_p_x0, x_t, generator=request.generator)
 
 
 def load_pipeline(name_or_dir: str | Path) -> TextToImagePipeline:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from einops import rearrange, repeat
-from jaxtyping import Int
+from einops import repeat
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vqlearn.checkpoints import HubOptions, find_null_text, resolve
@@ -33,7 +33,7 @@ from vqlearn.pipeline.arguments import (
 )
 from vqlearn.pipeline.loading import check_others
 from vqlearn.pipeline.members import PipelineMembers
-from vqlearn.pipeline.output import PipelineOutput, as_pil
+from vqlearn.pipeline.output import PipelineOutput, as_output
 from vqlearn.pipeline.placement import (
     as_device,
     as_dtype,
@@ -271,12 +271,11 @@ class TextToImagePipeline(PipelineMembers):
         self, tokens: Int[Tensor, "b n"], output_type: str | None = "pil", return_dict: bool = True
     ) -> PipelineOutput | tuple:
         """The images that the tokens stand for, in the form that the caller asked for."""
-        images = self.vqvae.decode(tokens).float().cpu()  # (b, 3, h, w), RGB in 0 to 1
-        if output_type == "pil":
-            output = PipelineOutput(as_pil(images))
-        else:
-            output = PipelineOutput(rearrange(images, "b c h w -> b h w c").numpy())
-        return output if return_dict else output.to_tuple()
+        return as_output(self.pixels(tokens), output_type, return_dict)
+
+    def pixels(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 h w"]:
+        """The images that the tokens stand for, RGB in 0 to 1, on the CPU."""
+        return self.vqvae.decode(tokens).float().cpu()
 
 
 def _check_fit(parts: Parts, model: TokenModel) -> None:

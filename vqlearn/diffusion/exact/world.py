@@ -18,6 +18,7 @@ from torch.nn import functional
 from vqlearn.diffusion.objective import bound_term, prior_term
 from vqlearn.diffusion.process import Process
 from vqlearn.diffusion.sampler import Denoise
+from vqlearn.probability import Given
 from vqlearn.probability.checks import Level
 
 MAX_STATES = 20_000
@@ -95,19 +96,37 @@ def prior_distribution(process: Process, num_positions: int) -> Float64[Tensor, 
     return _joint_distribution(one_token)[0]
 
 
+def held(
+    process: Process, distribution: Float64[Tensor, " states"], given: Given | None
+) -> Float64[Tensor, " states"]:
+    """The distribution after the given tokens, one sequence of them, are put into every state."""
+    if given is None:
+        return distribution
+    n = given.tokens.shape[1]
+    powers = process.num_classes ** torch.arange(n - 1, -1, -1)
+    target = (given.keep(all_states(process.num_classes, n)) * powers).sum(dim=-1)
+    return torch.zeros_like(distribution).index_add(0, target, distribution)
+
+
 def sampler_distribution(
-    process: Process, denoise: Denoise, start: Float64[Tensor, " states"], levels: Sequence[int]
+    process: Process,
+    denoise: Denoise,
+    start: Float64[Tensor, " states"],
+    levels: Sequence[int],
+    *,
+    given: Given | None = None,
 ) -> Float64[Tensor, " states"]:
     """The exact distribution of what `sampler.sample` returns, if its x_t is drawn from `start`.
 
     The chain is propagated over all states: no randomness, no error but rounding. It begins at
     levels[0] and costs states^2 for each step. The steps are those of `sampler.sample`: given x_t,
     the tokens of one step are drawn independently of each other, so their joint distribution is a
-    product. What that costs in long strides is included.
+    product. What that costs in long strides is included. Given tokens, one sequence of them, are
+    held in the same way.
     """
     num_positions = round(math.log(len(start), process.num_classes))
     states = all_states(process.num_classes, num_positions)
-    distribution = start
+    distribution = held(process, start, given)
     for t, s in pairwise(levels):
         after = torch.zeros_like(distribution)
         reachable = distribution > 0
@@ -116,7 +135,7 @@ def sampler_distribution(
         ):
             one_token = process.log_reverse(denoise(x_t, t), x_t, s, t).exp()  # (chunk, n, k)
             after += weight @ _joint_distribution(one_token)  # over all x_s
-        distribution = after
+        distribution = held(process, after, given)
     return distribution
 
 

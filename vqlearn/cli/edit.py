@@ -1,0 +1,63 @@
+"""The command `vqlearn edit`: its options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqlearn.cli.options import Guidance, Model, Truncation, check_images_and_seed
+
+
+def edit(
+    image: Annotated[Path, typer.Argument(help="The file of the image.")],
+    prompt: Annotated[
+        str | None, typer.Option(help="What the whole image shall show; none: a variation.")
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(help="White is repainted; as large as the image.")
+    ] = None,
+    paste: Annotated[bool, typer.Option(help="Put the pixels outside of the mask back.")] = False,
+    level: Annotated[
+        int | None, typer.Option(help="Without a mask: how far to corrupt, 1 to T; default: T / 2.")
+    ] = None,
+    model: Model = "scenes",
+    steps: Annotated[
+        int | None, typer.Option(help="Sampling steps, 1 to the level; default: 25, or the level.")
+    ] = None,
+    guidance: Guidance = 1.5,
+    truncation: Truncation = 0.9,
+    seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
+    images: Annotated[int, typer.Option(help="How many images.")] = 1,
+    out: Annotated[Path, typer.Option(help="Where the image or grid goes.")] = Path("out.png"),
+) -> None:
+    """Change an image; the last line printed is the path of the result.
+
+    With a mask, its white part is repainted. Without one, the image is corrupted to a level, and
+    denoised under the prompt. Of other sizes than the model's the middle square is resized, as for
+    training. Several results are laid out in one grid.
+    """
+    import torch
+
+    from vqlearn.cli import outputs
+    from vqlearn.cli.edited import check_combination, edited
+    from vqlearn.pipeline import make_grid
+    from vqlearn.probability import Sampling
+
+    check_images_and_seed(images, seed)
+    Sampling(guidance, truncation, steps)
+    check_combination(prompt, mask, level, paste=paste)
+    out = outputs.check_image_file("--out", out)
+    options = {
+        "truncation_rate": truncation,
+        "num_images_per_prompt": images,
+        "generator": [torch.Generator().manual_seed(seed + i) for i in range(images)],
+    }
+    if prompt is not None:
+        options["guidance_scale"] = guidance
+    if steps is not None:
+        options["num_inference_steps"] = steps
+    if mask is not None:
+        options["paste"] = paste
+    result = edited(model, image, prompt, mask, level, options)
+    outputs.save_image(make_grid(result.images), out)
+    typer.echo(out)

@@ -1,0 +1,70 @@
+"""What `vqlearn edit` does: read the files, then inpaint, edit, or vary."""
+
+from pathlib import Path
+from typing import Any
+
+from vqlearn.cli.models import open_model
+from vqlearn.data.image_files import ImageFile, read_image
+from vqlearn.pipeline import PipelineOutput, VQDiffusionPipeline
+from vqlearn.pipeline.inputs import WHITE
+from vqlearn.storage import as_path
+
+STEPS = 25  # or as many as there are levels, if they are fewer
+
+
+def check_combination(
+    prompt: str | None, mask: Path | None, level: int | None, *, paste: bool
+) -> None:
+    """Raise `ValueError` for options that mean nothing beside each other."""
+    if mask is None and paste:
+        raise ValueError("--paste is given; allowed: with --mask, it tells which pixels stay")
+    if mask is not None and level is not None:
+        raise ValueError(f"--level is {level}; allowed with --mask: none")
+    if mask is not None and prompt is None:
+        raise ValueError(
+            "--prompt is missing; allowed with --mask: what the whole image shall show"
+        )
+
+
+def edited(
+    model: str,
+    image: Path,
+    prompt: str | None,
+    mask: Path | None,
+    level: int | None,
+    options: dict[str, Any],
+) -> PipelineOutput:
+    """The images: with a mask inpainted, with a prompt alone edited, with neither varied.
+
+    Raises `ValueError` that names the option, for a model that is no VQ-Diffusion, for files that
+    are no images, and for a mask of another size than the image.
+    """
+    pipeline = open_model(model)
+    if not isinstance(pipeline, VQDiffusionPipeline):
+        raise ValueError(f"--model is {model!r}; allowed: a checkpoint of VQ-Diffusion")
+    original = _read("the image", image, pipeline.image_size)
+    top = pipeline.process.num_timesteps
+    if mask is not None:
+        white = _read("--mask", mask, pipeline.image_size)
+        if white.own_size != original.own_size:
+            seen, allowed = (" x ".join(map(str, x.own_size)) for x in (white, original))
+            raise ValueError(f"--mask has {seen} pixels; allowed: {allowed}, as the image")
+        options = {"num_inference_steps": min(STEPS, top), **options}
+        is_white = white.pixels[1] > WHITE  # of grey, every channel says the same
+        return pipeline.inpaint(original.pixels, is_white, prompt, **options)
+    level = max(top // 2, 1) if level is None else level
+    options = {"num_inference_steps": min(STEPS, level), **options}
+    if prompt is None:
+        return pipeline.variations(original.pixels, level, **options)
+    return pipeline.edit(original.pixels, prompt, level, **options)
+
+
+def _read(name: str, file: Path, size: int) -> ImageFile:
+    """The middle square of an image file, in the model's size."""
+    path = as_path(name, file)
+    try:
+        return read_image(path, size)
+    except OSError as error:
+        raise ValueError(f"{name} is {str(file)!r}; {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{name} is {str(file)!r}; {error}") from error

@@ -1,0 +1,20 @@
+"""Options that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+Model = Annotated[str, typer.Option(help="A shipped checkpoint, a folder or OWNER/NAME (hub).")]
+Guidance = Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")]
+Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")]
+
+MOST_IMAGES = 1_000
+SEEDS = (-(2**63), 2**64 - 1)  # what torch takes
+
+
+def check_images_and_seed(images: int, seed: int) -> None:
+    """Raise `ValueError` for too many images, and if image i cannot have the seed SEED + i."""
+    from vqlearn.probability.checks import check_integer
+
+    check_integer("--images", images, 1, MOST_IMAGES)
+    check_integer("--seed", seed, SEEDS[0], SEEDS[1] - images + 1)
