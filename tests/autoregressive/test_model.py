@@ -1,5 +1,6 @@
 """What all autoregressive networks can do: one of them with a cache and text, one without."""
 
+import pytest
 import torch
 from support.imagebart_toys import seeded, spread_weights
 
@@ -58,6 +59,23 @@ def test_guidance_and_truncation_are_those_of_every_token():
         assert (found.gather(1, x[:, i : i + 1]) > 0).all()
     other = model.sample(200, condition, generator=seeded(1))
     assert not torch.equal(x, other)
+
+
+def test_each_sequence_may_have_a_null_of_its_own():
+    model, condition = after_text(2)
+    nulls, sampling = torch.randn(2, 2, 3, generator=seeded(5)).double(), Sampling(3.0)
+    both = model.decoder(Conditioning(condition.text, nulls), sampling)(torch.zeros(2, 0).long())
+    for i in range(2):
+        alone = Conditioning(condition.text[i : i + 1], nulls[i : i + 1])
+        found = model.decoder(alone, sampling)(torch.zeros(1, 0).long())
+        torch.testing.assert_close(both[i : i + 1], found)
+    assert not torch.allclose(both[0], both[1])
+
+
+def test_a_scale_by_level_is_refused_where_there_is_no_level():
+    model, condition = after_text(2)
+    with pytest.raises(TypeError, match=r"guidance_scale is .*function.*; allowed: a number"):
+        model.sample(2, condition, sampling=Sampling(lambda t: 2.0), generator=seeded(0))
 
 
 def test_dependence_finds_leaks_and_blind_spots():

@@ -90,6 +90,7 @@ def test_the_seed_decides_and_picture_i_has_seed_plus_i(folder, tmp_path, monkey
         (["train", "--schedule", "odd"], "schedule is 'odd'; allowed: 'released'"),
         (["train", "--steps", "0"], "steps is 0"),
         (["train", "text", "--batch-size", "-1"], "batch_size is -1"),
+        (["train", "--learning-rate", "-1"], "learning_rate is -1.0"),
         (
             ["train", "tokens", "--quantizer", "odd"],
             "quantizer is 'odd'; allowed: 'nearest', '",
@@ -115,8 +116,11 @@ def test_mistakes_end_with_one_line_and_no_traceback(
 def test_the_quantizer_is_the_one_that_was_asked_for(tmp_path, monkeypatch, capsys, quantizer):
     size = ["--steps", 1, "--batch-size", 1, "--out", tmp_path]
     option = [] if quantizer == "nearest" else ["--quantizer", quantizer]
+    option += ["--learning-rate", 0.001]
     assert run_command(monkeypatch, capsys, "train", "tokens", *option, *size)[0] == 0
     assert load_vqvae(tmp_path).config.quantizer == quantizer
+    choices = json.loads((tmp_path / "training.json").read_text())["tokens"]["choices"]
+    assert choices["learning_rate"] == 0.001
 
 
 @pytest.mark.parametrize("stage", ["raster", "imagebart"])

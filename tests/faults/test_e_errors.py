@@ -208,6 +208,7 @@ REFUSED = {
     "callback": (3, "print", [print], Odd()),
     "callback_steps": (0, -1, 1.5, None, True, "2"),
     "noise": ("Exact", None, 3, ["exact"]),
+    "negative_prompt": (3, b"x", ["a", None], [], ["a", "b"], "\ud800", Odd()),
 }
 
 

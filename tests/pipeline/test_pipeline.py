@@ -1,6 +1,8 @@
 """The pipeline's call: its arguments, its order, its seeds, and what it refuses."""
 
+import copy
 import logging
+import math
 
 import numpy as np
 import pytest
@@ -10,9 +12,10 @@ from support.tiny import write_diffusers_folder
 from vqlearn import VQDiffusionPipeline
 from vqlearn.diffusion import DiffusionModel
 from vqlearn.diffusion.kernels import uniform
-from vqlearn.pipeline.text_to_image import Parts
+from vqlearn.pipeline.text_to_image import Parts, TextToImagePipeline
 from vqlearn.probability.filters import top_p
 from vqlearn.probability.model import Sampling
+from vqlearn.text import NullText, NullTextConfig
 
 MASK, STEPS = 11, 10
 
@@ -46,8 +49,9 @@ def test_the_defaults_are_those_of_diffusers(pipe):
 
     theirs = signature(Reference.__call__).parameters
     ours = dict(signature(VQDiffusionPipeline.__call__).parameters)
-    assert ours.pop("noise").default == "exact"  # diffusers has neither of the two
-    assert ours.pop("rule").default is None
+    assert list(ours)[-3:] == ["noise", "rule", "negative_prompt"]  # diffusers has none of them
+    assert ours.pop("noise").default == "exact"
+    assert ours.pop("rule").default is ours.pop("negative_prompt").default is None
     for name, parameter in ours.items():
         if name != "self":
             assert parameter.default == theirs[name].default, name
@@ -172,6 +176,77 @@ def test_one_guided_p_x0_by_hand(pipe):
     assert cut.isneginf().any()
 
 
+def test_the_prompt_as_its_own_negative_is_no_guidance(pipe):
+    """log c + w (log c - log c) is log c, whatever w is."""
+    plain = tokens_of(pipe, "a red circle", 4, guidance_scale=1, generator=seeded(3))
+    how = {"guidance_scale": 7.0, "generator": seeded(3)}
+    same = tokens_of(pipe, "a red circle", 4, negative_prompt="a red circle", **how)
+    assert torch.equal(same, plain)
+
+
+def test_the_empty_caption_is_the_null_of_a_checkpoint_that_learned_none(pipe):
+    """Of one that learned a null it is another one."""
+    plain = copy.copy(pipe)
+    plain.null_text = NullText(NullTextConfig(learnable=False))
+    asked = {"prompt": "a red circle", "num_inference_steps": 4, "guidance_scale": 50.0}
+    empty = tokens_of(pipe, **asked, negative_prompt="", generator=seeded(3))
+    assert torch.equal(empty, tokens_of(plain, **asked, generator=seeded(3)))
+    assert not torch.equal(empty, tokens_of(pipe, **asked, generator=seeded(3)))
+
+
+def test_each_prompt_may_have_a_negative_prompt_of_its_own(pipe):
+    """Two images of each of two prompts, with negatives in the order of the prompts, or one."""
+    prompts, negatives = ["a red circle", "a blue square"], ["a green ring", "a square above"]
+    how = {"num_inference_steps": 2, "guidance_scale": 50.0}
+    seeds = {1: 0, 2: 0, 3: 1, 4: 1}  # and the prompt that each belongs to
+    for given, told in ((negatives, negatives), ("a green ring", ["a green ring"] * 2)):
+        options = {**how, "negative_prompt": given, "num_images_per_prompt": 2}
+        together = tokens_of(pipe, prompts, **options, generator=seeded(*seeds))
+        alone = [
+            tokens_of(pipe, prompts[i], **how, negative_prompt=told[i], generator=seeded(seed))
+            for seed, i in seeds.items()
+        ]
+        assert torch.equal(together, torch.cat(alone))
+    assert len(told) == 2
+    assert not torch.equal(
+        tokens_of(pipe, prompts, **how, negative_prompt=negatives, generator=seeded(1, 3)),
+        tokens_of(pipe, prompts, **how, negative_prompt=negatives[::-1], generator=seeded(1, 3)),
+    )
+
+
+def test_the_pipeline_of_any_token_model_takes_a_negative_prompt(pipe, monkeypatch):
+    plain = TextToImagePipeline(Parts(pipe.vqvae, pipe.text_encoder, pipe.null_text), pipe.model)
+    told = []
+
+    def sample(count, condition, **_):
+        told.append(condition)
+        return torch.zeros(count, 16, dtype=torch.long)
+
+    monkeypatch.setattr(pipe.model, "sample", sample)
+    plain(["a red circle"] * 2, guidance_scale=2.0, negative_prompt=["", "a blue square"])
+    (condition,) = told
+    assert torch.equal(condition.null, pipe.text_encoder(["", "a blue square"]))
+    with pytest.raises(ValueError, match="negative_prompt is 'x'; allowed without guidance: None"):
+        plain("a red circle", negative_prompt="x")
+
+
+@pytest.mark.parametrize("noise", ["exact", "reference"])
+def test_the_scale_may_be_a_function_of_the_level(pipe, noise):
+    """It is asked for 1..T; one that always says 3 is the number 3."""
+    levels = []
+
+    def scale(t):
+        levels.append(t)
+        return 3
+
+    (generator,) = seeded(5)
+    function = tokens_of(pipe, "a", STEPS, scale, noise=noise, generator=generator)
+    number = tokens_of(pipe, "a", STEPS, 3.0, noise=noise, generator=generator.manual_seed(5))
+    assert torch.equal(function, number)
+    assert set(levels) == set(range(1, STEPS + 1))
+    assert {type(t) for t in levels} == {int}
+
+
 @pytest.mark.parametrize("prompt", ["", "🎈🎉 a red circle", "word " * 500, "&lt;b&gt; ünïcode"])
 def test_odd_prompts_give_a_picture(pipe, prompt, caplog):
     with caplog.at_level(logging.WARNING, logger="vqlearn"):
@@ -196,6 +271,22 @@ def test_odd_prompts_give_a_picture(pipe, prompt, caplog):
         ({"guidance_scale": float("inf")}, ValueError, "guidance_scale is inf"),
         ({"guidance_scale": 1e39}, ValueError, r"guidance_scale is 1e\+39; allowed: -1000 to 1000"),
         ({"guidance_scale": "5"}, TypeError, "guidance_scale is '5'"),
+        (
+            {"guidance_scale": lambda t: t - 5},
+            ValueError,
+            r"guidance_scale\(1\) is -4; allowed: 0",
+        ),
+        ({"guidance_scale": lambda t: math.inf}, ValueError, r"guidance_scale\(1\) is inf"),
+        ({"guidance_scale": lambda t: math.nan}, ValueError, r"guidance_scale\(1\) is nan"),
+        ({"guidance_scale": lambda t: None}, TypeError, r"guidance_scale\(1\) is None"),
+        ({"negative_prompt": 5}, TypeError, "negative_prompt is 5"),
+        ({"negative_prompt": []}, ValueError, "negative_prompt is an empty list"),
+        ({"negative_prompt": ["a", "b"]}, ValueError, "negative_prompt is a list of 2; allowed: 1"),
+        (
+            {"negative_prompt": "x", "guidance_scale": 1},
+            ValueError,
+            "negative_prompt is 'x'; allowed without guidance: None",
+        ),
         ({"num_images_per_prompt": 0}, ValueError, "num_images_per_prompt is 0"),
         ({"callback_steps": 0}, ValueError, "callback_steps is 0"),
         ({"output_type": "jpg"}, ValueError, "output_type is 'jpg'"),

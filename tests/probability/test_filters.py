@@ -39,6 +39,26 @@ def test_guidance_of_extreme_p_x0s_has_no_nan(scale, dtype):
     assert guided[0, 0, 3] == -torch.inf  # excluded by the caption, whatever else
 
 
+@pytest.mark.parametrize("scale", [-1e-9, -2.0, math.inf, -math.inf, math.nan])
+def test_guidance_refuses_a_scale_below_0_and_one_that_is_not_finite(scale):
+    p = p_x0s([0.6, 0.3, 0.1]).expand(2, -1, -1)
+    for each in (scale, torch.tensor([[[1.0]], [[scale]]])):
+        with pytest.raises(ValueError, match=r"guidance_scale is .*; allowed: finite numbers"):
+            guide(p, p, each)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_scale_for_each_sequence_is_that_number_for_each(dtype):
+    generator = torch.Generator().manual_seed(0)
+    scores = 3 * torch.randn(2, 3, 4, 5, generator=generator, dtype=torch.float64)
+    conditional, unconditional = log_normalise(scores).to(dtype)
+    scales = [0.0, 1.3, 40.0]
+    found = guide(conditional, unconditional, torch.tensor(scales).double()[:, None, None])
+    assert found.dtype == dtype
+    for i, scale in enumerate(scales):
+        torch.testing.assert_close(found[i], guide(conditional[i], unconditional[i], scale))
+
+
 def test_truncation_keeps_the_smallest_set_that_reaches_the_rate():
     p_x0 = p_x0s([0.1, 0.5, 0.15, 0.25])
     for rate, kept in [(0.4, [1]), (0.5, [1]), (0.6, [1, 3]), (0.75, [1, 3]), (0.8, [1, 2, 3])]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,16 +13,19 @@ import torch
 from accelerate import Accelerator
 from PIL import Image
 from support.accelerate_state import forget_accelerate
-from support.tiny import write_diffusers_folder
+from support.tiny import edit_json, write_diffusers_folder
 from support.training import train_stages as train
 from torch import nn
 
 from vqlearn import VQDiffusionPipeline
 from vqlearn.checkpoints import folder as files
+from vqlearn.checkpoints.layout import NULL_TEXT_FOLDER
+from vqlearn.data import batches
 from vqlearn.data.batches import Scenes
 from vqlearn.data.scenes.captions import parse
 from vqlearn.data.scenes.sampling import scene_batch
 from vqlearn.data.scenes.world import HELD_OUT_PAIRS
+from vqlearn.text.null_text import NullText, NullTextConfig
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
 from vqlearn.training import loop, optimizers, recipes
 from vqlearn.training.stages import diffusion, reconstruction, text, tokens
@@ -120,6 +124,38 @@ def test_a_checkpoint_as_diffusers_writes_it_can_be_trained_on(tmp_path):
     recipe = {"diffusion": replace(recipes.RECIPES["diffusion"], steps=2, batch_size=2)}
     train(tmp_path / "new", recipe, start_from=hub, image_size=16)
     assert VQDiffusionPipeline.from_pretrained(tmp_path / "new").schedule.num_train_timesteps == 10
+
+
+@pytest.mark.parametrize("missing", ["not learned", "no folder"])
+def test_a_checkpoint_without_a_null_gets_one(tmp_path, missing, monkeypatch):
+    """It starts as the empty caption, and learns: 12 batches of 16 with 10 % of captions replaced.
+
+    No caption at all is replaced once in 10^8 runs.
+    """
+    monkeypatch.setattr(batches, "VOCABULARY_CAPTIONS", 64)
+    old = without_null(write_diffusers_folder(tmp_path / "hub", grid=8), tmp_path / "old", missing)
+    recipe = replace(recipes.RECIPES["diffusion"], steps=12, batch_size=16)
+    train(tmp_path / "new", {"diffusion": recipe}, start_from=old, image_size=16)
+    new = VQDiffusionPipeline.from_pretrained(tmp_path / "new")
+    assert new.null_text.config == NullTextConfig(True, 12, 9)
+    assert new("a red circle", 2, guidance_scale=2.0).images[0].size == (16, 16)
+
+    again = loop.Run(tmp_path / "new", Scenes(16, "seen"), recipe, start_from=old)
+    begun = diffusion.diffusion_task(again).network.null_text
+    torch.testing.assert_close(begun(1), new.text_encoder([""]))
+    assert not torch.equal(begun.embeddings, new.null_text.embeddings)
+
+
+def without_null(full, folder, missing):
+    """The checkpoint with a null that is not learned, or without the folder of one."""
+    pipeline = VQDiffusionPipeline.from_pretrained(full)
+    pipeline.null_text = NullText(NullTextConfig(learnable=False))
+    pipeline.save_pretrained(folder)
+    if missing == "no folder":
+        shutil.rmtree(folder / NULL_TEXT_FOLDER)
+        edit_json(folder / "model_index.json", **{NULL_TEXT_FOLDER: ...})
+        (folder / "SHA256SUMS").unlink()
+    return folder
 
 
 def test_pictures_of_64_pixels(small, tmp_path):

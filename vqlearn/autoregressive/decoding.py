@@ -23,7 +23,7 @@ from vqlearn.probability import (
     sample_categorical,
     top_p,
 )
-from vqlearn.probability.checks import check_tokens
+from vqlearn.probability.checks import check_number, check_tokens
 
 Conditionals = Callable[[Int[Tensor, "b n"]], Float[Tensor, "b n k"]]
 """conditionals(x): normalised log p(x_i | x_1..x_{i-1}); position i must not depend on x_i..x_n."""
@@ -156,11 +156,13 @@ def decoder_for(
     r"""The next distribution guided (`filters.guide`) and truncated (`filters.top_p`).
 
     `plain_decoder(text)` is the network's own after the captions `text`. It is asked twice for
-    guidance: with the condition, and with the null embedding (once for all sequences).
+    guidance: with the condition, and with the null embedding (once for all sequences, or for each).
 
     Guidance renormalises $\log u + s\,(\log c - \log u)$ for each token alone: so the distribution
-    of the whole sequence is not the guided distribution of sequences.
+    of the whole sequence is not the guided distribution of sequences. There is no noise level:
+    raises `TypeError` for a guidance scale that is a function of it.
     """
+    check_number("guidance_scale", sampling.guidance_scale)
     decoder = plain_decoder(None if condition is None else condition.text)
     if sampling.is_guided:
         unconditional = plain_decoder(condition.null.to(condition.text.dtype))

@@ -84,19 +84,21 @@ class DiffusionModel(nn.Module):
     ) -> Denoise:
         r"""The function that the objective and the sampler ask: $\log p_\theta(x_0 \mid x_t, y)$.
 
-        Normalised, guided and truncated as `sampling` says; what truncation keeps is renormalised,
-        unless `renormalised` is False. Raises `ValueError` for a guidance
-        scale above 1 without a condition, or without its null embedding, and for a condition that
-        the network does not read, or lacks.
+        Normalised, then guided, then truncated, as `sampling` says; an unmasking rule comes after
+        both. What truncation keeps is renormalised, unless `renormalised` is False. Raises
+        `ValueError` for a guidance scale above 1 without a condition, or without its null
+        embedding, and for a condition that the network does not read, or lacks.
         """
         scores = self.scores(condition, guided=sampling.is_guided)
+        for t in range(1, self.process.num_timesteps + 1):
+            sampling.scale_at(t)  # what is wrong at any level is refused before the first step
 
         def denoise(x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "b n k"]:
             # The only place where scores of x_0 become probabilities, whatever is asked of them.
             log_p_x0 = log_normalise(scores(x_t, t))  # (b, n, k), or (2b, n, k)
             if sampling.is_guided:
                 log_unconditional, log_conditional = log_p_x0.chunk(2)  # (2b, n, k) -> (b, n, k)
-                log_p_x0 = guide(log_conditional, log_unconditional, sampling.guidance_scale)
+                log_p_x0 = guide(log_conditional, log_unconditional, sampling.scale_at(t))
             return top_p(log_p_x0, sampling.truncation_rate, renormalised=renormalised)
 
         return denoise

@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from vqlearn.diffusion.reveal import UnmaskingRule
-from vqlearn.probability import Generators, Sampling
+from vqlearn.probability import Generators, GuidanceScale, Sampling
 from vqlearn.probability.checks import check_choice, check_integer, check_kind, check_tokens, shown
 
 NOISES = ("exact", "reference")
@@ -25,7 +25,7 @@ class CallOptions(TypedDict, total=False):
     """The arguments of VQ-Diffusion's call that editing has too."""
 
     num_inference_steps: int
-    guidance_scale: float
+    guidance_scale: GuidanceScale
     truncation_rate: float
     num_images_per_prompt: int
     generator: Generators
@@ -34,16 +34,19 @@ class CallOptions(TypedDict, total=False):
     callback: Callable[[int, int, Tensor], Any] | None
     callback_steps: int
     rule: UnmaskingRule | None
+    negative_prompt: str | list[str] | None
 
 
 class Request(NamedTuple):
     """What VQ-Diffusion is asked for, all of it checked.
 
-    `each`: images of one prompt. `plan`: the levels to visit, or a rule that finds its own.
+    `negative`: what to guide away from, if it is not the null embedding. `each`: images of one
+    prompt. `plan`: the levels to visit, or a rule that finds its own.
     `watch`: the callback, and every how many steps it is called. `output`: type and `return_dict`.
     """
 
     prompts: list[str]
+    negative: list[str] | None
     each: int
     plan: list[int] | UnmaskingRule
     sampling: Sampling
@@ -57,17 +60,35 @@ class Request(NamedTuple):
         return len(self.prompts) * self.each
 
 
-def checked_prompts(prompt: str | list[str]) -> list[str]:
+def checked_prompts(prompt: str | list[str], name: str = "prompt") -> list[str]:
     """The prompts as a list."""
     prompts = [prompt] if isinstance(prompt, str) else prompt
     if not isinstance(prompts, list | tuple) or not all(isinstance(p, str) for p in prompts):
-        raise TypeError(f"prompt is {shown(prompt)}; allowed: a string or a list of strings")
+        raise TypeError(f"{name} is {shown(prompt)}; allowed: a string or a list of strings")
     if not prompts:
-        raise ValueError("prompt is an empty list; allowed: at least one string")
+        raise ValueError(f"{name} is an empty list; allowed: at least one string")
     for text in prompts:
         if any("\ud800" <= letter <= "\udfff" for letter in text):
-            raise ValueError(f"prompt is {shown(text)}; allowed: text, without lone surrogates")
+            raise ValueError(f"{name} is {shown(text)}; allowed: text, without lone surrogates")
     return list(prompts)
+
+
+def checked_negative(
+    negative_prompt: str | list[str] | None, prompts: int, sampling: Sampling
+) -> list[str] | None:
+    """What to guide away from: one text for all prompts, or one for each; only with guidance."""
+    if negative_prompt is None:
+        return None
+    if not sampling.is_guided:
+        raise ValueError(
+            f"negative_prompt is {shown(negative_prompt)}; allowed without guidance: None"
+        )
+    negative = checked_prompts(negative_prompt, "negative_prompt")
+    if len(negative) not in (1, prompts):
+        raise ValueError(
+            f"negative_prompt is a list of {len(negative)}; allowed: 1, or {prompts}, one a prompt"
+        )
+    return negative
 
 
 def check_images(prompts: int, num_images_per_prompt: int, most: int) -> None:

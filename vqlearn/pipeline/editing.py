@@ -118,11 +118,13 @@ class ImageEditing:
     ) -> PipelineOutput | tuple:
         """`edit` without a prompt: denoised under the null embedding alone.
 
-        There is nothing to guide, so `guidance_scale` is none of its options.
+        There is nothing to guide: `guidance_scale` and `negative_prompt` are not among its options.
         """
         check_integer("level", level, 1, self.process.num_timesteps)
-        unguided = [name for name in CallOptions.__annotations__ if name != "guidance_scale"]
-        check_names("variations", options, unguided)
+        guidance = ("guidance_scale", "negative_prompt")
+        check_names(
+            "variations", options, [x for x in CallOptions.__annotations__ if x not in guidance]
+        )
         images = checked_images(image, self.image_size)
         options = {"guidance_scale": 1.0, **options}
         request = self._asked("variations", [""] * len(images), int(level), options)

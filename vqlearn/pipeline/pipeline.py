@@ -5,7 +5,7 @@
     pipe("a small red circle above a large blue square").images[0]
 
 The call takes what the call of diffusers' pipeline of the same name takes, in the same order and by
-the same names; `noise` and `rule` come after them.
+the same names; `noise`, `rule` and `negative_prompt` come after them.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,10 +37,11 @@ from vqlearn.pipeline.arguments import (
     check_reference_generator,
     check_rule,
     checked_latents,
+    checked_negative,
 )
 from vqlearn.pipeline.editing import ImageEditing
 from vqlearn.pipeline.text_to_image import Parts, PipelineOutput, TextToImagePipeline
-from vqlearn.probability import Conditioning, Generators, Sampling
+from vqlearn.probability import Conditioning, Generators, GuidanceScale, Sampling
 from vqlearn.probability.checks import check_choice, check_integer
 from vqlearn.transformer import Denoiser
 
@@ -92,7 +93,7 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
         self,
         prompt: str | list[str],
         num_inference_steps: int = 100,
-        guidance_scale: float = 5.0,
+        guidance_scale: GuidanceScale = 5.0,
         truncation_rate: float = 1.0,
         num_images_per_prompt: int = 1,
         generator: Generators = None,
@@ -103,30 +104,29 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
         callback_steps: int = 1,
         noise: str = "exact",
         rule: UnmaskingRule | None = None,
+        negative_prompt: str | list[str] | None = None,
     ) -> PipelineOutput | tuple:
         """Generate images from one prompt or from many.
 
         - `num_inference_steps`: 1 to T. Fewer: longer strides, the right posterior token by token.
-        - `guidance_scale`: classifier-free guidance; 1 or less: none.
+        - `guidance_scale`: classifier-free guidance, 1 or less: none; or a function: see `Sampling`
         - `truncation_rate`: nucleus (top-p) sampling of the predicted x_0, 0 < r <= 1.
         - `num_images_per_prompt`: the result is prompt-major: all images of the first prompt,
           then all of the second.
-        - `generator`: one, or a list with one for each image. With a list an image does not
-          depend on the others in the call.
-        - `latents`: the tokens x_T to start from, (images, n) int64, each a code or MASK (K).
-          They are not held. Without them all are MASK, as in the released code; `model.sample`
-          starts from the prior.
+        - `generator`: one, or one for each image: then no image depends on the others in the call.
+        - `latents`: the tokens x_T to start from, (images, n) int64, each a code or MASK (K), not
+          held. Without them all are MASK, as in the released code (`model.sample`: the prior).
         - `output_type`: "pil", or "np" for one float32 array (images, height, width, 3) in [0, 1].
         - `return_dict`: False for a tuple with the images alone.
         - `callback(i, timestep, tokens)`: called after every `callback_steps`-th step i = 0, 1, …
-          `timestep` is the level that the step started from, minus 1; `tokens` are the
-          (images, n) int64 tokens after it, where MASK is K.
+          `timestep`: the level it started from, minus 1; `tokens`: (images, n) int64, MASK is K.
         - `noise`: "exact" draws every token from the model's own reverse steps, in float64.
           "reference" repeats the float32 noise, posterior and truncation of diffusers and of the
-          official code, with all T steps and one generator: the same seed gives the tokens that
-          they give (see `diffusion.reference` for what is wrong with them).
+          official code (`diffusion.reference`), all T steps, one generator: a seed's own tokens.
         - `rule`: an unmasking rule such as `diffusion.reveal.purity(32)`, with noise="exact". It
           finds the steps itself, and `num_inference_steps` is not used.
+        - `negative_prompt`: what to guide away from in place of the null embedding, one text or one
+          for each prompt; "" is the empty caption. Only with guidance.
 
         A prompt that is too long loses its last words and keeps its end token; a warning is
         logged. Raises `TypeError` or `ValueError` that names the argument, before any work.
@@ -134,7 +134,7 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
         request = self._request(
             *(prompt, num_inference_steps, guidance_scale, truncation_rate),
             *(num_images_per_prompt, generator, output_type, return_dict),
-            *(callback, callback_steps, noise, rule),
+            *(callback, callback_steps, noise, rule, negative_prompt),
         )
         x_t = self._start(latents, request.count)  # (b, n)
         condition = self._condition(request)
@@ -149,7 +149,7 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
         self,
         prompt: str | list[str],
         num_inference_steps: int = 100,
-        guidance_scale: float = 5.0,
+        guidance_scale: GuidanceScale = 5.0,
         truncation_rate: float = 1.0,
         num_images_per_prompt: int = 1,
         generator: Generators = None,
@@ -159,6 +159,7 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
         callback_steps: int = 1,
         noise: str = "exact",
         rule: UnmaskingRule | None = None,
+        negative_prompt: str | list[str] | None = None,
         *,
         level: int | None = None,
     ) -> Request:
@@ -168,6 +169,7 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
         """
         sampling = Sampling(guidance_scale, truncation_rate)
         prompts, each = self.checked(prompt, num_images_per_prompt, generator)
+        negative = checked_negative(negative_prompt, len(prompts), sampling)
         check_output(output_type, return_dict)
         check_callback(callback, callback_steps)
         check_rule(rule, noise)
@@ -179,11 +181,12 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
             check_reference_generator(generator, self.device)
         plan = rule or levels_to_visit(level, int(num_inference_steps))
         watch, output = (callback, callback_steps), (output_type, return_dict)
-        return Request(prompts, each, plan, sampling, generator, watch, output)
+        return Request(prompts, negative, each, plan, sampling, generator, watch, output)
 
     def _condition(self, request: Request) -> Conditioning:
-        """The text states of the prompts, once for each image."""
-        return self.conditioning(request.prompts, request.each, guided=request.sampling.is_guided)
+        """The text states of the prompts, once for each image, and what guidance needs."""
+        how = {"guided": request.sampling.is_guided, "negative": request.negative}
+        return self.conditioning(request.prompts, request.each, **how)
 
     def _start(self, latents: Tensor | None, count: int) -> Int[Tensor, "b n"]:
         """The tokens x_T: those that the caller gives, or MASK alone."""
@@ -215,12 +218,11 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
         """The same walk with the references' operations and rounding."""
         sampling = request.sampling
         scores = self.model.scores(condition, guided=sampling.is_guided)
-        scale = sampling.guidance_scale if sampling.is_guided else None
 
         def log_p_x0(x_t: Int[Tensor, "b n"], t: int) -> Tensor:
             return reference_log_p_x0(
                 rearrange(scores(x_t, t), "b n k -> b k n"),
-                guidance_scale=scale,
+                guidance_scale=sampling.scale_at(t) if sampling.is_guided else None,
                 truncation_rate=sampling.truncation_rate,
             )
 

@@ -29,6 +29,7 @@ from vqlearn.pipeline.arguments import (
     check_generator,
     check_images,
     check_output,
+    checked_negative,
     checked_prompts,
 )
 from vqlearn.pipeline.loading import check_others
@@ -42,10 +43,10 @@ from vqlearn.pipeline.placement import (
     memory,
     one_of,
 )
-from vqlearn.probability import Conditioning, Generators, Sampling, TokenModel
+from vqlearn.probability import Conditioning, Generators, GuidanceScale, Sampling, TokenModel
 from vqlearn.probability.checks import check_choice, check_kind
 from vqlearn.storage import as_path, check_output_folder
-from vqlearn.text import NullText, TextEncoder, null_states
+from vqlearn.text import NullText, TextEncoder, negative_states, null_states
 from vqlearn.tokens import VQVAE
 
 BYTES = 12  # of one score, at least: a float32 of the network, and a float64 to draw from
@@ -200,50 +201,59 @@ class TextToImagePipeline(PipelineMembers):
         return side * self.vqvae.config.downsampling_factor
 
     def conditioning(
-        self, prompts: list[str], images: int = 1, *, guided: bool = True
+        self,
+        prompts: list[str],
+        images: int = 1,
+        *,
+        guided: bool = True,
+        negative: list[str] | None = None,
     ) -> Conditioning:
         """What the model attends to: `images` times the text states of each prompt.
 
-        The null embedding is there if guidance needs it.
+        For guidance also what it leads away from: `negative`, one text or one for each prompt, or
+        else the null embedding. Of a checkpoint that learned none it is the empty caption, [""].
         """
         # Prompt-major: all copies of the first prompt, then all of the second.
         text = repeat(self.text_encoder(prompts), "b l c -> (b images) l c", images=images)
-        null = null_states(self.null_text, self.text_encoder, 1) if guided else None
-        if null is not None:
-            # Rounded as the text is: first to the encoder's precision, then to the model's.
-            null = null.to(text.dtype).to(self.dtype)
-        return Conditioning(text.to(self.dtype), null)
+        if not guided:
+            return Conditioning(text.to(self.dtype))
+        if negative is None:
+            null = null_states(self.null_text, self.text_encoder, 1)
+        else:
+            null = negative_states(self.text_encoder, negative, images)
+        # Rounded as the text is: first to the encoder's precision, then to the model's.
+        return Conditioning(text.to(self.dtype), null.to(text.dtype).to(self.dtype))
 
     @torch.no_grad()
     def __call__(
         self,
         prompt: str | list[str],
         num_inference_steps: int | None = None,
-        guidance_scale: float = 1.0,
+        guidance_scale: GuidanceScale = 1.0,
         truncation_rate: float = 1.0,
         num_images_per_prompt: int = 1,
         generator: Generators = None,
         output_type: str | None = "pil",
         return_dict: bool = True,
+        negative_prompt: str | list[str] | None = None,
     ) -> PipelineOutput | tuple:
         """Generate images from one prompt or from many.
 
         - `num_inference_steps`, `guidance_scale`, `truncation_rate`: see `Sampling`.
-        - `num_images_per_prompt`: the result is prompt-major: all images of the first prompt,
-          then all of the second.
-        - `generator`: one, or a list with one for each image. With a list an image does not
-          depend on the others in the call.
-        - `output_type`: "pil", or "np" for one float32 array (images, height, width, 3) in [0, 1],
-          which has the names "numpy" and None too.
+        - `num_images_per_prompt`: all images of the first prompt come first, then of the second.
+        - `generator`: one, or one for each image: then no image depends on the others in the call.
+        - `output_type`: "pil", or "np" ("numpy", None): one float32 array (b, h, w, 3) in [0, 1].
         - `return_dict`: False for a tuple with the images alone.
+        - `negative_prompt`: what to guide away from in place of the null embedding, one text or one
+          for each prompt; "" is the empty caption. Only with guidance.
 
-        Raises `TypeError` or `ValueError` that names the argument, the value seen and the values
-        allowed.
+        Raises `TypeError` or `ValueError` that names the argument, and what is allowed.
         """
         sampling = Sampling(guidance_scale, truncation_rate, num_inference_steps)
         prompts, each = self.checked(prompt, num_images_per_prompt, generator)
         check_output(output_type, return_dict)
-        condition = self.conditioning(prompts, each, guided=sampling.is_guided)
+        negative = checked_negative(negative_prompt, len(prompts), sampling)
+        condition = self.conditioning(prompts, each, guided=sampling.is_guided, negative=negative)
         tokens = self.model.sample(
             len(condition), condition, sampling=sampling, generator=generator
         )

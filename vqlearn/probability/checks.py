@@ -46,10 +46,15 @@ def check_integer(
         raise ValueError(f"{name} is {shown(value)}; allowed: {allowed}")
 
 
-def check_number(name: str, value: object) -> None:
-    """Raise `TypeError` unless it is a real number (a bool is none)."""
+def check_number(name: str, value: object, limits: tuple[float, float] | None = None) -> None:
+    """Raise `TypeError` unless it is a real number (a bool is none).
+
+    With `limits`, least and most, raise `ValueError` outside of them, where NaN is too.
+    """
     if isinstance(value, bool) or not isinstance(value, Real):
         raise TypeError(f"{name} is {shown(value)}; allowed: a number")
+    if limits is not None and not limits[0] <= value <= limits[1]:
+        raise ValueError(f"{name} is {shown(value)}; allowed: {limits[0]} to {limits[1]}")
 
 
 def check_kind(name: str, value: object, *kinds: type, secret: bool = False) -> None:

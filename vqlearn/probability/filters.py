@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vqlearn.probability.checks import shown
 from vqlearn.probability.log_probs import IMPOSSIBLE, log_normalise
 
 Filter = Callable[[Float[Tensor, "*b k"]], Float[Tensor, "*b k"]]
@@ -22,17 +23,31 @@ Filter = Callable[[Float[Tensor, "*b k"]], Float[Tensor, "*b k"]]
 
 
 def guide(
-    log_conditional: Float[Tensor, "*b k"], log_unconditional: Float[Tensor, "*b k"], scale: float
+    log_conditional: Float[Tensor, "*b k"],
+    log_unconditional: Float[Tensor, "*b k"],
+    scale: float | Float[Tensor, "*#b 1"],
 ) -> Float[Tensor, "*b k"]:
     r"""Classifier-free guidance: take `scale` times as much of what the condition adds.
 
-    $\log u + s\,(\log c - \log u)$, renormalised. s = 1 is the conditional distribution c itself,
-    s = 0 the unconditional one u, but for the codes that c excludes: they stay excluded.
+    $\log u + w\,(\log c - \log u)$ with w = `scale`, renormalised. w = 1 is the conditional
+    distribution c itself, w = 0 the unconditional one u, but for the codes that c excludes: they
+    stay excluded. The guidance scale s of Tang et al. is w - 1, 0 without guidance.
 
-    Source: the update of Tang et al. 2022, "Improved Vector Quantized Diffusion Models".
+    Source: the update of Tang et al. 2022, "Improved Vector Quantized Diffusion Models". They print
+    it for the step $p(x_{t-1} \mid x_t)$; their code, and we, guide the predicted $x_0$. On the
+    step, where MASK is one of the classes, it would unmask too early: the codes are multiplied by
+    $\sum_j c_j^w u_j^{1-w}$ together, at least 1 for w >= 1, and MASK by 1.
+
+    Raises `ValueError` for a scale below 0, infinite or NaN (a tensor's on the CPU).
     """
+    scales = torch.as_tensor(scale, dtype=torch.float64)
+    if scales.device.type == "cpu" and not ((scales >= 0) & scales.isfinite()).all():
+        seen = shown(scales.tolist())
+        raise ValueError(f"guidance_scale is {seen}; allowed: finite numbers from 0 on")
+    if isinstance(scale, Tensor):
+        scale = scale.to(log_conditional)
     # -inf becomes finite, small enough that scale * (c - u) cannot overflow.
-    lowest = torch.finfo(log_conditional.dtype).min / (4 * (1 + abs(scale)))
+    lowest = torch.finfo(log_conditional.dtype).min / (4 * (1 + scale))
     floor = log_unconditional.clamp(min=lowest)
     guided = floor + scale * (log_conditional.clamp(min=lowest) - floor)
     return log_normalise(guided.masked_fill(torch.isneginf(log_conditional), IMPOSSIBLE))

@@ -6,6 +6,7 @@ none. VQ-Diffusion, multinomial and D3PM diffusion (`diffusion.model.DiffusionMo
 transformer and the pixel networks (`autoregressive`), and ImageBART are all token models.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vqlearn.probability.checks import (
+    Level,
     check_integer,
     check_number,
     check_sequences,
@@ -25,12 +27,17 @@ MAX_GUIDANCE = 1000
 LEAST_TRUNCATION = torch.finfo(torch.float32).tiny  # smaller ones are 0 beside probabilities
 NO_NULL = "null is None; allowed with guidance: the states of the null embedding"
 
+GuidanceScale = float | Callable[[int], float]
+"""The scale w of classifier-free guidance, or a function that gives it for a noise level t."""
+
 
 @dataclass(frozen=True)
 class Sampling:
     """How a model is sampled; the names are those of the pipeline's call.
 
     - `guidance_scale`: classifier-free guidance (`filters.guide`); up to 1: the condition alone.
+      Of a diffusion model it may be a function of the noise level t, an int in 1..T: T is pure
+      noise. It must answer for every level, and its answers are used as they are, below 1 too.
     - `truncation_rate`: nucleus (top-p) sampling (`filters.top_p`), up to 1; there nothing is cut.
     - `num_inference_steps`: sampling steps of a diffusion model, 1..T; None: every level.
       Autoregressive models take one step a token, whatever it says.
@@ -39,24 +46,22 @@ class Sampling:
     mean nothing.
     """
 
-    guidance_scale: float = 1.0
+    guidance_scale: GuidanceScale = 1.0
     truncation_rate: float = 1.0
     num_inference_steps: int | None = None
 
     def __post_init__(self) -> None:
-        check_number("guidance_scale", self.guidance_scale)
         check_number("truncation_rate", self.truncation_rate)
-        if not abs(self.guidance_scale) <= MAX_GUIDANCE:
-            raise ValueError(
-                f"guidance_scale is {shown(self.guidance_scale)}; "
-                f"allowed: -{MAX_GUIDANCE} to {MAX_GUIDANCE}"
-            )
         if not LEAST_TRUNCATION <= self.truncation_rate <= 1:
             raise ValueError(
                 f"truncation_rate is {shown(self.truncation_rate)}; "
                 f"allowed: {LEAST_TRUNCATION:.1e} to 1"
             )
-        plain = {name: float(getattr(self, name)) for name in ("guidance_scale", "truncation_rate")}
+        plain = {"truncation_rate": float(self.truncation_rate)}
+        if not callable(self.guidance_scale):
+            limits = (-MAX_GUIDANCE, MAX_GUIDANCE)
+            check_number("guidance_scale", self.guidance_scale, limits)
+            plain["guidance_scale"] = float(self.guidance_scale)
         if self.num_inference_steps is not None:
             check_integer("num_inference_steps", self.num_inference_steps, 1)
             plain["num_inference_steps"] = int(self.num_inference_steps)
@@ -65,8 +70,23 @@ class Sampling:
 
     @property
     def is_guided(self) -> bool:
-        """Whether guidance changes anything."""
-        return self.guidance_scale > 1
+        """Whether guidance changes anything; a function of the level may."""
+        return callable(self.guidance_scale) or self.guidance_scale > 1
+
+    def scale_at(self, t: Level) -> float | Float[Tensor, "b 1 1"]:
+        """The guidance scale at level t: a tensor only of a function, at one level a sequence.
+
+        Raises `TypeError` or `ValueError` if the function gives anything but finite numbers of 0 or
+        more (up to 1000).
+        """
+        if not callable(self.guidance_scale):
+            return self.guidance_scale
+        if not isinstance(t, int):
+            scales = [self.scale_at(each) for each in t.tolist()]
+            return torch.tensor(scales, dtype=torch.float64)[:, None, None]
+        scale = self.guidance_scale(t)
+        check_number(f"guidance_scale({t})", scale, (0, MAX_GUIDANCE))
+        return float(scale)
 
 
 PLAIN = Sampling()
@@ -77,20 +97,26 @@ PLAIN = Sampling()
 class Conditioning:
     """What a model attends to: the text states of one caption for each sequence.
 
-    `null` are the states of the null embedding, once: guidance needs them.
+    `null` are the states of the null embedding, or of a negative prompt, once for all sequences or
+    once for each: guidance needs them.
     """
 
     text: Float[Tensor, "b l c"]
-    null: Float[Tensor, "1 l c"] | None = None
+    null: Float[Tensor, "#b l c"] | None = None
 
     def __len__(self) -> int:
         """The number of captions."""
         return len(self.text)
 
     def null_text(self) -> Float[Tensor, "b l c"]:
-        """The null embedding, once for each sequence. Raises `ValueError` if there is none."""
+        """The null embedding, once for each sequence.
+
+        Raises `ValueError` if there is none, or neither one nor one for each sequence.
+        """
         if self.null is None:
             raise ValueError(NO_NULL)
+        if len(self.null) not in (1, len(self)):
+            raise ValueError(f"null is {len(self.null)} of {len(self)}; allowed: one, or one each")
         return self.null.to(self.text.dtype).expand(len(self.text), -1, -1)
 
 
@@ -183,7 +209,7 @@ def check_condition(
 ) -> None:
     """Refuse a condition that a model does not read, or lacks.
 
-    Raises `ValueError`; with guidance also where the null embedding is missing.
+    Raises `ValueError`; with guidance also where the null embedding is missing or does not fit.
     """
     if reads_text and condition is None:
         raise ValueError("condition is None; allowed: a Conditioning, since the network reads text")
@@ -191,5 +217,5 @@ def check_condition(
         raise ValueError("condition is a Conditioning; allowed: None, the network reads no text")
     if guided and condition is None:
         raise ValueError("condition is None; allowed with a guidance scale above 1: a Conditioning")
-    if guided and condition.null is None:
-        raise ValueError(NO_NULL)
+    if guided:
+        condition.null_text()

@@ -6,6 +6,6 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     clip="build_clip build_text_model contrastive_loss pixel_values",
     encoder="TextEncoder",
-    null_text="drop_captions null_states NullText NullTextConfig",
+    null_text="drop_captions negative_states null_states NullText NullTextConfig",
     tokenizer="build_tokenizer clean_caption",
 )

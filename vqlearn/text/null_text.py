@@ -60,6 +60,18 @@ def null_states(null: NullText, encoder: TextEncoder, count: int) -> Float[Tenso
     return repeat(encoder([""]), "1 l c -> count l c", count=count)
 
 
+def negative_states(
+    encoder: TextEncoder, negative: list[str], images: int
+) -> Float[Tensor, "_ l c"]:
+    """The states of negative prompts, in the place of "no caption".
+
+    One text is for all images, so its states come once. Of several, one for each prompt, they come
+    `images` times each, in the order of the images: all of the first prompt, then of the second.
+    """
+    copies = images if len(negative) > 1 else 1
+    return repeat(encoder(negative), "b l c -> (b copies) l c", copies=copies)
+
+
 def drop_captions(
     text: Float[Tensor, "b l c"],
     null: Float[Tensor, "b l c"],

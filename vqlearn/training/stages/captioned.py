@@ -54,6 +54,13 @@ class Frozen:
         """States of "no caption" that still have to be learnt."""
         return NullText(NullTextConfig(True, self.encoder.width, self.encoder.length))
 
+    @torch.no_grad()
+    def null_text_of_empty_caption(self) -> NullText:
+        """The same, starting from the states of the empty caption."""
+        null_text = self.fresh_null_text()
+        null_text.embeddings.copy_(self.encoder([""])[0])
+        return null_text
+
 
 class Captioned(nn.Module):
     """A token model, and the null embedding that learns together with it."""

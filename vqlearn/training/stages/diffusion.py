@@ -54,7 +54,12 @@ class DiffusionTask(CaptionedTask):
 def diffusion_task(run: Run, schedule: str | None = None) -> DiffusionTask:
     """A fresh denoiser, or that of `run.start_from` with its null embedding and its schedule.
 
-    Where there are only tokens and text to start from, the denoiser is fresh.
+    Where there are only tokens and text to start from, the denoiser is fresh. Where only the null
+    embedding is missing, it starts as the states of the empty caption, which stood in its place,
+    and learns while one caption in ten is replaced by it: so a checkpoint without a null gets one.
+
+        vqlearn train diffusion --start-from CHECKPOINT --learning-rate 2e-4 --steps 300 --out NEW
+
     `schedule` is a name of `SCHEDULES`; None: "released" for a fresh denoiser. Raises `ValueError`
     if the checkpoint to start from is for images of another size or no VQ-Diffusion, or if a
     schedule is named as well; `CheckpointError` if `run.folder` lacks tokens or text.
@@ -90,4 +95,6 @@ def _trained_before(run: Run, frozen: Frozen) -> tuple[DiffusionModel, NullText]
         seen = run.source.image_size
         raise ValueError(f"image_size is {seen}; allowed: {side * factor}, as in {folder}")
     null_text = files.load_null_text(folder).float()
-    return model, null_text if null_text.config.learnable else frozen.fresh_null_text()
+    if not null_text.config.learnable:
+        null_text = frozen.null_text_of_empty_caption()
+    return model, null_text

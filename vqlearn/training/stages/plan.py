@@ -37,7 +37,7 @@ class Plan:
     stage: str
     data: str
     image_size: int
-    recipe: Mapping[str, int | None]
+    recipe: Mapping[str, float | None]
     options: Mapping[str, Any]
     machine: Mapping[str, Any]
     workers: int = 0
@@ -82,7 +82,7 @@ def options_of(stage: str, start_from: str | None, given: Mapping[str, Any]) -> 
     }
 
 
-def recipes_of(names: list[str], given: Mapping[str, int | None]) -> dict[str, Recipe]:
+def recipes_of(names: list[str], given: Mapping[str, float | None]) -> dict[str, Recipe]:
     """The recipes of these stages, with the numbers that are given."""
     changes = {name: value for name, value in given.items() if value is not None}
     return {name: replace(RECIPES[name], **changes) for name in names}

@@ -1,0 +1,1 @@
+"""Study: which null for classifier-free guidance, with and without fine-tuning."""
