@@ -255,6 +255,11 @@ MUTANTS = {
         "ends = [sorted((c * each.low, c * each.high)) for c, each in terms]",
         "ends = [(c * each.low, c * each.high) for c, each in terms]",
     ),
+    "12_improved_vq_diffusion": (
+        "diffusion/reveal/orders.py",
+        "score = moment.log_p_x0.amax(dim=-1)  # (b, n)",
+        "score = -moment.log_p_x0.amax(dim=-1)  # (b, n)",
+    ),
     "13_ithq": (
         "diffusion/reference.py",
         "unconditional + guidance_scale * (conditional - unconditional)",
