@@ -57,7 +57,7 @@ def test_our_call_begins_as_theirs():
     ours = list(signature(VQDiffusionPipeline.__call__).parameters.values())
     for our, their in zip(ours, theirs, strict=False):
         assert (our.name, our.default, our.kind) == (their.name, their.default, their.kind)
-    assert [more.name for more in ours[len(theirs) :]] == ["noise", "rule"]
+    assert [more.name for more in ours[len(theirs) :]] == ["noise", "rule", "negative_prompt"]
 
 
 def test_arguments_in_their_order_mean_what_they_mean_by_name(pipe):

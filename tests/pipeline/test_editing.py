@@ -10,9 +10,17 @@ from support.tiny import write_diffusers_folder
 
 from vqlearn import VQDiffusionPipeline
 from vqlearn.diffusion import levels_to_visit
-from vqlearn.diffusion.reveal import known_rules
-from vqlearn.diffusion.reveal.counts import FixedCount
-from vqlearn.diffusion.reveal.rule import DrawThenChoose
+from vqlearn.diffusion.reveal import (
+    ChooseThenDraw,
+    CountTable,
+    DrawThenChoose,
+    FixedCount,
+    ForwardAndBack,
+    ReMDM,
+    Sharpened,
+    by_purity,
+    known_rules,
+)
 from vqlearn.pipeline.arguments import CallOptions
 from vqlearn.pipeline.editing import swapped
 from vqlearn.probability import Conditioning, Sampling
@@ -32,6 +40,15 @@ RULES = {
     "fixed_count, released": known_rules.fixed_count(6, compatible="released"),
     "purity, released": known_rules.purity(6, 1.0, compatible="released"),
     "confidence, released": DrawThenChoose(FixedCount(6), 4.5, compatible="released"),
+    "scheduled": known_rules.scheduled((2, 4, 10)),
+    "released_purity": ChooseThenDraw(  # its own table is of 1,024 tokens
+        CountTable((1, 1, 2, 2, 2, 2, 2, 2, 2), 2),
+        by_purity,
+        Sharpened(1.0, relative=True),
+        "released",
+    ),
+    "forward and back": ForwardAndBack(known_rules.fixed_count(6)),
+    "ReMDM": ReMDM(known_rules.fixed_count(6), 0.3),
 }
 
 

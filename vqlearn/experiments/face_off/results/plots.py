@@ -86,13 +86,11 @@ def plot_claims(report: Report, panels: Sequence[Axes]) -> None:
             axes.plot(
                 [claim.above] * 2, [position - 0.4, position + 0.4], color=style.WRONG, lw=1, ls="-"
             )
-        labels = [fill(each.text, 46) for each in shown]
-        axes.set_yticks(range(len(shown)), labels, fontsize=7)
+        axes.set_yticks(range(len(shown)), [fill(each.text, 46) for each in shown], fontsize=7)
         axes.set(ylim=(len(shown) - 0.4, -0.6), xlabel=f"effect, {unit}")
         axes.grid(axis="x", alpha=0.3)
     panels[1].set_xscale("symlog", linthresh=0.1)
-    panels[1].set_xticks((-0.3, -0.1, 0, 0.1, 0.3, 1, 3))
-    panels[1].set_xlim(right=6)
+    panels[1].set(xticks=(-0.3, -0.1, 0, 0.1, 0.3, 1, 3), xlim=(None, 6))
     panels[1].xaxis.set_major_formatter("{x:g}")
 
 
