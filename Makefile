@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test soak mutants lint notebooks map badges figures samplers family raster face-off bench weights
+.PHONY: help setup demo test soak mutants lint notebooks map badges figures samplers frontier unmasking family raster face-off bench weights
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -55,6 +55,12 @@ figures: setup ## make every figure of the shipped model again
 
 samplers: setup ## measure four samplers again, two of them wrong: figures/samplers.json
 	$(BIN)/python -m vqlearn.experiments samplers
+
+frontier: setup ## every unmasking rule, accuracy and diversity by steps: figures/frontier.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments frontier
+
+unmasking: setup ## what every unmasking rule samples in small worlds, exactly: figures/unmasking.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments unmasking
 
 family: setup ## train every kernel once, small, on letters and digits: figures/kernels.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments kernels

@@ -20,13 +20,13 @@ from vqlearn.experiments.autoregressive.study import STUDY as AUTOREGRESSIVE
 from vqlearn.experiments.face_off.study import STUDY as FACE_OFF
 from vqlearn.experiments.kernels.study import STUDY as KERNELS
 from vqlearn.experiments.runner import is_possible
-from vqlearn.experiments.shipped_model.study import SAMPLERS, SHIPPED_MODEL
+from vqlearn.experiments.shipped_model.study import FRONTIER, SAMPLERS, SHIPPED_MODEL
 from vqlearn.experiments.unmasking.study import STUDY as UNMASKING
 
 FOLDER = Path("figures")
 STUDIES = {
     study.name: study
-    for study in (SHIPPED_MODEL, SAMPLERS, KERNELS, AUTOREGRESSIVE, FACE_OFF, UNMASKING)
+    for study in (SHIPPED_MODEL, SAMPLERS, FRONTIER, KERNELS, AUTOREGRESSIVE, FACE_OFF, UNMASKING)
 }
 
 

@@ -1,4 +1,4 @@
-"""Two commands: what the shipped model can do, with its images; and four samplers of it."""
+"""Three commands: what the shipped model can do, with its images; four samplers; all rules."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,8 @@ from vqlearn.evaluation import Evaluation, Share
 from vqlearn.experiments.pages import COMPOSITIONS, table
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.runner import Study
-from vqlearn.experiments.shipped_model import plots
+from vqlearn.experiments.shipped_model import frontier_page, plots
+from vqlearn.experiments.shipped_model.frontier_runs import frontier_runs
 from vqlearn.experiments.shipped_model.runs import EvaluationRun, StepsRun, load_pipeline
 from vqlearn.experiments.shipped_model.samplers import sampler_runs
 
@@ -94,3 +95,7 @@ def attributes_sentence(report: Report) -> str:
 SHIPPED_MODEL = shipped_model_study()
 SAMPLERS = Study("samplers", sampler_runs())
 """Four samplers at three numbers of calls; lesson 06 shows the result."""
+FRONTIER = Study(
+    "frontier", frontier_runs(), plot=frontier_page.plot_all, tables=frontier_page.tables
+)
+"""Every unmasking rule: accuracy and diversity against steps."""
