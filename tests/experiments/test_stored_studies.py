@@ -15,8 +15,8 @@ FIGURES = Path(__file__).parents[2] / "figures"
 DIGESTS = {
     "shipped-model": "8487b72d21c27a3bc1a157bef1d28c36c9c20dfe1f6ddc5bb30e44301fc49914",
     "samplers": "9b2964d0c67578d4c7e5731acae4cbe86371a3b598467e33580b72ff042718ea",
-    "frontier": "075e7ef248440aff7efc673d69af3a581f74e8114ac21f4726016f96a08cc10a",
-    "kernels": "b0894609b2ecf7aa892c8b0fcfe50ec9a94f97ae0bfe4a4e0dd6c4facfe9e480",
+    "frontier": "a867c781305710a2def0027ef4597b17774b936173b7523724f4656671c199eb",
+    "kernels": "ab6144f18f097927350e2c53b29dfc19533de11ae39a947fe37415baca5c6818",
     "autoregressive": "8ac1f277095af412094082c04c638e02070d35664becf003f9cfac33036591be",
     "face-off": "71020737392496ccd3ea61ef45326269e3e5a97a9324441fbacb9561986f6171",
     "unmasking": "7fe93b2858d3bea4a5d46f4204044d415118928ddb60a1dc9767e4f398edfb55",

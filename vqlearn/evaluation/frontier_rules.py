@@ -6,6 +6,7 @@ A new rule joins by one line of `RULES`.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from math import ceil
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from vqlearn.diffusion.reveal import (
     fixed_count,
     halton,
     purity,
+    scheduled,
     top_purity,
 )
 
@@ -35,6 +37,11 @@ class Sizes(NamedTuple):
     def levels(self, steps: int, spacing: str) -> list[int]:
         """The levels of so many steps, at most T."""
         return levels_to_visit(self.num_timesteps, min(steps, self.num_timesteps), spacing)
+
+    def slow_start(self, steps: int) -> list[int]:
+        """The tokens of each of so many steps, few first; a step takes one at least."""
+        n = self.side**2
+        return [t - s for t, s in pairwise(levels_to_visit(n, min(steps, n), "slow_start"))]
 
     def tokens(self, steps: int) -> int:
         """The tokens a step that need so many steps or a few less; with one there are n steps."""
@@ -59,6 +66,7 @@ RULES = (
     FrontierRule("ancestral, even", lambda z, n: ancestral(z.levels(n, "even")), STEPS),
     FrontierRule("ancestral, slow start", lambda z, n: ancestral(z.levels(n, "slow_start"))),
     FrontierRule("fixed count", counted(fixed_count), STEPS),
+    FrontierRule("fixed counts, slow start", lambda z, n: scheduled(z.slow_start(n))),
     FrontierRule("purity, r = 0", counted(purity)),
     FrontierRule("purity, r = 1", counted(partial(purity, r=1.0))),
     FrontierRule("top purity", counted(top_purity)),
