@@ -246,7 +246,7 @@ def test_the_command_refuses_studies_that_it_does_not_know(capsys):
         main(["family"])
     assert all(name in capsys.readouterr().err for name in ())
     names = ("shipped-model", "samplers", "frontier", "kernels", "autoregressive", "face-off")
-    assert set(STUDIES) == {*names, "unmasking"}
+    assert set(STUDIES) == {*names, "unmasking", "null-text"}
 
 
 def test_the_command_runs_some_of_a_study(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ import matplotlib
 from vqlearn.experiments.autoregressive.study import STUDY as AUTOREGRESSIVE
 from vqlearn.experiments.face_off.study import STUDY as FACE_OFF
 from vqlearn.experiments.kernels.study import STUDY as KERNELS
+from vqlearn.experiments.null_text.study import STUDY as NULL_TEXT
 from vqlearn.experiments.runner import is_possible
 from vqlearn.experiments.shipped_model.study import FRONTIER, SAMPLERS, SHIPPED_MODEL
 from vqlearn.experiments.unmasking.study import STUDY as UNMASKING
@@ -26,7 +27,10 @@ from vqlearn.experiments.unmasking.study import STUDY as UNMASKING
 FOLDER = Path("figures")
 STUDIES = {
     study.name: study
-    for study in (SHIPPED_MODEL, SAMPLERS, FRONTIER, KERNELS, AUTOREGRESSIVE, FACE_OFF, UNMASKING)
+    for study in (
+        *(SHIPPED_MODEL, SAMPLERS, FRONTIER, NULL_TEXT, KERNELS, AUTOREGRESSIVE, FACE_OFF),
+        UNMASKING,
+    )
 }
 
 

@@ -7,7 +7,6 @@ import torch
 from support.accelerate_state import forget_accelerate
 
 from vqlearn.experiments.null_text import runs, study
-from vqlearn.experiments.null_text.__main__ import main
 from vqlearn.training.stages import captioned
 
 
@@ -27,11 +26,10 @@ def small(monkeypatch, tmp_path):
     forget_accelerate()
 
 
-def test_every_null_is_measured(small, capsys):
-    main(small / "figures")
-    assert len(capsys.readouterr().out.splitlines()) == len(study.ROWS) + 2 + len(study.ROWS)
-    report = study.STUDY.read(small / "figures")
+def test_every_null_is_measured(small):
+    report = study.STUDY.run(small / "figures")
     assert study.STUDY.missing(report) == []
+    assert len(study.tables(report)["null-text"].splitlines()) == 2 + len(study.ROWS)
     assert all(len(record.result.held_out) == 2 for record in report.runs.values())
     empty, learned = (runs.load_pipeline(tuned) for tuned in ("empty", "learned"))
     states = empty.text_encoder([""])

@@ -1,6 +1,6 @@
 """One command: the shipped model without its null embedding, and what can take its place.
 
-python -m vqlearn.experiments.null_text
+python -m vqlearn.experiments null-text
 """
 
 import torch
@@ -45,7 +45,9 @@ def cells(report: Report, run: NullRun) -> list[str]:
         low, high = (100 * end for end in share.interval_95)
         value, least, most = (100 * number for number in gain(answers, reference))
         found.append(f"{share.right} of {share.total} ({low:.0f} to {high:.0f} %)")
-        found.append(f"{value:+.1f} ({least:+.1f} to {most:+.1f}) %" if run != REFERENCE else "")
+        found.append(
+            f"{value:+.1f} ({least:+.1f} to {most:+.1f}) points" if run != REFERENCE else ""
+        )
     return found
 
 

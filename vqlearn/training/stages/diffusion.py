@@ -57,6 +57,7 @@ def diffusion_task(run: Run, schedule: str | None = None) -> DiffusionTask:
     Where there are only tokens and text to start from, the denoiser is fresh. Where only the null
     embedding is missing, it starts as the states of the empty caption, which stood in its place,
     and learns while one caption in ten is replaced by it: so a checkpoint without a null gets one.
+    figures/null_text.md has what that is worth, and what it costs.
 
         vqlearn train diffusion --start-from CHECKPOINT --learning-rate 2e-4 --steps 300 --out NEW
 
