@@ -295,13 +295,16 @@ def test_a_gradient_that_is_not_finite_is_seen_behind_a_finite_loss(tmp_path):
     assert task.network.weight == 0
 
 
-@pytest.mark.parametrize("save_every", [1, 200])
-def test_weights_that_overflow_are_neither_saved_nor_returned(tmp_path, save_every):
+@pytest.mark.parametrize(
+    ("save_every", "message"),
+    [(1, "weight is not finite after step 2;"), (200, "the loss is -inf in step 3;")],
+)
+def test_weights_that_overflow_are_neither_saved_nor_returned(tmp_path, save_every, message):
     """A finite gradient, and a step so long that float32 cannot hold where it ends."""
     recipe = replace(RECIPE, steps=3, save_every=save_every)
     task = counting_task(tmp_path, recipe, lambda net, batch, step: ({"loss": -net.weight}, None))
     task.after_step = lambda step, seen: task.network.weight.data.mul_(1e30)
-    with pytest.raises(ValueError, match=r"weight is not finite after step|the loss is -inf"):
+    with pytest.raises(ValueError, match=message):
         fit("counting", task)
     states = tmp_path / ".training" / "counting"
     assert [path.name for path in states.glob("*")] == ([] if save_every > 1 else ["1"])

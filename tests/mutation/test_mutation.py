@@ -1,11 +1,14 @@
 """The mutations: they come from everywhere, change one line each, and are told from no change."""
 
 import ast
+import json
 import shutil
 
 import pytest
 from mutation import __main__ as mutants
 from mutation.sites import KINDS, ROOMS, ROOT, Site, draw, sites
+
+from vqlearn.lessons.marks import between
 
 DRAWN = draw(2, 0)
 
@@ -84,3 +87,13 @@ def test_tests_that_fail_anyway_notice_nothing(copy):
     site = Site("vqlearn/tokens/add.py", "sign", 2, 30, 31, "+", "-")
     with pytest.raises(RuntimeError, match="fail without any change"):
         mutants.try_out(site, copy)
+
+
+def test_the_stored_report_adds_up_and_gives_every_survivor_a_reason():
+    report = json.loads(mutants.REPORT.read_text(encoding="utf-8"))
+    assert report["total"] == sum(share["total"] for share in report["kinds"].values()) >= 100
+    assert report["killed"] == sum(share["killed"] for share in report["kinds"].values())
+    assert report["killed"] >= 0.95 * report["total"]
+    assert len(report["survivors"]) == report["total"] - report["killed"]
+    assert all(len(one["reason"]) > 20 for one in report["survivors"])
+    assert between(mutants.PAGE, "mutants") == mutants.table(report)

@@ -96,6 +96,17 @@ def test_sharpening_is_the_power_that_it_says():
     assert torch.allclose(found, power / power.sum(), atol=1e-12)
 
 
+def test_the_noise_of_maskgit_falls_with_the_share_that_is_still_masked():
+    """6 and 4 of 8 tokens are MASK: 2 are revealed in one sequence, all in the other."""
+    masked = torch.arange(8) < torch.tensor([[6], [4]])
+    moment = Moment(build_schedule(absorbing(3, 8)), 0, torch.zeros(2, 8, 3), masked)
+    log_drawn, count = torch.zeros(2, 8), torch.tensor([2, 4])
+    order = DrawThenChoose(FixedCount(2), temperature=3.0).ranking(moment, count, log_drawn)
+    assert order.noise.tolist() == [[1.5], [0.0]]  # 3 * 4 / 8, 3 * 0 / 8
+    still = DrawThenChoose(FixedCount(2), temperature=0.0).ranking(moment, count, log_drawn)
+    assert still.noise is None
+
+
 def test_the_halton_order_of_a_grid():
     """Rows 1/2, 1/4, 3/4, 1/8, …; columns 1/3, 2/3, 1/9, 4/9, …"""
     assert halton_order(2, 2) == (2, 1, 0, 3)
