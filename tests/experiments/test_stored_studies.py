@@ -20,7 +20,7 @@ DIGESTS = {
     "kernels": "ab6144f18f097927350e2c53b29dfc19533de11ae39a947fe37415baca5c6818",
     "autoregressive": "8ac1f277095af412094082c04c638e02070d35664becf003f9cfac33036591be",
     "face-off": "71020737392496ccd3ea61ef45326269e3e5a97a9324441fbacb9561986f6171",
-    "unmasking": "7fe93b2858d3bea4a5d46f4204044d415118928ddb60a1dc9767e4f398edfb55",
+    "unmasking": "19926fe115b780afd3d530a1bb5f96bd8fc0c74d9299c5d07bc62b4e8948f58a",
 }
 """Of the ids and the settings of all runs, stored or not. Another digest is another study."""
 

@@ -2,11 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from vqlearn.diffusion import levels_to_visit
 from vqlearn.diffusion.reveal import (
     Binomial,
     ChooseThenDraw,
+    ForwardAndBack,
+    ReMDM,
     UnmaskingRule,
     ancestral,
     at_random,
@@ -19,6 +22,7 @@ from vqlearn.diffusion.reveal import (
 )
 
 NATS_A_TOKEN = 0.7  # a little more than ln 2, the entropy of a bit of which nothing is known
+CORRECTOR_PARAMETERS = {"forward and back": {"levels_up": 10}, "ReMDM": {"sigma": 0.2}}
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,12 @@ RULES: dict[str, Callable[[Case], UnmaskingRule]] = {
     "MaskGIT 4.5": lambda case: confidence(case.tokens_per_step, 4.5),
 }
 """The ancestral sampler takes as many steps as the others, so k tokens come out on average."""
+
+CORRECTORS: dict[str, Callable[[UnmaskingRule], UnmaskingRule]] = {
+    name: partial(corrector, **CORRECTOR_PARAMETERS[name])
+    for name, corrector in (("forward and back", ForwardAndBack), ("ReMDM", ReMDM))
+}
+"""What is put around each rule."""
 
 FLOOR_RULES: dict[str, Callable[[Case], UnmaskingRule]] = {
     "frozen, fixed count": RULES["random, released"],

@@ -27,7 +27,14 @@ from vqlearn.diffusion.exact.examples import WORLDS
 from vqlearn.diffusion.reveal import UnmaskingRule
 from vqlearn.diffusion.schedule import SCHEDULES
 from vqlearn.experiments.report import DIGITS, Run
-from vqlearn.experiments.unmasking.rules import FLOOR_RULES, NATS_A_TOKEN, RULES, Case
+from vqlearn.experiments.unmasking.rules import (
+    CORRECTOR_PARAMETERS,
+    CORRECTORS,
+    FLOOR_RULES,
+    NATS_A_TOKEN,
+    RULES,
+    Case,
+)
 from vqlearn.probability import random_stream
 
 GRIDS = {"twins": (1, 2), "parity": (2, 2), "chain": (1, 4), "square": (2, 2)}
@@ -59,17 +66,19 @@ def distance(world: str, schedule: str, num_timesteps: int, rule: UnmaskingRule)
 
 @dataclass(frozen=True)
 class TableRun(Run):
-    """A rule in a small world at 1, 2 and 4 tokens a step, and T = 100."""
+    """A rule, or a corrector around it, in a small world: 1, 2 and 4 tokens a step, T = 100."""
 
     world: str
     schedule: str
     rule: str
+    corrector: str | None = None
     data: ClassVar[None] = None
 
     @property
     def id(self) -> str:
-        """Such as "table/chain/paper/top purity"."""
-        return f"table/{self.world}/{self.schedule}/{self.rule}"
+        """Such as "table/chain/paper/top purity", or the same and "/ReMDM"."""
+        end = "" if self.corrector is None else f"/{self.corrector}"
+        return f"table/{self.world}/{self.schedule}/{self.rule}{end}"
 
     @property
     def cases(self) -> list[Case]:
@@ -87,16 +96,22 @@ class TableRun(Run):
             "rule": self.rule,
             "tokens_per_step": [case.tokens_per_step for case in self.cases],
             **parameters(self.rule),
+            **corrector_parameters(self.corrector),
         }
 
     def measure(self, data: None) -> dict[str, float]:
         """Total variation by the number of tokens a step."""
         return {
             str(case.tokens_per_step): distance(
-                self.world, self.schedule, LEVELS, RULES[self.rule](case)
+                self.world, self.schedule, LEVELS, self.composed(case)
             )
             for case in self.cases
         }
+
+    def composed(self, case: Case) -> UnmaskingRule:
+        """The rule, in its corrector if there is one."""
+        rule = RULES[self.rule](case)
+        return rule if self.corrector is None else CORRECTORS[self.corrector](rule)
 
 
 @dataclass(frozen=True)
@@ -205,6 +220,13 @@ def parameters(rule: str) -> dict[str, float]:
     return {"nats_a_token": NATS_A_TOKEN} if rule == "entropy bound" else {}
 
 
+def corrector_parameters(corrector: str | None) -> dict[str, Any]:
+    """The corrector around a rule, if there is one, with what it is given."""
+    if corrector is None:
+        return {}
+    return {"corrector": corrector, **CORRECTOR_PARAMETERS[corrector]}
+
+
 def mean_of(values: Float[Tensor, " b"]) -> Mean:
     """As it is stored."""
     values = values.double()
@@ -214,7 +236,8 @@ def mean_of(values: Float[Tensor, " b"]) -> Mean:
 
 RUNS = (
     *(
-        TableRun(world, schedule, rule)
+        TableRun(world, schedule, rule, corrector)
+        for corrector in (None, *CORRECTORS)
         for world in GRIDS
         for schedule in SCHEDULES_SHOWN
         for rule in RULES

@@ -1,6 +1,7 @@
 """The command: all rules in all small worlds, floors, a long chain, and the tables of the page."""
 
 from collections.abc import Mapping
+from itertools import product
 
 import torch
 
@@ -8,7 +9,7 @@ from vqlearn.diffusion.exact import long_chain
 from vqlearn.experiments.pages import table
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.runner import Study
-from vqlearn.experiments.unmasking.rules import FLOOR_RULES, RULES
+from vqlearn.experiments.unmasking.rules import CORRECTORS, FLOOR_RULES, RULES
 from vqlearn.experiments.unmasking.runs import (
     FLOOR_LEVELS,
     GRIDS,
@@ -18,6 +19,7 @@ from vqlearn.experiments.unmasking.runs import (
     RUNS,
     SCHEDULES_SHOWN,
     Mean,
+    TableRun,
 )
 
 WORLD_TITLES = {"twins": "twins", "parity": "parity", "chain": "chain", "square": "2 × 2"}
@@ -41,27 +43,27 @@ OTHER_CODE = {
 
 
 def tables(report: Report) -> dict[str, str]:
-    """All rules; those that another program enumerated too; floors; the long chain."""
+    """All rules, alone and corrected; those of another program; floors; the long chain."""
     return {
-        "unmasking-distances": distances_table(report),
+        "unmasking-distances": distances_table(report, (None,)),
+        "unmasking-corrected": distances_table(report, tuple(CORRECTORS)),
         "unmasking-other-code": other_code_table(report),
         "unmasking-floors": floors_table(report),
         "unmasking-long": long_table(report),
     }
 
 
-def distances_table(report: Report) -> str:
+def distances_table(report: Report, correctors: tuple[str | None, ...]) -> str:
     """Total variation to the data at 1, 2 and 4 tokens a step, where there are so many."""
-    rows = [
-        [
-            title,
-            RULE_TITLES.get(rule, rule),
-            *(together(report.runs[f"table/{world}/{schedule}/{rule}"].result) for world in GRIDS),
-        ]
-        for schedule, title in SCHEDULES_SHOWN.items()
-        for rule in RULES
-    ]
-    return table(("corruption", "rule", *(WORLD_TITLES[world] for world in GRIDS)), rows)
+    rows = []
+    for (schedule, title), rule in product(SCHEDULES_SHOWN.items(), RULES):
+        for corrector in correctors:
+            runs = [TableRun(world, schedule, rule, corrector) for world in GRIDS]
+            cells = [together(report.runs[run.id].result) for run in runs]
+            around = () if corrector is None else (corrector,)
+            rows.append([title, RULE_TITLES.get(rule, rule), *around, *cells])
+    around = () if correctors == (None,) else ("corrector",)
+    return table(("corruption", "rule", *around, *map(WORLD_TITLES.get, GRIDS)), rows)
 
 
 def other_code_table(report: Report) -> str:
