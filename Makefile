@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test soak mutants lint notebooks map badges figures samplers frontier unmasking family raster face-off bench weights
+.PHONY: help setup demo test soak mutants lint notebooks exercises map badges figures samplers frontier unmasking family raster face-off bench weights
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -28,7 +28,8 @@ test: setup lint ## run all tests
 		$(CURDIR)/$(BIN)/python -m pytest $(NBVAL) --numprocesses 2 --dist loadscope \
 		$(addprefix $(CURDIR)/,$(LESSONS))
 
-soak: setup ## the released model's size (20 GB of memory), then faults at full size: figures/faults.md
+soak: setup ## what takes long: nbgrader, the released model's size (20 GB of memory), faults: figures/faults.md
+	VQLEARN_COURSE=1 $(BIN)/python -m pytest tests/course
 	VQLEARN_FULL_SIZE=1 $(BIN)/python -m pytest tests/test_full_size.py
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m faults
 
@@ -42,6 +43,10 @@ lint: setup ## check style
 notebooks: setup ## run the lessons that are stale, and store what they print
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.lessons.run $(LESSONS)
 	$(BIN)/python -m vqlearn.lessons.table $(LESSONS)
+
+exercises: setup ## write the students' exercise notebooks, and the table of all exercises
+	$(BIN)/vqlearn assign --out notebooks/exercises
+	$(BIN)/python -m vqlearn.lessons.exercise_table
 
 map: setup ## write the map of the code, vqlearn/README.md
 	$(BIN)/python -m vqlearn.lessons.code_map

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 from typer.core import TyperGroup
 
+from vqlearn.cli.course import assign, grade
 from vqlearn.cli.edit import edit
 from vqlearn.cli.messages import one_line
 from vqlearn.cli.options import Guidance, Model, Truncation, check_images_and_seed
@@ -226,6 +227,10 @@ def evaluate(
     if out is not None:
         write_text(out, report + "\n")
     typer.echo(report)
+
+
+app.command()(assign)
+app.command()(grade)
 
 
 @app.command()
