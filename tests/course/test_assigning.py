@@ -123,6 +123,7 @@ def test_an_answer_in_words_is_cleared_and_has_no_points_here():
         (4, "### END HIDDEN TESTS", "", "ends after '### BEGIN HIDDEN TESTS'"),
         (4, "### END HIDDEN", "# END HIDDEN", "has '# END HIDDEN TESTS'; allowed: '### END"),
         (4, "### BEGIN HIDDEN TESTS", "### BEGIN HIDDEN TEST", "has '### BEGIN HIDDEN TEST'"),
+        (4, "HIDDEN TESTS", "HIDEN TESTS", "has '### BEGIN HIDEN TESTS'; allowed: ### BEGIN"),
         (1, "import torch", "### BEGIN SOLUTION\n### END SOLUTION", "cell 2 of small (setup_01)"),
         (2, "Write it.", "### BEGIN HIDDEN TESTS", "cell 3 of small (text_double) has"),
     ],
@@ -151,13 +152,16 @@ def test_a_solution_cell_without_marks_is_refused():
 def test_points_that_the_text_says_otherwise_are_refused():
     notebook = small_source("double")
     notebook.cells[4].metadata["nbgrader"]["points"] = 5
-    with pytest.raises(ValueError, match="double in small says 2 points; allowed: 5, as its test"):
+    with pytest.raises(ValueError, match=r"says 2 points; allowed: .*\*5 points"):
         student_version(understood(notebook, "small"))
     notebook.cells[2].source = notebook.cells[2].source.replace("*2 points", "*5 points")
     with pytest.raises(ValueError, match="introduction of small says 2 points; allowed: 5"):
         student_version(understood(notebook, "small"))
     notebook.cells[0].source = "# Small things"
     student_version(understood(notebook, "small"))
+    notebook.cells[2].source = notebook.cells[2].source.replace("*5 points", "*five points")
+    with pytest.raises(ValueError, match="the text of double in small says no points; allowed"):
+        student_version(understood(notebook, "small"))
 
 
 @pytest.mark.parametrize(
@@ -271,6 +275,16 @@ def test_a_selection_of_a_selection_is_possible(two, tmp_path):
     with pytest.raises(ValueError, match="--name is 'homework1'; allowed: another name"):
         write_selection([file], ["one"], tmp_path, "homework1")
     assert file.read_bytes() == before
+
+
+def test_a_selection_that_was_changed_is_not_overwritten(two, tmp_path):
+    file = write_selection(two, ["four", "one"], tmp_path, "homework1")
+    assert write_selection(two, ["four", "one"], tmp_path, "homework1") == file
+    changed = file.read_text().replace("homework1", "our homework")
+    file.write_text(changed)
+    with pytest.raises(FileExistsError, match="is there with other content; allowed: another"):
+        write_selection(two, ["four", "one"], tmp_path, "homework1")
+    assert file.read_text() == changed
 
 
 @pytest.mark.parametrize(

@@ -281,6 +281,21 @@ def test_bad_input_is_refused(options, message, tmp_path):
         graded(tmp_path / "in", tmp_path / "out", **options)
 
 
+@pytest.mark.parametrize("inside", [".", "grades"])
+def test_grades_do_not_go_into_the_folder_of_submissions(inside, tmp_path):
+    written(tmp_path / "in", a__py="")
+    with pytest.raises(ValueError, match=r"out is .*; allowed: a place outside of"):
+        graded(tmp_path / "in", tmp_path / "in" / inside)
+    assert not (tmp_path / "in" / "grades").exists()
+
+
+def test_a_submission_that_imports_vqlearn_is_told_what_to_do(tmp_path):
+    code = "import vqlearn\n" + made.MEAN.replace("return", "vqlearn\n    return")
+    written(tmp_path / "in", a__py=made.IMPORT + code)
+    found = by_id(graded(tmp_path / "in", tmp_path / "out"))["a"]["weighted_mean"]
+    assert "vqlearn cannot be imported here; write it with torch" in found["message"]
+
+
 def test_folders_without_submissions_are_refused(tmp_path):
     with pytest.raises(NotADirectoryError, match=r"folder is .*; allowed: a folder"):
         graded(tmp_path / "in", tmp_path / "out")

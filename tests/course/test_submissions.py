@@ -42,8 +42,15 @@ def test_files_and_folders_are_submissions(tmp_path):
 def test_the_folders_of_nbgrader_are_submissions(tmp_path):
     written(tmp_path, ada__hw1__hw1__ipynb="", bob__hw1__hw1__ipynb="", bob__hw1__more__py="")
     written(tmp_path, cy__hw1__hw1__ipynb="", cy__own__py="", di__source__x__py="")
-    assert ids(tmp_path) == ["ada", "bob/hw1", "bob/more", "cy"]
+    assert ids(tmp_path) == ["ada", "bob/hw1", "bob/more", "cy", "di"]
     assert find_submissions(tmp_path)[3].file == "cy/own.py"
+
+
+def test_a_folder_without_a_submission_is_told(tmp_path):
+    written(tmp_path, ada__py="", ada__notes__txt="", bob__x__py="")
+    (tmp_path / "cy").mkdir()
+    assert ids(tmp_path) == ["ada", "bob", "ada/", "cy"]
+    assert [one.note for one in find_submissions(tmp_path)[2:]] == [submissions.NO_FILE] * 2
 
 
 def test_sources_hidden_and_deeper_folders_are_left_out(tmp_path):
@@ -51,7 +58,9 @@ def test_sources_hidden_and_deeper_folders_are_left_out(tmp_path):
     for name in (".ipynb_checkpoints", ".git"):
         written(tmp_path / name, x__py="")
     (tmp_path / "._ada.py").write_text("")
-    assert ids(tmp_path) == ["ada"]
+    (tmp_path / "__pycache__").mkdir()
+    assert ids(tmp_path) == ["ada", "a"]
+    assert find_submissions(tmp_path)[1].note == submissions.NO_FILE
 
 
 def test_two_files_of_one_name_are_told_apart(tmp_path):

@@ -79,6 +79,8 @@ def grade(
         raise NotADirectoryError(f"SUBMISSIONS is {str(folder)!r}; allowed: a folder")
     points = None
     if assignment is not None:
+        if not assignment.is_file():
+            raise FileNotFoundError(f"--assignment is {str(assignment)!r}; allowed: a notebook")
         points = notebook_format.read_assignment(as_path("--assignment", assignment))
         for exercise in points:
             check_choice("an exercise of --assignment", exercise, EXERCISES)

@@ -74,10 +74,14 @@ def write_selection(sources: Sequence[Path], only: Sequence[str], out: Path, nam
     `ValueError`.
     """
     notebook = merged([load(source) for source in sources], only, name)
-    file = out / "source" / name / f"{name}.ipynb"
+    file, text = out / "source" / name / f"{name}.ipynb", as_text(notebook)
     if file.resolve() in {source.resolve() for source in sources}:
         raise ValueError(f"--name is {name!r}; allowed: another name than that of a source there")
-    write_text(file, as_text(notebook))
+    if file.exists() and file.read_text(encoding="utf-8") != text:
+        raise FileExistsError(
+            f"{file} is there with other content; allowed: another --name or --out"
+        )
+    write_text(file, text)
     return file
 
 
@@ -97,6 +101,7 @@ def student_version(source: Assignment) -> NotebookNode:
     notebook.metadata.pop("celltoolbar", None)
     for number, (cell, role) in enumerate(zip(notebook.cells, source.roles, strict=True), 1):
         where = f"cell {number} of {source.name}" + (f" ({role.id})" if role.id else "")
+        original = cell.source
         if role.solution:
             cell.source = _stub_in_place(cell, role, where)
         else:
@@ -105,6 +110,8 @@ def student_version(source: Assignment) -> NotebookNode:
             cell.source = _cut(cell.source, HIDDEN, where)
         else:
             _check_no_mark(cell.source, HIDDEN, where)
+        if cell.cell_type == "code":
+            _check_every_mark(original, where)
         _clear_run(cell)
         if role.id:
             cell.metadata["deletable"] = False
@@ -117,10 +124,11 @@ def check_statements(source: Assignment) -> None:
     """Raise `ValueError` where a text says other points than the tests have."""
     for name, cells in source.exercises().items():
         said, points = statement(cells), source.points[name]
-        if said is not None and said.points != points:
+        if said is None or said.points != points:
+            seen = "no points" if said is None else f"{said.points:g} points"
             raise ValueError(
-                f"the text of {name} in {source.name} says {said.points:g} points; "
-                f"allowed: {points:g}, as its test cell has"
+                f"the text of {name} in {source.name} says {seen}; allowed: a line such as "
+                f"*{points:g} points · easy · about 10 minutes*, with the points of its test cell"
             )
     texts = "\n".join(cell.source for cell in source.beginning if cell.cell_type == "markdown")
     stated = [float(one) for one in POINTS_IN_ALL.findall(texts)]
@@ -146,6 +154,15 @@ def _stub_in_place(cell: NotebookNode, role: Role, where: str) -> str:
 def _marks(kind: str) -> Callable[[str], object]:
     """Is a line a mark of this kind? Also a misspelt one: passed over, it would tell a solution."""
     return re.compile(rf"\b(?:BEGIN|END)\s+{kind.rstrip('S')}").search
+
+
+def _check_every_mark(text: str, where: str) -> None:
+    """Raise `ValueError` for a mark of no kind: a misspelt one would show what it should hide."""
+    known = {f"### {edge} {kind}" for edge in ("BEGIN", "END") for kind in (SOLUTION, HIDDEN)}
+    for line in re.findall(r"^\s*#+\s*(?:BEGIN|END)\b.*$", text, re.MULTILINE):
+        if line.strip() not in known:
+            allowed = ", ".join(sorted(known))
+            raise ValueError(f"{where} has {line.strip()!r}; allowed: {allowed}")
 
 
 def _check_no_mark(text: str, kind: str, where: str) -> None:

@@ -23,7 +23,7 @@ from vqlearn.course.definitions import defined, definitions, unread
 from vqlearn.course.exercise import Exercise
 from vqlearn.course.recognition import Verdict, expected, judge
 from vqlearn.course.reports import write_reports
-from vqlearn.course.submissions import Submission, find_submissions
+from vqlearn.course.submissions import NO_FILE, Submission, find_submissions
 from vqlearn.course.worker.sandbox import first_line, untraceable
 from vqlearn.course.workers import Ended, Server, shortened
 from vqlearn.probability.checks import check_choice, check_integer
@@ -74,7 +74,7 @@ def grade(
     tasks = [
         _task(one, assignment, exercises, f"{seed} {code}") for one in find_submissions(folder)
     ]
-    if not tasks:
+    if all(task.submission.note == NO_FILE for task in tasks):
         raise ValueError(f"folder is {str(folder)!r}; allowed: one with .ipynb or .py files")
     counting = [one for name, one in exercises.items() if any(name in t.points for t in tasks)]
     for exercise in counting:
@@ -101,6 +101,8 @@ def _check(
     """Raise `ValueError`, `TypeError` or `OSError`, naming it, for what cannot be graded."""
     if not folder.is_dir():
         raise NotADirectoryError(f"folder is {str(folder)!r}; allowed: a folder")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"out is {str(out)!r}; allowed: a place outside of {str(folder)!r}")
     check_output_folder("out", out)
     check_integer("processes", processes, 1, MOST_PROCESSES)
     for name in assignment or ():

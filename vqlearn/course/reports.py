@@ -88,7 +88,7 @@ def gradescope(one: Found) -> dict[str, Any]:
             "score": each["points"],
             "max_score": each["max_points"],
             "status": "passed" if each["status"] == "correct" else "failed",
-            "output": "\n\n".join([each["message"], *_first_hint(each)]),
+            "output": "\n\n".join([each["message"], *_hints(each)[:1]]),
             "output_format": "text",
             "visibility": "visible",
         }
@@ -116,7 +116,7 @@ def student_report(one: Found, summary: Found) -> str:
     for each in one["exercises"]:
         parts.append(f"## {each['id']}: {each['points']:g} of {each['max_points']:g} points")
         parts.append(_said(each))
-        parts += [f"> {' '.join(hint.split())}" for hint in _first_hint(each)]
+        parts += [f"> {' '.join(hint.split())}" for hint in _hints(each)[:1]]
         if each["status"] != "correct":
             parts.append(_read_on(each, lessons[each["id"]]))
     return "\n\n".join(parts) + "\n"
@@ -190,12 +190,12 @@ def _one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def _first_hint(each: Found) -> list[str]:
-    """The gentlest hint to a known mistake; none for an exercise of somebody else."""
+def _hints(each: Found) -> list[str]:
+    """The hints to a known mistake; none for an exercise of somebody else."""
     exercise = EXERCISES.get(each["id"])
     if exercise is None or each["mistake"] not in {one.id for one in exercise.mistakes}:
         return []
-    return hints_of(exercise, each["mistake"])[:1]
+    return hints_of(exercise, each["mistake"])
 
 
 def _said(each: Found) -> str:
@@ -207,7 +207,7 @@ def _said(each: Found) -> str:
 
 def _read_on(each: Found, lesson: int) -> str:
     """Where to go from here."""
-    more = f" For more hints, write `check({each['id']}, hint=2)`." if each["mistake"] else ""
+    more = f" For more hints, write `check({each['id']}, hint=2)`." if len(_hints(each)) > 1 else ""
     return f"Read on in lesson {lesson:02}.{more}"
 
 

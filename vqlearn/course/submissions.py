@@ -12,6 +12,7 @@ KINDS = (".ipynb", ".py")
 NOT_SUBMITTED = "source"  # the folder with solutions, beside the notebooks of the students
 LARGEST_FILE = 20 << 20  # bytes
 LONGEST_CODE = 100_000  # characters
+NO_FILE = "no .ipynb or .py file is in its folder"
 NOT_A_NOTEBOOK = "it is no notebook (not JSON with a list of cells)"
 
 
@@ -40,21 +41,26 @@ def find_submissions(folder: Path) -> list[Submission]:
     """All submissions: each .ipynb and .py file in a folder, or in a student's folder below it.
 
     A student's folder without such files may have them one folder further down, as nbgrader lays
-    them out. A submission has the name of the student's folder, or of its file where there is none,
-    or both where a student has several; and its whole path where two would have the same. What
-    cannot be read is a submission with a note. Hidden files and folders, and folders `source`, are
-    left out.
+    them out; one without any is a submission with a note, as is what cannot be read. A submission
+    has the name of the student's folder, or of its file where there is none, or both where a
+    student has several; and its whole path where two would have the same. Hidden files and folders,
+    `__pycache__`, and folders `source`, are left out.
     """
     files = _files(folder)
     for student in _folders(folder):
         files += _files(student) or [file for below in _folders(student) for file in _files(below)]
     paths = [path.relative_to(folder).as_posix() for path in files]
     found = zip(files, paths, _names([path.relative_to(folder) for path in files]), strict=True)
-    return [_read(file, _shown(path), _shown(name)) for file, path, name in found]
+    read = [_read(file, _shown(path), _shown(name)) for file, path, name in found]
+    there = {path.split("/")[0] for path in paths}
+    missing = [_shown(student.name) for student in _folders(folder) if student.name not in there]
+    taken = {one.id for one in read}
+    names = [f"{name}/" if name in taken else name for name in missing]
+    return read + [Submission(name, name, _digest(b"", NO_FILE), note=NO_FILE) for name in names]
 
 
 def _visible(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__")))
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -27,6 +27,10 @@ SECONDS_TO_START, SECONDS_TO_END = 180.0, 30.0
 LONGEST_SOURCE = 1_000_000  # characters
 LONGEST_MESSAGE = 400
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+NO_VQLEARN = (
+    "import of vqlearn halted; None in sys.modules",
+    "vqlearn cannot be imported here; write it with torch",
+)
 KEPT = ("LD_LIBRARY_PATH",)  # where a Python of one's own has its libraries
 
 
@@ -164,6 +168,7 @@ class Server:
 
 def shortened(text: str) -> str:
     """As much of a text as a page has room for, without control characters."""
+    text = text.replace(*NO_VQLEARN)
     text = "".join(one if one.isprintable() else " " for one in text[: 2 * LONGEST_MESSAGE])
     return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 3]}..."
 
