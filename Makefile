@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test soak mutants lint notebooks exercises map badges figures samplers frontier unmasking family raster face-off bench weights
+.PHONY: help setup demo test soak mutants lint notebooks slides exercises map badges figures samplers frontier unmasking family raster face-off bench weights
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -43,6 +43,10 @@ lint: setup ## check style
 notebooks: setup ## run the lessons that are stale, and store what they print
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.lessons.run $(LESSONS)
 	$(BIN)/python -m vqlearn.lessons.table $(LESSONS)
+
+slides: setup ## the lessons as slides, in slides/
+	$(BIN)/jupyter nbconvert --to slides --output-dir slides --SlidesExporter.reveal_scroll=True \
+		--SlidesExporter.reveal_width=1280 --SlidesExporter.reveal_height=800 $(LESSONS)
 
 exercises: setup ## write the students' exercise notebooks, and the table of all exercises
 	$(BIN)/vqlearn assign --out notebooks/exercises
