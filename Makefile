@@ -29,7 +29,7 @@ test: setup lint ## run all tests
 		$(addprefix $(CURDIR)/,$(LESSONS))
 
 soak: setup ## what takes long: nbgrader, the released model's size (20 GB of memory), faults: figures/faults.md
-	VQLEARN_COURSE=1 $(BIN)/python -m pytest tests/course
+	VQLEARN_NBGRADER=1 $(BIN)/python -m pytest tests/course/test_nbgrader.py
 	VQLEARN_FULL_SIZE=1 $(BIN)/python -m pytest tests/test_full_size.py
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m faults
 

@@ -1,12 +1,15 @@
 """`check` in a notebook: what it says of right, wrong, unfinished and misnamed functions."""
 
 import linecache
+from dataclasses import replace
 from functools import reduce
 
 import pytest
 import torch
 
-from vqlearn.course import check
+from vqlearn.course import Exercise, Property, check
+from vqlearn.course.recognition import judge
+from vqlearn.course.worker.calling import outcome
 
 
 def named(function, name):
@@ -84,6 +87,24 @@ def test_the_line_of_an_error_is_shown_where_it_is_known(capsys):
     names = {}
     exec(compile(source, "<cell>", "exec"), names)
     assert "(in the line `return steps[99]`)" in said(capsys, names["posterior_from_matrices"])[1]
+
+
+def test_calls_are_shown_as_they_could_be_typed(capsys):
+    assert not check(named(lambda joint, groups: -1.0, "parallel_loss"))
+    call = "Call 1: parallel_loss(a tensor float64 (3, 3, 3), ((0, 2), (1,)))\n"
+    assert capsys.readouterr().out.endswith(call)
+
+
+def test_a_number_has_no_place_and_a_property_may_fail():
+    def fails(arguments, results):
+        raise IndexError
+
+    double = Exercise("double", 0, 1, lambda x: 2 * x, lambda _: [(3.0,)], ())
+    found = judge(double, outcome(lambda x: x, [(3.0,)], ()), 0)
+    assert found.message == "In call 1 the result is not the right one."
+    strict = replace(double, properties=(Property("it can be asked", fails),))
+    found = judge(strict, outcome(lambda x: x, [(3.0,)], ()), 0)
+    assert found.message == "This should hold, and does not in call 1: it can be asked."
 
 
 def test_a_function_that_is_not_written(capsys):

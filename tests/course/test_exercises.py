@@ -7,8 +7,6 @@
 import ast
 import importlib.util
 import inspect
-import os
-import random
 import re
 from itertools import combinations
 from pathlib import Path
@@ -41,9 +39,6 @@ LONGEST_WORD = 12  # letters: a shorter expression may stand in a sentence by ch
 NAMED = 0.95  # of the mistakes written a second time
 LEAST_MISTAKES = 3
 MOST_CELLS = 60
-
-ALL = "VQLEARN_COURSE" in os.environ  # and no drawn part: `make soak`
-PASTED = list(EXERCISES) if ALL else random.Random(0).sample(list(EXERCISES), 8)
 
 each_exercise = pytest.mark.parametrize("exercise", EXERCISES.values(), ids=EXERCISES)
 each_source = pytest.mark.parametrize("file", SOURCES, ids=lambda file: file.stem)

@@ -1,7 +1,7 @@
 """nbgrader itself on the source notebooks: the same student cells, full marks, and none.
 
 It has its own environment, which this makes (some minutes, and the network); so it runs only with
-VQLEARN_COURSE=1, as `make soak` does.
+VQLEARN_NBGRADER=1, as `make soak` does.
 """
 
 import os
@@ -22,7 +22,7 @@ from vqlearn.course.notebook_format import load
 NBGRADER = "nbgrader==0.9.6"
 
 pytestmark = pytest.mark.skipif(
-    os.environ.get("VQLEARN_COURSE") != "1", reason="VQLEARN_COURSE is not 1"
+    os.environ.get("VQLEARN_NBGRADER") != "1", reason="VQLEARN_NBGRADER is not 1"
 )
 
 

@@ -11,7 +11,6 @@ import os
 import pickle
 import random
 import shutil
-import signal
 import string
 import struct
 import tarfile
@@ -20,12 +19,12 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from safetensors.torch import load_file
+from support.time_limit import at_most
 from support.tiny import write_diffusers_folder
 
 from vqlearn import CheckpointError, VQDiffusionPipeline
@@ -373,22 +372,6 @@ class Hung(BaseException):
     """Loading took too long."""
 
 
-@contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    """Raise `Hung` in the main thread when the time is over."""
-
-    def stop(*_: object) -> None:
-        raise Hung
-
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-
-
 def fingerprint(pipeline: VQDiffusionPipeline) -> str:
     """Everything in a pipeline that decides what it draws."""
     encoder = pipeline.text_encoder
@@ -407,7 +390,7 @@ def outcome(mutant: Mutant, expected: str) -> str:
     """What loading a damaged checkpoint and drawing with it comes to."""
     begin = time.perf_counter()
     try:
-        with at_most(2 * SLOW):
+        with at_most(2 * SLOW, Hung):
             pipeline = VQDiffusionPipeline.from_pretrained(mutant.folder)
             pipeline.set_progress_bar_config(disable=True)
             pipeline("a red circle", num_inference_steps=2, output_type="np")

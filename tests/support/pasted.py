@@ -5,7 +5,6 @@ import inspect
 import math
 import pkgutil
 import resource
-import signal
 import sys
 from contextlib import contextmanager
 from fractions import Fraction
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import torch
+from support.time_limit import at_most
 
 ROOT = Path(__file__).parents[2]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -64,21 +64,15 @@ def takes(function, number):
 @contextmanager
 def limited():
     """Raise `TimeoutError` in what takes too long, `MemoryError` in what takes too much (Linux)."""
-
-    def stop(*_):
-        raise TimeoutError
-
-    before, memory = signal.signal(signal.SIGALRM, stop), resource.getrlimit(resource.RLIMIT_AS)
+    memory = resource.getrlimit(resource.RLIMIT_AS)
     if sys.platform == "linux":
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
         most = pages * resource.getpagesize() + LARGEST
         resource.setrlimit(resource.RLIMIT_AS, (most, memory[1]))
-    signal.setitimer(signal.ITIMER_REAL, LONGEST)
     try:
-        yield
+        with at_most(LONGEST, TimeoutError):
+            yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
         resource.setrlimit(resource.RLIMIT_AS, memory)
 
 

@@ -36,7 +36,9 @@ def check(function: Callable[..., Any], hint: int = 0) -> bool:
     verdict = judge(exercise, outcome(function, calls, exercise.differentiable), SEED)
     print(f"{exercise.id}: {_said(exercise, verdict, hint)}")
     if verdict.call is not None:
-        print(f"Call {verdict.call}: {exercise.id}({_shown(calls[verdict.call - 1])})")
+        print(
+            f"Call {verdict.call}: {exercise.id}({', '.join(map(_shown, calls[verdict.call - 1]))})"
+        )
     return verdict.status == "correct"
 
 
@@ -55,9 +57,7 @@ def _said(exercise: Exercise, verdict: Verdict, hint: int) -> str:
 def _shown(value: Any) -> str:
     """Arguments as they could be typed; of a large tensor its type and shape."""
     if isinstance(value, tuple):
-        return ", ".join(
-            f"({_shown(one)})" if isinstance(one, tuple) else _shown(one) for one in value
-        )
+        return f"({', '.join(map(_shown, value))}{',' if len(value) == 1 else ''})"
     if torch.is_tensor(value) and value.numel() > MOST_NUMBERS:
         return f"a tensor {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     if torch.is_tensor(value):

@@ -251,5 +251,5 @@ def _verdict(task: _Task, server: Server, exercise: Exercise, seed: int) -> Verd
     try:
         with np.errstate(all="ignore"):
             return judge(exercise, answer, seed)
-    except Exception as error:  # a property that no such result was thought of for
+    except Exception as error:  # one submission never stops the others
         return Verdict("wrong", f"its results cannot be compared ({type(error).__name__})")
