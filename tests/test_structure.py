@@ -45,10 +45,13 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
         "lessons",  # marks: where a page is written
     },
     "course": {"probability", "storage"},
+    "challenge": {
+        *("storage", "probability", "diffusion", "data", "pipeline", "evaluation", "course"),
+    },
     "lessons": {"probability", "diffusion", "pipeline", "course"},
     "cli": {
         *("storage", "probability", "tokens", "diffusion", "checkpoints", "pipeline", "training"),
-        *("data", "evaluation", "course"),
+        *("data", "evaluation", "course", "challenge"),
     },
     "__main__": {"cli"},
     "__init__": set(),

@@ -10,6 +10,7 @@ import pytest
 
 from vqlearn.course import EXERCISES, reports
 from vqlearn.course.hints import hints_of
+from vqlearn.course.plain_text import FORMULA
 
 EXERCISE = next(iter(EXERCISES.values()))
 MISTAKE = EXERCISE.mistakes[0]
@@ -71,7 +72,7 @@ def test_the_table_has_a_row_each_and_no_formula(of_class, tmp_path):
     assert rows[2] == ["ben", "0", "4", "0", ""]
     assert rows[3][0].startswith("<script>alert(1)</script> <img")
     assert len(rows) == 4
-    assert not [cell for row in rows for cell in row if cell.startswith(reports.FORMULA)]
+    assert not [cell for row in rows for cell in row if cell.startswith(FORMULA)]
 
 
 @pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t=", "\r=", " =", "\n\x00="])

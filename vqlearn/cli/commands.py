@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from vqlearn.cli.challenge import challenge
 from vqlearn.cli.course import assign, grade
 from vqlearn.cli.edit import edit
 from vqlearn.cli.messages import one_line
@@ -159,6 +160,7 @@ def evaluate(
 
 app.command()(assign)
 app.command()(grade)
+app.command()(challenge)
 
 
 @app.command()

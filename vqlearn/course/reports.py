@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from vqlearn.course.catalogue import EXERCISES
 from vqlearn.course.hints import hints_of
 from vqlearn.course.mistake_plot import plot_mistakes
+from vqlearn.course.plain_text import as_code, no_formula, plain, table_cell
 from vqlearn.storage import write_json, write_text
 
 STATUSES = ("correct", "mistake", "wrong", "error", "blank", "missing", "timeout", "stopped")
 OURS = ("correct", "mistake", "wrong", "blank")  # statuses whose messages hold nothing of a student
-FORMULA = ("=", "+", "-", "@")
 LONGEST_NAME = 60  # characters of a file
 TABLE, PLOT, CLASS = "grades.csv", "mistakes.png", "class.md"
 
@@ -76,7 +76,7 @@ def grades_table(summary: Found) -> str:
     for one in summary["submissions"]:
         points = {each["id"]: each["points"] for each in one["exercises"]}
         row = [one["id"], one["points"], one["max_points"], *map(points.get, exercises)]
-        writer.writerow(map(_no_formula, row))
+        writer.writerow(map(no_formula, row))
     return text.getvalue()
 
 
@@ -130,12 +130,12 @@ def class_report(summary: Found) -> str:
     frequent = frequent_mistakes(summary)
     parts.append("## Known mistakes")
     if frequent:
-        rows = [[each.exercise, _plain(each.name), str(each.count)] for each in frequent]
+        rows = [[each.exercise, plain(each.name), str(each.count)] for each in frequent]
         parts += [f"![How often]({PLOT})", _table(["exercise", "mistake", "submissions"], rows)]
     else:
         parts.append("None.")
     rows = [
-        [_cell(one["id"]), each["id"], each["status"], _cell(each["message"])]
+        [table_cell(one["id"]), each["id"], each["status"], table_cell(each["message"])]
         for one in submissions
         for each in one["exercises"]
         if each["status"] not in ("correct", "mistake", "blank")
@@ -143,7 +143,10 @@ def class_report(summary: Found) -> str:
     if rows:
         titles = ["submission", "exercise", "status", "message"]
         parts += ["## To look at by hand", _table(titles, rows)]
-    rows = [[_cell(one["id"]), f"{one['points']:g}", _cell(one["note"])] for one in submissions]
+    rows = [
+        [table_cell(one["id"]), f"{one['points']:g}", table_cell(one["note"])]
+        for one in submissions
+    ]
     parts += ["## Submissions", _table(["submission", "points", "note"], rows)]
     return "\n\n".join(parts) + "\n"
 
@@ -159,37 +162,6 @@ def frequent_mistakes(summary: Found) -> list[Frequent]:
     return sorted((Frequent(*key, count) for key, count in found.items()), key=lambda m: -m.count)
 
 
-def as_code(text: str) -> str:
-    """A text of a student in Markdown, on one line: nothing in it is a link, an image or HTML."""
-    line = _one_line(text)
-    longest = max(map(len, re.findall("`+", line)), default=0)
-    fence = "`" * (longest + 1)
-    return f"{fence} {line} {fence}" if "`" in line else f"`{line or ' '}`"
-
-
-def _cell(text: str) -> str:
-    """The same in a table, where a bar would end the cell; nothing stays nothing."""
-    return as_code(text).replace("|", "\\|") if text else ""
-
-
-def _plain(text: str) -> str:
-    """A text of ours in Markdown, where no character of it means anything."""
-    return re.sub(r"([\\`*_<>\[\]|$])", r"\\\1", " ".join(text.split()))
-
-
-def _no_formula(value: object) -> object:
-    """A spreadsheet takes what begins like a formula for one, unless an apostrophe precedes it."""
-    if not isinstance(value, str):
-        return value
-    line = _one_line(value)
-    return f"'{line}" if line.startswith(FORMULA) else line
-
-
-def _one_line(text: str) -> str:
-    """Without characters that cannot be seen, which could begin a new row."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
 def _hints(each: Found) -> list[str]:
     """The hints to a known mistake; none for an exercise of somebody else."""
     exercise = EXERCISES.get(each["id"])
@@ -202,7 +174,7 @@ def _said(each: Found) -> str:
     """What was found, as one paragraph."""
     if each["status"] == "correct":
         return "Right."
-    return _plain(each["message"]) if each["status"] in OURS else as_code(each["message"])
+    return plain(each["message"]) if each["status"] in OURS else as_code(each["message"])
 
 
 def _read_on(each: Found, lesson: int) -> str:

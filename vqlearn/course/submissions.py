@@ -59,6 +59,12 @@ def find_submissions(folder: Path) -> list[Submission]:
     return read + [Submission(name, name, _digest(b"", NO_FILE), note=NO_FILE) for name in names]
 
 
+def read_submission(file: Path) -> Submission:
+    """One file, whatever its name ends in; one that cannot be read is a submission with a note."""
+    name = _shown(file.stem)
+    return _read(file, _shown(file.name), name)
+
+
 def _visible(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__")))
 

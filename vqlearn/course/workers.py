@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ from vqlearn.course.worker.sandbox import CPU_SECONDS, Closed
 
 WORKER = Path(__file__).with_name("worker")
 LIBRARIES = ("torch", "numpy", "einops")
-SECONDS = 10.0  # for all calls of one function
+SECONDS = 10.0  # for all calls of one function, without the time that questions take
 SECONDS_TO_START, SECONDS_TO_END = 180.0, 30.0
 LONGEST_SOURCE = 1_000_000  # characters
 LONGEST_MESSAGE = 400
@@ -32,6 +32,9 @@ NO_VQLEARN = (
     "vqlearn cannot be imported here; write it with torch",
 )
 KEPT = ("LD_LIBRARY_PATH",)  # where a Python of one's own has its libraries
+
+Answer = Callable[[list[np.ndarray]], np.ndarray]
+"""What is answered to the numbers that a function asks with; `ValueError` for what is refused."""
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,18 @@ class Server:
         self.close()
 
     def ask(
-        self, source: str, name: str, calls: Sequence[Arguments], differentiable: Sequence[int]
+        self,
+        source: str,
+        name: str,
+        calls: Sequence[Arguments],
+        differentiable: Sequence[int] = (),
+        *,
+        answer: Answer | None = None,
     ) -> Outcome | Ended:
         """What the function of this name in a source does in these calls.
+
+        With an `answer` the first argument of every call is a function that the source can ask, as
+        often as it likes: it takes tensors and numbers, which `answer` gets in float64.
 
         Raises `RuntimeError` if no worker can be started.
         """
@@ -79,14 +91,15 @@ class Server:
         arrays: list[np.ndarray] = []
         plain = frames.pack_arguments(tuple(calls), arrays)
         header = {"source": source, "name": name, "calls": plain}
-        job = frames.packed({**header, "differentiable": list(differentiable)}, arrays)
+        header |= {"differentiable": list(differentiable), "asks": answer is not None}
+        job = frames.packed(header, arrays)
         self._wait_until_ready()
         mine, theirs = socket.socketpair()
         with mine:
             try:
                 with theirs:
                     socket.send_fds(self._control, [b"j"], [theirs.fileno()])
-                return _exchange(mine, job, len(calls))
+                return _exchange(mine, job, len(calls), answer)
             except OSError:  # the server is gone
                 return STOPPED
             finally:
@@ -180,21 +193,38 @@ def _environment() -> dict[str, str]:
     return {**bare, **dict.fromkeys(THREADS, "1"), **kept}
 
 
-def _exchange(connection: socket.socket, job: bytes, num_calls: int) -> Outcome | Ended:
-    """Send a job, and read the answer."""
-    began = time.monotonic()
+def _exchange(
+    connection: socket.socket, message: bytes, num_calls: int, answer: Answer | None
+) -> Outcome | Ended:
+    """Send a job, answer what it asks, and read what came out."""
+    left = SECONDS
+    while left > 0:
+        began = time.monotonic()
+        try:
+            connection.settimeout(left)
+            connection.sendall(message)
+            header, arrays = frames.receive(connection, frames.RESULTS, began + left)
+        except TimeoutError:
+            return TIMEOUT
+        except frames.FrameError:
+            return NO_RESULT
+        except (EOFError, OSError):
+            # The system ends a process without a word when it has used up its time.
+            used = SECONDS - left + time.monotonic() - began
+            return TIMEOUT if used >= CPU_SECONDS else STOPPED
+        if answer is None or "question" not in header:
+            return _outcome(header, arrays, num_calls)
+        left -= time.monotonic() - began
+        message = _answered(answer, arrays)
+    return TIMEOUT
+
+
+def _answered(answer: Answer, question: list[np.ndarray]) -> bytes:
+    """The answer to a question, or why there is none, as a frame."""
     try:
-        connection.settimeout(SECONDS)
-        connection.sendall(job)
-        header, arrays = frames.receive(connection, frames.RESULTS, began + SECONDS)
-    except TimeoutError:
-        return TIMEOUT
-    except frames.FrameError:
-        return NO_RESULT
-    except (EOFError, OSError):
-        # The system ends a process without a word when it has used up its time.
-        return TIMEOUT if time.monotonic() - began >= CPU_SECONDS else STOPPED
-    return _outcome(header, arrays, num_calls)
+        return frames.packed({"error": ""}, [answer(question)])
+    except ValueError as error:
+        return frames.packed({"error": str(error)[:LONGEST_ERROR]}, [])
 
 
 def _outcome(header: dict[str, Any], arrays: list[np.ndarray], num_calls: int) -> Outcome | Ended:

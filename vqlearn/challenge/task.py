@@ -1,0 +1,129 @@
+"""The challenge's prompts and seeds, and what a sampler scores on them.
+
+A sampler is a function `unmask(network, num_images)` that returns tokens, (num_images, n) int64. It
+never sees the prompts: the network does (`network.CountedNetwork`). Two images of every prompt are
+counted, each drawn in a batch of its own, so none can be chosen or copied.
+
+Prompts and seeds follow from a word. `PUBLIC` is for all; the word of a held-back set is known to
+whoever runs the challenge.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from vqlearn.challenge.network import CountedNetwork
+from vqlearn.data.scenes import Scene, scene_batch
+from vqlearn.evaluation.frontier import IMAGES, Point
+from vqlearn.evaluation.frontier import score as score_scenes
+from vqlearn.evaluation.prompts import COMPOSITIONS
+from vqlearn.evaluation.scene_reader import read
+from vqlearn.pipeline import VQDiffusionPipeline
+from vqlearn.probability import random_stream
+from vqlearn.probability.checks import check_range
+
+PUBLIC = "public"
+PROMPTS = 100  # of each kind
+MODEL = "scenes"
+
+Sampler = Callable[[CountedNetwork, int], Any]
+
+
+@dataclass(frozen=True)
+class TaskScore:
+    """What a sampler scores: on both kinds of prompts together, and on each.
+
+    `evaluations`: the most that it used for a batch.
+    """
+
+    both: Point
+    by_composition: dict[str, Point]
+    evaluations: int
+
+
+@dataclass(frozen=True)
+class PromptBatch:
+    """The prompts of some images, their network, and the seed of the sampler."""
+
+    network: CountedNetwork
+    num_images: int
+    seed: int
+
+
+class ScenesTask:
+    """The prompts and seeds that belong to a word, and the shipped model.
+
+    `prompts`: how many of each kind, pairs of colour and shape seen in training and never seen.
+    """
+
+    def __init__(self, word: str = PUBLIC, prompts: int = PROMPTS) -> None:
+        self.word = word
+        self.pipeline = VQDiffusionPipeline.from_pretrained(MODEL)
+        self.captions = {
+            kind: scene_batch(
+                prompts, generator=random_stream("challenge", word, kind), composition=kind
+            ).captions
+            for kind in COMPOSITIONS
+        }
+
+    def score(self, run: Callable[[PromptBatch], Int[Tensor, "b n"]]) -> TaskScore:
+        """What the tokens score that `run` makes for each batch.
+
+        Raises `ValueError` for tokens that are none, and what `run` raises.
+        """
+        points, scenes, evaluations = {}, {}, 0
+        for kind, captions in self.captions.items():
+            images = []
+            for batch in self._batches(kind):
+                images.append(self._read(run(batch), batch.num_images))
+                evaluations = max(evaluations, batch.network.evaluations)
+            scenes[kind] = [scene for of_prompt in zip(*images, strict=True) for scene in of_prompt]
+            points[kind] = score_scenes(scenes[kind], captions)
+        everything = [list(chain(*parts.values())) for parts in (scenes, self.captions)]
+        return TaskScore(score_scenes(*everything), points, evaluations)
+
+    def _batches(self, kind: str) -> Iterator[PromptBatch]:
+        """All prompts of a kind, once for each image."""
+        captions, condition = self.captions[kind], self._conditions[kind]
+        for image in range(IMAGES):
+            seed = random_stream("challenge", self.word, kind, image).initial_seed()
+            yield PromptBatch(CountedNetwork(self.pipeline.model, condition), len(captions), seed)
+
+    @cached_property
+    def _conditions(self) -> dict[str, Any]:
+        return {kind: self.pipeline.conditioning(each) for kind, each in self.captions.items()}
+
+    @torch.no_grad()
+    def _read(self, tokens: Any, num_images: int) -> list[Scene | None]:
+        """The scenes that the tokens show. Raises `ValueError` for what are no tokens."""
+        numbers = np.asarray(tokens, dtype=np.float64)
+        shape = (num_images, self.pipeline.model.num_positions)
+        if numbers.shape != shape:
+            raise ValueError(f"unmask returned shape {numbers.shape}; allowed: {shape}")
+        codes = torch.from_numpy(numbers)
+        check_range("what unmask returned", codes, 0, self.pipeline.model.num_codes - 1)
+        if not codes.equal(codes.round()):
+            raise ValueError("unmask returned numbers that are not whole; allowed: codes")
+        return read(self.pipeline.pixels(codes.long()))
+
+
+def score(unmask: Sampler, word: str = PUBLIC) -> TaskScore:
+    """What a function scores in this process, for a notebook; torch's own seed is set for it.
+
+    Raises `ValueError` for tokens that are none and for one evaluation too many, and what the
+    function raises. `vqlearn challenge` runs a file in a process apart.
+    """
+
+    def run(batch: PromptBatch) -> Any:
+        with torch.random.fork_rng():
+            torch.manual_seed(batch.seed)
+            return unmask(batch.network, batch.num_images)
+
+    return ScenesTask(word).score(run)

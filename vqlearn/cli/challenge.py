@@ -1,0 +1,52 @@
+"""The command `vqlearn challenge`: its options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def challenge(
+    submissions: Annotated[
+        Path, typer.Argument(help="A .py or .ipynb file, or a folder as for `vqlearn grade`.")
+    ],
+    leaderboard: Annotated[
+        Path, typer.Option(help="A CSV file; rows of other submissions stay.")
+    ] = Path("leaderboard.csv"),
+    held_back: Annotated[
+        str | None,
+        typer.Option(help="A secret word: other prompts and seeds, which follow from it."),
+    ] = None,
+) -> None:
+    """Score samplers: the most right images of scenes in 10 network evaluations, no training.
+
+    A submission defines `unmask(network, num_images)`; notebooks/challenge has an example. The
+    first line says what submissions cannot reach while they run, the last one is the leaderboard.
+    """
+    from vqlearn.challenge import PUBLIC, Leaderboard, ScenesTask, run_submission
+    from vqlearn.course.submissions import find_submissions, read_submission
+    from vqlearn.course.worker.sandbox import first_line, untraceable
+    from vqlearn.course.workers import Server
+    from vqlearn.storage import as_path, check_output_file
+
+    path, file = as_path("SUBMISSIONS", submissions), as_path("--leaderboard", leaderboard)
+    if held_back is not None and held_back in ("", PUBLIC):
+        raise ValueError(f"--held-back is {held_back!r}; allowed: a word that nobody guesses")
+    if not path.exists():
+        raise FileNotFoundError(f"SUBMISSIONS is {str(path)!r}; allowed: a file or a folder")
+    found = find_submissions(path) if path.is_dir() else [read_submission(path)]
+    if not found:
+        raise ValueError(f"SUBMISSIONS is {str(path)!r}; allowed: one with .py or .ipynb files")
+    check_output_file("--leaderboard", file)
+    word = held_back or PUBLIC
+    board, task = Leaderboard(file, word), ScenesTask(word)
+    with untraceable(), Server() as server:
+        typer.echo(first_line(server.closed()))
+        for submission in found:
+            try:
+                row = board.add(submission.id, run_submission(task, submission, server))
+                said = "{accuracy} of the images are right ({low} to {high}), diversity {diversity}"
+            except ValueError as error:
+                row, said = board.add(submission.id, str(error)), "no score: {note}"
+            typer.echo(f"{submission.id}: {said.format(**row)}")
+    typer.echo(file)
