@@ -18,10 +18,10 @@ from vqlearn.lessons.exercise_table import MARK, exercise_table
 from vqlearn.lessons.marks import between
 
 GUIDE = ROOT / "notebooks" / "INSTRUCTORS.md"
-PAGES = [GUIDE, STUDENTS / "README.md"]
+PAGES = [GUIDE, STUDENTS / "README.md", ROOT / "notebooks" / "challenge" / "README.md"]
 LONGEST_PAGE = 40  # lines, for students
 
-each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.parent.name)
 
 
 def commands_of(text):

@@ -27,7 +27,7 @@ from vqlearn.evaluation.prompts import COMPOSITIONS
 from vqlearn.evaluation.scene_reader import read
 from vqlearn.pipeline import VQDiffusionPipeline
 from vqlearn.probability import random_stream
-from vqlearn.probability.checks import check_range
+from vqlearn.probability.checks import check_integer, check_range, shown
 
 PUBLIC = "public"
 PROMPTS = 100  # of each kind
@@ -60,16 +60,18 @@ class PromptBatch:
 class ScenesTask:
     """The prompts and seeds that belong to a word, and the shipped model.
 
-    `prompts`: how many of each kind, pairs of colour and shape seen in training and never seen.
+    `prompts`: how many of the 100 of each kind count: with pairs of colour and shape seen in
+    training, and with a pair never seen. Raises `ValueError` for more, or none.
     """
 
     def __init__(self, word: str = PUBLIC, prompts: int = PROMPTS) -> None:
+        check_integer("prompts", prompts, 1, PROMPTS)
         self.word = word
         self.pipeline = VQDiffusionPipeline.from_pretrained(MODEL)
         self.captions = {
             kind: scene_batch(
-                prompts, generator=random_stream("challenge", word, kind), composition=kind
-            ).captions
+                PROMPTS, generator=random_stream("challenge", word, kind), composition=kind
+            ).captions[:prompts]
             for kind in COMPOSITIONS
         }
 
@@ -103,18 +105,23 @@ class ScenesTask:
     @torch.no_grad()
     def _read(self, tokens: Any, num_images: int) -> list[Scene | None]:
         """The scenes that the tokens show. Raises `ValueError` for what are no tokens."""
-        numbers = np.asarray(tokens, dtype=np.float64)
-        shape = (num_images, self.pipeline.model.num_positions)
-        if numbers.shape != shape:
-            raise ValueError(f"unmask returned shape {numbers.shape}; allowed: {shape}")
-        codes = torch.from_numpy(numbers)
-        check_range("what unmask returned", codes, 0, self.pipeline.model.num_codes - 1)
+        shape, highest = (
+            (num_images, self.pipeline.model.num_positions),
+            self.pipeline.model.num_codes - 1,
+        )
+        try:
+            codes = torch.from_numpy(np.asarray(tokens, dtype=np.float64))
+        except (TypeError, ValueError):
+            raise ValueError(f"unmask returned {shown(tokens)}; allowed: tokens {shape}") from None
+        if codes.shape != shape:
+            raise ValueError(f"unmask returned shape {tuple(codes.shape)}; allowed: {shape}")
+        check_range("what unmask returned", codes, 0, highest)
         if not codes.equal(codes.round()):
-            raise ValueError("unmask returned numbers that are not whole; allowed: codes")
+            raise ValueError(f"unmask returned fractions; allowed: whole numbers, 0 to {highest}")
         return read(self.pipeline.pixels(codes.long()))
 
 
-def score(unmask: Sampler, word: str = PUBLIC) -> TaskScore:
+def score(unmask: Sampler, word: str = PUBLIC, prompts: int = PROMPTS) -> TaskScore:
     """What a function scores in this process, for a notebook; torch's own seed is set for it.
 
     Raises `ValueError` for tokens that are none and for one evaluation too many, and what the
@@ -126,4 +133,4 @@ def score(unmask: Sampler, word: str = PUBLIC) -> TaskScore:
             torch.manual_seed(batch.seed)
             return unmask(batch.network, batch.num_images)
 
-    return ScenesTask(word).score(run)
+    return ScenesTask(word, prompts).score(run)

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -27,9 +28,9 @@ SECONDS_TO_START, SECONDS_TO_END = 180.0, 30.0
 LONGEST_SOURCE = 1_000_000  # characters
 LONGEST_MESSAGE = 400
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-NO_VQLEARN = (
-    "import of vqlearn halted; None in sys.modules",
-    "vqlearn cannot be imported here; write it with torch",
+NO_VQLEARN = re.compile(
+    r"import of vqlearn halted; None in sys\.modules"
+    r"|No module named 'vqlearn[.\w]*'; 'vqlearn' is not a package"
 )
 KEPT = ("LD_LIBRARY_PATH",)  # where a Python of one's own has its libraries
 
@@ -181,7 +182,7 @@ class Server:
 
 def shortened(text: str) -> str:
     """As much of a text as a page has room for, without control characters."""
-    text = text.replace(*NO_VQLEARN)
+    text = NO_VQLEARN.sub("vqlearn cannot be imported here; write it with torch", text)
     text = "".join(one if one.isprintable() else " " for one in text[: 2 * LONGEST_MESSAGE])
     return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 3]}..."
 

@@ -13,7 +13,7 @@ PAGE, MARK = PACKAGE / "README.md", "map"
 ROOMS = (
     *("probability", "tokens", "text", "diffusion", "transformer", "autoregressive"),
     *("continuous", "storage", "data", "checkpoints", "pipeline", "training", "evaluation"),
-    *("course", "lessons", "experiments", "cli"),
+    *("course", "challenge", "lessons", "experiments", "cli"),
 )
 """In the order of reading."""
 
