@@ -1,5 +1,7 @@
 """The baseline: the same number of tokens in every step, at random positions."""
 
+from itertools import pairwise
+
 import torch
 
 NUM_CODES, NUM_POSITIONS, NUM_TIMESTEPS = 384, 64, 100
@@ -12,7 +14,7 @@ def unmask(network, num_images):
     x_t = torch.full((num_images, NUM_POSITIONS), MASK)
     order = torch.rand(x_t.shape).argsort(dim=1)  # (b, n): which position comes when
     counts = [NUM_POSITIONS * step // STEPS for step in range(STEPS + 1)]
-    for first, last in zip(counts[:-1], counts[1:], strict=True):
+    for first, last in pairwise(counts):
         t = max(1, round(NUM_TIMESTEPS * (1 - first / NUM_POSITIONS)))
         p = network(x_t, t).exp()  # (b, n, K): p(x_0 | x_t, caption)
         drawn = torch.multinomial(p.flatten(0, 1), num_samples=1).reshape(x_t.shape)

@@ -1,4 +1,6 @@
-"""A better one: few tokens in the first steps, which decide what lies where, and more in the last."""
+"""Few tokens in the first steps, which decide what lies where, and more in the last ones."""
+
+from itertools import pairwise
 
 import torch
 
@@ -12,7 +14,7 @@ def unmask(network, num_images):
     x_t = torch.full((num_images, NUM_POSITIONS), MASK)
     order = torch.rand(x_t.shape).argsort(dim=1)  # (b, n): which position comes when
     counts = [0] + [max(1, round(NUM_POSITIONS * (i / STEPS) ** 2)) for i in range(1, STEPS + 1)]
-    for first, last in zip(counts[:-1], counts[1:], strict=True):
+    for first, last in pairwise(counts):
         t = max(1, round(NUM_TIMESTEPS * (1 - first / NUM_POSITIONS)))
         p = network(x_t, t).exp()  # (b, n, K): p(x_0 | x_t, caption)
         drawn = torch.multinomial(p.flatten(0, 1), num_samples=1).reshape(x_t.shape)

@@ -1,13 +1,16 @@
 """The task: prompts and seeds follow from a word, and what a sampler scores."""
 
+import re
+
 import pytest
 import torch
 from support.challenge_toys import EXAMPLES, masks, small_task, unmask_all_at_once
 
-from vqlearn.challenge import ScenesTask, score
+from vqlearn.challenge import ScenesTask, TaskScore, score
 from vqlearn.data.scenes import parse, render
 from vqlearn.data.scenes.world import HELD_OUT_PAIRS
-from vqlearn.evaluation.diversity import true_pairs
+from vqlearn.evaluation.diversity import Diversity, true_pairs
+from vqlearn.evaluation.frontier import Point
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +76,7 @@ def test_true_scenes_score_and_wrong_ones_do_not(public):
         "seen": 1,
         "held_out": 1,
     }
-    assert found.both.diversity["all"].value > 0
+    assert found.diversity.value > 0
     rest = iter(batches)
     wrong = public.score(lambda batch: next(rest).roll(1, 0))
     assert wrong.both.accuracy.value < 0.5
@@ -137,4 +140,16 @@ def test_the_page_says_how_a_function_is_scored_in_a_notebook(capsys):
     page = (EXAMPLES / "README.md").read_text("utf-8")
     code = page.partition("from vqlearn.challenge import score\n")[2].partition("```")[0]
     exec(code, {"score": score, "unmask": unmask_all_at_once})
-    assert capsys.readouterr().out.count("Estimate(value=") == 2
+    expected = r"\d.\d% of the images are right \(0.0% to .*never seen .*, 1 evaluations\n"
+    assert re.fullmatch(expected, capsys.readouterr().out)
+
+
+def test_a_score_is_told_in_one_line():
+    kinds = {"seen": Point("2211", {}), "held_out": Point("1100", {})}
+    spread = {"all": Diversity(0.516, (0.4, 0.6), 2)}
+    found = TaskScore(Point("22111100", spread), kinds, 10)
+    assert str(found) == (
+        "50.0% of the images are right (21.5% to 78.5%; pairs seen 75.0%, never seen 25.0%), "
+        "diversity 0.52, 10 evaluations"
+    )
+    assert "diversity unknown" in str(TaskScore(Point("22111100", {}), kinds, 10))

@@ -28,7 +28,7 @@ def test_the_stored_leaderboard_is_what_the_command_writes(tmp_path, monkeypatch
         monkeypatch, capsys, "challenge", EXAMPLES / "baseline.py", "--leaderboard", file
     )
     assert code == 0
-    assert stdout.splitlines()[1].startswith("baseline: 0.3")
+    assert stdout.splitlines()[1].startswith("baseline: 3")
     assert stdout.splitlines()[-1] == str(file)
     (found,) = rows(file)
     stored = {row["name"]: row for row in rows(EXAMPLES / "leaderboard.csv")}

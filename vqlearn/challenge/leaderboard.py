@@ -8,7 +8,6 @@ from typing import Any
 
 from vqlearn.challenge.task import PUBLIC, TaskScore
 from vqlearn.course.plain_text import no_formula
-from vqlearn.evaluation.frontier import Point
 from vqlearn.probability.checks import shown
 from vqlearn.storage import write_text
 
@@ -94,9 +93,5 @@ def _cells(found: TaskScore) -> dict[str, Any]:
         "never_seen": found.by_composition["held_out"].accuracy.value,
     }
     rounded = {name: f"{value:.4f}" for name, value in numbers.items()}
-    return rounded | {"diversity": _diversity(found.both), "evaluations": str(found.evaluations)}
-
-
-def _diversity(point: Point) -> str:
-    """Nothing where fewer than two prompts have two right images."""
-    return f"{point.diversity['all'].value:.2f}" if "all" in point.diversity else ""
+    diversity = "" if found.diversity is None else f"{found.diversity.value:.2f}"
+    return rounded | {"diversity": diversity, "evaluations": str(found.evaluations)}

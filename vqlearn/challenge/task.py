@@ -21,6 +21,7 @@ from torch import Tensor
 
 from vqlearn.challenge.network import CountedNetwork
 from vqlearn.data.scenes import Scene, scene_batch
+from vqlearn.evaluation.diversity import ALL, Diversity
 from vqlearn.evaluation.frontier import IMAGES, Point
 from vqlearn.evaluation.frontier import score as score_scenes
 from vqlearn.evaluation.prompts import COMPOSITIONS
@@ -46,6 +47,20 @@ class TaskScore:
     both: Point
     by_composition: dict[str, Point]
     evaluations: int
+
+    @property
+    def diversity(self) -> Diversity | None:
+        """Of all prompts with two right images; None if there are fewer than two."""
+        return self.both.diversity.get(ALL)
+
+    def __str__(self) -> str:
+        right, low, high = self.both.accuracy
+        seen, never = (self.by_composition[kind].accuracy.value for kind in COMPOSITIONS)
+        diversity = "unknown" if self.diversity is None else f"{self.diversity.value:.2f}"
+        return (
+            f"{right:.1%} of the images are right ({low:.1%} to {high:.1%}; pairs seen {seen:.1%}, "
+            f"never seen {never:.1%}), diversity {diversity}, {self.evaluations} evaluations"
+        )
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,11 @@ def challenge(
         typer.echo(first_line(server.closed()))
         for submission in found:
             try:
-                row = board.add(submission.id, run_submission(task, submission, server))
-                said = "{accuracy} of the images are right ({low} to {high}), diversity {diversity}"
+                result = run_submission(task, submission, server)
+                said = str(result)
             except ValueError as error:
-                row, said = board.add(submission.id, str(error)), "no score: {note}"
-            typer.echo(f"{submission.id}: {said.format(**row)}")
+                result = str(error)
+                said = f"no score: {result}"
+            board.add(submission.id, result)
+            typer.echo(f"{submission.id}: {said}")
     typer.echo(file)
