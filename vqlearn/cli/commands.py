@@ -14,6 +14,7 @@ from vqlearn.cli.course import assign, grade
 from vqlearn.cli.edit import edit
 from vqlearn.cli.messages import one_line
 from vqlearn.cli.options import Guidance, Model, Truncation, check_images_and_seed
+from vqlearn.cli.tokens import app as tokens_app
 from vqlearn.cli.train import train
 
 
@@ -158,6 +159,7 @@ def evaluate(
     typer.echo(report)
 
 
+app.add_typer(tokens_app, name="tokens")
 app.command()(assign)
 app.command()(grade)
 app.command()(challenge)

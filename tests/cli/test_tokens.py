@@ -1,0 +1,140 @@
+"""`vqlearn tokens`: a folder as tokens and back, with the tokenizer of any checkpoint."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.command import run_command
+from support.tiny import write_diffusers_folder
+
+from vqlearn.checkpoints import load_vqvae, resolve
+from vqlearn.cli.tokenizing import AT_ONCE, digest_of, png_names
+from vqlearn.data.image_files import read_image
+from vqlearn.data.token_file import TokenFile
+
+PICTURES = ["a.png", "b/a.jpg", "b/c.webp", *(f"d{i:02}.png" for i in range(AT_ONCE))]
+
+
+@pytest.fixture
+def images(tmp_path, monkeypatch):
+    """A folder of images that are no squares, and of other files."""
+    generator = np.random.default_rng(0)
+    for name in PICTURES:
+        file = tmp_path / "images" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        small = generator.integers(0, 256, (4, 5, 3), dtype=np.uint8)
+        Image.fromarray(small).resize((100, 80)).save(file)
+    (tmp_path / "images" / "metadata.jsonl").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "images"
+
+
+@pytest.fixture(scope="module")
+def of_diffusers(tmp_path_factory):
+    return write_diffusers_folder(tmp_path_factory.mktemp("tokens") / "model")
+
+
+def run(monkeypatch, capsys, *arguments):
+    return run_command(monkeypatch, capsys, "tokens", *arguments)
+
+
+@pytest.mark.parametrize("kind", ["scenes", "of_diffusers"])
+def test_tokens_are_those_of_each_image_alone_and_come_back_as_images(
+    kind, images, of_diffusers, monkeypatch, capsys
+):
+    model, size = ("scenes", 32) if kind == "scenes" else (of_diffusers, 8)
+    code, stdout, stderr = run(monkeypatch, capsys, "encode", images, "--model", model)
+    assert (code, stdout) == (0, "tokens.npz\n"), stderr
+    found, vqvae = TokenFile.read(images.parent / "tokens.npz"), load_vqvae(resolve(model))
+    assert found.file_names == sorted(PICTURES)
+    assert found.num_codes == vqvae.config.num_vq_embeddings
+    code, stdout, _ = run(
+        monkeypatch, capsys, "decode", "tokens.npz", "--model", model, "--out", "new/decoded"
+    )
+    assert (code, stdout) == (0, "new/decoded\n")
+    for name, grid in zip(found.file_names, found.tokens, strict=True):
+        pixels = read_image(images / name, size).pixels / 255
+        tokens = vqvae.encode(pixels[None])
+        assert torch.equal(tokens, grid.reshape(1, -1))
+        with Image.open((images.parent / "new/decoded" / name).with_suffix(".png")) as picture:
+            seen = np.asarray(picture).transpose(2, 0, 1) / 255
+        with torch.no_grad():
+            expected = vqvae.decode(tokens)[0].numpy()
+        assert np.abs(seen - expected).max() <= 0.51 / 255
+
+
+def test_the_image_size_decides_the_grid(images, monkeypatch, capsys):
+    run(monkeypatch, capsys, "encode", images, "--image-size", 48, "--out", "large.npz")
+    assert TokenFile.read(images.parent / "large.npz").tokens.shape[1:] == (12, 12)
+    run(monkeypatch, capsys, "decode", "large.npz")
+    with Image.open(images.parent / "decoded" / "a.png") as picture:
+        assert picture.size == (48, 48)
+
+
+def test_what_cannot_be_read_is_named_and_left_out(images, monkeypatch, capsys, caplog):
+    (images / "b" / "a.jpg").write_text("no image")
+    code, *_ = run(monkeypatch, capsys, "encode", images)
+    assert code == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "b/a.jpg is left out: it is no image; allowed: JPEG, PNG, WEBP, GIF, BMP, TIFF, PPM"
+    ]
+    found = TokenFile.read(images.parent / "tokens.npz")
+    assert found.file_names == sorted(set(PICTURES) - {"b/a.jpg"})
+
+
+def test_tokens_of_another_model_are_refused(images, of_diffusers, monkeypatch, capsys):
+    run(monkeypatch, capsys, "encode", images, "--model", of_diffusers)
+    code, _, stderr = run(monkeypatch, capsys, "decode", "tokens.npz")
+    assert code == 1
+    assert "the tokens were made by the model '" in stderr
+    assert "; allowed: those of scenes, " in stderr
+    assert not list((images.parent / "decoded").iterdir())
+
+
+def test_the_digest_knows_weights_and_not_files(of_diffusers):
+    vqvae = load_vqvae(of_diffusers)
+    before = digest_of(vqvae)
+    assert digest_of(load_vqvae(of_diffusers)) == before
+    with torch.no_grad():
+        vqvae.decoder.output.bias[0] += 1e-3
+    assert digest_of(vqvae) != before
+
+
+def test_no_two_images_get_one_name():
+    names = ["a.png", "a.jpg", "b/a.png", "c.tar.png"]
+    assert png_names(names) == ["a.png.png", "a.jpg.png", "b/a.png", "c.tar.png"]
+
+
+REFUSED = {
+    "no folder": (["encode", "nowhere"], "FOLDER is 'nowhere'; allowed: a folder of images"),
+    "nothing in it": (["encode", "empty"], "FOLDER is 'empty'; allowed: one with .jpg, "),
+    "no image in it": (["encode", "broken"], "FOLDER is 'broken'; allowed: one with images that"),
+    "another ending": (["encode", "images", "--out", "a.txt"], "--out is 'a.txt'; allowed: "),
+    "no multiple": (["encode", "images", "--image-size", 30], "--image-size is 30; allowed: "),
+    "nothing at all": (["encode", "images", "--image-size", 0], "--image-size is 0; allowed: "),
+    "no model": (["encode", "images", "--model", "x"], "there is no folder 'x'"),
+    "no tokens": (["decode", "images/a.png"], "a.png is no file of tokens"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_refused_is_named(name, images, monkeypatch, capsys):
+    (images.parent / "empty").mkdir()
+    (images.parent / "broken").mkdir()
+    (images.parent / "broken" / "a.png").write_text("no image")
+    arguments, message = REFUSED[name]
+    code, stdout, stderr = run(monkeypatch, capsys, *arguments)
+    assert (code, stdout) == (1, "")
+    assert message in stderr
+    assert not list(images.parent.glob("*.npz"))
+
+
+def test_a_model_that_does_not_say_its_size_needs_one(images, of_diffusers, monkeypatch, capsys):
+    folder = images.parent / "tokens_only"
+    folder.mkdir()
+    (folder / "vqvae").symlink_to(of_diffusers / "vqvae")
+    code, _, stderr = run(monkeypatch, capsys, "encode", images, "--model", folder)
+    assert code == 1
+    assert "--image-size is None" in stderr
+    arguments = ["encode", images, "--model", folder, "--image-size", 8]
+    assert run(monkeypatch, capsys, *arguments)[0] == 0

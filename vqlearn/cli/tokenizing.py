@@ -1,0 +1,131 @@
+"""A folder of images as tokens, and back, with the VQ network of any checkpoint."""
+
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+import torch
+from einops import rearrange
+from tqdm.auto import tqdm
+
+from vqlearn.checkpoints import load_vqvae, resolve
+from vqlearn.checkpoints.layout import DENOISER_FOLDER
+from vqlearn.checkpoints.reading import read_json
+from vqlearn.data.image_files import read_image
+from vqlearn.data.token_file import TokenFile
+from vqlearn.pipeline import best_device
+from vqlearn.pipeline.output import as_pil
+from vqlearn.probability.checks import check_integer, shown
+from vqlearn.storage import atomic_write
+from vqlearn.tokens import VQVAE
+
+AT_ONCE = 16  # images
+BAR_AFTER = 2  # seconds
+MOST_NAMED = 10  # files; the others are counted
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm")
+
+Item = TypeVar("Item")
+
+logger = logging.getLogger("vqlearn")
+
+
+def encoded(model: str, folder: Path, image_size: int | None) -> TokenFile:
+    """The tokens of all images in a folder, in the order of their names.
+
+    Raises `ValueError` for a size that tokens do not fill, and if no image can be read;
+    `CheckpointError` for a model that cannot be loaded.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ValueError(f"FOLDER is {str(folder)!r}; allowed: one with {', '.join(SUFFIXES)}")
+    vqvae = _tokenizer(model)
+    size = _image_size(model, image_size, vqvae.config.downsampling_factor)
+    images, left_out = {}, []
+    for some in _in_parts(files):
+        squares = {}
+        for file in some:
+            name = file.relative_to(folder).as_posix()
+            try:
+                squares[name] = read_image(file, size).pixels / 255
+            except (OSError, ValueError) as error:
+                left_out.append(f"{name} is left out: {error}")
+        if squares:
+            tokens = vqvae.encode(torch.stack(list(squares.values()))).cpu()  # (b, n)
+            images |= zip(squares, tokens, strict=True)
+    _warn(left_out)
+    if not images:
+        raise ValueError(f"FOLDER is {str(folder)!r}; allowed: one with images that can be read")
+    side = size // vqvae.config.downsampling_factor
+    grids = rearrange(list(images.values()), "b (h w) -> b h w", h=side)
+    return TokenFile(grids, list(images), vqvae.config.num_vq_embeddings, digest_of(vqvae))
+
+
+def write_decoded(model: str, found: TokenFile, folder: Path) -> None:
+    """Write each image as a PNG file. Raises `ValueError` for the tokens of another model."""
+    vqvae = _tokenizer(model)
+    if found.tokenizer != digest_of(vqvae):
+        raise ValueError(
+            f"the tokens were made by the model {shown(found.tokenizer)}; allowed: those of "
+            f"{model}, {digest_of(vqvae)}"
+        )
+    rows, columns = found.tokens.shape[1:]
+    for some in _in_parts(list(zip(png_names(found.file_names), found.tokens, strict=True))):
+        names, grids = zip(*some, strict=True)
+        tokens = rearrange(list(grids), "b h w -> b (h w)").to(best_device())
+        with torch.no_grad():
+            pixels = vqvae.decode(tokens, grid=(rows, columns)).float().cpu()
+        for name, image in zip(names, as_pil(pixels), strict=True):
+            with atomic_write(folder / name) as part:
+                image.save(part)
+
+
+def png_names(names: list[str]) -> list[str]:
+    """The names with the ending .png: in place of their own, or behind it where two would meet."""
+    short = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
+    count = Counter(short)
+    return [
+        each if count[each] == 1 else f"{name}.png" for name, each in zip(names, short, strict=True)
+    ]
+
+
+def digest_of(vqvae: VQVAE) -> str:
+    """16 hex digits for the weights, whatever file they came from."""
+    digest = hashlib.sha256(repr(vqvae.config).encode())
+    for name, weights in sorted(vqvae.state_dict().items()):
+        digest.update(name.encode() + weights.float().cpu().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _tokenizer(model: str) -> VQVAE:
+    return load_vqvae(resolve(model)).to(best_device()).eval()
+
+
+def _image_size(model: str, wanted: int | None, factor: int) -> int:
+    """What the user wants, or what the denoiser of the checkpoint was trained for."""
+    config = resolve(model) / DENOISER_FOLDER / "config.json"
+    if wanted is None and config.is_file():
+        wanted = read_json(config).get("sample_size", 0) * factor
+    if wanted is None:
+        raise ValueError(f"--image-size is None, {model} does not say it; allowed: {factor}, …")
+    check_integer("--image-size", wanted, 1)
+    if wanted % factor:
+        raise ValueError(f"--image-size is {wanted}; allowed: multiples of {factor}")
+    return wanted
+
+
+def _in_parts(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
+    """The items in parts that a network is given at once; with a progress bar, if it takes long."""
+    with tqdm(desc="images", total=len(items), unit=" images", delay=BAR_AFTER) as bar:
+        for first in range(0, len(items), AT_ONCE):
+            yield items[first : first + AT_ONCE]
+            bar.update(min(AT_ONCE, len(items) - first))
+
+
+def _warn(left_out: list[str]) -> None:
+    for reason in left_out[:MOST_NAMED]:
+        logger.warning("%s", reason)
+    if len(left_out) > MOST_NAMED:
+        logger.warning("%d more files are left out", len(left_out) - MOST_NAMED)
