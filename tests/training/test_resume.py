@@ -17,9 +17,9 @@ CONFIG = {"steps": 30, "data": "scenes", "schedule": None}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def start(folder):
+def start(folder, *options):
     return subprocess.Popen(
-        [*COMMAND, *SIZE, "--out", str(folder)],
+        [*COMMAND, *SIZE, *options, "--out", str(folder)],
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -33,7 +33,7 @@ def steps_done(folder, stage):
 
 def kill_in(stage, folder):
     """Start, wait until this stage has written a state, and kill -9 without a warning."""
-    process = start(folder)
+    process = start(folder, "--preview", "5")
     while steps_done(folder, stage) < 2:
         assert process.poll() is None, f"{stage} ended before it could be killed"
         time.sleep(0.01)

@@ -48,6 +48,9 @@ def train(
     mixed_precision: Annotated[
         Precision | None, typer.Option(help="Of networks, not weights; bf16: about twice as fast.")
     ] = None,
+    preview: Annotated[
+        int | None, typer.Option(help="Steps between pictures in OUT/preview; default: none.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option(help="Write curves to OUT/logs.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that load batches in advance.")] = 0,
 ) -> None:
@@ -76,6 +79,7 @@ def train(
         options={"discriminator": sharpen, "quantizer": quantizer, "schedule": schedule},
         machine={"mixed_precision": mixed_precision, "log_with": curves},
         workers=workers,
+        preview=preview,
         start_from=start_from,
     )
     folder = plan.train(out)

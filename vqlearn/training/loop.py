@@ -31,6 +31,7 @@ from vqlearn.training.interruption import (
     leave_signals_to_the_main_process,
 )
 from vqlearn.training.learner import Learner
+from vqlearn.training.preview import preview_batch, write_preview
 from vqlearn.training.processes import in_main_process, largest
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.state import Stateful, TrainingState
@@ -67,6 +68,7 @@ class Run:
     - `folder`: where the checkpoint grows.
     - `accelerator`: devices, processes, precision and curves; by default the best device.
     - `workers`: processes that load batches in advance.
+    - `preview`: after how many steps a picture is written; 0: none.
     - `start_from`: a checkpoint. Its tokens and text encoder are used, and its denoiser learns on
       in the stage "diffusion".
     """
@@ -77,9 +79,11 @@ class Run:
     accelerator: Accelerator = field(default_factory=best_accelerator)
     workers: int = 0
     start_from: Path | None = None
+    preview: int = 0
 
     def __post_init__(self) -> None:
         check_workers(self.workers)
+        check_integer("preview", self.preview, 0)
 
     def noise(self, step: int) -> torch.Generator:
         """The random numbers of one step in this process, apart from its batch."""
@@ -109,6 +113,10 @@ class Task(Protocol):
     def after_step(self, step: int, seen: Any) -> None:
         """What learns without that gradient does so here, from what `losses` has seen."""
 
+    def preview(self, trained: nn.Module) -> Tensor | None:
+        """Rows of as many images each, RGB in 0 to 1, that show what it can; None: nothing can."""
+        return None
+
     def save(self, trained: nn.Module) -> None:
         """Write what was learnt to `run.folder`, as a part of its checkpoint."""
 
@@ -134,11 +142,15 @@ def fit(name: str, task: Task) -> nn.Module:
             learner.step(shown, step + 1, after=partial(task.after_step, step, seen))
             bar.update()
             if step % SHOW_EVERY == 0:
+                shown["learning_rate"] = torch.tensor(learner.rates[0].get_last_lr()[0])
                 _show(bar, shown, step, run, name)
             asked = largest(accelerator, interruption.asked)
             if asked or (step + 1) % recipe.save_every == 0:
                 learner.mean(step + 1)  # raises if it is not finite: older states are better
                 in_main_process(accelerator, partial(state.save, step + 1, config))
+            if run.preview and (step + 1) % run.preview == 0:
+                mean = learner.mean(step + 1)
+                in_main_process(accelerator, partial(_preview, name, task, mean, step + 1))
             if asked:
                 raise _interrupted(name, step + 1, run, asked)
         return copy.deepcopy(learner.mean(recipe.steps)).cpu().eval()
@@ -186,6 +198,14 @@ def _interrupted(name: str, step: int, run: Run, asked: int) -> Interrupted:
     return Interrupted(message if run.accelerator.is_main_process else "", asked)
 
 
+@torch.no_grad()
+def _preview(name: str, task: Task, mean: nn.Module, step: int) -> None:
+    rows = task.preview(copy.deepcopy(mean).eval())
+    if rows is not None:
+        captions = preview_batch(task.run.source).captions
+        write_preview(rows, captions, task.run.folder, name, step, task.run.accelerator)
+
+
 def _progress(name: str, done: int, run: Run) -> tqdm:
     """A bar whose steps are shown as images of all processes."""
     images = run.recipe.batch_size * run.accelerator.num_processes
@@ -195,5 +215,5 @@ def _progress(name: str, done: int, run: Run) -> tqdm:
 
 def _show(bar: tqdm, shown: dict[str, Tensor], step: int, run: Run, name: str) -> None:
     numbers = {key: value.item() for key, value in shown.items()}
-    bar.set_postfix({key: f"{value:.4f}" for key, value in numbers.items()}, refresh=False)
+    bar.set_postfix({key: f"{value:.4g}" for key, value in numbers.items()}, refresh=False)
     run.accelerator.log({f"{name}/{key}": value for key, value in numbers.items()}, step=step)

@@ -28,6 +28,7 @@ LEFT_OUT = {
     "start_from",  # what is taken from it stands in the task's config, as a digest
     "workers",
     "save_every",
+    "preview",
 }
 """The fields of `Run` and `Recipe` that change no weight; all others are recorded."""
 

@@ -11,16 +11,19 @@ from vqlearn.checkpoints import CheckpointError
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.layout import TEXT_FOLDER, TOKENIZER_FOLDER, VQVAE_FOLDER
 from vqlearn.data import Batch
-from vqlearn.probability import Conditioning, TokenModel
+from vqlearn.probability import Conditioning, Sampling, TokenModel, random_stream
 from vqlearn.text import NullText, NullTextConfig, drop_captions
 from vqlearn.training import record
 from vqlearn.training.loop import Losses, Run, Task
 from vqlearn.training.optimizers import muon_weights
+from vqlearn.training.preview import preview_batch
 
 CAPTION_DROPOUT = 0.1
 COME_FIRST = {"tokens": (VQVAE_FOLDER, "VQ network"), "text": (TEXT_FOLDER, "text encoder")}
 """The stages that write what a token model needs: the folder, and what is in it."""
 PARTS = (VQVAE_FOLDER, TEXT_FOLDER, TOKENIZER_FOLDER)
+PREVIEW = Sampling(guidance_scale=1.5, truncation_rate=0.9)
+"""How the images of previews are sampled."""
 
 
 class Frozen:
@@ -65,6 +68,8 @@ class Frozen:
 class Captioned(nn.Module):
     """A token model, and the null embedding that learns together with it."""
 
+    preview = PREVIEW
+
     def __init__(self, model: TokenModel, null_text: NullText) -> None:
         super().__init__()
         self.model, self.null_text = model, null_text
@@ -98,6 +103,20 @@ class CaptionedTask(Task):
         x, text = self.frozen.read(batch)
         values, seen = network(x, text, self.run.noise(step))
         return {name: value.mean() for name, value in values.items()}, seen
+
+    def preview(self, trained: Captioned) -> Float[Tensor, "2 images 3 H W"]:
+        """Images, and what the model draws to their captions."""
+        batch = preview_batch(self.run.source)
+        condition = Conditioning(
+            self.frozen.encoder(batch.captions, warn=False), trained.null_text(1)
+        )
+        tokens = trained.model.sample(
+            len(batch.captions),
+            condition,
+            sampling=trained.preview,
+            generator=random_stream("preview noise"),
+        )
+        return torch.stack([batch.images, self.frozen.vqvae.decode(tokens).float().cpu()])
 
     def save(self, trained: Captioned) -> None:
         files.save_network(trained.null_text, self.run.folder)

@@ -1,5 +1,7 @@
 """Stage 3: learn to denoise tokens, given a caption."""
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -8,12 +10,13 @@ from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.layout import DENOISER_FOLDER, INDICES, NULL_TEXT_FOLDER, SCHEDULE_FOLDER
 from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule
 from vqlearn.diffusion.schedule import SCHEDULES
+from vqlearn.probability import Sampling
 from vqlearn.probability.checks import check_choice
 from vqlearn.text import NullText
 from vqlearn.training import record
 from vqlearn.training.loop import Losses, Run
 from vqlearn.training.recipes import NUM_TIMESTEPS, denoiser_config
-from vqlearn.training.stages.captioned import Captioned, CaptionedTask, Frozen
+from vqlearn.training.stages.captioned import PREVIEW, Captioned, CaptionedTask, Frozen
 from vqlearn.transformer import Denoiser
 
 PARTS = (DENOISER_FOLDER, SCHEDULE_FOLDER, NULL_TEXT_FOLDER)
@@ -24,6 +27,11 @@ class CaptionedDiffusion(Captioned):
     """A diffusion model, and the null embedding; the levels learn from all processes at once."""
 
     model: DiffusionModel
+
+    @property
+    def preview(self) -> Sampling:
+        """As others, in at most 25 steps."""
+        return replace(PREVIEW, num_inference_steps=min(25, self.model.process.num_timesteps))
 
     def forward(
         self, x: Int[Tensor, "b n"], text: Float[Tensor, "b l c"], generator: torch.Generator

@@ -11,7 +11,7 @@ from typing import Any
 
 from vqlearn.checkpoints import resolve
 from vqlearn.diffusion.schedule import SCHEDULES
-from vqlearn.probability.checks import check_choice, shown
+from vqlearn.probability.checks import check_choice, check_integer, shown
 from vqlearn.storage import as_path, check_output_folder
 from vqlearn.tokens import QUANTIZERS
 from vqlearn.training.loop import Run, best_accelerator, check_workers
@@ -42,12 +42,15 @@ class Plan:
     machine: Mapping[str, Any]
     workers: int = 0
     start_from: str | None = None
+    preview: int | None = None
 
     def train(self, out: Path | None) -> Path:
         """Train in `out`, by default in a folder for these data; returns it."""
         options = options_of(self.stage, self.start_from, self.options)
         recipes = recipes_of(list(options), self.recipe)
         check_workers(self.workers)
+        if self.preview is not None:
+            check_integer("preview", self.preview, 1)
         order.check_data(self.data, self.image_size)
         folder = folder_of(self.stage, self.data) if out is None else as_path("out", out)
         machine = {**self.machine, "project_dir": folder / "logs"}
@@ -56,7 +59,8 @@ class Plan:
         start = None if self.start_from is None else resolve(self.start_from)
         source = order.open_source(self.data, self.image_size)
         for name, recipe in recipes.items():
-            run = Run(folder, source, recipe, best_accelerator(**machine), self.workers, start)
+            device, preview = best_accelerator(**machine), self.preview or 0
+            run = Run(folder, source, recipe, device, self.workers, start, preview)
             order.train(name, run, **options[name])
         return folder
 

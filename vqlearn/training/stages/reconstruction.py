@@ -22,6 +22,7 @@ from vqlearn.tokens.gumbel import GumbelQuantized
 from vqlearn.tokens.quantizer import Quantized
 from vqlearn.training.descent import Descent
 from vqlearn.training.loop import Losses, Run, Task
+from vqlearn.training.preview import preview_batch
 
 OWN_SQUARE_WEIGHT = 10.0
 DISCRIMINATOR_FROM = 0.5  # of all steps: first the pixels
@@ -85,6 +86,10 @@ class TokenTask(Task):
         """What is added to the pixel errors: under each name a weight and a loss."""
         raise NotImplementedError
 
+    def code_counts(self, quantized: Quantized | GumbelQuantized) -> dict[str, Tensor]:
+        """Numbers to show: how many codes this batch uses."""
+        return {"codes": torch.tensor(len(quantized.indices.unique()))}
+
     def losses(self, network: nn.Module, batch: Batch, step: int) -> Losses:
         images = batch.images.to(self.run.accelerator.device)
         decoded, quantized, features = network(images, **self.quantizer_options(step))
@@ -100,12 +105,19 @@ class TokenTask(Task):
             added["adversarial"] = (weight, adversarial)
         loss = sum((weight * part for weight, part in added.values()), start=pixels)
         shown = {name: part for name, (_, part) in added.items()}
+        shown |= self.code_counts(quantized)
         shown = {"loss": loss, "perplexity": quantized.perplexity, **shown}
         return shown, Seen(target, decoded.detach(), quantized)
 
     def after_step(self, step: int, seen: Seen) -> None:
         if self._discriminator_joins(step):
             self.adversary.learn(seen.target, seen.decoded, step + 1)
+
+    def preview(self, trained: TokenStage) -> Float[Tensor, "2 images 3 H W"]:
+        """Images, and the same after a round trip through their tokens."""
+        images = preview_batch(self.run.source).images
+        tokens = trained.vqvae.encode(images.to(self.run.accelerator.device))
+        return torch.stack([images, trained.vqvae.decode(tokens).cpu()])
 
     def save(self, trained: TokenStage) -> None:
         save_network(trained.vqvae, self.run.folder)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from vqlearn.tokens import VQVAE, CodebookEMA
@@ -26,15 +27,19 @@ class NearestTask(TokenTask):
             self.vqvae.quantizer, reduce=lambda x: run.accelerator.reduce(x, "sum")
         )
         self.extra_state = [*self.extra_state, self.codebook]
+        self.revived = 0  # codes, since this process began
 
     def code_losses(self, quantized: Quantized, step: int) -> dict[str, tuple[float, Tensor]]:
         return {"commitment": (COMMITMENT_WEIGHT, quantized.commitment_loss)}
+
+    def code_counts(self, quantized: Quantized) -> dict[str, Tensor]:
+        return {**super().code_counts(quantized), "revived": torch.tensor(self.revived)}
 
     def after_step(self, step: int, seen: Seen) -> None:
         quantizer, quantized = self.vqvae.quantizer, seen.quantized
         self.codebook.update(quantizer, quantized)
         if step % REVIVE_EVERY == REVIVE_EVERY - 1 and step < REVIVE_UNTIL * self.run.recipe.steps:
-            self.codebook.revive_dead_codes(
+            self.revived += self.codebook.revive_dead_codes(
                 quantizer,
                 quantized,
                 apart=APART * self.vqvae.config.vq_embed_dim**0.5,
