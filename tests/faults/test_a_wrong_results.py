@@ -672,11 +672,9 @@ def test_a_model_is_measured_on_images_like_its_own(
 
 def test_the_figures_of_a_folder_by_hand(monkeypatch):
     images = torch.zeros(2, 3, 4, 4)
-    monkeypatch.setattr(own_images, "round_trip", lambda _, images: images + 0.1)
-    decibel = own_images.round_trip_psnr(None, images)
+    decibel = own_images.psnr(images + 0.1, images)
     assert (decibel.mean, decibel.standard_error) == (20, 0)
-    monkeypatch.setattr(own_images, "round_trip", lambda _, images: images)
-    assert own_images.round_trip_psnr(None, images).mean == pytest.approx(54.15, abs=0.01)
+    assert own_images.psnr(images, images).mean == pytest.approx(54.15, abs=0.01)
     scores = torch.tensor([[2.0, 1.0], [3.0, 1.0], [5.0, 9.0]])  # 3 images, 2 distinct captions
     monkeypatch.setattr(
         own_images, "read_by_clip", lambda *_: SimpleNamespace(logits_per_image=scores)
@@ -686,7 +684,7 @@ def test_the_figures_of_a_folder_by_hand(monkeypatch):
     matched = own_images.caption_matching(None, None, torch.zeros(3, 3, 4, 4), ["a", "b", "b"])
     assert (matched.right, matched.total) == (2, 3)
     with pytest.raises(ValueError, match="the number of images is 1; allowed: 2 or more"):
-        own_images.round_trip_psnr(None, images[:1])
+        own_images.psnr(images[:1], images[:1])
 
 
 # A8 ------------------------------------------------------------------------------

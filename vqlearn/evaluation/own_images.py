@@ -16,7 +16,14 @@ from torch import Tensor
 from transformers import CLIPModel
 
 from vqlearn.data import Batch, ImageFolder
-from vqlearn.evaluation.prompts import Evaluation, generate, read_by_clip, round_trip, with_shares
+from vqlearn.evaluation.prompts import (
+    IMAGES_AT_ONCE,
+    Evaluation,
+    generate,
+    read_by_clip,
+    round_trip,
+    with_shares,
+)
 from vqlearn.evaluation.scene_reader import DIGITS, Share
 from vqlearn.pipeline import TextToImagePipeline
 from vqlearn.probability import random_stream
@@ -47,7 +54,9 @@ class ImageScores:
     """All figures of a model on the images and captions of a folder.
 
     - `images`: how many were measured.
-    - `round_trip_psnr`: of an image after encoding into tokens and decoding, in dB.
+    - `round_trip_psnr`, `round_trip_ssim`: of an image after encoding into tokens and decoding, in
+      dB, and up to 1 (Wang et al. 2004).
+    - `codes_in_use`: how many of the `num_codes` codes stand in the tokens of these images.
     - `bits_per_token`: the negative log-likelihood of the tokens given the caption, of the first
       50 images; of a diffusion model an upper bound, the negative ELBO.
     - `captions`: how many distinct ones CLIP has to choose from.
@@ -57,6 +66,9 @@ class ImageScores:
 
     images: int
     round_trip_psnr: Measured
+    round_trip_ssim: Measured
+    codes_in_use: int
+    num_codes: int
     bits_per_token: Measured
     captions: int
     matched: Share | None
@@ -80,9 +92,13 @@ def evaluate_images(
         generated = generate(pipeline, batch.captions, evaluation)
         matched = caption_matching(pipeline, clip, generated, batch.captions)
         matched_truth = caption_matching(pipeline, clip, batch.images, batch.captions)
+    restored = round_trip(pipeline, batch.images)
     return ImageScores(
         images=len(batch.captions),
-        round_trip_psnr=round_trip_psnr(pipeline, batch.images),
+        round_trip_psnr=psnr(restored, batch.images),
+        round_trip_ssim=ssim(restored, batch.images),
+        codes_in_use=codes_in_use(pipeline, batch.images),
+        num_codes=pipeline.model.num_codes,
         bits_per_token=_bits(pipeline, batch),
         captions=len(set(batch.captions)),
         matched=matched,
@@ -90,13 +106,32 @@ def evaluate_images(
     )
 
 
-def round_trip_psnr(pipeline: TextToImagePipeline, images: Float[Tensor, "b 3 h w"]) -> Measured:
-    r"""$10 \log_{10}(1 / \mathrm{MSE})$ of each image after a round trip through its tokens, in dB.
+def psnr(restored: Float[Tensor, "b 3 h w"], images: Float[Tensor, "b 3 h w"]) -> Measured:
+    r"""$10 \log_{10}(1 / \mathrm{MSE})$ of each image, in dB; RGB in 0 to 1.
 
     An error below half a grey level counts as half of one, 54 dB.
     """
-    error = (round_trip(pipeline, images) - images).square().mean((1, 2, 3))
+    error = (restored - images).square().mean((1, 2, 3))
     return Measured.of(-10 * error.clamp_min(HALF_A_LEVEL**2).log10())
+
+
+def ssim(restored: Float[Tensor, "b 3 h w"], images: Float[Tensor, "b 3 h w"]) -> Measured:
+    """The structural similarity of each image, up to 1; RGB in 0 to 1.
+
+    Means over Gaussian windows of 11 pixels, standard deviation 1.5, then over windows and colours
+    (Wang et al. 2004).
+    """
+    # Here, because importing it takes seconds.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    values = structural_similarity_index_measure(restored, images, data_range=1.0, reduction="none")
+    return Measured.of(values)
+
+
+def codes_in_use(pipeline: TextToImagePipeline, images: Float[Tensor, "b 3 h w"]) -> int:
+    """How many codes the tokens of these images use."""
+    used = [pipeline.vqvae.encode(part).unique().cpu() for part in images.split(IMAGES_AT_ONCE)]
+    return len(torch.cat(used).unique())
 
 
 @torch.no_grad()
