@@ -118,8 +118,8 @@ def psnr(restored: Float[Tensor, "b 3 h w"], images: Float[Tensor, "b 3 h w"]) -
 def ssim(restored: Float[Tensor, "b 3 h w"], images: Float[Tensor, "b 3 h w"]) -> Measured:
     """The structural similarity of each image, up to 1; RGB in 0 to 1.
 
-    Means over Gaussian windows of 11 pixels, standard deviation 1.5, then over windows and colours
-    (Wang et al. 2004).
+    Gaussian windows of 11 pixels, standard deviation 1.5 (Wang et al. 2004), around every pixel,
+    the image mirrored at its border; the mean over windows and colours.
     """
     # Here, because importing it takes seconds.
     from torchmetrics.functional.image import structural_similarity_index_measure
