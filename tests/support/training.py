@@ -48,6 +48,7 @@ def counting_task(folder, recipe, losses):
         muon_weights=[],
         config={},
         extra_state=[],
+        begin=lambda: None,
         losses=losses,
         after_step=lambda step, seen: None,
     )
@@ -89,6 +90,7 @@ def short_task(folder, at=lambda step: None, recipe=SIX_STEPS):
         muon_weights=[network[0].weight],
         config={},
         extra_state=[],
+        begin=lambda: None,
         losses=losses,
         after_step=lambda step, seen: None,
     )

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from vqlearn.checkpoints import resolve
+from vqlearn.data.folder_options import DEFAULT_READING, Reading
 from vqlearn.diffusion.schedule import SCHEDULES
 from vqlearn.probability.checks import check_choice, shown
 from vqlearn.storage import as_path, check_output_folder
 from vqlearn.tokens import QUANTIZERS
 from vqlearn.training.loop import Run, best_accelerator, check_workers
 from vqlearn.training.recipes import RECIPES, Recipe
+from vqlearn.training.said_once import said_once
 from vqlearn.training.stages import order
 from vqlearn.training.stages.order import SCENES, STAGES, VQ_DIFFUSION
 
@@ -31,7 +33,7 @@ class Plan:
     """A stage, or "all" of VQ-Diffusion, to be trained in one folder.
 
     In `recipe` and `options` None is for what the user leaves open; `machine` has the options of
-    `best_accelerator`.
+    `best_accelerator`, `reading` those of a folder of images.
     """
 
     stage: str
@@ -42,19 +44,22 @@ class Plan:
     machine: Mapping[str, Any]
     workers: int = 0
     start_from: str | None = None
+    reading: Reading = DEFAULT_READING
 
+    @said_once()
     def train(self, out: Path | None) -> Path:
         """Train in `out`, by default in a folder for these data; returns it."""
         options = options_of(self.stage, self.start_from, self.options)
         recipes = recipes_of(list(options), self.recipe)
         check_workers(self.workers)
         order.check_data(self.data, self.image_size)
+        order.check_reading(self.data, self.reading)
         folder = folder_of(self.stage, self.data) if out is None else as_path("out", out)
         machine = {**self.machine, "project_dir": folder / "logs"}
         best_accelerator(**machine)
         check_output_folder("out", folder)
         start = None if self.start_from is None else resolve(self.start_from)
-        source = order.open_source(self.data, self.image_size)
+        source = order.open_source(self.data, self.image_size, self.reading)
         for name, recipe in recipes.items():
             run = Run(folder, source, recipe, best_accelerator(**machine), self.workers, start)
             order.train(name, run, **options[name])
