@@ -7,6 +7,7 @@ import sys
 from dataclasses import asdict, replace
 
 import pytest
+import torch
 from PIL import Image
 from support.accelerate_state import forget_accelerate
 from support.command import run_command
