@@ -12,12 +12,13 @@ import torch
 from faults import fuzz_data
 from PIL import Image
 from PIL.ImageFile import ImageFile
-from support.training import train_stages
+from support.training import train_stages, use_small_networks, write_images
 
 from vqlearn import VQDiffusionPipeline
 from vqlearn.data.image_files import read_image
 from vqlearn.data.image_folder import ImageFolder
 from vqlearn.training import Recipe
+from vqlearn.training.stages.plan import Plan
 
 
 @pytest.fixture(autouse=True)
@@ -162,8 +163,20 @@ def test_captions_that_are_cut_are_told_once_for_each_training(folder, caplog):
         train_stages(place, {name: recipe}, data=str(folder), image_size=16, **start)
         told = [message for message in caplog.messages if "cut off" in message]
         assert len(told) == (0 if name == "tokens" else 1)
-        expected = "3 of 4 captions have more than 30 tokens; of the first this is cut off: '"
-        assert all(message.startswith(expected) and len(message) < 200 for message in told)
+        expected = "3 of 4 captions lose words: they have more than 30 tokens, the longest 5"
+        assert all(message.startswith(expected) and len(message) < 250 for message in told)
+
+
+def test_a_training_of_several_stages_says_once_which_captions_are_cut(
+    tmp_path, caplog, monkeypatch
+):
+    use_small_networks(monkeypatch)
+    data = write_images(tmp_path / "images", ["red", "blue"], ["red " * 40, "blue"])
+    numbers = {"steps": 2, "batch_size": 2}
+    for out in ("one", "another"):
+        caplog.clear()
+        Plan("all", str(data), 16, numbers, {}, {}).train(tmp_path / out)
+        assert sum("1 of 2 captions lose words" in message for message in caplog.messages) == 1
 
 
 def test_a_prompt_that_is_cut_is_told_each_time(caplog):
@@ -278,7 +291,8 @@ def test_columns_of_csv_must_be_named(folder):
 
 def test_a_folder_without_metadata_says_what_was_looked_for(folder):
     with pytest.raises(
-        FileNotFoundError, match=r"there is no metadata\.jsonl, metadata\.csv, train/"
+        FileNotFoundError,
+        match=r"there is no metadata\.jsonl, metadata\.csv in .* or its sub-folders",
     ):
         ImageFolder(folder, 8)
 

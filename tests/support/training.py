@@ -12,6 +12,7 @@ from torch import nn
 
 from vqlearn.data import batches
 from vqlearn.data.batches import Scenes
+from vqlearn.data.folder_options import DEFAULT_READING
 from vqlearn.tokens import VQVAEConfig
 from vqlearn.training.loop import Run, best_accelerator, fit
 from vqlearn.training.recipes import RECIPES, Recipe
@@ -20,10 +21,18 @@ from vqlearn.transformer import DenoiserConfig
 
 
 def train_stages(
-    folder, recipes, options=None, *, data="scenes", image_size=32, start_from=None, **accelerator
+    folder,
+    recipes,
+    options=None,
+    *,
+    data="scenes",
+    image_size=32,
+    reading=DEFAULT_READING,
+    start_from=None,
+    **accelerator,
 ):
     """Returns the names of the stages that were finished before."""
-    source, kept = order.open_source(data, image_size), []
+    source, kept = order.open_source(data, image_size, reading), []
     for name, recipe in recipes.items():
         device = best_accelerator(project_dir=folder / "logs", **accelerator)
         run = Run(folder, source, recipe, device, start_from=start_from)
@@ -48,6 +57,7 @@ def counting_task(folder, recipe, losses):
         muon_weights=[],
         config={},
         extra_state=[],
+        begin=lambda: None,
         losses=losses,
         after_step=lambda step, seen: None,
     )
@@ -89,6 +99,7 @@ def short_task(folder, at=lambda step: None, recipe=SIX_STEPS):
         muon_weights=[network[0].weight],
         config={},
         extra_state=[],
+        begin=lambda: None,
         losses=losses,
         after_step=lambda step, seen: None,
     )

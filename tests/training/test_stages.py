@@ -335,6 +335,7 @@ def test_the_weights_that_are_kept_are_the_running_mean(tmp_path, monkeypatch):
         muon_weights=[],
         config={},
         extra_state=[],
+        begin=lambda: None,
         losses=lambda net, batch, step: ({"loss": -net.weight}, step),
         after_step=lambda step, given: seen.append((network.weight.item(), given - step)),
     )
@@ -364,6 +365,7 @@ def test_the_listed_weights_of_a_stage_learn_by_muon(tmp_path, by_muon):
         muon_weights=[network.weight] if by_muon else [],
         config={},
         extra_state=[],
+        begin=lambda: None,
         losses=lambda net, batch, step: (
             {"loss": (net.weight * gradient).sum() + net.bias.sum()},
             None,

@@ -131,8 +131,9 @@ def evaluate(
 
     Of scenes: how many images show what their caption says, for seen and never seen compositions;
     the model, its ceiling, its floor, and its bound. Of a folder: what tokens keep of an image,
-    bits per token, and how often CLIP finds the caption of an image. With --frontier, of scenes:
-    accuracy and diversity against network evaluations; hours for 300 prompts, so try 20 first.
+    bits per token, and how often CLIP finds the caption of an image (with the background and the
+    caption column that the model has learned with). With --frontier, of scenes: accuracy and
+    diversity against network evaluations; hours for 300 prompts, so try 20 first.
     """
     from vqlearn.cli import measures
     from vqlearn.evaluation import Evaluation

@@ -5,7 +5,8 @@ from typing import Any
 
 from vqlearn.checkpoints import load_clip, resolve
 from vqlearn.cli.models import open_model
-from vqlearn.data import ImageFolder, Scenes
+from vqlearn.data import ImageFolder, Reading, Scenes
+from vqlearn.data.folder_options import DEFAULT_READING
 from vqlearn.evaluation import Evaluation, frontier, own_images, prompts
 from vqlearn.pipeline import VQDiffusionPipeline
 from vqlearn.training import record
@@ -21,9 +22,23 @@ def of_model(model: str, evaluation: Evaluation, data: str) -> dict[str, Any]:
     if data == SCENES:
         _check_trained_on_scenes(folder)
         return prompts.as_json(evaluation, prompts.evaluate(pipeline, clip, evaluation))
-    batch = own_images.evaluated_images(ImageFolder(data, pipeline.image_size), evaluation)
+    source = ImageFolder(data, pipeline.image_size, reading_of(folder))
+    batch = own_images.evaluated_images(source, evaluation)
     scores = own_images.evaluate_images(pipeline, clip, batch, evaluation)
     return own_images.as_json(evaluation, scores)
+
+
+def reading_of(folder: Path) -> Reading:
+    """The background and caption column that a model was trained with, where that is known.
+
+    The crop is the middle, and nothing is mirrored: that of the training is meant to vary.
+    """
+    for name, stage in order.STAGES.items():
+        chosen = record.read(folder, name, stage.parts) or {}
+        if "background" in chosen:
+            kept = {option: chosen.get(option) for option in ("background", "caption_column")}
+            return Reading(**kept)
+    return DEFAULT_READING
 
 
 def of_rules(model: str, evaluation: Evaluation) -> dict[str, Any]:

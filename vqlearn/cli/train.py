@@ -53,6 +53,18 @@ def train(
     ] = None,
     tensorboard: Annotated[bool, typer.Option(help="Write curves to OUT/logs.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that load batches in advance.")] = 0,
+    crop: Annotated[
+        str, typer.Option(help="Square of an image: center, or random, another each time.")
+    ] = "center",
+    flip: Annotated[
+        bool, typer.Option("--flip", help="Mirror half; captions with left or right get wrong.")
+    ] = False,
+    background: Annotated[
+        str, typer.Option(help="Colour behind transparent pixels: a name, or #rrggbb.")
+    ] = "white",
+    caption_column: Annotated[
+        str | None, typer.Option(help="Of metadata; default: text, or else caption.")
+    ] = None,
 ) -> None:
     """Train in one folder: tokens, then text, then diffusion, or another model of the tokens.
 
@@ -64,6 +76,7 @@ def train(
     """
     from accelerate import PartialState
 
+    from vqlearn.data import Reading
     from vqlearn.training.stages.plan import Plan
 
     logger = logging.getLogger("vqlearn")
@@ -81,6 +94,7 @@ def train(
         workers=workers,
         preview=preview,
         start_from=start_from,
+        reading=Reading(crop, flip, background, caption_column),
     )
     folder = plan.train(out)
     if PartialState().is_main_process:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -23,10 +23,14 @@ VOCABULARY_CAPTIONS = 2000
 
 @dataclass(frozen=True)
 class Batch:
-    """Images, RGB in 0 to 1, and one caption for each."""
+    """Images, RGB in 0 to 1, and one caption for each.
+
+    `numbers` says which images of a `FiniteSource` they are.
+    """
 
     images: Float[Tensor, "b 3 h w"]
     captions: list[str]
+    numbers: Int[Tensor, " b"] | None = None
 
 
 @runtime_checkable
@@ -56,6 +60,18 @@ class Source(Protocol):
     def with_hard_negatives(self) -> "Source":
         """The source whose batches are the hardest to match with their captions."""
         return self
+
+
+@runtime_checkable
+class FiniteSource(Source, Protocol):
+    """A source of so many images. Its batches are numbered, and `captions` are all there are."""
+
+    num_images: int
+    varies: bool
+    """Can the same image look different the next time it is drawn?"""
+
+    def numbered_images(self, numbers: Int[Tensor, " b"]) -> Float[Tensor, "b 3 h w"]:
+        """These images, counted from 0, as they are where nothing is drawn at random."""
 
 
 @dataclass(frozen=True)

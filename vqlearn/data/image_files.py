@@ -1,4 +1,4 @@
-"""One image file as a square of bytes: which files are read, and how their modes become RGB."""
+"""One image file as bytes of one size: which files are read, and how their modes become RGB."""
 
 import hashlib
 import warnings
@@ -25,15 +25,18 @@ TIFF_BITS, TIFF_BLACK = 258, 262  # BitsPerSample; PhotometricInterpretation, 1:
 
 
 class ImageFile(NamedTuple):
-    """What was read of a file: its middle square, its width and height, a digest of its bytes."""
+    """What was read of a file: its pixels, its own width and height, a digest of its bytes."""
 
-    pixels: UInt8[Tensor, "3 size size"]
+    pixels: UInt8[Tensor, "3 h w"]
     own_size: tuple[int, int]
     digest: str
 
 
-def read_image(path: Path, size: int) -> ImageFile:
-    """The middle square of an image, RGB in 0 to 255, upright, transparency on white.
+def read_image(path: Path, size: int, *, background: str = "white", longest: int = 1) -> ImageFile:
+    """The middle square of an image, RGB in 0 to 255, upright; behind it the `background`.
+
+    With `longest` above 1 it need not be a square: the shorter side is `size`, the longer one at
+    most `longest` times that, and only what is longer still is left out at both ends.
 
     Of an animation, the first image. A large JPEG file is decoded at an eighth to a half of its
     size, at least `DRAFT` times as large as `size`. Raises `ValueError` for a file that is no image
@@ -45,7 +48,7 @@ def read_image(path: Path, size: int) -> ImageFile:
         stream.seek(0)
         try:
             with warnings.catch_warnings(action="ignore"):  # of Pillow, about odd files
-                pixels, own_size = _decode(stream, size)
+                pixels, own_size = _decode(stream, size, background, longest)
         except UnidentifiedImageError:
             raise ValueError(f"it is no image; allowed: {', '.join(FORMATS)}") from None
         except Exception as error:  # decoders raise a dozen kinds for what a file can hold
@@ -53,7 +56,9 @@ def read_image(path: Path, size: int) -> ImageFile:
     return ImageFile(pixels, own_size, digest)
 
 
-def _decode(stream: BinaryIO, size: int) -> tuple[UInt8[Tensor, "3 size size"], tuple[int, int]]:
+def _decode(
+    stream: BinaryIO, size: int, background: str, longest: int
+) -> tuple[UInt8[Tensor, "3 h w"], tuple[int, int]]:
     with Image.open(stream, formats=FORMATS) as picture:
         own_size = picture.size
         picture.draft(None, (DRAFT * size, DRAFT * size))  # does something for JPEG alone
@@ -61,8 +66,15 @@ def _decode(stream: BinaryIO, size: int) -> tuple[UInt8[Tensor, "3 size size"], 
             raise ValueError(f"it has {own_size[0]} x {own_size[1]} pixels; allowed: {MOST_PIXELS}")
         _check_mode(picture)
         ImageOps.exif_transpose(picture, in_place=True)
-        square = ImageOps.fit(_as_rgb(picture), (size, size), Image.Resampling.LANCZOS)
-    return rearrange(torch.from_numpy(np.array(square)), "h w c -> c h w"), own_size
+        kept = _kept_size(picture, size, longest)
+        fitted = ImageOps.fit(_as_rgb(picture, background), kept, Image.Resampling.LANCZOS)
+    return rearrange(torch.from_numpy(np.array(fitted)), "h w c -> c h w"), own_size
+
+
+def _kept_size(picture: Image.Image, size: int, longest: int) -> tuple[int, int]:
+    """Width and height."""
+    long = min(round(size * max(picture.size) / min(picture.size)), size * longest)
+    return (long, size) if picture.width >= picture.height else (size, long)
 
 
 def _check_mode(picture: Image.Image) -> None:
@@ -83,20 +95,22 @@ def _is_grey_16(picture: Image.Image) -> bool:
     return picture.mode in GREY_16
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
+def _as_rgb(picture: Image.Image, background: str) -> Image.Image:
     if _is_grey_16(picture):
         picture = _grey_in_8_bits(picture)
     if not picture.has_transparency_data:
         return picture.convert("RGB")
-    clear = picture.convert("RGBA")
-    on_white = Image.new("RGBA", clear.size, "white")
-    on_white.alpha_composite(clear)
-    return on_white.convert("RGB")
+    above = picture.convert("RGBA")
+    below = Image.new("RGBA", above.size, background)
+    below.alpha_composite(above)
+    return below.convert("RGB")
 
 
 def _grey_in_8_bits(picture: Image.Image) -> Image.Image:
-    """65535 becomes 255, and a value that stands for transparent does too."""
-    levels = ((np.arange(2**16) + 128) // 257).astype(np.uint8)
-    if "transparency" in picture.info:
-        levels[picture.info["transparency"]] = 255
-    return Image.fromarray(levels[np.array(picture)])
+    """65535 becomes 255; if one value stands for transparent, there is a channel that says so."""
+    values = np.array(picture)
+    grey = Image.fromarray(((np.arange(2**16) + 128) // 257).astype(np.uint8)[values])
+    if "transparency" not in picture.info:
+        return grey
+    opaque = Image.fromarray(np.where(values == picture.info["transparency"], 0, 255).astype("u1"))
+    return Image.merge("LA", (grey, opaque))

@@ -57,7 +57,7 @@ class TextEncoder(nn.Module):
         return torch.tensor([self._ids(each) for each in words])
 
     def warn_if_cut(self, captions: list[str]) -> None:
-        """One warning of the logger "vqlearn": how many captions are cut, and what of the first.
+        """One warning of the logger "vqlearn": how many captions lose words, and which.
 
         A training calls it once with all of its captions, and then reads them without warnings.
         Raises as `tokenize` does.
@@ -78,8 +78,9 @@ class TextEncoder(nn.Module):
         cut = [words for words in captions if len(words) > self._room]
         if cut:
             logger.warning(
-                "%d of %d captions have more than %d tokens; of the first this is cut off: %s",
-                *(len(cut), len(captions), self._room),
+                "%d of %d captions lose words: they have more than %d tokens, the longest %d; "
+                "of the first this is cut off: %s",
+                *(len(cut), len(captions), self._room, max(map(len, cut))),
                 shown(self.tokenizer.decode(cut[0][self._room :])),
             )
 

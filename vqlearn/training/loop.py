@@ -107,6 +107,9 @@ class Task(Protocol):
     extra_state: Sequence[Any] = ()
     """Whatever learns besides `network`, with `state_dict` and `load_state_dict`."""
 
+    def begin(self) -> None:
+        """What is computed once, in every process, before its first step."""
+
     def losses(self, network: nn.Module, batch: Batch, step: int) -> Losses:
         """The losses of a batch, each a mean; `network` is `self.network` on all processes."""
 
@@ -135,6 +138,7 @@ def fit(name: str, task: Task) -> nn.Module:
     state = TrainingState(run.folder, name, _all_that_learns(task, learner))
     config = record.choices(run, task.config)
     done = state.resume(config)
+    task.begin()
     telling = _telling_the_last_state(name, state)
     with _progress(name, done, run) as bar, telling, Interruption() as interruption:
         for step, batch in enumerate(_batches(run, done), start=done):

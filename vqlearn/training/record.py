@@ -8,14 +8,15 @@ training, and nothing is known of its choices: those of a copy, or of an older v
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
 from vqlearn.checkpoints.digests import file_digests
-from vqlearn.data import Source
+from vqlearn.data import ImageFolder, Source
+from vqlearn.data.folder_options import DEFAULT_READING
 from vqlearn.probability.checks import shown
 from vqlearn.storage import write_json
 from vqlearn.training.recipes import Recipe
@@ -34,6 +35,9 @@ LEFT_OUT = {
 
 NAME = "_name"
 """`data` is a digest; `data_name` tells whose, and may differ: the same data may lie elsewhere."""
+
+BY_SILENCE = asdict(DEFAULT_READING)
+"""What a record means that does not name these choices: it is of scenes, or of an older version."""
 
 LONGEST = 200  # characters for the differences in a message
 COSINE = "the learning rate is a cosine over all steps"
@@ -84,7 +88,7 @@ def check_data(folder: Path, stages: Mapping[str, Iterable[str]], data: str) -> 
 def differing(before: Choices, now: Choices, only: Iterable[str] | None = None) -> list[str]:
     """The names of the choices that differ, among all or `only` some."""
     names = [*now, *(name for name in before if name not in now)] if only is None else only
-    return [n for n in names if not n.endswith(NAME) and before.get(n) != now.get(n)]
+    return [n for n in names if not n.endswith(NAME) and _chosen(n, before) != _chosen(n, now)]
 
 
 def difference(before: Choices, now: Choices, names: list[str]) -> str:
@@ -100,8 +104,12 @@ def difference(before: Choices, now: Choices, names: list[str]) -> str:
     return f"{text} ({COSINE})" if "steps" in names else text
 
 
+def _chosen(name: str, choices: Choices) -> Any:
+    return choices.get(name, BY_SILENCE.get(name))
+
+
 def _told(name: str, chosen: Choices) -> str:
-    value = shown(chosen.get(name))
+    value = shown(_chosen(name, chosen))
     called = chosen.get(f"{name}{NAME}")
     return f"{name} {value}" if called is None else f"{name} {shown(called)} ({value})"
 
@@ -123,7 +131,8 @@ def _expanded(name: str, value: Any) -> Choices:
             return {"processes": value.num_processes, "mixed_precision": value.mixed_precision}
         case Source():
             names = {"data": value.digest, "data_name": value.name}
-            return {**names, "image_size": value.image_size}
+            reading = _fields(value.reading) if isinstance(value, ImageFolder) else {}
+            return {**names, "image_size": value.image_size, **reading}
         case _:
             return {name: value}
 

@@ -17,6 +17,7 @@ from vqlearn.training import record
 from vqlearn.training.loop import Losses, Run, Task
 from vqlearn.training.optimizers import muon_weights
 from vqlearn.training.preview import preview_batch
+from vqlearn.training.stages.encoded import encode_captions, encode_images
 
 CAPTION_DROPOUT = 0.1
 COME_FIRST = {"tokens": (VQVAE_FOLDER, "VQ network"), "text": (TEXT_FOLDER, "text encoder")}
@@ -48,10 +49,29 @@ class Frozen:
         self.num_codes = self.vqvae.config.num_vq_embeddings
         self.digest = record.digest_of(run.folder, PARTS)
         self.side = run.source.image_size // self.vqvae.config.downsampling_factor
+        self.tokens = self.captions = None
+
+    def encode_once(self, run: Run) -> None:
+        """Encode now what `read` shall only look up: all images and captions of a folder.
+
+        Each process does it for itself. Scenes, which never end, stay as they are.
+        """
+        self.captions = encode_captions(self.encoder, run)
+        self.tokens = encode_images(self.vqvae, run)
 
     def read(self, batch: Batch) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b l c"]]:
         """The tokens of the images and the states of the captions."""
-        return self.vqvae.encode(batch.images), self.encoder(batch.captions, warn=False)
+        return self._tokens(batch), self._states(batch.captions)
+
+    def _tokens(self, batch: Batch) -> Int[Tensor, "b n"]:
+        if self.tokens is None:
+            return self.vqvae.encode(batch.images)
+        return self.tokens[batch.numbers].to(self.device, torch.long)
+
+    def _states(self, captions: list[str]) -> Float[Tensor, "b l c"]:
+        if self.captions is None:
+            return self.encoder(captions, warn=False)
+        return self.captions.of(captions).to(self.device)
 
     def fresh_null_text(self) -> NullText:
         """States of "no caption" that still have to be learnt."""
@@ -98,6 +118,9 @@ class CaptionedTask(Task):
         self.config = {**config, "tokens_and_text": frozen.digest}
         self.network = network.to(frozen.device)
         self.muon_weights = muon_weights(self.network)
+
+    def begin(self) -> None:
+        self.frozen.encode_once(self.run)
 
     def losses(self, network: nn.Module, batch: Batch, step: int) -> Losses:
         x, text = self.frozen.read(batch)

@@ -24,10 +24,10 @@ def check_result(stage: str, folder: Path, parts: Iterable[str], chosen: record.
 
 
 def check_data(folder: Path, others: Mapping[str, Iterable[str]], chosen: record.Choices) -> None:
-    """Were the other stages in this folder trained on the same data, in the same size?"""
+    """Were the other stages in this folder trained on the same images, in the same size?"""
     for stage, parts in others.items():
         before = record.read(folder, stage, parts) or chosen
-        if names := record.differing(before, chosen, ("data", "image_size")):
+        if names := record.differing(before, chosen, ("data", "image_size", "background")):
             raise ValueError(
                 f"{folder} holds {stage} of other data; "
                 f"{record.difference(before, chosen, names)}; choose another folder with --out, "

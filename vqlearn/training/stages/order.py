@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from shutil import copytree
@@ -21,7 +22,8 @@ from torch import nn
 from vqlearn.checkpoints import layout
 from vqlearn.checkpoints.digests import SUMS_FILE
 from vqlearn.checkpoints.folder import check
-from vqlearn.data import ImageFolder, Scenes, Source
+from vqlearn.data import ImageFolder, Reading, Scenes, Source
+from vqlearn.data.folder_options import DEFAULT_READING
 from vqlearn.probability.checks import check_integer, shown
 from vqlearn.storage import as_path, atomic_folder, disk_errors
 from vqlearn.training import record
@@ -175,16 +177,29 @@ def check_data(data: str, image_size: int) -> None:
         )
 
 
-def open_source(data: str, image_size: int = 32) -> Source:
+def check_reading(data: str, reading: Reading) -> None:
+    """Raise `ValueError` that names an option of reading a folder, if there is no folder."""
+    for option in fields(reading):
+        value = getattr(reading, option.name)
+        if data == SCENES and value != option.default:
+            raise ValueError(
+                f"{option.name} is {shown(value)}; allowed with data {SCENES!r}: "
+                f"{shown(option.default)}, it is for images of a folder"
+            )
+
+
+def open_source(data: str, image_size: int = 32, reading: Reading = DEFAULT_READING) -> Source:
     """The scenes, without the pairs that are held out, or the images of a folder.
 
     Raises `FileNotFoundError` if `data` is neither "scenes" nor a folder, and `ValueError` for an
-    image size that the tokens do not fill, or that is too small or large.
+    image size that the tokens do not fill, or that is too small or large, and for scenes with
+    another `reading` than the default.
     """
     check_data(data, image_size)
+    check_reading(data, reading)
     if data == SCENES:
         return Scenes(image_size, "seen")
-    return ImageFolder(as_path("data", data), image_size)
+    return ImageFolder(as_path("data", data), image_size, reading)
 
 
 def _check_folder(folder: Path, name: str) -> None:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from vqlearn.checkpoints import resolve
+from vqlearn.data.folder_options import DEFAULT_READING, Reading
 from vqlearn.diffusion.schedule import SCHEDULES
 from vqlearn.probability.checks import check_choice, check_integer, shown
 from vqlearn.storage import as_path, check_output_folder
 from vqlearn.tokens import QUANTIZERS
 from vqlearn.training.loop import Run, best_accelerator, check_workers
 from vqlearn.training.recipes import RECIPES, Recipe
+from vqlearn.training.said_once import said_once
 from vqlearn.training.stages import order
 from vqlearn.training.stages.order import SCENES, STAGES, VQ_DIFFUSION
 
@@ -31,7 +33,7 @@ class Plan:
     """A stage, or "all" of VQ-Diffusion, to be trained in one folder.
 
     In `recipe` and `options` None is for what the user leaves open; `machine` has the options of
-    `best_accelerator`.
+    `best_accelerator`, `reading` those of a folder of images.
     """
 
     stage: str
@@ -43,7 +45,9 @@ class Plan:
     workers: int = 0
     start_from: str | None = None
     preview: int | None = None
+    reading: Reading = DEFAULT_READING
 
+    @said_once()
     def train(self, out: Path | None) -> Path:
         """Train in `out`, by default in a folder for these data; returns it."""
         options = options_of(self.stage, self.start_from, self.options)
@@ -52,12 +56,13 @@ class Plan:
         if self.preview is not None:
             check_integer("preview", self.preview, 1)
         order.check_data(self.data, self.image_size)
+        order.check_reading(self.data, self.reading)
         folder = folder_of(self.stage, self.data) if out is None else as_path("out", out)
         machine = {**self.machine, "project_dir": folder / "logs"}
         best_accelerator(**machine)
         check_output_folder("out", folder)
         start = None if self.start_from is None else resolve(self.start_from)
-        source = order.open_source(self.data, self.image_size)
+        source = order.open_source(self.data, self.image_size, self.reading)
         for name, recipe in recipes.items():
             device, preview = best_accelerator(**machine), self.preview or 0
             run = Run(folder, source, recipe, device, self.workers, start, preview)
