@@ -11,10 +11,11 @@ from support.training import make_small, write_images
 
 from vqlearn.checkpoints import load_vqvae
 from vqlearn.data import Scenes
+from vqlearn.data.picture import SMALLEST_SIDE
 from vqlearn.pipeline import load_pipeline
 from vqlearn.probability import Sampling, random_stream
 from vqlearn.training.loop import Run, best_accelerator
-from vqlearn.training.preview import COUNT, SMALLEST_SIDE, preview_batch
+from vqlearn.training.preview import COUNT, preview_batch
 from vqlearn.training.recipes import RECIPES
 from vqlearn.training.stages import order
 
@@ -108,8 +109,8 @@ def test_tensorboard_has_the_pictures_too(tmp_path):
     events = accumulator.EventAccumulator(str(log)).Reload()
     found = events.Images("tokens/preview")
     assert [(event.step, event.width, event.height) for event in found] == [
-        (2, COUNT * SIZE, 2 * SIZE),
-        (4, COUNT * SIZE, 2 * SIZE),
+        (2, COUNT * SMALLEST_SIDE, 2 * SMALLEST_SIDE),
+        (4, COUNT * SMALLEST_SIDE, 2 * SMALLEST_SIDE),
     ]
     for name in ("learning_rate", "codes", "revived", "perplexity"):
         assert [event.step for event in events.Scalars(f"tokens/{name}")] == [0]

@@ -77,7 +77,7 @@ def test_the_command_takes_each_option_to_the_images_and_the_record(
     )
     assert code == 0
     found = recorded(tmp_path / "plain")
-    assert {name: found[name] for name in OTHERS} == asdict(Reading())
+    assert {name: found[name] for name in [*OTHERS, "hold_out"]} == asdict(Reading())
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_a_model_is_measured_on_images_read_as_it_has_learned_them(
     options = {"crop": "random", "flip": True, "background": "black", "caption_column": "title"}
     trained(tmp_path / "out", recipes, data, **options)
     expected = Reading(background="black", caption_column="title")
-    assert measures.reading_of(tmp_path / "out") == expected
-    assert measures.reading_of(tmp_path) == Reading()
+    assert measures.reading_of(recorded(tmp_path / "out", "diffusion")) == expected
+    assert measures.reading_of({}) == Reading()
     seen, before = [], measures.own_images.evaluate_images
     monkeypatch.setattr(
         *(measures.own_images, "evaluate_images"),

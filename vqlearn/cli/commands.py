@@ -125,17 +125,20 @@ def evaluate(
     frontier: Annotated[
         bool, typer.Option("--frontier", help="Every unmasking rule, by its number of steps.")
     ] = False,
+    grid: Annotated[
+        Path | None, typer.Option(help="A picture: images of --data FOLDER, samples below them.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
 ) -> None:
     """Measure a model on scenes, or on the images of a folder; prints JSON.
 
     Of scenes: how many images show what their caption says, for seen and never seen compositions;
     the model, its ceiling, its floor, and its bound. Of a folder: what tokens keep of an image,
-    bits per token, and how often CLIP finds the caption of an image (with the background and the
-    caption column that the model has learned with). With --frontier, of scenes: accuracy and
-    diversity against network evaluations; hours for 300 prompts, so try 20 first.
+    bits per token, and how often CLIP finds the caption of an image: of those that the model has
+    learned from, and of those held out, if it was trained so. With --frontier, of scenes: accuracy
+    and diversity against network evaluations; hours for 300 prompts, so try 20 first.
     """
-    from vqlearn.cli import measures
+    from vqlearn.cli import measures, outputs
     from vqlearn.evaluation import Evaluation
     from vqlearn.probability import Sampling
     from vqlearn.probability.checks import check_integer
@@ -150,10 +153,13 @@ def evaluate(
     if out is not None:
         out = as_path("--out", out)
         check_output_file("--out", out)
+    if grid is not None:
+        measures.check_grid(data)
+        grid = outputs.check_image_file("--grid", grid)
     if frontier:
         found = measures.of_rules(model, evaluation)
     else:
-        found = measures.of_model(model, evaluation, data)
+        found = measures.of_model(model, evaluation, data, grid)
     report = json.dumps(found, indent=2)
     if out is not None:
         write_text(out, report + "\n")

@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from vqlearn.checkpoints import load_clip, resolve
 from vqlearn.cli.models import open_model
+from vqlearn.cli.outputs import save_image
 from vqlearn.data import ImageFolder, Reading, Scenes
-from vqlearn.data.folder_options import DEFAULT_READING
+from vqlearn.data.picture import picture_of_rows
 from vqlearn.evaluation import Evaluation, frontier, own_images, prompts
 from vqlearn.pipeline import VQDiffusionPipeline
 from vqlearn.training import record
@@ -15,30 +19,55 @@ from vqlearn.training.stages import order
 SCENES = "scenes"
 
 
-def of_model(model: str, evaluation: Evaluation, data: str) -> dict[str, Any]:
-    """All figures of a model on scenes, or on the images of a folder, as JSON."""
+def of_model(
+    model: str, evaluation: Evaluation, data: str, grid: Path | None = None
+) -> dict[str, Any]:
+    """All figures of a model on scenes, or on the images of a folder, as JSON.
+
+    `grid` is the file of a picture: images of the folder, and below each a sample to its caption.
+    """
     pipeline, folder = open_model(model), resolve(model)
     clip = load_clip(folder)
     if data == SCENES:
         _check_trained_on_scenes(folder)
         return prompts.as_json(evaluation, prompts.evaluate(pipeline, clip, evaluation))
-    source = ImageFolder(data, pipeline.image_size, reading_of(folder))
-    batch = own_images.evaluated_images(source, evaluation)
-    scores = own_images.evaluate_images(pipeline, clip, batch, evaluation)
+    chosen = _choices(folder)
+    source = ImageFolder(data, pipeline.image_size, reading_of(chosen))
+    batches = {
+        part: own_images.evaluated_images(source, lines, evaluation)
+        for part, lines in _parts(source, chosen).items()
+    }
+    if grid is not None:
+        rows = [own_images.samples(pipeline, batch, evaluation) for batch in batches.values()]
+        save_image(picture_of_rows(torch.cat(rows)), grid)
+    scores = {
+        part: own_images.evaluate_images(pipeline, clip, batch, evaluation)
+        for part, batch in batches.items()
+    }
     return own_images.as_json(evaluation, scores)
 
 
-def reading_of(folder: Path) -> Reading:
-    """The background and caption column that a model was trained with, where that is known.
+def reading_of(chosen: record.Choices) -> Reading:
+    """How the images of a training were read, where that is known.
 
     The crop is the middle, and nothing is mirrored: that of the training is meant to vary.
     """
-    for name, stage in order.STAGES.items():
-        chosen = record.read(folder, name, stage.parts) or {}
-        if "background" in chosen:
-            kept = {option: chosen.get(option) for option in ("background", "caption_column")}
-            return Reading(**kept)
-    return DEFAULT_READING
+    names = ("background", "caption_column")
+    return Reading(**{name: chosen[name] for name in names if name in chosen})
+
+
+def _choices(folder: Path) -> record.Choices:
+    """Those of the last stage that was trained in a folder; none where they are not known."""
+    known = [record.read(folder, name, stage.parts) for name, stage in order.STAGES.items()]
+    return next((chosen for chosen in reversed(known) if chosen), {})
+
+
+def _parts(source: ImageFolder, chosen: record.Choices) -> dict[str, Tensor]:
+    """The lines that the model has seen, and those held out; of other images "all"."""
+    if chosen.get("data") != source.digest:
+        return {"all": torch.arange(len(source.rows))}
+    parts = dict(zip(("seen", "held_out"), source.parted(chosen.get("hold_out", 0.0)), strict=True))
+    return {part: lines for part, lines in parts.items() if len(lines)}
 
 
 def of_rules(model: str, evaluation: Evaluation) -> dict[str, Any]:
@@ -51,6 +80,12 @@ def of_rules(model: str, evaluation: Evaluation) -> dict[str, Any]:
         raise ValueError(f"--model is {model!r}; allowed with --frontier: a VQ-Diffusion")
     _check_trained_on_scenes(resolve(model))
     return frontier.as_json(evaluation, frontier.measure_rules(pipeline, evaluation))
+
+
+def check_grid(data: str) -> None:
+    """Raise `ValueError` for scenes: their samples are judged, not looked at."""
+    if data == SCENES:
+        raise ValueError(f"--grid is for images of a folder; allowed with --data {SCENES}: none")
 
 
 def check_frontier(steps: int | None, data: str) -> None:

@@ -65,6 +65,9 @@ def train(
     caption_column: Annotated[
         str | None, typer.Option(help="Of metadata; default: text, or else caption.")
     ] = None,
+    hold_out: Annotated[
+        float, typer.Option(help="Share of images never learned from: 0.05 to measure on 5 %.")
+    ] = 0.0,
 ) -> None:
     """Train in one folder: tokens, then text, then diffusion, or another model of the tokens.
 
@@ -94,7 +97,7 @@ def train(
         workers=workers,
         preview=preview,
         start_from=start_from,
-        reading=Reading(crop, flip, background, caption_column),
+        reading=Reading(crop, flip, background, caption_column, hold_out),
     )
     folder = plan.train(out)
     if PartialState().is_main_process:

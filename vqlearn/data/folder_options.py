@@ -5,7 +5,7 @@ from types import NoneType
 
 from PIL import ImageColor
 
-from vqlearn.probability.checks import check_choice, check_kind, shown
+from vqlearn.probability.checks import check_choice, check_kind, check_number, shown
 
 CROPS = ("center", "random")
 
@@ -31,6 +31,8 @@ class Reading:
       that say left or right are then wrong for it.
     - `background`: the colour behind transparent pixels, a name or "#rrggbb", as Pillow reads it.
     - `caption_column`: the key or column that holds the captions; None: "text", else "caption".
+    - `hold_out`: the share of images that is never learned from, 0 or more, below 1. The bytes of
+      a file decide, so copies of an image stay together, and other images change nothing.
 
     Raises `TypeError` or `ValueError` that names the option.
     """
@@ -39,6 +41,7 @@ class Reading:
     flip: bool = False
     background: str = "white"
     caption_column: str | None = None
+    hold_out: float = 0.0
 
     def __post_init__(self) -> None:
         check_choice("crop", self.crop, CROPS)
@@ -48,6 +51,9 @@ class Reading:
         check_kind("caption_column", self.caption_column, str, NoneType)
         if self.caption_column is not None and not self.caption_column.strip():
             raise ValueError(f"caption_column is {self.caption_column!r}; allowed: a name")
+        check_number("hold_out", self.hold_out)
+        if not 0 <= self.hold_out < 1:
+            raise ValueError(f"hold_out is {shown(self.hold_out)}; allowed: 0 or more, below 1")
 
     @property
     def varies(self) -> bool:

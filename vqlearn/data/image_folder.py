@@ -54,17 +54,21 @@ class ImageFolder(FiniteSource):
       an image longer than two squares the ends are left out. Workers that load batches share them.
     - `lengths`: how many columns of each are filled. `lying`: which lie on their side.
     - `rows`: the image of each usable line. An image may have several lines, with other captions.
+    - `training`, `held_out`: which lines batches are drawn from, and which ones not.
     - `digest`: that of the usable lines and the bytes of their images. A copy of the folder has the
       same, a folder with another image or caption has not.
 
     Raises `FileNotFoundError` if there are no metadata, and `ValueError` if no line leads to an
-    image that can be used, or if the images of all lines do not fit in memory.
+    image that can be used, if the images of all lines do not fit in memory, or if all are held out,
+    or none though some should.
     """
 
     images: UInt8[Tensor, "files 3 size width"]
     lengths: Int[Tensor, " files"]
     lying: Bool[Tensor, " files"]
     rows: Int[Tensor, " lines"]
+    training: Int[Tensor, " seen"]
+    held_out: Int[Tensor, " unseen"]
 
     def __init__(
         self, folder: str | Path, image_size: int, reading: Reading = DEFAULT_READING
@@ -92,7 +96,11 @@ class ImageFolder(FiniteSource):
         self.rows = torch.tensor([place[path] for path, _ in reader.lines])
         self._captions = [caption for _, caption in reader.lines]
         self.digest = reader.digest()
-        logger.info("%s: %s, %d lines left out", told, reader.summary(), left_out)
+        self._draws = reader.draws()
+        self.training, self.held_out = self.parted(reading.hold_out)
+        held_out = len(self.held_out)
+        counts = f"{left_out} lines left out" + (f", {held_out} held out" if held_out else "")
+        logger.info("%s: %s, %s", told, reader.summary(), counts)
 
     @property
     def num_images(self) -> int:
@@ -106,7 +114,7 @@ class ImageFolder(FiniteSource):
 
     def batch(self, count: int, *, generator: torch.Generator) -> Batch:
         """Each line is drawn at random, with no memory of the ones before; so are crop and flip."""
-        lines = torch.randint(len(self.rows), (count,), generator=generator)
+        lines = self.training[torch.randint(len(self.training), (count,), generator=generator)]
         rows, captions = self.rows[lines], [self._captions[line] for line in lines.tolist()]
         starts, mirrored = self._middle(rows), torch.zeros(count, dtype=torch.bool)
         if self.reading.crop == "random":
@@ -128,8 +136,23 @@ class ImageFolder(FiniteSource):
         return self._squares(numbers, self._middle(numbers), never)
 
     def captions(self) -> list[str]:
-        """All of them, once for each usable line."""
-        return list(self._captions)
+        """All that batches may have, once for each line."""
+        return [self._captions[line] for line in self.training.tolist()]
+
+    def parted(self, share: float) -> tuple[Int[Tensor, " seen"], Int[Tensor, " held_out"]]:
+        """The lines to learn from, and those held out, which are about this share.
+
+        Raises `ValueError` if one of both parts would be empty; a share of 0 holds nothing out.
+        """
+        held_out = self._draws < share
+        count = int(held_out.sum())
+        if count == len(held_out) or (share > 0 and count == 0):
+            raise ValueError(
+                f"hold_out is {shown(share)}, which holds out {count} of {len(held_out)} lines; "
+                "allowed: a share that holds out some and leaves some"
+            )
+        lines = torch.arange(len(held_out))
+        return lines[~held_out], lines[held_out]
 
     def _middle(self, rows: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
         return (self.lengths[rows] - self.image_size) // 2
@@ -198,6 +221,12 @@ class _Reader:
             name = unicodedata.normalize("NFC", path.relative_to(folder).as_posix())
             digest.update(json.dumps([name, caption, self.files[path].digest]).encode())
         return digest.hexdigest()[:16]
+
+    def draws(self) -> Float[Tensor, " lines"]:
+        """For each line a number in 0 to 1 that follows from the bytes of its image."""
+        digests = [self.files[path].digest for path, _ in self.lines]
+        numbers = [int(digest[:13], 16) / 16**13 for digest in digests]
+        return torch.tensor(numbers, dtype=torch.float64)
 
     def summary(self) -> str:
         """How many images and captions there are, and the smallest image."""

@@ -2,16 +2,17 @@
 
     vqlearn evaluate --model runs/cats --data my_images --prompts 100
 
-The model must be one of images of the same kind. Images that it has learned from flatter it: keep
-some back, in a folder of their own.
+The model must be one of images of the same kind. Images that it has learned from flatter it: hold
+some out when you train (`--hold-out`), and both kinds are measured.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import CLIPModel
 
@@ -30,6 +31,7 @@ from vqlearn.probability import random_stream
 from vqlearn.probability.checks import check_integer
 
 MOST_BOUNDS = 50  # images whose likelihood is measured: each takes T calls of the denoiser
+MOST_SAMPLES = 16
 HALF_A_LEVEL = 1 / 510  # an error below it cannot be seen in 8 bits
 
 
@@ -75,12 +77,12 @@ class ImageScores:
     matched_truth: Share | None
 
 
-def evaluated_images(source: ImageFolder, evaluation: Evaluation) -> Batch:
-    """At most `evaluation.prompts` random images of a folder with their captions, none twice."""
-    order = torch.randperm(
-        len(source.rows), generator=random_stream("evaluated images", evaluation.seed)
-    )
-    return source.numbered(order[: evaluation.prompts])
+def evaluated_images(
+    source: ImageFolder, lines: Int[Tensor, " lines"], evaluation: Evaluation
+) -> Batch:
+    """At most `evaluation.prompts` of these lines at random, none twice."""
+    order = torch.randperm(len(lines), generator=random_stream("evaluated images", evaluation.seed))
+    return source.numbered(lines[order[: evaluation.prompts]])
 
 
 def evaluate_images(
@@ -156,6 +158,15 @@ def _bits(pipeline: TextToImagePipeline, batch: Batch) -> Measured:
     return Measured.of(nll.cpu() / x_0.shape[1] / math.log(2))
 
 
-def as_json(evaluation: Evaluation, scores: ImageScores) -> dict[str, Any]:
-    """What `vqlearn evaluate --data FOLDER` prints: the settings, then the figures."""
-    return evaluation.settings() | asdict(scores, dict_factory=with_shares)
+def as_json(evaluation: Evaluation, scores: Mapping[str, ImageScores]) -> dict[str, Any]:
+    """What `vqlearn evaluate --data FOLDER` prints: the settings, then the figures of each part."""
+    told = {part: asdict(each, dict_factory=with_shares) for part, each in scores.items()}
+    return evaluation.settings() | told
+
+
+def samples(
+    pipeline: TextToImagePipeline, batch: Batch, evaluation: Evaluation
+) -> Float[Tensor, "2 images 3 h w"]:
+    """The first images, and below each what the model generates to its caption."""
+    captions = batch.captions[:MOST_SAMPLES]
+    return torch.stack([batch.images[: len(captions)], generate(pipeline, captions, evaluation)])

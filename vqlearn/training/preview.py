@@ -7,20 +7,18 @@ learns the same, bit for bit, as one without.
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+import numpy as np
 from accelerate import Accelerator
-from einops import rearrange
 from jaxtyping import Float
-from PIL import Image
 from torch import Tensor
 
 from vqlearn.data import Batch, Source
+from vqlearn.data.picture import picture_of_rows
 from vqlearn.probability import random_stream
 from vqlearn.storage import atomic_write, write_text
 
 FOLDER, CAPTIONS = "preview", "captions.txt"
 COUNT = 8  # images
-SMALLEST_SIDE = 128  # pixels of an image in the picture
 
 
 def preview_batch(source: Source) -> Batch:
@@ -35,17 +33,13 @@ def write_preview(
     stage: str,
     step: int,
     accelerator: Accelerator,
-) -> Path:
+) -> None:
     """Write `preview/STAGE_STEP.png` in a folder, its captions, and the same to TensorBoard."""
-    pixels = rearrange(rows.clamp(0, 1), "rows images c h w -> (rows h) (images w) c")
-    array = (pixels * 255).round().to(torch.uint8).cpu().numpy()
-    picture = Image.fromarray(array)
-    factor = max(1, SMALLEST_SIDE // rows.shape[-1])
-    size = (picture.width * factor, picture.height * factor)
+    picture = picture_of_rows(rows)
     file = folder / FOLDER / f"{stage}_{step:06d}.png"
     write_text(folder / FOLDER / CAPTIONS, "".join(f"{caption}\n" for caption in captions))
     with atomic_write(file) as part:
-        picture.resize(size, Image.Resampling.NEAREST).save(part)
+        picture.save(part)
     for tracker in accelerator.trackers:
-        tracker.log_images({f"{stage}/preview": array[None]}, step, dataformats="NHWC")
-    return file
+        images = {f"{stage}/preview": np.asarray(picture)[None]}
+        tracker.log_images(images, step, dataformats="NHWC")
