@@ -72,6 +72,41 @@ def posterior_from_matrices__one_step(steps, x_0, x_t, s, t):
     return _normal(torch.tensor(weights, dtype=torch.float64))
 
 
+def posterior_from_matrices__prior_transposed(steps, x_0, x_t, s, t):
+    rows = []
+    for start, end in zip(x_0.tolist(), x_t.tolist(), strict=True):
+        likelihood = F.one_hot(torch.tensor(end), steps.shape[-1]).to(steps.dtype)
+        for u in range(t, s, -1):
+            likelihood = likelihood @ steps[u - 1]
+        rows.append(_chain(steps, 1, s)[start] * likelihood)
+    return _normal(torch.stack(rows))
+
+
+def posterior_from_matrices__likelihood_transposed(steps, x_0, x_t, s, t):
+    prior = F.one_hot(x_0, steps.shape[-1]).to(steps.dtype)
+    for u in range(1, s + 1):
+        prior = torch.einsum("ij,bj->bi", steps[u - 1], prior)
+    from_s = _chain(steps, s + 1, t)
+    return _normal(torch.einsum("bj,jb->bj", prior, from_s[:, x_t]))
+
+
+def posterior_from_matrices__first_step_missing(steps, x_0, x_t, s, t):
+    prior = _chain(steps, 1, s)[:, x_0].T
+    likelihood = F.one_hot(x_t, steps.shape[-1]).to(steps.dtype)
+    for u in range(t, s + 1, -1):
+        likelihood = likelihood @ steps[u - 1]
+    return _normal(prior * likelihood)
+
+
+def posterior_from_matrices__last_step_missing(steps, x_0, x_t, s, t):
+    to_s, after = _chain(steps, 1, s), _chain(steps, s + 1, t - 1)
+    weights = [
+        [float(to_s[j, a] * after[b, j]) for j in range(len(to_s))]
+        for a, b in zip(x_0.tolist(), x_t.tolist(), strict=True)
+    ]
+    return _normal(torch.tensor(weights, dtype=torch.float64))
+
+
 # --- reverse_step --------------------------------------------------------------------------
 
 
@@ -181,6 +216,18 @@ def reverse_step__over_positions(log_p_x0, x_t, alpha_bar, gamma_bar):
     return _right_step(torch.softmax(log_p_x0, dim=0), x_t, alpha_bar, gamma_bar)
 
 
+def reverse_step__seen_kept(log_p_x0, x_t, alpha_bar, gamma_bar):
+    num_codes = log_p_x0.shape[1]
+    result = torch.zeros(len(x_t), num_codes + 1, dtype=torch.float64)
+    for row, token in enumerate(x_t.tolist()):
+        if token < num_codes:
+            result[row, token] = 1
+        else:
+            alone = log_p_x0[row : row + 1].softmax(1)
+            result[row] = _right_step(alone, x_t[row : row + 1], alpha_bar, gamma_bar)[0]
+    return result
+
+
 # --- log_unmask ----------------------------------------------------------------------------
 
 
@@ -251,6 +298,35 @@ def log_unmask__redrawn(log_p_x0, x_t, gamma_bar, s, t):
     return right
 
 
+def _masked_rows(log_p_x0, x_t, reveal, stay):
+    """Rows of a masked token, from two probabilities; the others stay what they are."""
+    num_codes = log_p_x0.shape[1]
+    result = torch.full((len(x_t), num_codes + 1), -math.inf, dtype=torch.float64)
+    for row, token in enumerate(x_t.tolist()):
+        if token < num_codes:
+            result[row, token] = 0.0
+            continue
+        result[row, :num_codes] = log_p_x0[row] + math.log(reveal)
+        result[row, num_codes] = math.log(stay) if stay > 0 else -math.inf
+    return result
+
+
+def log_unmask__stay_not_divided(log_p_x0, x_t, gamma_bar, s, t):
+    shares = [0.0, *gamma_bar.tolist()]
+    return _masked_rows(log_p_x0, x_t, (shares[t] - shares[s]) / shares[t], shares[s])
+
+
+def log_unmask__neither_divided(log_p_x0, x_t, gamma_bar, s, t):
+    shares = [0.0, *gamma_bar.tolist()]
+    return _masked_rows(log_p_x0, x_t, shares[t] - shares[s], shares[s])
+
+
+def log_unmask__forward_step(log_p_x0, x_t, gamma_bar, s, t):
+    shares = [0.0, *gamma_bar.tolist()]
+    becomes_mask = (shares[t] - shares[s]) / (1 - shares[s])
+    return _masked_rows(log_p_x0, x_t, becomes_mask, 1 - becomes_mask)
+
+
 # --- equal_tokens --------------------------------------------------------------------------
 
 
@@ -292,6 +368,10 @@ def equal_tokens__conditional_share(p, gamma_bar, n):
         for m in range(1, n + 1):
             total += math.comb(n, m) * w**m * after ** (n - m) * p**m
     return total
+
+
+def equal_tokens__all_blind(p, gamma_bar, n):
+    return torch.stack([p] * n).prod(0)
 
 
 def equal_tokens__uniform(p, gamma_bar, n):

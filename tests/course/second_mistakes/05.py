@@ -38,6 +38,12 @@ def masked_elbo_term__stay_weight(logits, x_0, x_t, gamma_bar_s, gamma_bar_t):
     return total * gamma_bar_s / gamma_bar_t
 
 
+def masked_elbo_term__forward_weight(logits, x_0, x_t, gamma_bar_s, gamma_bar_t):
+    kept = (1 - gamma_bar_t) / (1 - gamma_bar_s)
+    total = _sum_where_masked(_nll(logits, x_0), x_t, logits.shape[2])
+    return total - kept * total
+
+
 def masked_elbo_term__over_positions(logits, x_0, x_t, gamma_bar_s, gamma_bar_t):
     log_p = logits - torch.logsumexp(logits, dim=1, keepdim=True)
     rows = []
@@ -108,6 +114,13 @@ def importance_estimate__last_wins(losses, t, probabilities, squares):
     new = squares.tolist()
     for loss, step in zip(losses.tolist(), t.tolist(), strict=True):
         new[step - 1] = 0.9 * float(squares[step - 1]) + 0.1 * loss**2
+    return _estimate(losses, t, probabilities), new
+
+
+def importance_estimate__one_after_the_other(losses, t, probabilities, squares):
+    new = squares.tolist()
+    for i, step in enumerate(t.tolist()):
+        new[step - 1] += 0.1 * (float(losses[i]) ** 2 - new[step - 1])
     return _estimate(losses, t, probabilities), new
 
 

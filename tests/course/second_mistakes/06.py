@@ -108,6 +108,15 @@ def guided_nucleus__order_as_rank(conditional, null, w, r):
     return _each_position(one, conditional, null)
 
 
+def guided_nucleus__truncated_first(conditional, null, w, r):
+    def one(c, u):
+        truncated = _top_p(c.exp(), r)
+        powers = truncated ** (1 + w) / u.exp() ** w
+        return powers / powers.sum()
+
+    return _each_position(one, conditional, null)
+
+
 # Few timesteps for any schedule.
 
 
@@ -164,6 +173,14 @@ def levels_by_share__doubles(gamma_bar, steps):
     last = float(gamma_bar[-1])
     nearest = [_nearest(gamma_bar, last * _wanted(i, steps)) for i in range(1, steps + 1)]
     return [len(gamma_bar) - 1, *nearest]
+
+
+def levels_by_share__no_room(gamma_bar, steps):
+    last, level, levels = float(gamma_bar[-1]), len(gamma_bar), []
+    for i in range(steps + 1):
+        level = min(level - 1, _nearest(gamma_bar, last * _wanted(i, steps)))
+        levels.append(level)
+    return levels
 
 
 # One step of inpainting.
@@ -251,3 +268,17 @@ def inpainting_step__shared_noise(x_t, log_p_x0, x_0, known, gamma_bar, uniform)
 def inpainting_step__at_least(x_t, log_p_x0, x_0, known, gamma_bar, uniform):
     stays = gamma_bar[0] / gamma_bar[1]
     return _right_but(x_t, log_p_x0, x_0, known, stays, uniform, at_least=True)
+
+
+def inpainting_step__revealed_below(x_t, log_p_x0, x_0, known, gamma_bar, uniform):
+    reveals = 1 - gamma_bar[0] / gamma_bar[1]
+    K = log_p_x0.shape[-1]
+
+    def token(b, i, u, v):
+        if known[b, i]:
+            return x_0[b, i]
+        if x_t[b, i] == K and u < reveals:
+            return _drawn(log_p_x0[b, i], v)
+        return x_t[b, i]
+
+    return _token_by_token(x_t, uniform, token)

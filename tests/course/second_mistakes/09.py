@@ -166,6 +166,13 @@ def log_range_mass__subtracted(first, last, logits, means, log_scales, num_value
     return result.log()
 
 
+def log_range_mass__clamped(first, last, logits, means, log_scales, num_values):
+    low, high = _ends(first, last, means, log_scales, num_values)
+    cdf_low, cdf_high = 1 / (1 + torch.exp(-low)), 1 / (1 + torch.exp(-high))
+    mixture = (torch.softmax(logits, 1) * (cdf_high - cdf_low)).sum(1)
+    return torch.log(torch.maximum(mixture, torch.tensor(1e-12, dtype=mixture.dtype)))
+
+
 def log_range_mass__mean_of_logs(first, last, logits, means, log_scales, num_values):
     log_mass = _log_mass(*_ends(first, last, means, log_scales, num_values))
     return torch.einsum("bm,bm->b", logits.softmax(1), log_mass)

@@ -83,6 +83,23 @@ def parallel_loss__zero_log_zero(joint, groups):
     return (joint * (joint.log() - p.log())).sum()
 
 
+def parallel_loss__p_renormalised(joint, groups):
+    p = {}
+    for codes in map(tuple, joint.nonzero().tolist()):
+        here, shown = 1.0, []
+        for group in groups:
+            fits = joint
+            for i in shown:
+                fits = fits.index_select(i, torch.tensor([codes[i]]))
+            for i in group:
+                one = fits.index_select(i, torch.tensor([min(codes[i], fits.shape[i] - 1)]))
+                here *= float(one.sum() / fits.sum())
+            shown += group
+        p[codes] = here
+    total = sum(p.values())
+    return sum(float(joint[c]) * math.log(float(joint[c]) * total / p[c]) for c in p)
+
+
 def _count(n, block, reads, attends):
     """`reads`: for each evaluation, the positions read; `attends` of (evaluation, position)."""
     pairs = sum(attends(e, i) for e, read in enumerate(reads) for i in read)

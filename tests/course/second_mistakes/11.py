@@ -121,3 +121,9 @@ def holm_adjusted__one_sided(values, lows, highs):
 
 def holm_adjusted__whole_width(values, lows, highs):
     return [a for _, a in sorted(_holm(_p_values(values, lows, highs, whole=1.0)))]
+
+
+def holm_adjusted__above_one(values, lows, highs):
+    p = _p_values(values, lows, highs).tolist()
+    surer = [[q for q in p if q <= own] for own in p]
+    return [max((len(p) - sum(x < q for x in p)) * q for q in before) for before in surer]

@@ -67,6 +67,14 @@ def purity_step__not_renormalised(log_p_x0, masked, k, r, uniform):
     return _rows(log_p_x0, chosen, 1 + r * purity, normalise=False)
 
 
+def purity_step__purity_not_log(log_p_x0, masked, k, r, uniform):
+    purity = _purities(log_p_x0)
+    gumbel = [-math.log(-math.log(u)) for u in uniform.tolist()]
+    sums = [float(purity[i]) + gumbel[i] for i in range(len(gumbel))]
+    chosen = sorted(_masked_places(masked), key=lambda i: sums[i], reverse=True)[:k]
+    return _rows(log_p_x0, chosen, 1 + r * purity)
+
+
 def _binomial(n, share):
     """The n + 1 probabilities, one trial after the other."""
     probabilities = np.ones(1)

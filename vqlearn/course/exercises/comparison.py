@@ -16,11 +16,13 @@ from vqlearn.course.exercise import Arguments, Exercise, Mistake, Property
 Z = 1.959964
 Interval = tuple[float, float, float]
 Results = Sequence[np.ndarray]
-# Effects over their standard errors; in each line two are nearly equal.
+# Effects over their standard errors; in each line two are nearly equal. The last has products
+# of a p-value and its factor that are above 1.
 RATIOS = (
     (2.2, 2.23, 0.4, 1.2, 3.1),
     (0.7, 2.6, 1.7, 1.72),
     (1.3, 2.1, 0.9, 2.12, 1.8, 0.2),
+    (2.7, 0.9, 0.35, 0.88),
 )
 # Effects that lesson 11 prints, in points, with the ends of their intervals.
 STORED = (
@@ -169,6 +171,12 @@ def _whole_width(values: Tensor, lows: Tensor, highs: Tensor) -> Tensor:
     return holm_adjusted(values, 2 * lows, 2 * highs)
 
 
+def _above_one(values: Tensor, lows: Tensor, highs: Tensor) -> Tensor:
+    ranked, order = _p_values(values, lows, highs).sort()
+    products = (ranked * torch.arange(len(ranked), 0, -1)).cummax(0).values
+    return torch.empty_like(products).scatter(0, order, products)
+
+
 def _effects(generator: torch.Generator) -> list[Arguments]:
     """The lesson's effects; then drawn ones, of which two have nearly the same p-value."""
     calls: list[Arguments] = [tuple(torch.tensor(STORED, dtype=torch.float64).T)]
@@ -253,6 +261,7 @@ EXERCISES: tuple[Exercise, ...] = (
             ),
             Mistake("one_sided", "the p-values are one-sided", _one_sided),
             Mistake("whole_width", "an interval is 1.96 errors wide, not twice that", _whole_width),
+            Mistake("above_one", "an adjusted value may be above 1", _above_one),
         ),
         properties=(
             Property("every result is a probability", _at_most_one),

@@ -68,6 +68,12 @@ def _subtracted(first: Tensor, last: Tensor, logits: Tensor, *others: Tensor | i
     return _mixed(logits.log_softmax(dim=-1), (high.sigmoid() - low.sigmoid()).log())
 
 
+def _clamped(first: Tensor, last: Tensor, logits: Tensor, *others: Tensor | int) -> Tensor:
+    low, high = _edges(first, last, *others)
+    mass = (high.sigmoid() - low.sigmoid()).clamp(min=1e-12)
+    return _mixed(logits.log_softmax(dim=-1), mass.log())
+
+
 def _mean_of_logs(first: Tensor, last: Tensor, logits: Tensor, *others: Tensor | int) -> Tensor:
     log_mass = _log_between(*_edges(first, last, *others))
     return (logits.softmax(dim=-1) * log_mass).sum(dim=-1)
@@ -143,6 +149,12 @@ LOG_RANGE_MASS = Exercise(
             "subtracted",
             "two nearly equal numbers were subtracted, so a mass far out is 0",
             _subtracted,
+        ),
+        Mistake(
+            "clamped",
+            "a mass below 1e-12 became 1e-12 before the logarithm",
+            _clamped,
+            "the code of PixelCNN++, which takes the density instead where this would matter",
         ),
         Mistake(
             "mean_of_logs",

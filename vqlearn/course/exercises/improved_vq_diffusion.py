@@ -80,6 +80,11 @@ def _not_renormalised(
     return ((1 + r * purity)[:, None] * log_p_x0).exp() * chosen[:, None]
 
 
+def _purity_not_log(log_p_x0: Tensor, masked: Tensor, k: int, r: float, uniform: Tensor) -> Tensor:
+    purity = _purity(log_p_x0)
+    return _revealed(log_p_x0, _first(-uniform.log() / purity.exp(), masked, k), 1 + r * purity)
+
+
 def random_counts_cost(h: Tensor, gamma_bar: Shares) -> float:
     """The mean cost of the reverse process's random numbers of tokens, in the unit of h (n,).
 
@@ -134,7 +139,7 @@ def _turned_round(h: Tensor, gamma_bar: Shares) -> float:
 
 
 def _grids(generator: torch.Generator) -> list[Arguments]:
-    """In the second call only the purity decides; in the third codes are cut; then all come."""
+    """In call 2 purity alone decides, in 3 codes are cut, in 4 all come, in 5 times nearly tie."""
 
     def probe(sizes: tuple[int, int, int], k: int, r: float, *, equal: bool = False) -> list[Any]:
         n, num_codes, num_masked = sizes
@@ -150,7 +155,9 @@ def _grids(generator: torch.Generator) -> list[Arguments]:
     cut, every = probe((10, 5, 7), 4, 0.7), probe((5, 4, 3), 4, 0.0)
     least = cut[0].argsort(dim=-1)[:, :2]
     cut[0] = cut[0].scatter(-1, least, -torch.inf).log_softmax(dim=-1)
-    return [tuple(plain), tuple(fair), tuple(cut), tuple(every)]
+    close, between = probe((24, 3, 18), 9, 0.5), torch.rand(24, generator=generator)
+    close[4] = (-_purity(close[0]) * (0.95 + 0.1 * between)).exp()
+    return [tuple(plain), tuple(fair), tuple(cut), tuple(every), tuple(close)]
 
 
 def _unmasked_stay(arguments: Arguments, results: Results) -> bool:
@@ -216,6 +223,11 @@ PURITY_STEP = Exercise(
         ),
         Mistake("one_missing", "the power is r times the purity, without the 1", _one_missing),
         Mistake("not_renormalised", "the power of p was not normalised again", _not_renormalised),
+        Mistake(
+            "purity_not_log",
+            "the rate is exp(purity): Gumbel noise was added to the purity, not to its logarithm",
+            _purity_not_log,
+        ),
     ),
     properties=(
         Property("rows of positions that are not masked are 0", _unmasked_stay),

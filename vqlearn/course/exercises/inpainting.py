@@ -78,6 +78,13 @@ def _at_least(
     return inpainting_step(x_t, log_p_x0, x_0, known, gamma_bar, numbers)
 
 
+def _revealed_below(
+    x_t: Tensor, log_p_x0: Tensor, x_0: Tensor, known: Tensor, gamma_bar: Pair, uniform: Tensor
+) -> Tensor:
+    mirrored = torch.stack([1 - uniform[0], uniform[1]])
+    return inpainting_step(x_t, log_p_x0, x_0, known, gamma_bar, mirrored)
+
+
 def _probes(generator: torch.Generator) -> list[Arguments]:
     """Random tokens, and in the first five positions cases that tell all mistakes apart."""
 
@@ -164,6 +171,11 @@ INPAINTING_STEP = Exercise(
             "the code is the first whose cumulative sum is at least u, not above it",
             _at_least,
             "lesson 06, By hand, part 1",
+        ),
+        Mistake(
+            "revealed_below",
+            "small first numbers reveal a token, and large ones keep it masked",
+            _revealed_below,
         ),
     ),
     properties=(

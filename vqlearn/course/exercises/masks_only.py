@@ -17,9 +17,14 @@ def log_unmask(log_p_x0: Tensor, x_t: Tensor, gamma_bar: Tensor, s: int, t: int)
 
     Source: Sahoo et al. 2024, eq. 6 and 7.
     """
-    masked_s = gamma_bar[s - 1] if s > 0 else torch.zeros_like(gamma_bar[0])
+    masked_s = _share(gamma_bar, s)
     reveal, stay = (gamma_bar[t - 1] - masked_s) / gamma_bar[t - 1], masked_s / gamma_bar[t - 1]
     return _by_token(log_p_x0 + reveal.log(), stay.log(), x_t)
+
+
+def _share(gamma_bar: Tensor, t: int) -> Tensor:
+    """The masked share at timestep t, also at 0."""
+    return gamma_bar[t - 1] if t > 0 else torch.zeros_like(gamma_bar[0])
 
 
 def _by_token(log_codes: Tensor, log_stay: Tensor, x_t: Tensor) -> Tensor:
@@ -60,9 +65,25 @@ def _zero_by_zero(log_p_x0: Tensor, x_t: Tensor, *others: Any) -> Tensor:
 
 
 def _not_divided(log_p_x0: Tensor, x_t: Tensor, gamma_bar: Tensor, s: int, t: int) -> Tensor:
-    masked_s = gamma_bar[s - 1] if s > 0 else torch.zeros_like(gamma_bar[0])
+    masked_s = _share(gamma_bar, s)
     stay = masked_s / gamma_bar[t - 1]
     return _by_token(log_p_x0 + (gamma_bar[t - 1] - masked_s).log(), stay.log(), x_t)
+
+
+def _stay_not_divided(log_p_x0: Tensor, x_t: Tensor, gamma_bar: Tensor, s: int, t: int) -> Tensor:
+    masked_s = _share(gamma_bar, s)
+    reveal = 1 - masked_s / gamma_bar[t - 1]
+    return _by_token(log_p_x0 + reveal.log(), masked_s.log(), x_t)
+
+
+def _neither_divided(log_p_x0: Tensor, x_t: Tensor, gamma_bar: Tensor, s: int, t: int) -> Tensor:
+    masked_s = _share(gamma_bar, s)
+    return _by_token(log_p_x0 + (gamma_bar[t - 1] - masked_s).log(), masked_s.log(), x_t)
+
+
+def _forward_step(log_p_x0: Tensor, x_t: Tensor, gamma_bar: Tensor, s: int, t: int) -> Tensor:
+    stay = (1 - gamma_bar[t - 1]) / (1 - _share(gamma_bar, s))
+    return _by_token(log_p_x0 + (1 - stay).log(), stay.log(), x_t)
 
 
 def _redrawn(log_p_x0: Tensor, x_t: Tensor, *others: Any) -> Tensor:
@@ -111,6 +132,10 @@ def _uniform(p: Tensor, gamma_bar: tuple[float, ...], n: int) -> Tensor:
     return equal_tokens(torch.full_like(p, 1 / len(p)), gamma_bar, n)
 
 
+def _all_blind(p: Tensor, gamma_bar: tuple[float, ...], n: int) -> Tensor:
+    return p**n
+
+
 def _unmask_probes(generator: torch.Generator) -> list[Arguments]:
     def probe(num_codes: int, num_timesteps: int, s: int, t: int) -> Arguments:
         """Every class twice; in each row one code is impossible, and one nearly so."""
@@ -120,6 +145,7 @@ def _unmask_probes(generator: torch.Generator) -> list[Arguments]:
         scores = scores.scatter(-1, (cut + 1) % num_codes, -800).scatter(-1, cut, -torch.inf)
         strides = 0.5 + torch.rand(num_timesteps, generator=generator, dtype=torch.float64)
         gamma_bar = strides.cumsum(dim=0) / strides.sum()
+        gamma_bar[-1] = 1  # without a rounding error
         return scores.log_softmax(dim=-1), x_t, gamma_bar, s, t
 
     return [probe(4, 6, 2, 5), probe(5, 4, 0, 3), probe(4, 5, 4, 5), probe(6, 8, 0, 1)]
@@ -189,6 +215,21 @@ LOG_UNMASK = Exercise(
         ),
         Mistake("not_divided", "the revealed share is not of the masked tokens", _not_divided),
         Mistake(
+            "stay_not_divided",
+            "the share that stays masked is not of the masked tokens",
+            _stay_not_divided,
+        ),
+        Mistake(
+            "neither_divided",
+            "neither of both shares is of the masked tokens",
+            _neither_divided,
+        ),
+        Mistake(
+            "forward_step",
+            "the shares are those of the step from s to t, as the forward process takes it",
+            _forward_step,
+        ),
+        Mistake(
             "redrawn",
             "unmasked tokens are drawn again from the prediction",
             _redrawn,
@@ -231,6 +272,7 @@ EQUAL_TOKENS = Exercise(
             "the revealed share was taken of the tokens still masked, and not of all",
             _conditional_share,
         ),
+        Mistake("all_blind", "no token knows what earlier steps revealed", _all_blind),
         Mistake("uniform", "all codes were taken to be equally likely", _uniform, "lesson 06"),
     ),
     properties=(

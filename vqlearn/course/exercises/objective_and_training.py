@@ -54,6 +54,10 @@ def _stay_weight(logits: Tensor, x_0: Tensor, x_t: Tensor, s: Tensor, t: Tensor)
     return s / t * _masked_nll(logits.log_softmax(dim=-1), x_0, x_t)
 
 
+def _forward_weight(logits: Tensor, x_0: Tensor, x_t: Tensor, s: Tensor, t: Tensor) -> Tensor:
+    return (t - s) / (1 - s) * _masked_nll(logits.log_softmax(dim=-1), x_0, x_t)
+
+
 def _over_positions(logits: Tensor, x_0: Tensor, x_t: Tensor, s: Tensor, t: Tensor) -> Tensor:
     return (t - s) / t * _masked_nll(logits.log_softmax(dim=1), x_0, x_t)
 
@@ -105,6 +109,15 @@ def _last_wins(losses: Tensor, t: Tensor, probabilities: Tensor, squares: Tensor
     new = squares.clone()
     for level, loss in zip(t - 1, losses, strict=True):
         new[level] = OLD * squares[level] + (1 - OLD) * loss**2
+    return importance_estimate(losses, t, probabilities, squares)[0], new
+
+
+def _one_after_the_other(
+    losses: Tensor, t: Tensor, probabilities: Tensor, squares: Tensor
+) -> Estimate:
+    new = squares.clone()
+    for level, loss in zip(t - 1, losses, strict=True):
+        new[level] = OLD * new[level] + (1 - OLD) * loss**2
     return importance_estimate(losses, t, probabilities, squares)[0], new
 
 
@@ -192,6 +205,11 @@ MASKED_ELBO_TERM = Exercise(
             _stay_weight,
         ),
         Mistake(
+            "forward_weight",
+            "the weight is the probability to be masked in the step from s to t",
+            _forward_weight,
+        ),
+        Mistake(
             "over_positions",
             "the softmax runs over the positions and not over the codes",
             _over_positions,
@@ -236,6 +254,11 @@ IMPORTANCE_ESTIMATE = Exercise(
             "of several losses at one timestep only the last one reached the history",
             _last_wins,
             "the official code, which writes the history by scatter_",
+        ),
+        Mistake(
+            "one_after_the_other",
+            "several losses at one timestep entered the history one after the other",
+            _one_after_the_other,
         ),
     ),
     properties=(

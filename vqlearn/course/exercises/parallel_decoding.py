@@ -89,6 +89,11 @@ def _zero_log_zero(joint: Tensor, groups: Groups) -> Tensor:
     return parallel_loss(joint, groups) + 0 * (joint * joint.log()).sum()
 
 
+def _p_renormalised(joint: Tensor, groups: Groups) -> Tensor:
+    p = _sampled(joint, groups)
+    return _divergence(joint, p / p.sum())
+
+
 def block_cost(n: int, block: int, steps: int, cached: bool) -> Cost:
     """Evaluations, positions read and query-key pairs of block diffusion over n tokens.
 
@@ -236,6 +241,11 @@ EXERCISES: tuple[Exercise, ...] = (
                 _kl_reversed,
             ),
             Mistake("zero_log_zero", "0 log 0 was not taken as 0", _zero_log_zero),
+            Mistake(
+                "p_renormalised",
+                "p was normalised again, though the rest lies on sequences that the data exclude",
+                _p_renormalised,
+            ),
         ),
         properties=(
             Property("a divergence is 0 or more", _is_not_negative),

@@ -1,6 +1,6 @@
-"""The exercises of lesson 03: the posterior of any matrices, and the reverse step.
+"""The exercises of lesson 03: the reverse step.
 
-The two about masks only are in `masks_only.py`.
+The posterior of any matrices is in `any_matrices.py`, the two about masks only in `masks_only.py`.
 """
 
 from collections.abc import Sequence
@@ -9,63 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import one_hot, pad
 
 from vqlearn.course.exercise import Arguments, Exercise, Mistake, Property
+from vqlearn.course.exercises.any_matrices import POSTERIOR_FROM_MATRICES, shares, sums_to_one
 from vqlearn.course.exercises.masks_only import EQUAL_TOKENS, LOG_UNMASK
 
 Pair = tuple[float, float]  # a number at timestep s, and at timestep t
-
-
-def posterior_from_matrices(steps: Tensor, x_0: Tensor, x_t: Tensor, s: int, t: int) -> Tensor:
-    """q(x_s | x_t, x_0): (b, classes), from the `steps` (T, to, from) and tokens (b,).
-
-    Source of the convention: Gu et al. 2022, whose matrices have "from" in the columns.
-    """
-    return _shares(_joint(_product(steps[:s]), _product(steps[s:t]), x_0, x_t))
-
-
-def _product(steps: Tensor) -> Tensor:
-    """All steps one after the other, (to, from): the first stands on the right."""
-    result = torch.eye(steps.shape[-1], dtype=steps.dtype)
-    for step in steps:
-        result = step @ result
-    return result
-
-
-def _joint(to_s: Tensor, to_t: Tensor, x_0: Tensor, x_t: Tensor) -> Tensor:
-    """Prior times likelihood of every class, (b, classes): a column times a row."""
-    return to_s[:, x_0].T * to_t[x_t]
-
-
-def _shares(joint: Tensor) -> Tensor:
-    return joint / joint.sum(dim=-1, keepdim=True)
-
-
-def _transposed(steps: Tensor, *others: Any) -> Tensor:
-    return posterior_from_matrices(steps.mT, *others)
-
-
-def _order_reversed(steps: Tensor, x_0: Tensor, x_t: Tensor, s: int, t: int) -> Tensor:
-    to_s, to_t = _product(steps[:s].flip(0)), _product(steps[s:t].flip(0))
-    return _shares(_joint(to_s, to_t, x_0, x_t))
-
-
-def _unnormalised(steps: Tensor, x_0: Tensor, x_t: Tensor, s: int, t: int) -> Tensor:
-    return _joint(_product(steps[:s]), _product(steps[s:t]), x_0, x_t)
-
-
-def _over_batch(*arguments: Any) -> Tensor:
-    joint = _unnormalised(*arguments)
-    return joint / joint.sum(dim=0)
-
-
-def _cumulative_likelihood(steps: Tensor, x_0: Tensor, x_t: Tensor, s: int, t: int) -> Tensor:
-    return _shares(_joint(_product(steps[:s]), _product(steps[:t]), x_0, x_t))
-
-
-def _one_step(steps: Tensor, x_0: Tensor, x_t: Tensor, s: int, t: int) -> Tensor:
-    return _shares(_joint(_product(steps[:s]), steps[t - 1], x_0, x_t))
 
 
 def reverse_step(log_p_x0: Tensor, x_t: Tensor, alpha_bar: Pair, gamma_bar: Pair) -> Tensor:
@@ -95,13 +45,13 @@ def _keep_replace_mask(keep: float, mask: float, num_codes: int) -> Tensor:
 
 def _averaged(p_x0: Tensor, prior: Tensor, likelihood: Tensor) -> Tensor:
     """One posterior for every x_0, then their mean."""
-    posteriors = _shares(prior * likelihood[:, None])  # (n, K, K + 1)
+    posteriors = shares(prior * likelihood[:, None])  # (n, K, K + 1)
     return (p_x0[..., None] * posteriors).sum(dim=1)
 
 
 def _plugged_in(log_p_x0: Tensor, *others: Any) -> Tensor:
     prior, likelihood = _tables(*others, log_p_x0.shape[-1])
-    return _shares(log_p_x0.softmax(dim=-1) @ prior * likelihood)
+    return shares(log_p_x0.softmax(dim=-1) @ prior * likelihood)
 
 
 def _mask_outcome(log_p_x0: Tensor, x_t: Tensor, alpha_bar: Pair, gamma_bar: Pair) -> Tensor:
@@ -148,23 +98,10 @@ def _over_positions(log_p_x0: Tensor, *others: Any) -> Tensor:
     return _averaged(log_p_x0.softmax(dim=0), *_tables(*others, log_p_x0.shape[-1]))
 
 
-def _matrix_probes(generator: torch.Generator) -> list[Arguments]:
-    def steps(number: int, classes: int, reach: int) -> Tensor:
-        """Columns that sum to 1; no class moves further than `reach` in one step."""
-        scores = torch.randn(number, classes, classes, generator=generator, dtype=torch.float64)
-        far = (torch.arange(classes)[:, None] - torch.arange(classes)).abs() > reach
-        return (1.5 * scores).masked_fill(far, -torch.inf).softmax(dim=1)
-
-    def tokens(classes: int, number: int) -> Tensor:
-        return torch.randint(classes, (number,), generator=generator)
-
-    permuted = torch.randperm(5, generator=generator)
-    return [
-        (steps(5, 4, reach=3), tokens(4, 6), tokens(4, 6), 2, 5),
-        (steps(4, 3, reach=2), tokens(3, 5), tokens(3, 5), 3, 4),
-        (steps(6, 5, reach=4), permuted, tokens(5, 5), 0, 3),
-        (steps(3, 4, reach=1), torch.arange(4), torch.arange(4), 1, 3),
-    ]
+def _seen_kept(log_p_x0: Tensor, x_t: Tensor, *others: Pair) -> Tensor:
+    right = reverse_step(log_p_x0, x_t, *others)
+    kept = one_hot(x_t, right.shape[-1]).to(right)
+    return torch.where(x_t[:, None] == log_p_x0.shape[-1], right, kept)
 
 
 def _step_probes(generator: torch.Generator) -> list[Arguments]:
@@ -191,15 +128,6 @@ def _step_probes(generator: torch.Generator) -> list[Arguments]:
     ]
 
 
-def _sums_to_one(arguments: Arguments, results: Sequence[np.ndarray]) -> bool:
-    return bool(np.allclose(results[0].sum(axis=-1), 1))
-
-
-def _begins_at_x_0(arguments: Arguments, results: Sequence[np.ndarray]) -> bool:
-    _, x_0, _, s, _ = arguments
-    return s > 0 or bool(np.allclose(results[0], np.eye(results[0].shape[-1])[x_0.numpy()]))
-
-
 def _never_was_mask(arguments: Arguments, results: Sequence[np.ndarray]) -> bool:
     log_p_x0, x_t = arguments[:2]
     is_code = (x_t < log_p_x0.shape[-1]).numpy()
@@ -211,35 +139,6 @@ def _stays_masked(arguments: Arguments, results: Sequence[np.ndarray]) -> bool:
     is_mask = (x_t == log_p_x0.shape[-1]).numpy()
     return bool(np.allclose(results[0][is_mask, -1], gamma_s / gamma_t))
 
-
-POSTERIOR_FROM_MATRICES = Exercise(
-    id="posterior_from_matrices",
-    lesson=3,
-    points=3,
-    reference=posterior_from_matrices,
-    probes=_matrix_probes,
-    mistakes=(
-        Mistake("transposed", "a matrix was used where its transpose belongs", _transposed),
-        Mistake("order_reversed", "matrices were multiplied in the wrong order", _order_reversed),
-        Mistake("unnormalised", "prior times likelihood was not normalised", _unnormalised),
-        Mistake("over_batch", "the sum runs over the batch and not over the classes", _over_batch),
-        Mistake(
-            "cumulative_likelihood",
-            "the likelihood starts at the data and not at timestep s",
-            _cumulative_likelihood,
-        ),
-        Mistake(
-            "one_step",
-            "the likelihood is that of the last step alone, however long the stride is",
-            _one_step,
-            "akin to the official code's sample_fast, a one-step posterior in a long stride",
-        ),
-    ),
-    properties=(
-        Property("every row of the result sums to 1", _sums_to_one),
-        Property("x_s is x_0 where s = 0", _begins_at_x_0),
-    ),
-)
 
 REVERSE_STEP = Exercise(
     id="reverse_step",
@@ -277,11 +176,17 @@ REVERSE_STEP = Exercise(
             "the prediction was normalised over the positions and not over the codes",
             _over_positions,
         ),
+        Mistake(
+            "seen_kept",
+            "a token that is not masked stays what it is, as if nothing were ever replaced",
+            _seen_kept,
+            "right for masks only: Sahoo et al. 2024",
+        ),
     ),
     properties=(
         Property("a token that is a code at t was a code at s", _never_was_mask),
         Property("a masked token stays MASK with the right probability", _stays_masked),
-        Property("every row of the result sums to 1", _sums_to_one),
+        Property("every row of the result sums to 1", sums_to_one),
     ),
 )
 

@@ -74,6 +74,11 @@ def _order_as_rank(conditional: Tensor, null: Tensor, w: float, r: float) -> Ten
     return p / p.sum(dim=1, keepdim=True)
 
 
+def _truncated_first(conditional: Tensor, null: Tensor, w: float, r: float) -> Tensor:
+    truncated = _nucleus(conditional.exp(), r).log()
+    return ((1 + w) * truncated - w * null).softmax(dim=1)
+
+
 def levels_by_share(gamma_bar: Tensor, steps: int) -> list[int]:
     """The timesteps T, …, 0 of `steps` steps after which a cosine of all tokens is masked.
 
@@ -126,6 +131,13 @@ def _doubles(gamma_bar: Tensor, steps: int) -> list[int]:
     return [len(gamma_bar) - 1, *_nearest(gamma_bar, _cosine(steps) * gamma_bar[-1])]
 
 
+def _no_room(gamma_bar: Tensor, steps: int) -> list[int]:
+    levels = [len(gamma_bar) - 1]
+    for level in _nearest(gamma_bar, _cosine(steps) * gamma_bar[-1]):
+        levels.append(min(level, levels[-1] - 1))
+    return levels
+
+
 def _nucleus_probes(generator: torch.Generator) -> list[Arguments]:
     """Many positions; in the last two calls the likeliest code is often above r."""
 
@@ -142,14 +154,19 @@ def _nucleus_probes(generator: torch.Generator) -> list[Arguments]:
 
 
 def _levels_probes(generator: torch.Generator) -> list[Arguments]:
-    """Shares that rise late and end below 1; that rise early; and all timesteps, T = steps."""
+    """Shares that rise late and end below 1; that rise early, with few timesteps too; T = steps."""
 
     def probe(last: int, steps: int, power: float, end: float) -> Arguments:
         strides = 0.5 + torch.rand(last, generator=generator, dtype=torch.float64)
         total = torch.cat([torch.zeros(1, dtype=torch.float64), strides.cumsum(dim=0)])
         return end * (total / total[-1]) ** power, steps
 
-    return [probe(24, 6, 2.0, 0.75), probe(40, 10, 0.5, 0.9), probe(8, 8, 1.0, 1.0)]
+    return [
+        probe(24, 6, 2.0, 0.75),
+        probe(40, 10, 0.5, 0.9),
+        probe(14, 11, 0.4, 0.8),
+        probe(8, 8, 1.0, 1.0),
+    ]
 
 
 def _sums_to_one(arguments: Arguments, results: list[np.ndarray]) -> bool:
@@ -216,6 +233,11 @@ GUIDED_NUCLEUS = Exercise(
             "the indices of the sort were used where their argsort belongs",
             _order_as_rank,
         ),
+        Mistake(
+            "truncated_first",
+            "the conditional distribution was truncated before it was guided",
+            _truncated_first,
+        ),
     ),
     properties=(
         Property("the probabilities of every position sum to 1 over axis 1", _sums_to_one),
@@ -245,6 +267,7 @@ LEVELS_BY_SHARE = Exercise(
         ),
         Mistake("no_end", "timestep 0 is missing at the end", _no_end),
         Mistake("doubles", "the same timestep was left in the list twice", _doubles),
+        Mistake("no_room", "no timestep was left for the steps to come", _no_room),
     ),
     properties=(
         Property("the first timestep is T", _first_is_last_timestep),
