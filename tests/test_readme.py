@@ -89,7 +89,10 @@ def test_commands_and_options_are_known():
     commands = get_command(app).commands
     for line in re.findall(r"^vqlearn (.*(?:\\\n.*)*)", README, re.MULTILINE):
         words = line.partition("#")[0].replace("\\\n", " ").split()
-        known = {option for each in commands[words[0]].params for option in each.opts}
+        command = commands[words[0]]
+        if "tokens" in words[:1]:
+            command = command.commands[words[1]]
+        known = {option for each in command.params for option in each.opts}
         assert {word for word in words if word.startswith("--")} <= known, line
 
 
