@@ -14,6 +14,7 @@ from vqlearn.cli.edit import edit
 from vqlearn.cli.messages import one_line
 from vqlearn.cli.options import Guidance, Model, Truncation, check_images_and_seed
 from vqlearn.cli.train import train
+from vqlearn.cli.train_options import Grouped
 
 
 class Stopped(Exception):
@@ -108,7 +109,7 @@ def generate(
 app.command()(edit)
 
 
-app.command()(train)
+app.command(cls=Grouped)(train)
 
 
 @app.command()

@@ -1,13 +1,14 @@
-"""The command `vqlearn train`: its options."""
+"""The command `vqlearn train`."""
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-Precision = Literal["no", "fp16", "bf16"]
+from vqlearn.cli import train_options as options
 
 
 class Notes(logging.Handler):
@@ -29,27 +30,26 @@ def train(
         typer.Option(help="The checkpoint folder; default: runs/scenes, runs/raster, runs/DATA…"),
     ] = None,
     data: Annotated[str, typer.Option(help="scenes, or a folder with metadata.jsonl.")] = "scenes",
-    image_size: Annotated[int, typer.Option(help="Pixels of a side, a multiple of 4.")] = 32,
-    steps: Annotated[int | None, typer.Option(help="Batches, instead of the recipe's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in a batch.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Highest; 2e-4 to fine-tune.")] = None,
-    save_every: Annotated[int | None, typer.Option(help="Steps between saved states.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
-    discriminator: Annotated[bool, typer.Option(help="Sharpen tokens with one.")] = False,
-    quantizer: Annotated[
-        str | None, typer.Option(help="Tokens: nearest (default) or gumbel (drawn).")
-    ] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="Corruption: released (default), paper or absorbing.")
-    ] = None,
-    start_from: Annotated[
-        str | None, typer.Option(help="A checkpoint: its tokens, its text, a matching denoiser.")
-    ] = None,
-    mixed_precision: Annotated[
-        Precision | None, typer.Option(help="Of networks, not weights; bf16: about twice as fast.")
-    ] = None,
-    tensorboard: Annotated[bool, typer.Option(help="Write curves to OUT/logs.")] = False,
-    workers: Annotated[int, typer.Option(help="Processes that load batches in advance.")] = 0,
+    image_size: Annotated[int, typer.Option(help="Pixels of a side, in whole tokens.")] = 32,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    save_every: options.SaveEvery = None,
+    seed: options.Seed = 0,
+    discriminator: options.Discriminator = False,
+    quantizer: options.Quantizer = None,
+    schedule: options.Schedule = None,
+    start_from: options.StartFrom = None,
+    codes: options.Codes = None,
+    downsample: options.Downsample = None,
+    vocabulary: options.Vocabulary = None,
+    text_length: options.TextLength = None,
+    width: options.Width = None,
+    layers: options.Layers = None,
+    levels: options.Levels = None,
+    mixed_precision: options.MixedPrecision = None,
+    tensorboard: options.Tensorboard = False,
+    workers: options.Workers = 0,
 ) -> None:
     """Train in one folder: tokens, then text, then diffusion, or another model of the tokens.
 
@@ -59,25 +59,30 @@ def train(
     `diffusion --start-from CHECKPOINT --learning-rate 2e-4 --steps 300` fine-tunes its denoiser,
     and a null embedding for guidance, if it has none: one caption in ten is replaced by it.
     """
-    from accelerate import PartialState
-
     from vqlearn.training.stages.plan import Plan
+
+    recipe = {
+        "steps": options.of_stages("steps", steps, int),
+        "batch_size": options.of_stages("batch_size", batch_size, int),
+        "learning_rate": options.of_stages("learning_rate", learning_rate, float),
+        **{"save_every": save_every, "seed": seed},
+    }
+    asked = {"discriminator": discriminator or None, "quantizer": quantizer, "schedule": schedule}
+    asked |= {"codes": codes, "downsample": downsample, "vocabulary": vocabulary}
+    asked |= {"text_length": text_length, "width": width, "layers": layers, "levels": levels}
+    curves = "tensorboard" if tensorboard else None
+    machine = {"mixed_precision": mixed_precision, "log_with": curves}
+    plan = Plan(stage, data, image_size, recipe, asked, machine, workers, start_from)
+    _tell(lambda: plan.train(out))
+
+
+def _tell(work: Callable[[], Path]) -> None:
+    """Log to stderr while the work is done, then print the folder that it returns, once."""
+    from accelerate import PartialState
 
     logger = logging.getLogger("vqlearn")
     logger.setLevel(logging.INFO)
     logger.handlers = [Notes()]
-    numbers = {"steps": steps, "batch_size": batch_size, "save_every": save_every, "seed": seed}
-    sharpen, curves = discriminator or None, "tensorboard" if tensorboard else None
-    plan = Plan(
-        stage,
-        data,
-        image_size,
-        recipe={**numbers, "learning_rate": learning_rate},
-        options={"discriminator": sharpen, "quantizer": quantizer, "schedule": schedule},
-        machine={"mixed_precision": mixed_precision, "log_with": curves},
-        workers=workers,
-        start_from=start_from,
-    )
-    folder = plan.train(out)
+    folder = work()
     if PartialState().is_main_process:
         typer.echo(folder)

@@ -8,7 +8,7 @@ training, and nothing is known of its choices: those of a copy, or of an older v
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from vqlearn.data import Source
 from vqlearn.probability.checks import shown
 from vqlearn.storage import write_json
 from vqlearn.training.recipes import Recipe
+from vqlearn.training.sizes import SMALL
 
 FILE = "training.json"
 FORMAT = 1
@@ -33,6 +34,9 @@ LEFT_OUT = {
 
 NAME = "_name"
 """`data` is a digest; `data_name` tells whose, and may differ: the same data may lie elsewhere."""
+
+NOT_TOLD = asdict(SMALL)
+"""What a choice was where a record has none of its name: sizes could not be chosen before."""
 
 LONGEST = 200  # characters for the differences in a message
 COSINE = "the learning rate is a cosine over all steps"
@@ -83,7 +87,7 @@ def check_data(folder: Path, stages: Mapping[str, Iterable[str]], data: str) -> 
 def differing(before: Choices, now: Choices, only: Iterable[str] | None = None) -> list[str]:
     """The names of the choices that differ, among all or `only` some."""
     names = [*now, *(name for name in before if name not in now)] if only is None else only
-    return [n for n in names if not n.endswith(NAME) and before.get(n) != now.get(n)]
+    return [n for n in names if not n.endswith(NAME) and _value(before, n) != _value(now, n)]
 
 
 def difference(before: Choices, now: Choices, names: list[str]) -> str:
@@ -100,9 +104,13 @@ def difference(before: Choices, now: Choices, names: list[str]) -> str:
 
 
 def _told(name: str, chosen: Choices) -> str:
-    value = shown(chosen.get(name))
+    value = shown(_value(chosen, name))
     called = chosen.get(f"{name}{NAME}")
     return f"{name} {value}" if called is None else f"{name} {shown(called)} ({value})"
+
+
+def _value(chosen: Choices, name: str) -> Any:
+    return chosen.get(name, NOT_TOLD.get(name))
 
 
 def _fields(values: Any) -> Choices:

@@ -16,6 +16,7 @@ from vqlearn.text import NullText, NullTextConfig, drop_captions
 from vqlearn.training import record
 from vqlearn.training.loop import Losses, Run, Task
 from vqlearn.training.optimizers import muon_weights
+from vqlearn.training.sizes import check_parts
 
 CAPTION_DROPOUT = 0.1
 COME_FIRST = {"tokens": (VQVAE_FOLDER, "VQ network"), "text": (TEXT_FOLDER, "text encoder")}
@@ -26,7 +27,8 @@ PARTS = (VQVAE_FOLDER, TEXT_FOLDER, TOKENIZER_FOLDER)
 class Frozen:
     """The VQ-VAE and the text encoder of `run.folder`, on its device: they are read, never changed.
 
-    Raises `CheckpointError` if the folder lacks one of them.
+    Raises `CheckpointError` if the folder lacks one of them, and `ValueError` for images that its
+    tokens do not fill.
     """
 
     def __init__(self, run: Run) -> None:
@@ -44,7 +46,9 @@ class Frozen:
         self.encoder.warn_if_cut(run.source.captions())
         self.num_codes = self.vqvae.config.num_vq_embeddings
         self.digest = record.digest_of(run.folder, PARTS)
-        self.side = run.source.image_size // self.vqvae.config.downsampling_factor
+        factor = self.vqvae.config.downsampling_factor
+        check_parts("image_size", run.source.image_size, factor, "tokens a side")
+        self.side = run.source.image_size // factor
 
     def read(self, batch: Batch) -> tuple[Int[Tensor, "b n"], Float[Tensor, "b l c"]]:
         """The tokens of the images and the states of the captions."""

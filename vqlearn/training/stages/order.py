@@ -27,7 +27,7 @@ from vqlearn.storage import as_path, atomic_folder, disk_errors
 from vqlearn.training import record
 from vqlearn.training.loop import Run, Task, fit
 from vqlearn.training.processes import alone_in, in_main_process
-from vqlearn.training.recipes import vqvae_config
+from vqlearn.training.sizes import SMALL, check_parts
 from vqlearn.training.stages import kept
 from vqlearn.training.stages.autoregressive import imagebart_task, raster_task
 from vqlearn.training.stages.diffusion import diffusion_task
@@ -160,15 +160,18 @@ def copy_frozen_parts(checkpoint: Path, folder: Path) -> bool:
     return layout.VQVAE_FOLDER in missing
 
 
-def check_data(data: str, image_size: int) -> None:
-    """Raise as `open_source` does for what can be seen without reading any image."""
-    factor = vqvae_config().downsampling_factor
+def check_data(data: str, image_size: int, downsample: int = SMALL.downsample) -> None:
+    """Raise as `open_source` does for what can be seen without reading any image.
+
+    A token is to stand for `downsample` pixels in each direction.
+    """
     check_integer("image_size", image_size)
-    if not SMALLEST <= image_size <= LARGEST or image_size % factor:
+    if not SMALLEST <= image_size <= LARGEST:
         raise ValueError(
-            f"image_size is {shown(image_size)}; allowed: multiples of {factor}, such as 32 or 64, "
-            f"{SMALLEST} to {LARGEST}"
+            f"image_size is {shown(image_size)}; allowed: multiples of {downsample}, such as 32 or "
+            f"64, {SMALLEST} to {LARGEST}"
         )
+    check_parts("image_size", image_size, downsample, "tokens a side")
     if data != SCENES and not as_path("data", data).is_dir():
         raise FileNotFoundError(
             f"data is {shown(data)}; allowed: {SCENES!r}, or a folder with metadata.jsonl"
