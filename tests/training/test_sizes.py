@@ -1,19 +1,21 @@
 """Sizes: which fit each other, what each option builds, and that it is known afterwards."""
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict, astuple, replace
 
 import pytest
 import torch
 from support.accelerate_state import forget_accelerate
 from support.command import run_command
 from support.training import train_stages
+from transformers import CLIPTokenizer
 
 from vqlearn import TextToImagePipeline
 from vqlearn.checkpoints import folder as files
 from vqlearn.data import batches
-from vqlearn.text import build_tokenizer
-from vqlearn.tokens import VQVAEConfig
+from vqlearn.text import build_text_model, build_tokenizer
+from vqlearn.text.tokenizer import END, START
+from vqlearn.tokens import VQVAE, VQVAEConfig
 from vqlearn.training import record
 from vqlearn.training.recipes import RECIPES
 from vqlearn.training.sizes import (
@@ -27,6 +29,7 @@ from vqlearn.training.sizes import (
     vqvae_config,
 )
 from vqlearn.training.stages import plan
+from vqlearn.transformer import Denoiser
 
 TINY = {
     "tokens": {"codes": 8, "downsample": 8},
@@ -66,6 +69,49 @@ def test_small_is_what_was_before_sizes_could_be_chosen():
     assert sizes_of({}) == sizes_of({"preset": "small", "codes": None}) == SMALL
     before = VQVAEConfig((24, 32, 32), 1, 32, 48, 384, 8, (), ())
     assert vqvae_config() == vqvae_config(SMALL.codes, SMALL.downsample, SMALL.channels) == before
+
+
+def test_a_preset_gives_all_sizes_and_an_option_goes_before_it():
+    assert sizes_of({"preset": "base"}) == PRESETS["base"] != SMALL
+    given = {"codes": 9, "downsample": 8, "vocabulary": 600, "text_length": 9, "levels": 7}
+    found = sizes_of({"preset": "base", "layers": 2, **given})
+    assert found == replace(PRESETS["base"], **given, size=Size(384, 2, 12))
+    with pytest.raises(ValueError, match="preset is 'large'; allowed: 'small', 'base'"):
+        sizes_of({"preset": "large"})
+
+
+@pytest.mark.parametrize(
+    ("preset", "side", "millions"), [("small", 8, (0.3, 0.5, 2.2)), ("base", 16, (4.3, 4.2, 36.0))]
+)
+def test_the_networks_of_a_preset_have_as_many_weights_as_it_says(preset, side, millions):
+    """The VQ network, the text encoder and the denoiser, built without memory."""
+    sizes = PRESETS[preset]
+    width, layers, heads = astuple(sizes.text_size)
+    fitted = {"num_codes": sizes.codes, "side": side, "text_width": width}
+    with torch.device("meta"):
+        networks = (
+            VQVAE(vqvae_config(sizes.codes, sizes.downsample, sizes.channels)),
+            build_text_model(full_vocabulary(sizes), width=width, layers=layers, heads=heads),
+            Denoiser(denoiser_config(**fitted, num_timesteps=sizes.levels, size=sizes.size)),
+        )
+    counts = [sum(weight.numel() for weight in each.parameters()) for each in networks]
+    assert [round(count / 1e6, 1) for count in counts] == list(millions)
+
+
+def full_vocabulary(sizes):
+    """A tokenizer that has as many pieces as it may have."""
+    pieces = [START, END, *map(str, range(sizes.vocabulary - 2))]
+    vocabulary = {piece: number for number, piece in enumerate(pieces)}
+    return CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=sizes.text_length)
+
+
+def test_the_command_takes_a_preset(tmp_path, monkeypatch, capsys):
+    options = ["--preset", "base", "--text-length", 6]
+    assert train(monkeypatch, capsys, tmp_path, "text", *options) == (0, [])
+    told = json.loads((tmp_path / record.FILE).read_text())["text"]["choices"]
+    expected = {"vocabulary": 4096, "text_length": 6, "text_size": asdict(Size(256, 4, 8))}
+    assert {name: told[name] for name in expected} == expected
+    assert files.load_text_encoder(tmp_path).width == 256
 
 
 @pytest.mark.parametrize("downsample", [4, 8])
@@ -119,6 +165,7 @@ def test_the_least_vocabulary_is_that_of_the_tokenizer():
         ("tokens --layers 2", "layers is 2; allowed: none for the stage 'tokens'"),
         ("raster --levels 9", "levels is 9; allowed: none for the stage 'raster'"),
         ("--start-from scenes --codes 9", "codes is 9; allowed: none with start_from"),
+        ("diffusion --start-from scenes --preset base", "preset is 'base'; allowed: none with"),
         ("diffusion --start-from scenes --width 64", "width is 64; allowed: none with start_from"),
     ],
 )

@@ -40,6 +40,7 @@ def train(
     quantizer: options.Quantizer = None,
     schedule: options.Schedule = None,
     start_from: options.StartFrom = None,
+    preset: options.Preset = None,
     codes: options.Codes = None,
     downsample: options.Downsample = None,
     vocabulary: options.Vocabulary = None,
@@ -68,8 +69,9 @@ def train(
         **{"save_every": save_every, "seed": seed},
     }
     asked = {"discriminator": discriminator or None, "quantizer": quantizer, "schedule": schedule}
-    asked |= {"codes": codes, "downsample": downsample, "vocabulary": vocabulary}
-    asked |= {"text_length": text_length, "width": width, "layers": layers, "levels": levels}
+    asked |= {"preset": preset, "codes": codes, "downsample": downsample, "levels": levels}
+    asked |= {"vocabulary": vocabulary, "text_length": text_length, "width": width}
+    asked |= {"layers": layers}
     curves = "tensorboard" if tensorboard else None
     machine = {"mixed_precision": mixed_precision, "log_with": curves}
     plan = Plan(stage, data, image_size, recipe, asked, machine, workers, start_from)

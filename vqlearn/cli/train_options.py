@@ -46,6 +46,10 @@ StartFrom = Annotated[
     str | None, _option(TRAINING, "A checkpoint: its tokens, its text, a matching denoiser.")
 ]
 
+Preset = Annotated[
+    str | None,
+    _option(SIZES, "small (default), or base: 64 pixels, one GPU. Others below go before it."),
+]
 Codes = Annotated[int | None, _option(SIZES, "Codes that a token is one of.")]
 Downsample = Annotated[int | None, _option(SIZES, "Pixels of a token's side: 4 or 8.")]
 Vocabulary = Annotated[int | None, _option(SIZES, "Pieces of words, 514 or more.")]
