@@ -34,6 +34,7 @@ def train(
     steps: options.Steps = None,
     batch_size: options.BatchSize = None,
     learning_rate: options.LearningRate = None,
+    lengthen: options.Lengthen = False,
     save_every: options.SaveEvery = None,
     seed: options.Seed = 0,
     discriminator: options.Discriminator = False,
@@ -59,6 +60,7 @@ def train(
 
     `diffusion --start-from CHECKPOINT --learning-rate 2e-4 --steps 300` fine-tunes its denoiser,
     and a null embedding for guidance, if it has none: one caption in ten is replaced by it.
+    `diffusion --steps 20000 --lengthen` goes on with the weights of a finished one, in its folder.
     """
     from vqlearn.training.stages.plan import Plan
 
@@ -75,7 +77,7 @@ def train(
     curves = "tensorboard" if tensorboard else None
     machine = {"mixed_precision": mixed_precision, "log_with": curves}
     plan = Plan(stage, data, image_size, recipe, asked, machine, workers, start_from)
-    _tell(lambda: plan.train(out))
+    _tell(lambda: plan.train(out, lengthen=lengthen))
 
 
 def _tell(work: Callable[[], Path]) -> None:

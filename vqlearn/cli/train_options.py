@@ -35,6 +35,9 @@ BatchSize = Annotated[str | None, _option(TRAINING, "Images in a batch: 32, or t
 LearningRate = Annotated[
     str | None, _option(TRAINING, "The highest: 2e-3, or text=1e-3; 2e-4 to fine-tune.")
 ]
+Lengthen = Annotated[
+    bool, _option(TRAINING, "A finished stage learns on, to STEPS in all, at a tenth of the rate.")
+]
 SaveEvery = Annotated[int | None, _option(TRAINING, "Steps between saved states.")]
 Seed = Annotated[int, _option(TRAINING, "Seed of weights and data.")]
 Discriminator = Annotated[bool, _option(TRAINING, "Sharpen tokens with one.")]

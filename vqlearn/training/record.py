@@ -67,7 +67,14 @@ def read(folder: Path, stage: str, parts: Iterable[str]) -> Choices | None:
     record = _read(folder).get(stage)
     if not isinstance(record, dict) or record.get("result") != digest_of(folder, parts):
         return None
-    return record["choices"] if isinstance(record.get("choices"), dict) else None
+    return told(folder, stage)
+
+
+def told(folder: Path, stage: str) -> Choices | None:
+    """The choices in the record of a stage, whether its parts are those of it or not."""
+    record = _read(folder).get(stage)
+    chosen = record.get("choices") if isinstance(record, dict) else None
+    return chosen if isinstance(chosen, dict) else None
 
 
 def check_data(folder: Path, stages: Mapping[str, Iterable[str]], data: str) -> None:

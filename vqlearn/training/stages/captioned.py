@@ -103,6 +103,11 @@ class CaptionedTask(Task):
         values, seen = network(x, text, self.run.noise(step))
         return {name: value.mean() for name, value in values.items()}, seen
 
+    def load(self) -> None:
+        folder = self.run.folder
+        self.network.model.load_state_dict(files.load_token_model(folder).state_dict())
+        self.network.null_text.load_state_dict(files.load_null_text(folder).state_dict())
+
     def save(self, trained: Captioned) -> None:
         files.save_network(trained.null_text, self.run.folder)
         files.save_network(trained.model, self.run.folder)

@@ -93,9 +93,12 @@ def check_copy(checkpoint: Path, folder: Path, part: str) -> None:
 
 
 def _way_on(stage: str, folder: Path, names: list[str]) -> str:
-    if names == ["steps"] and stage in ("tokens", "text", "diffusion"):
-        return (
-            "train anew with another --out, or let the denoiser alone learn on: `vqlearn train "
-            f"diffusion --start-from {quote(str(folder))} --out NEW`"
-        )
-    return "choose another folder with --out"
+    if not set(names) <= {"steps", "lengthened"}:
+        return "choose another folder with --out"
+    on = "to learn on from the weights that are kept, --lengthen"
+    if stage not in ("tokens", "text", "diffusion"):
+        return f"choose another folder with --out; {on}"
+    return (
+        f"{on}; or train anew with another --out, or let the denoiser alone learn on there: "
+        f"`vqlearn train diffusion --start-from {quote(str(folder))} --out NEW`"
+    )

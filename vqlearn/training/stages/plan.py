@@ -18,7 +18,7 @@ from vqlearn.tokens import QUANTIZERS
 from vqlearn.training.loop import Run, best_accelerator, check_workers
 from vqlearn.training.recipes import RECIPES, Recipe
 from vqlearn.training.sizes import SMALL, Sizes, sizes_of
-from vqlearn.training.stages import kept, order
+from vqlearn.training.stages import kept, lengthening, order
 from vqlearn.training.stages.diffusion import goes_on
 from vqlearn.training.stages.order import SCENES, STAGES, VQ_DIFFUSION
 
@@ -52,10 +52,15 @@ class Plan:
     workers: int = 0
     start_from: str | None = None
 
-    def train(self, out: Path | None) -> Path:
-        """Train in `out`, by default in a folder for these data; returns it."""
+    def train(self, out: Path | None, *, lengthen: bool = False) -> Path:
+        """Train in `out`, by default in a folder for these data; returns it.
+
+        With `lengthen` the stage is finished and learns on: see `stages.lengthening`.
+        """
         options = options_of(self.stage, self.start_from, self.options)
         recipes = recipes_of(list(options), self.recipe)
+        if lengthen:
+            recipes = longer(self.stage, recipes, self.recipe)
         check_workers(self.workers)
         start = None if self.start_from is None else resolve(self.start_from)
         if start is not None:
@@ -71,7 +76,7 @@ class Plan:
         source = order.open_source(self.data, self.image_size)
         for name, recipe in recipes.items():
             run = Run(folder, source, recipe, best_accelerator(**machine), self.workers, start)
-            order.train(name, run, **options[name])
+            order.train(name, run, lengthen=lengthen, **options[name])
         return folder
 
 
@@ -136,6 +141,21 @@ def recipes_of(names: list[str], given: Mapping[str, Numbers]) -> dict[str, Reci
         for stage in value if isinstance(value, Mapping) else ():
             check_choice(f"a stage of {option}", stage, names)
     return {name: replace(RECIPES[name], **_numbers_of(name, given)) for name in names}
+
+
+def longer(
+    stage: str, recipes: Mapping[str, Recipe], given: Mapping[str, Numbers]
+) -> dict[str, Recipe]:
+    """The recipe of a stage that learns on: a tenth of the learning rate, unless one is given."""
+    if stage == "all":
+        raise ValueError("lengthen is True; allowed: for one stage, not for 'all'")
+    if given.get("learning_rate") is not None:
+        return dict(recipes)
+    rate = lengthening.RATE
+    return {
+        name: replace(recipe, learning_rate=rate * recipe.learning_rate)
+        for name, recipe in recipes.items()
+    }
 
 
 def _numbers_of(name: str, given: Mapping[str, Numbers]) -> dict[str, float]:

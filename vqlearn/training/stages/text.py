@@ -57,6 +57,9 @@ class TextTask(Task):
         scores = network(input_ids=ids, pixel_values=pixels).logits_per_text
         return {"loss": contrastive_loss(scores)}, None
 
+    def load(self) -> None:
+        self.network.load_state_dict(files.load_clip(self.run.folder).state_dict())
+
     def save(self, trained: CLIPModel) -> None:
         files.save_clip(trained, self.run.folder)
         encoder = TextEncoder(self.encoder.tokenizer, trained.text_model)

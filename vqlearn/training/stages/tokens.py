@@ -22,10 +22,19 @@ class NearestTask(TokenTask):
 
     def __init__(self, run: Run, vqvae: VQVAE, *, discriminator: bool) -> None:
         super().__init__(run, vqvae, discriminator=discriminator)
+        self._follow_the_codebook()
+
+    def load(self) -> None:
+        super().load()
+        self._follow_the_codebook()
+
+    def _follow_the_codebook(self) -> None:
+        """Counts begin anew, each at 1: every code stays where it is until vectors choose it."""
         self.codebook = CodebookEMA(
-            self.vqvae.quantizer, reduce=lambda x: run.accelerator.reduce(x, "sum")
+            self.vqvae.quantizer, reduce=lambda x: self.run.accelerator.reduce(x, "sum")
         )
-        self.extra_state = [*self.extra_state, self.codebook]
+        adversary = [] if self.adversary is None else self.adversary.parts
+        self.extra_state = [*adversary, self.codebook]
 
     def code_losses(self, quantized: Quantized, step: int) -> dict[str, tuple[float, Tensor]]:
         return {"commitment": (COMMITMENT_WEIGHT, quantized.commitment_loss)}
