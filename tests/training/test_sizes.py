@@ -13,6 +13,7 @@ from transformers import CLIPTokenizer
 from vqlearn import TextToImagePipeline
 from vqlearn.checkpoints import folder as files
 from vqlearn.data import batches
+from vqlearn.probability import random_stream
 from vqlearn.text import build_text_model, build_tokenizer
 from vqlearn.text.tokenizer import END, START
 from vqlearn.tokens import VQVAE, VQVAEConfig
@@ -323,3 +324,14 @@ def test_a_stopped_training_without_sizes_goes_on(tmp_path, monkeypatch):
 
 def stop(*_):
     raise InterruptedError
+
+
+def test_tokens_of_8_pixels_learn(tmp_path):
+    """120 batches of small images beat the best single colour by a wide margin."""
+    recipe = replace(RECIPES["tokens"], steps=120, batch_size=16, warmup_steps=5, ema_decay=0.9)
+    train_stages(tmp_path, {"tokens": recipe}, {"tokens": {"downsample": 8}}, image_size=16)
+    vqvae = files.load_vqvae(tmp_path)
+    images = batches.Scenes(16, "any").batch(64, generator=random_stream("test")).images
+    decoded = vqvae.decode(vqvae.encode(images))
+    flat = (images.mean(dim=(0, 2, 3), keepdim=True) - images).square().mean()
+    assert (decoded - images).square().mean() < flat / 2
