@@ -9,6 +9,7 @@ from PIL import Image
 from support.accelerate_state import forget_accelerate
 from support.command import run_command
 from support.tiny import write_diffusers_folder
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from vqlearn.checkpoints.folder import load_vqvae
@@ -154,9 +155,17 @@ def test_autoregressive_stages_say_what_they_lack(tmp_path, monkeypatch, capsys)
     assert "--start-from scenes" in stderr
 
 
-def test_help_names_what_can_be_trained():
-    result = CliRunner().invoke(cli.app, ["train", "--help"])
-    assert all(name in result.output for name in (*STAGES, *QUANTIZERS, *SCHEDULES))
+def test_help_names_what_can_be_trained_and_every_option_once_in_groups():
+    text = CliRunner().invoke(cli.app, ["train", "--help"]).output
+    assert all(name in text for name in (*STAGES, *QUANTIZERS, *SCHEDULES))
+    command = get_command(cli.app).commands["train"]
+    for option in command.params:
+        if option.param_type_name == "option":
+            lines = [line.split() for line in text.splitlines()]
+            assert [line[0] for line in lines if line].count(option.opts[0]) == 1, option.opts
+    places = [text.index(f"{group}:\n") for group in ("Options", "Training", "Sizes", "Machine")]
+    places += [text.index(f"  {name} ") for name in ("--data", "--steps", "--codes", "--workers")]
+    assert sorted(places) == [places[i] for i in (0, 4, 1, 5, 2, 6, 3, 7)]
 
 
 def test_python_dash_m_runs_the_same_command():

@@ -559,10 +559,10 @@ def test_saving_a_pipeline_where_nothing_can_be_written(sealed):
 # C6 ------------------------------------------------------------------------------
 
 
-def test_a_training_cannot_be_lengthened_but_the_error_says_how_to_learn_on(
+def test_a_training_is_not_lengthened_unasked_and_the_error_says_how_to_learn_on(
     tmp_path, monkeypatch, capsys
 ):
-    """The command that it names works; all other stages must be trained anew."""
+    """The command that it names works; in the folder itself there is --lengthen."""
     recipes = use_small_networks(monkeypatch)
     folder, size = tmp_path / "old run", ["--image-size", "16", "--batch-size", "2"]
     train_stages(folder, recipes, image_size=16)
@@ -572,6 +572,7 @@ def test_a_training_cannot_be_lengthened_but_the_error_says_how_to_learn_on(
             ValueError, match=r"steps 4 is not allowed: steps 2 \(.* a cosine over all steps\)"
         ) as refused:
             train_stages(folder, {name: more[name]}, image_size=16)
+    assert "--lengthen; or train anew" in str(refused.value)
     command = str(refused.value).split("`")[1].replace("NEW", shlex.quote(str(tmp_path / "new")))
     monkeypatch.setattr(sys, "argv", [*shlex.split(command), "--steps", "4", *size])
     with pytest.raises(SystemExit):

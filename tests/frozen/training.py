@@ -35,8 +35,9 @@ from vqlearn.diffusion import kernels, schedule
 from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace, Process
 from vqlearn.training.loop import Run, Task, fit
-from vqlearn.training.recipes import Recipe, Size
+from vqlearn.training.recipes import Recipe
 from vqlearn.training.simple import Validation, train
+from vqlearn.training.sizes import Size
 from vqlearn.training.stages import order
 from vqlearn.training.stages.autoregressive import imagebart_task, raster_task
 from vqlearn.training.unet import train_unet

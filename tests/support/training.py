@@ -13,6 +13,7 @@ from torch import nn
 from vqlearn.data import batches
 from vqlearn.data.batches import Scenes
 from vqlearn.data.folder_options import DEFAULT_READING
+from vqlearn.text import build_text_model
 from vqlearn.tokens import VQVAEConfig
 from vqlearn.training.loop import Run, best_accelerator, fit
 from vqlearn.training.recipes import RECIPES, Recipe
@@ -67,12 +68,15 @@ def make_small(change=setattr):
     """Networks of the stages that train in a moment, of the same make; `change` may undo it."""
     vqvae = VQVAEConfig((8, 8, 8), 1, 8, 48, 16, 4, (), ())
 
-    def denoiser_config(*, num_codes, side, text_width):
-        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, side, 100)
+    def denoiser_config(*, num_codes, side, text_width, num_timesteps, size):
+        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, side, num_timesteps)
 
-    change(tokens, "vqvae_config", lambda: vqvae)
+    def text_model(tokenizer, **sizes):
+        return build_text_model(tokenizer, width=16, layers=2, heads=4)
+
+    change(tokens, "vqvae_config", lambda *sizes: vqvae)
     change(diffusion, "denoiser_config", denoiser_config)
-    change(text, "TEXT_WIDTH", 16)
+    change(text, "build_text_model", text_model)
     change(batches, "VOCABULARY_CAPTIONS", 64)
 
 

@@ -27,7 +27,7 @@ from vqlearn.data.scenes.sampling import scene_batch
 from vqlearn.data.scenes.world import HELD_OUT_PAIRS
 from vqlearn.text.null_text import NullText, NullTextConfig
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
-from vqlearn.training import loop, optimizers, recipes
+from vqlearn.training import loop, optimizers, recipes, sizes
 from vqlearn.training.stages import diffusion, reconstruction, text, tokens
 from vqlearn.training.stages import order as stages
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
@@ -44,11 +44,11 @@ def fresh_accelerate():
 def small(monkeypatch):
     """Networks small enough to train in a test, of the same make."""
 
-    def denoiser_config(*, num_codes, side, text_width):
-        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, side, 100)
+    def denoiser_config(*, num_codes, side, text_width, num_timesteps, size):
+        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, side, num_timesteps)
 
     vqvae = VQVAEConfig((8, 8, 8), 1, 8, 48, 16, 4, (), ())
-    monkeypatch.setattr(tokens, "vqvae_config", lambda: vqvae)
+    monkeypatch.setattr(tokens, "vqvae_config", lambda *sizes: vqvae)
     monkeypatch.setattr(diffusion, "denoiser_config", denoiser_config)
     wanted = {name: recipes.RECIPES[name] for name in stages.VQ_DIFFUSION}
     return {name: replace(recipe, steps=3, batch_size=4) for name, recipe in wanted.items()}
@@ -381,7 +381,7 @@ def test_the_listed_weights_of_a_stage_learn_by_muon(tmp_path, by_muon):
 
 
 def test_muon_gets_attention_and_feed_forward_and_nothing_else():
-    denoiser = Denoiser(recipes.denoiser_config(num_codes=5, side=2, text_width=4))
+    denoiser = Denoiser(sizes.denoiser_config(num_codes=5, side=2, text_width=4))
     names = {id(weight): name for name, weight in denoiser.named_parameters()}
     chosen = [names[id(weight)] for weight in optimizers.muon_weights(denoiser)]
     assert len(chosen) == len(set(chosen)) == 6 * (4 + 4 + 2)

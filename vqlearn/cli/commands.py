@@ -16,6 +16,7 @@ from vqlearn.cli.messages import one_line
 from vqlearn.cli.options import Guidance, Model, Truncation, check_images_and_seed
 from vqlearn.cli.tokens import app as tokens_app
 from vqlearn.cli.train import train
+from vqlearn.cli.train_options import Grouped
 
 
 class Stopped(Exception):
@@ -110,7 +111,7 @@ def generate(
 app.command()(edit)
 
 
-app.command()(train)
+app.command(cls=Grouped)(train)
 
 
 @app.command()

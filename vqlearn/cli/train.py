@@ -1,13 +1,13 @@
-"""The command `vqlearn train`: its options."""
+"""The command `vqlearn train`."""
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
 
 import typer
 
-Precision = Literal["no", "fp16", "bf16"]
+from vqlearn.cli import train_options as options
 
 
 class Notes(logging.Handler):
@@ -21,53 +21,37 @@ class Notes(logging.Handler):
 
 
 def train(
-    stage: Annotated[
-        str, typer.Argument(help="tokens, text, diffusion; all of these; raster, imagebart.")
-    ] = "all",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The checkpoint folder; default: runs/scenes, runs/raster, runs/DATA…"),
-    ] = None,
-    data: Annotated[str, typer.Option(help="scenes, or a folder with metadata.jsonl.")] = "scenes",
-    image_size: Annotated[int, typer.Option(help="Pixels of a side, a multiple of 4.")] = 32,
-    steps: Annotated[int | None, typer.Option(help="Batches, instead of the recipe's.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images in a batch.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Highest; 2e-4 to fine-tune.")] = None,
-    save_every: Annotated[int | None, typer.Option(help="Steps between saved states.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of weights and data.")] = 0,
-    discriminator: Annotated[bool, typer.Option(help="Sharpen tokens with one.")] = False,
-    quantizer: Annotated[
-        str | None, typer.Option(help="Tokens: nearest (default) or gumbel (drawn).")
-    ] = None,
-    schedule: Annotated[
-        str | None, typer.Option(help="Corruption: released (default), paper or absorbing.")
-    ] = None,
-    start_from: Annotated[
-        str | None, typer.Option(help="A checkpoint: its tokens, its text, a matching denoiser.")
-    ] = None,
-    mixed_precision: Annotated[
-        Precision | None, typer.Option(help="Of networks, not weights; bf16: about twice as fast.")
-    ] = None,
-    preview: Annotated[
-        int | None, typer.Option(help="Steps between pictures in OUT/preview; default: none.")
-    ] = None,
-    tensorboard: Annotated[bool, typer.Option(help="Write curves to OUT/logs.")] = False,
-    workers: Annotated[int, typer.Option(help="Processes that load batches in advance.")] = 0,
-    crop: Annotated[
-        str, typer.Option(help="Square of an image: center, or random, another each time.")
-    ] = "center",
-    flip: Annotated[
-        bool, typer.Option("--flip", help="Mirror half; captions with left or right get wrong.")
-    ] = False,
-    background: Annotated[
-        str, typer.Option(help="Colour behind transparent pixels: a name, or #rrggbb.")
-    ] = "white",
-    caption_column: Annotated[
-        str | None, typer.Option(help="Of metadata; default: text, or else caption.")
-    ] = None,
-    hold_out: Annotated[
-        float, typer.Option(help="Share of images never learned from: 0.05 to measure on 5 %.")
-    ] = 0.0,
+    stage: options.StageName = "all",
+    out: options.Out = None,
+    data: options.Data = "scenes",
+    image_size: options.ImageSize = 32,
+    crop: options.Crop = "center",
+    flip: options.Flip = False,
+    background: options.Background = "white",
+    caption_column: options.CaptionColumn = None,
+    hold_out: options.HoldOut = 0.0,
+    steps: options.Steps = None,
+    batch_size: options.BatchSize = None,
+    learning_rate: options.LearningRate = None,
+    lengthen: options.Lengthen = False,
+    save_every: options.SaveEvery = None,
+    seed: options.Seed = 0,
+    discriminator: options.Discriminator = False,
+    quantizer: options.Quantizer = None,
+    schedule: options.Schedule = None,
+    start_from: options.StartFrom = None,
+    preset: options.Preset = None,
+    codes: options.Codes = None,
+    downsample: options.Downsample = None,
+    vocabulary: options.Vocabulary = None,
+    text_length: options.TextLength = None,
+    width: options.Width = None,
+    layers: options.Layers = None,
+    levels: options.Levels = None,
+    mixed_precision: options.MixedPrecision = None,
+    preview: options.Preview = None,
+    tensorboard: options.Tensorboard = False,
+    workers: options.Workers = 0,
 ) -> None:
     """Train in one folder: tokens, then text, then diffusion, or another model of the tokens.
 
@@ -76,29 +60,36 @@ def train(
 
     `diffusion --start-from CHECKPOINT --learning-rate 2e-4 --steps 300` fine-tunes its denoiser,
     and a null embedding for guidance, if it has none: one caption in ten is replaced by it.
+    `diffusion --steps 20000 --lengthen` goes on with the weights of a finished one, in its folder.
     """
-    from accelerate import PartialState
-
     from vqlearn.data import Reading
     from vqlearn.training.stages.plan import Plan
+
+    recipe = {
+        "steps": options.of_stages("steps", steps, int),
+        "batch_size": options.of_stages("batch_size", batch_size, int),
+        "learning_rate": options.of_stages("learning_rate", learning_rate, float),
+        **{"save_every": save_every, "seed": seed},
+    }
+    asked = {"discriminator": discriminator or None, "quantizer": quantizer, "schedule": schedule}
+    asked |= {"preset": preset, "codes": codes, "downsample": downsample, "levels": levels}
+    asked |= {"vocabulary": vocabulary, "text_length": text_length, "width": width}
+    asked |= {"layers": layers}
+    curves = "tensorboard" if tensorboard else None
+    machine = {"mixed_precision": mixed_precision, "log_with": curves}
+    reading = Reading(crop, flip, background, caption_column, hold_out)
+    how = (workers, start_from, preview, reading)
+    plan = Plan(stage, data, image_size, recipe, asked, machine, *how)
+    _tell(lambda: plan.train(out, lengthen=lengthen))
+
+
+def _tell(work: Callable[[], Path]) -> None:
+    """Log to stderr while the work is done, then print the folder that it returns, once."""
+    from accelerate import PartialState
 
     logger = logging.getLogger("vqlearn")
     logger.setLevel(logging.INFO)
     logger.handlers = [Notes()]
-    numbers = {"steps": steps, "batch_size": batch_size, "save_every": save_every, "seed": seed}
-    sharpen, curves = discriminator or None, "tensorboard" if tensorboard else None
-    plan = Plan(
-        stage,
-        data,
-        image_size,
-        recipe={**numbers, "learning_rate": learning_rate},
-        options={"discriminator": sharpen, "quantizer": quantizer, "schedule": schedule},
-        machine={"mixed_precision": mixed_precision, "log_with": curves},
-        workers=workers,
-        preview=preview,
-        start_from=start_from,
-        reading=Reading(crop, flip, background, caption_column, hold_out),
-    )
-    folder = plan.train(out)
+    folder = work()
     if PartialState().is_main_process:
         typer.echo(folder)

@@ -1,4 +1,4 @@
-"""How networks learn: one loop, its recipes, its state on disk, the stages."""
+"""How networks learn: one loop, its recipes and sizes, its state on disk, the stages."""
 
 from vqlearn import lazy_names
 
@@ -6,8 +6,9 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     interruption="Interrupted",
     loop="best_accelerator fit Run Task",
-    recipes="denoiser_config NUM_TIMESTEPS Recipe RECIPES Size",
+    recipes="Recipe RECIPES",
     simple="Sequences train Validation",
+    sizes="denoiser_config NUM_TIMESTEPS Size Sizes",
     state="forget TrainingState",
     unet="train_unet",
 )

@@ -123,6 +123,9 @@ class Task(Protocol):
     def save(self, trained: nn.Module) -> None:
         """Write what was learnt to `run.folder`, as a part of its checkpoint."""
 
+    def load(self) -> None:
+        """Take over the weights that `save` has written, to learn on."""
+
 
 def fit(name: str, task: Task) -> nn.Module:
     """Train `task.network` and return the running mean of its weights, on the CPU.

@@ -20,6 +20,7 @@ from vqlearn.data.folder_options import DEFAULT_READING
 from vqlearn.probability.checks import shown
 from vqlearn.storage import write_json
 from vqlearn.training.recipes import Recipe
+from vqlearn.training.sizes import SMALL
 
 FILE = "training.json"
 FORMAT = 1
@@ -36,8 +37,8 @@ LEFT_OUT = {
 NAME = "_name"
 """`data` is a digest; `data_name` tells whose, and may differ: the same data may lie elsewhere."""
 
-BY_SILENCE = asdict(DEFAULT_READING)
-"""What a record means that does not name these choices: it is of scenes, or of an older version."""
+NOT_TOLD = {**asdict(SMALL), **asdict(DEFAULT_READING)}
+"""What a choice was where a record has none of its name: of scenes, or of an older version."""
 
 LONGEST = 200  # characters for the differences in a message
 COSINE = "the learning rate is a cosine over all steps"
@@ -68,7 +69,14 @@ def read(folder: Path, stage: str, parts: Iterable[str]) -> Choices | None:
     record = _read(folder).get(stage)
     if not isinstance(record, dict) or record.get("result") != digest_of(folder, parts):
         return None
-    return record["choices"] if isinstance(record.get("choices"), dict) else None
+    return told(folder, stage)
+
+
+def told(folder: Path, stage: str) -> Choices | None:
+    """The choices in the record of a stage, whether its parts are those of it or not."""
+    record = _read(folder).get(stage)
+    chosen = record.get("choices") if isinstance(record, dict) else None
+    return chosen if isinstance(chosen, dict) else None
 
 
 def check_data(folder: Path, stages: Mapping[str, Iterable[str]], data: str) -> None:
@@ -88,7 +96,7 @@ def check_data(folder: Path, stages: Mapping[str, Iterable[str]], data: str) -> 
 def differing(before: Choices, now: Choices, only: Iterable[str] | None = None) -> list[str]:
     """The names of the choices that differ, among all or `only` some."""
     names = [*now, *(name for name in before if name not in now)] if only is None else only
-    return [n for n in names if not n.endswith(NAME) and _chosen(n, before) != _chosen(n, now)]
+    return [n for n in names if not n.endswith(NAME) and _value(before, n) != _value(now, n)]
 
 
 def difference(before: Choices, now: Choices, names: list[str]) -> str:
@@ -104,14 +112,14 @@ def difference(before: Choices, now: Choices, names: list[str]) -> str:
     return f"{text} ({COSINE})" if "steps" in names else text
 
 
-def _chosen(name: str, choices: Choices) -> Any:
-    return choices.get(name, BY_SILENCE.get(name))
-
-
 def _told(name: str, chosen: Choices) -> str:
-    value = shown(_chosen(name, chosen))
+    value = shown(_value(chosen, name))
     called = chosen.get(f"{name}{NAME}")
     return f"{name} {value}" if called is None else f"{name} {shown(called)} ({value})"
+
+
+def _value(chosen: Choices, name: str) -> Any:
+    return chosen.get(name, NOT_TOLD.get(name))
 
 
 def _fields(values: Any) -> Choices:

@@ -11,7 +11,7 @@ from vqlearn.experiments.face_off import costs
 from vqlearn.experiments.face_off.costs import COSTS, CostRun, Way, measure_cost, operations
 from vqlearn.experiments.systems import IMAGEBART_SIZE, RASTER_SIZE
 from vqlearn.probability.model import Conditioning, Sampling
-from vqlearn.training.recipes import Size
+from vqlearn.training.sizes import Size
 
 L, C, K = 32, 128, 384  # text states, their width, codes
 

@@ -37,7 +37,7 @@ from vqlearn.experiments.systems import (
     Diffusion,
 )
 from vqlearn.probability.model import Sampling
-from vqlearn.training.recipes import Size
+from vqlearn.training.sizes import Size
 from vqlearn.training.stages.captioned import Frozen
 from vqlearn.training.stages.diffusion import DiffusionTask
 

@@ -21,7 +21,7 @@ from vqlearn.experiments.face_off.training import SEEDS
 from vqlearn.experiments.tokens import tokens_from_text
 from vqlearn.probability.estimates import Bits
 from vqlearn.probability.model import PLAIN, Sampling
-from vqlearn.training.recipes import NUM_TIMESTEPS
+from vqlearn.training.sizes import NUM_TIMESTEPS
 
 
 def quality_of(model, system="absorbing"):

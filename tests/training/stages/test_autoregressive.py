@@ -18,7 +18,8 @@ from vqlearn.data.batches import Batch, Scenes
 from vqlearn.probability.model import Conditioning
 from vqlearn.text.null_text import drop_captions
 from vqlearn.training import loop
-from vqlearn.training.recipes import Recipe, Size, denoiser_config
+from vqlearn.training.recipes import Recipe
+from vqlearn.training.sizes import Size, denoiser_config
 from vqlearn.training.stages import autoregressive, captioned
 
 RECIPE = Recipe(steps=4, batch_size=4, learning_rate=1e-2, ema_decay=0.9, warmup_steps=2)

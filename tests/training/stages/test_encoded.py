@@ -16,7 +16,8 @@ from vqlearn.data import ImageFolder, Reading, Scenes
 from vqlearn.text import TextEncoder
 from vqlearn.tokens import VQVAE
 from vqlearn.training.loop import Run, fit
-from vqlearn.training.recipes import Recipe, Size
+from vqlearn.training.recipes import Recipe
+from vqlearn.training.sizes import Size
 from vqlearn.training.stages import encoded, order
 from vqlearn.training.stages.autoregressive import raster_task
 from vqlearn.training.stages.captioned import CaptionedTask, Frozen

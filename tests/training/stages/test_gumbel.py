@@ -38,10 +38,10 @@ def fresh_accelerate():
 def small(monkeypatch):
     """Networks small enough to train in a test, of the same make."""
 
-    def denoiser_config(*, num_codes, side, text_width):
-        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, side, 100)
+    def denoiser_config(*, num_codes, side, text_width, num_timesteps, size):
+        return DenoiserConfig(2, 8, 1, text_width, True, num_codes + 1, side, num_timesteps)
 
-    monkeypatch.setattr(tokens, "vqvae_config", lambda: SMALL)
+    monkeypatch.setattr(tokens, "vqvae_config", lambda *sizes: SMALL)
     monkeypatch.setattr(diffusion, "denoiser_config", denoiser_config)
     wanted = {name: recipes.RECIPES[name] for name in order.VQ_DIFFUSION}
     return {name: replace(recipe, steps=3, batch_size=4) for name, recipe in wanted.items()}

@@ -20,7 +20,7 @@ from vqlearn.autoregressive import (
     RasterTransformerConfig,
 )
 from vqlearn.training.loop import Run
-from vqlearn.training.recipes import DEFAULT_SIZE, Size
+from vqlearn.training.sizes import DEFAULT_SIZE, Size
 from vqlearn.training.stages.captioned import Captioned, CaptionedTask, Frozen
 
 

@@ -17,6 +17,7 @@ from vqlearn.training import record
 from vqlearn.training.loop import Losses, Run, Task
 from vqlearn.training.optimizers import muon_weights
 from vqlearn.training.preview import preview_batch
+from vqlearn.training.sizes import check_parts
 from vqlearn.training.stages.encoded import encode_captions, encode_images
 
 CAPTION_DROPOUT = 0.1
@@ -30,7 +31,8 @@ PREVIEW = Sampling(guidance_scale=1.5, truncation_rate=0.9)
 class Frozen:
     """The VQ-VAE and the text encoder of `run.folder`, on its device: they are read, never changed.
 
-    Raises `CheckpointError` if the folder lacks one of them.
+    Raises `CheckpointError` if the folder lacks one of them, and `ValueError` for images that its
+    tokens do not fill.
     """
 
     def __init__(self, run: Run) -> None:
@@ -48,7 +50,9 @@ class Frozen:
         self.encoder.warn_if_cut(run.source.captions())
         self.num_codes = self.vqvae.config.num_vq_embeddings
         self.digest = record.digest_of(run.folder, PARTS)
-        self.side = run.source.image_size // self.vqvae.config.downsampling_factor
+        factor = self.vqvae.config.downsampling_factor
+        check_parts("image_size", run.source.image_size, factor, "tokens a side")
+        self.side = run.source.image_size // factor
         self.tokens = self.captions = None
 
     def encode_once(self, run: Run) -> None:
@@ -126,6 +130,11 @@ class CaptionedTask(Task):
         x, text = self.frozen.read(batch)
         values, seen = network(x, text, self.run.noise(step))
         return {name: value.mean() for name, value in values.items()}, seen
+
+    def load(self) -> None:
+        folder = self.run.folder
+        self.network.model.load_state_dict(files.load_token_model(folder).state_dict())
+        self.network.null_text.load_state_dict(files.load_null_text(folder).state_dict())
 
     def preview(self, trained: Captioned) -> Float[Tensor, "2 images 3 H W"]:
         """Images, and what the model draws to their captions."""

@@ -1,6 +1,7 @@
 """Stage 3: learn to denoise tokens, given a caption."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float, Int
@@ -11,11 +12,11 @@ from vqlearn.checkpoints.layout import DENOISER_FOLDER, INDICES, NULL_TEXT_FOLDE
 from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule
 from vqlearn.diffusion.schedule import SCHEDULES
 from vqlearn.probability import Sampling
-from vqlearn.probability.checks import check_choice
+from vqlearn.probability.checks import check_choice, shown
 from vqlearn.text import NullText
 from vqlearn.training import record
 from vqlearn.training.loop import Losses, Run
-from vqlearn.training.recipes import NUM_TIMESTEPS, denoiser_config
+from vqlearn.training.sizes import DEFAULT_SIZE, NUM_TIMESTEPS, Size, denoiser_config
 from vqlearn.training.stages.captioned import PREVIEW, Captioned, CaptionedTask, Frozen
 from vqlearn.transformer import Denoiser
 
@@ -59,7 +60,12 @@ class DiffusionTask(CaptionedTask):
         self.network.model.levels.update(t.cpu(), bound.cpu())
 
 
-def diffusion_task(run: Run, schedule: str | None = None) -> DiffusionTask:
+def diffusion_task(
+    run: Run,
+    schedule: str | None = None,
+    size: Size | None = None,
+    levels: int | None = None,
+) -> DiffusionTask:
     """A fresh denoiser, or that of `run.start_from` with its null embedding and its schedule.
 
     Where there are only tokens and text to start from, the denoiser is fresh. Where only the null
@@ -69,29 +75,49 @@ def diffusion_task(run: Run, schedule: str | None = None) -> DiffusionTask:
 
         vqlearn train diffusion --start-from CHECKPOINT --learning-rate 2e-4 --steps 300 --out NEW
 
-    `schedule` is a name of `SCHEDULES`; None: "released" for a fresh denoiser. Raises `ValueError`
-    if the checkpoint to start from is for images of another size or no VQ-Diffusion, or if a
-    schedule is named as well; `CheckpointError` if `run.folder` lacks tokens or text.
+    `schedule` is a name of `SCHEDULES`, `levels` are its T. None: "released", of 100 levels, and
+    `DEFAULT_SIZE` for a fresh denoiser. Raises `ValueError` if the checkpoint to start from is for
+    images of another size or no VQ-Diffusion, or if a schedule or a size is named as well;
+    `CheckpointError` if `run.folder` lacks tokens or text.
     """
     check_choice("schedule", schedule, (None, *SCHEDULES))
-    frozen, taken = Frozen(run), {}
-    if run.start_from is None or not any((run.start_from / name).is_dir() for name in INDICES):
-        schedule = schedule or "released"
-        config = denoiser_config(
-            num_codes=frozen.num_codes, side=frozen.side, text_width=frozen.encoder.width
-        )
-        denoiser = Denoiser(config)  # before the null embedding: both draw their first weights
-        null_text = frozen.fresh_null_text()
-        numbers = SCHEDULES[schedule](frozen.num_codes, NUM_TIMESTEPS)
-        model = DiffusionModel(MaskAndReplace(build_schedule(numbers)), denoiser)
-    elif schedule is not None:
-        raise ValueError(f"schedule is {schedule!r}; allowed: none, {run.start_from} has its own")
-    else:
+    frozen, chosen = Frozen(run), {"schedule": schedule, "size": size, "levels": levels}
+    if goes_on(run.start_from):
+        for name, value in chosen.items():
+            if value is not None:
+                raise ValueError(
+                    f"{name} is {shown(value)}; allowed: none, {run.start_from} has its own"
+                )
         model, null_text = _trained_before(run, frozen)
         digest = record.digest_of(run.start_from, PARTS)
-        taken = {"start_from": digest, "start_from_name": str(run.start_from)}
-    network = CaptionedDiffusion(model, null_text)
-    return DiffusionTask(run, frozen, network, {"schedule": schedule, **taken})
+        config = {"schedule": None, "start_from": digest, "start_from_name": str(run.start_from)}
+    else:
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        config = {"schedule": "released", "size": DEFAULT_SIZE, "levels": NUM_TIMESTEPS, **chosen}
+        model, null_text = _fresh(frozen, **config)
+        config["size"] = asdict(config["size"])
+    return DiffusionTask(run, frozen, CaptionedDiffusion(model, null_text), config)
+
+
+def goes_on(start_from: Path | None) -> bool:
+    """Is there a token model to go on with, which is not to be a fresh one?"""
+    return start_from is not None and any((start_from / name).is_dir() for name in INDICES)
+
+
+def _fresh(
+    frozen: Frozen, schedule: str, size: Size, levels: int
+) -> tuple[DiffusionModel, NullText]:
+    config = denoiser_config(
+        num_codes=frozen.num_codes,
+        side=frozen.side,
+        text_width=frozen.encoder.width,
+        num_timesteps=levels,
+        size=size,
+    )
+    denoiser = Denoiser(config)  # before the null embedding: both draw their first weights
+    null_text = frozen.fresh_null_text()
+    numbers = SCHEDULES[schedule](frozen.num_codes, levels)
+    return DiffusionModel(MaskAndReplace(build_schedule(numbers)), denoiser), null_text
 
 
 def _trained_before(run: Run, frozen: Frozen) -> tuple[DiffusionModel, NullText]:

@@ -48,6 +48,10 @@ class GumbelTask(TokenTask):
             "generator": self.run.noise(step),
         }
 
+    def load(self) -> None:
+        """Raises `ValueError`: the temperature falls once, from a network that knows nothing."""
+        raise ValueError("lengthen is True; allowed: not with the quantizer 'gumbel'")
+
     def code_losses(self, quantized: GumbelQuantized, step: int) -> dict[str, tuple[float, Tensor]]:
         numbers = 3 * self.vqvae.config.downsampling_factor**2
         return {"kl": (kl_weight(step, self.run.recipe.steps) / numbers, quantized.kl)}

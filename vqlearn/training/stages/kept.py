@@ -6,8 +6,56 @@ Raises `ValueError` that names the differences and what to do.
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from shlex import quote
+from types import SimpleNamespace
 
+from vqlearn.checkpoints.folder import KINDS, understand
+from vqlearn.checkpoints.layout import (
+    CONFIG_FILE,
+    DENOISER_FOLDER,
+    IMAGEBART_FOLDER,
+    RASTER_FOLDER,
+    TEXT_FOLDER,
+    VQVAE_FOLDER,
+)
+from vqlearn.checkpoints.reading import read_json
+from vqlearn.probability.checks import shown
 from vqlearn.training import record
+
+OF_TRANSFORMER = {"width": "width", "layers": "num_layers"}
+OF_CONFIGS = {
+    TEXT_FOLDER: {"text_length": "max_position_embeddings"},
+    VQVAE_FOLDER: {"codes": "num_vq_embeddings", "downsample": "downsampling_factor"},
+    DENOISER_FOLDER: {**OF_TRANSFORMER, "levels": "num_embeds_ada_norm"},
+    RASTER_FOLDER: OF_TRANSFORMER,
+    IMAGEBART_FOLDER: OF_TRANSFORMER,
+}
+"""The options for sizes, and where the config of a part has them."""
+
+
+def sizes_of(part: Path) -> dict[str, int]:
+    """The sizes of a part of a folder, under the names of their options; none if it is not there.
+
+    Raises `CheckpointError` if its config is damaged.
+    """
+    file, names = part / CONFIG_FILE, OF_CONFIGS.get(part.name)
+    if names is None or not file.is_file():
+        return {}
+    if part.name == TEXT_FOLDER:
+        config = SimpleNamespace(**read_json(file))
+    else:
+        config = understand(file, KINDS[part.name].config)
+    return {option: getattr(config, name, None) for option, name in names.items()}
+
+
+def check_sizes(folder: Path, parts: Iterable[str], given: Mapping[str, object]) -> None:
+    """Do these options for sizes agree with those of the parts that are in the folder already?"""
+    for part in parts:
+        for option, there in sizes_of(folder / part).items():
+            if given.get(option) not in (None, there):
+                raise ValueError(
+                    f"{option} is {shown(given[option])}; allowed: {there}, as in {folder / part}; "
+                    "choose another folder with --out"
+                )
 
 
 def check_result(stage: str, folder: Path, parts: Iterable[str], chosen: record.Choices) -> str:
@@ -45,9 +93,12 @@ def check_copy(checkpoint: Path, folder: Path, part: str) -> None:
 
 
 def _way_on(stage: str, folder: Path, names: list[str]) -> str:
-    if names == ["steps"] and stage in ("tokens", "text", "diffusion"):
-        return (
-            "train anew with another --out, or let the denoiser alone learn on: `vqlearn train "
-            f"diffusion --start-from {quote(str(folder))} --out NEW`"
-        )
-    return "choose another folder with --out"
+    if not set(names) <= {"steps", "lengthened"}:
+        return "choose another folder with --out"
+    on = "to learn on from the weights that are kept, --lengthen"
+    if stage not in ("tokens", "text", "diffusion"):
+        return f"choose another folder with --out; {on}"
+    return (
+        f"{on}; or train anew with another --out, or let the denoiser alone learn on there: "
+        f"`vqlearn train diffusion --start-from {quote(str(folder))} --out NEW`"
+    )

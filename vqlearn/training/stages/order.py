@@ -29,14 +29,16 @@ from vqlearn.storage import as_path, atomic_folder, disk_errors
 from vqlearn.training import record
 from vqlearn.training.loop import Run, Task, fit
 from vqlearn.training.processes import alone_in, in_main_process
-from vqlearn.training.recipes import vqvae_config
-from vqlearn.training.stages import kept
+from vqlearn.training.sizes import SMALL, check_parts
+from vqlearn.training.stages import kept, lengthening
 from vqlearn.training.stages.autoregressive import imagebart_task, raster_task
+from vqlearn.training.stages.captioned import COME_FIRST
 from vqlearn.training.stages.diffusion import diffusion_task
 from vqlearn.training.stages.kept_tokens import tell_reconstruction
+from vqlearn.training.stages.lengthening import state_name
 from vqlearn.training.stages.text import TextTask
 from vqlearn.training.stages.tokens import tokens_task
-from vqlearn.training.state import forget
+from vqlearn.training.state import FOLDER, forget
 
 SCENES = "scenes"
 FROZEN_PARTS = ("vqvae", "text_encoder", "tokenizer", "clip")
@@ -76,13 +78,15 @@ STAGES = {
 }
 VQ_DIFFUSION = ("tokens", "text", "diffusion")
 """The stages of a checkpoint of VQ-Diffusion, in order."""
+TOKEN_MODELS = tuple(name for name in STAGES if name not in COME_FIRST)
 
 
-def train(name: str, run: Run, **options: Any) -> bool:
+def train(name: str, run: Run, *, lengthen: bool = False, **options: Any) -> bool:
     """Train one stage, unless it is finished: then return False.
 
     `options` are those of the stage's task, such as `tokens_task`. All that decides the result is
-    kept beside it, in `training.json`, and a finished stage is kept only if it was the same.
+    kept beside it, in `training.json`, and a finished stage is kept only if it was the same. With
+    `lengthen` it learns on, until it has had the steps of the recipe in all; see `lengthening`.
 
     Raises `FileExistsError` if the folder holds a finished checkpoint, which is built on other
     parts, `BlockingIOError` if another training is in it, or another `OSError` if it cannot be made
@@ -96,15 +100,17 @@ def train(name: str, run: Run, **options: Any) -> bool:
         if run.start_from is not None:
             copied = copy_frozen_parts(run.start_from, run.folder)
             in_main_process(run.accelerator, partial(_tell, run, copied))
-        finished = stage.is_finished(run.folder)
-        if finished and stage.is_taken_from(run.start_from):
+        if lengthen:
+            said = _lengthen(name, run, options)
+            in_main_process(run.accelerator, partial(forget, run.folder, state_name(name)))
+        elif stage.is_finished(run.folder) and stage.is_taken_from(run.start_from):
             said = f"{name}: those of {run.start_from}, kept"
         else:
             said = _train_unless_finished(name, run, options)
         in_main_process(run.accelerator, partial(forget, run.folder, name))
     if run.accelerator.is_main_process and said:
         logger.info(said)
-    return not finished
+    return not said
 
 
 def _train_unless_finished(name: str, run: Run, options: dict[str, Any]) -> str:
@@ -116,13 +122,56 @@ def _train_unless_finished(name: str, run: Run, options: dict[str, Any]) -> str:
     kept.check_data(run.folder, others, chosen)
     if STAGES[name].is_finished(run.folder):
         return kept.check_result(name, run.folder, parts, chosen)
-    run.accelerator.init_trackers(name)
-    trained = fit(name, task)
-    in_main_process(run.accelerator, partial(_save, name, task, trained))
-    in_main_process(run.accelerator, partial(record.write, run.folder, name, chosen, parts))
-    for tracker in run.accelerator.trackers:
-        tracker.finish()
+    if lengthening.is_begun(name, run.folder):
+        raise ValueError(
+            f"{run.folder} holds {name} that was being lengthened; allowed: the same command again"
+        )
+    _fit(name, name, task, chosen)
     return ""
+
+
+def _lengthen(name: str, run: Run, options: dict[str, Any]) -> str:
+    """As `_train_unless_finished`, of a stage that has as many steps already."""
+    _check_nothing_stands_on(name, run.folder)
+    stage, folder = STAGES[name], run.folder
+    before = lengthening.choices_before(name, folder, stage.parts, run.recipe.steps)
+    done = run.recipe.steps == before["steps"]
+    run = run if done else lengthening.run_of(run, before)
+    set_seed(run.recipe.seed)
+    task = stage.task(run, **options)
+    added = record.choices(run, task.config)
+    lengthening.check_same(name, folder, before, added)
+    if done:
+        return f"{name}: has {before['steps']} steps, kept"
+    if not lengthening.is_begun(name, folder):
+        task.load()
+    chosen = lengthening.choices_after(before, added)
+    task.config |= {name: chosen[name] for name in ("steps", "lengthened")}
+    _fit(name, state_name(name), task, chosen)
+    return ""
+
+
+def _fit(name: str, state: str, task: Task, chosen: record.Choices) -> None:
+    """Train, write the result of the stage, then the choices that are told of it."""
+    accelerator, folder = task.run.accelerator, task.run.folder
+    accelerator.init_trackers(state)
+    trained = fit(state, task)
+    in_main_process(accelerator, partial(_save, name, task, trained))
+    in_main_process(accelerator, partial(record.write, folder, name, chosen, STAGES[name].parts))
+    for tracker in accelerator.trackers:
+        tracker.finish()
+
+
+def _check_nothing_stands_on(name: str, folder: Path) -> None:
+    """Raise `ValueError` if a token model in this folder has learned with what is to change."""
+    if name in TOKEN_MODELS:
+        return
+    for other in TOKEN_MODELS:
+        if STAGES[other].is_finished(folder) or (folder / FOLDER / other).is_dir():
+            raise ValueError(
+                f"lengthen is True; allowed: not for {name}, {other} in {folder} stands on them; "
+                "to train them longer, choose another folder with --out"
+            )
 
 
 def _tell(run: Run, copied: bool) -> None:
@@ -162,15 +211,18 @@ def copy_frozen_parts(checkpoint: Path, folder: Path) -> bool:
     return layout.VQVAE_FOLDER in missing
 
 
-def check_data(data: str, image_size: int) -> None:
-    """Raise as `open_source` does for what can be seen without reading any image."""
-    factor = vqvae_config().downsampling_factor
+def check_data(data: str, image_size: int, downsample: int = SMALL.downsample) -> None:
+    """Raise as `open_source` does for what can be seen without reading any image.
+
+    A token is to stand for `downsample` pixels in each direction.
+    """
     check_integer("image_size", image_size)
-    if not SMALLEST <= image_size <= LARGEST or image_size % factor:
+    if not SMALLEST <= image_size <= LARGEST:
         raise ValueError(
-            f"image_size is {shown(image_size)}; allowed: multiples of {factor}, such as 32 or 64, "
-            f"{SMALLEST} to {LARGEST}"
+            f"image_size is {shown(image_size)}; allowed: multiples of {downsample}, such as 32 or "
+            f"64, {SMALLEST} to {LARGEST}"
         )
+    check_parts("image_size", image_size, downsample, "tokens a side")
     if data != SCENES and not as_path("data", data).is_dir():
         raise FileNotFoundError(
             f"data is {shown(data)}; allowed: {SCENES!r}, or a folder with metadata.jsonl"

@@ -4,12 +4,13 @@ Raises `TypeError` or `ValueError` that names the option.
 """
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from vqlearn.checkpoints import resolve
+from vqlearn.checkpoints.layout import VQVAE_FOLDER
 from vqlearn.data.folder_options import DEFAULT_READING, Reading
 from vqlearn.diffusion.schedule import SCHEDULES
 from vqlearn.probability.checks import check_choice, check_integer, shown
@@ -18,28 +19,37 @@ from vqlearn.tokens import QUANTIZERS
 from vqlearn.training.loop import Run, best_accelerator, check_workers
 from vqlearn.training.recipes import RECIPES, Recipe
 from vqlearn.training.said_once import said_once
-from vqlearn.training.stages import order
+from vqlearn.training.sizes import SMALL, Sizes, sizes_of
+from vqlearn.training.stages import kept, lengthening, order
+from vqlearn.training.stages.diffusion import goes_on
 from vqlearn.training.stages.order import SCENES, STAGES, VQ_DIFFUSION
 
 RUNS = Path("runs")
 CHOICES = {"quantizer": QUANTIZERS, "schedule": SCHEDULES}
-"""What an option of a stage may be, where it is not yes or no."""
+"""What an option of a stage may be, where it is a word."""
+SIZES = {each.name for each in fields(Sizes)}
+OF_SIZES = {**{name: {name} for name in SIZES}, "width": {"size"}, "layers": {"size"}}
+DECIDES = {"preset": SIZES, **OF_SIZES}
+"""The options for sizes, and the fields of `Sizes` that each decides."""
 
 Options = dict[str, dict[str, Any]]
+Numbers = float | Mapping[str, float] | None
+"""Of a recipe: one for all stages, one for each by its name, or that of the stage's own recipe."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """A stage, or "all" of VQ-Diffusion, to be trained in one folder.
 
-    In `recipe` and `options` None is for what the user leaves open; `machine` has the options of
-    `best_accelerator`, `reading` those of a folder of images.
+    In `recipe` and `options` None is for what the user leaves open. `options` has those of the
+    stages' tasks and of `sizes_of`, `machine` those of `best_accelerator`, `reading` those of a
+    folder of images.
     """
 
     stage: str
     data: str
     image_size: int
-    recipe: Mapping[str, float | None]
+    recipe: Mapping[str, Numbers]
     options: Mapping[str, Any]
     machine: Mapping[str, Any]
     workers: int = 0
@@ -48,25 +58,35 @@ class Plan:
     reading: Reading = DEFAULT_READING
 
     @said_once()
-    def train(self, out: Path | None) -> Path:
-        """Train in `out`, by default in a folder for these data; returns it."""
+    def train(self, out: Path | None, *, lengthen: bool = False) -> Path:
+        """Train in `out`, by default in a folder for these data; returns it.
+
+        With `lengthen` the stage is finished and learns on: see `stages.lengthening`.
+        """
         options = options_of(self.stage, self.start_from, self.options)
         recipes = recipes_of(list(options), self.recipe)
+        if lengthen:
+            recipes = longer(self.stage, recipes, self.recipe)
         check_workers(self.workers)
         if self.preview is not None:
             check_integer("preview", self.preview, 1)
-        order.check_data(self.data, self.image_size)
-        order.check_reading(self.data, self.reading)
+        start = None if self.start_from is None else resolve(self.start_from)
+        if start is not None:
+            options = beside(start, options, self.options)
         folder = folder_of(self.stage, self.data) if out is None else as_path("out", out)
+        order.check_data(self.data, self.image_size, downsample_of(options, start or folder))
+        order.check_reading(self.data, self.reading)
         machine = {**self.machine, "project_dir": folder / "logs"}
         best_accelerator(**machine)
         check_output_folder("out", folder)
-        start = None if self.start_from is None else resolve(self.start_from)
+        for stage in map(STAGES.get, options):
+            if stage.is_finished(folder):
+                kept.check_sizes(folder, stage.parts, self.options)
         source = order.open_source(self.data, self.image_size, self.reading)
         for name, recipe in recipes.items():
             device, preview = best_accelerator(**machine), self.preview or 0
             run = Run(folder, source, recipe, device, self.workers, start, preview)
-            order.train(name, run, **options[name])
+            order.train(name, run, lengthen=lengthen, **options[name])
         return folder
 
 
@@ -74,27 +94,86 @@ def options_of(stage: str, start_from: str | None, given: Mapping[str, Any]) -> 
     """The options of each stage that is asked for. One that no stage takes is refused."""
     check_choice("stage", stage, ("all", *STAGES))
     names = VQ_DIFFUSION if stage == "all" else (stage,)
-    takes = {name: inspect.signature(STAGES[name].task).parameters for name in names}
+    takes = {name: set(inspect.signature(STAGES[name].task).parameters) for name in names}
     given = {option: value for option, value in given.items() if value is not None}
     for option, value in given.items():
         if option in CHOICES:
             check_choice(option, value, CHOICES[option])
-        if not any(option in taken for taken in takes.values()):
-            raise ValueError(f"{option} is {shown(value)}; allowed: none for the stage {stage!r}")
-        if start_from is not None:
-            raise ValueError(f"{option} is {shown(value)}; allowed: none with start_from")
+    _check_taken(given, takes, f"allowed: none for the stage {stage!r}")
     if stage == "tokens" and start_from is not None:
         raise ValueError(f"start_from is {shown(start_from)}; allowed: none for 'tokens'")
+    sizes = vars(sizes_of({option: given[option] for option in given if option in DECIDES}))
+    others = {option: value for option, value in given.items() if option not in DECIDES}
     return {
-        name: {option: value for option, value in given.items() if option in taken}
+        name: {option: value for option, value in {**sizes, **others}.items() if option in taken}
         for name, taken in takes.items()
     }
 
 
-def recipes_of(names: list[str], given: Mapping[str, float | None]) -> dict[str, Recipe]:
-    """The recipes of these stages, with the numbers that are given."""
-    changes = {name: value for name, value in given.items() if value is not None}
-    return {name: replace(RECIPES[name], **changes) for name in names}
+def beside(start: Path, options: Options, given: Mapping[str, Any]) -> Options:
+    """The options of the stages whose results are not taken from the checkpoint to start from.
+
+    The others have none. An option that none of these stages takes is refused.
+    """
+    left = {
+        name: {} if STAGES[name].is_taken_from(start) or _goes_on(name, start) else own
+        for name, own in options.items()
+    }
+    given = {option: value for option, value in given.items() if value is not None}
+    _check_taken(given, left, f"allowed: none with start_from, {start} has its own")
+    return left
+
+
+def downsample_of(options: Options, there: Path) -> int:
+    """The pixels of a token's side: of tokens that are to be trained, else of those in a folder."""
+    chosen = options.get("tokens") or kept.sizes_of(there / VQVAE_FOLDER)
+    return chosen.get("downsample", SMALL.downsample)
+
+
+def _goes_on(name: str, start: Path) -> bool:
+    return name == "diffusion" and goes_on(start)
+
+
+def _check_taken(given: Mapping[str, Any], takes: Mapping[str, Collection], allowed: str) -> None:
+    for option, value in given.items():
+        decided = DECIDES.get(option, {option})
+        if not any(decided & set(taken) for taken in takes.values()):
+            raise ValueError(f"{option} is {shown(value)}; {allowed}")
+
+
+def recipes_of(names: list[str], given: Mapping[str, Numbers]) -> dict[str, Recipe]:
+    """The recipes of these stages, with the numbers that are given.
+
+    A number is for all of them, or there is one for each stage that is named. Raises `ValueError`
+    for a stage that is not among them.
+    """
+    for option, value in given.items():
+        for stage in value if isinstance(value, Mapping) else ():
+            check_choice(f"a stage of {option}", stage, names)
+    return {name: replace(RECIPES[name], **_numbers_of(name, given)) for name in names}
+
+
+def longer(
+    stage: str, recipes: Mapping[str, Recipe], given: Mapping[str, Numbers]
+) -> dict[str, Recipe]:
+    """The recipe of a stage that learns on: a tenth of the learning rate, unless one is given."""
+    if stage == "all":
+        raise ValueError("lengthen is True; allowed: for one stage, not for 'all'")
+    if given.get("learning_rate") is not None:
+        return dict(recipes)
+    rate = lengthening.RATE
+    return {
+        name: replace(recipe, learning_rate=rate * recipe.learning_rate)
+        for name, recipe in recipes.items()
+    }
+
+
+def _numbers_of(name: str, given: Mapping[str, Numbers]) -> dict[str, float]:
+    each = {
+        option: value.get(name) if isinstance(value, Mapping) else value
+        for option, value in given.items()
+    }
+    return {option: value for option, value in each.items() if value is not None}
 
 
 def folder_of(stage: str, data: str) -> Path:

@@ -8,7 +8,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vqlearn.checkpoints.folder import save_network
+from vqlearn.checkpoints.folder import load_vqvae, save_network
 from vqlearn.data import Batch
 from vqlearn.tokens import (
     VQVAE,
@@ -112,6 +112,12 @@ class TokenTask(Task):
     def after_step(self, step: int, seen: Seen) -> None:
         if self._discriminator_joins(step):
             self.adversary.learn(seen.target, seen.decoded, step + 1)
+
+    def load(self) -> None:
+        """Raises `ValueError` with a discriminator, which would begin from nothing."""
+        if self.adversary is not None:
+            raise ValueError("lengthen is True; allowed: not with a discriminator, it is not kept")
+        self.vqvae.load_state_dict(load_vqvae(self.run.folder).state_dict())
 
     def preview(self, trained: TokenStage) -> Float[Tensor, "2 images 3 H W"]:
         """Images, and the same after a round trip through their tokens."""

@@ -8,7 +8,7 @@ from torch import Tensor
 from vqlearn.tokens import VQVAE, CodebookEMA
 from vqlearn.tokens.quantizer import Quantized
 from vqlearn.training.loop import Run
-from vqlearn.training.recipes import vqvae_config
+from vqlearn.training.sizes import SMALL, check_parts, vqvae_config
 from vqlearn.training.stages.gumbel import GumbelTask
 from vqlearn.training.stages.reconstruction import Seen, TokenTask
 
@@ -23,10 +23,19 @@ class NearestTask(TokenTask):
 
     def __init__(self, run: Run, vqvae: VQVAE, *, discriminator: bool) -> None:
         super().__init__(run, vqvae, discriminator=discriminator)
+        self._follow_the_codebook()
+
+    def load(self) -> None:
+        super().load()
+        self._follow_the_codebook()
+
+    def _follow_the_codebook(self) -> None:
+        """Counts begin anew, each at 1: every code stays where it is until vectors choose it."""
         self.codebook = CodebookEMA(
-            self.vqvae.quantizer, reduce=lambda x: run.accelerator.reduce(x, "sum")
+            self.vqvae.quantizer, reduce=lambda x: self.run.accelerator.reduce(x, "sum")
         )
-        self.extra_state = [*self.extra_state, self.codebook]
+        adversary = [] if self.adversary is None else self.adversary.parts
+        self.extra_state = [*adversary, self.codebook]
         self.revived = 0  # codes, since this process began
 
     def code_losses(self, quantized: Quantized, step: int) -> dict[str, tuple[float, Tensor]]:
@@ -49,16 +58,27 @@ class NearestTask(TokenTask):
         super().after_step(step, seen)
 
 
-def tokens_task(run: Run, discriminator: bool = False, quantizer: str = "nearest") -> TokenTask:
+def tokens_task(
+    run: Run,
+    discriminator: bool = False,
+    quantizer: str = "nearest",
+    codes: int = SMALL.codes,
+    downsample: int = SMALL.downsample,
+    channels: int = SMALL.channels,
+) -> TokenTask:
     """A fresh VQ network, which learns to write images as tokens.
 
     With `discriminator` a patch discriminator joins for the second half. With the quantizer
     "nearest" the codebook follows by moving averages; codes that are of no use are moved in the
     first 80 % of the batches. With "gumbel" codes are drawn, as in DALL-E (see `stages.gumbel`).
+    The sizes are those of `Sizes`. Raises `ValueError` for images that tokens do not fill.
 
     It sees images of all kinds, held-out pairs too: a tokeniser is not a generator.
     """
+    check_parts("image_size", run.source.image_size, downsample, "tokens a side")
     run = replace(run, source=run.source.with_held_out_pairs())
-    vqvae = VQVAE(replace(vqvae_config(), quantizer=quantizer))
+    vqvae = VQVAE(replace(vqvae_config(codes, downsample, channels), quantizer=quantizer))
     kind = GumbelTask if quantizer == "gumbel" else NearestTask
-    return kind(run, vqvae, discriminator=discriminator)
+    task = kind(run, vqvae, discriminator=discriminator)
+    task.config |= {"codes": codes, "downsample": downsample, "channels": channels}
+    return task
