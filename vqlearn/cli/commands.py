@@ -71,6 +71,9 @@ def generate(
     images: Annotated[int, typer.Option(help="How many images.")] = 1,
     out: Annotated[Path, typer.Option(help="Where the image or grid goes.")] = Path("out.png"),
     film: Annotated[Path | None, typer.Option(help="Also a GIF of how it appears.")] = None,
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="From the newest state of a training.")
+    ] = False,
 ) -> None:
     """Generate an image; the last line printed is its path.
 
@@ -79,7 +82,7 @@ def generate(
     import torch
 
     from vqlearn.cli import outputs
-    from vqlearn.cli.models import open_model
+    from vqlearn.cli.models import open_model, open_unfinished
     from vqlearn.pipeline import Film, VQDiffusionPipeline, make_grid
     from vqlearn.probability import Sampling
 
@@ -89,7 +92,7 @@ def generate(
     if film is not None:
         film = outputs.check_gif_file("--film", film)
         outputs.check_different("--film", film, "--out", out)
-    pipeline = open_model(model)
+    pipeline = open_unfinished(model) if unfinished else open_model(model)
     if film is not None and not isinstance(pipeline, VQDiffusionPipeline):
         raise ValueError(f"--film is {str(film)!r}; allowed: none, {model} is no VQ-Diffusion")
     watch = {} if film is None else {"callback": Film(pipeline)}

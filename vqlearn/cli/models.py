@@ -1,10 +1,14 @@
 """The model that a command is asked for, ready to be used, or what is missing of it."""
 
+import logging
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from vqlearn.checkpoints import resolve
 from vqlearn.checkpoints.layout import INDEX_FILE
 from vqlearn.pipeline import TextToImagePipeline, best_device, load_pipeline
+
+logger = logging.getLogger("vqlearn")
 
 
 def open_model(name_or_dir: str) -> TextToImagePipeline:
@@ -15,6 +19,19 @@ def open_model(name_or_dir: str) -> TextToImagePipeline:
     """
     check_finished(resolve(name_or_dir))
     return load_pipeline(name_or_dir).to(best_device())
+
+
+def open_unfinished(name_or_dir: str) -> TextToImagePipeline:
+    """The pipeline of the newest state of a training, which a warning names.
+
+    Raises as `write_newest` does.
+    """
+    from vqlearn.training.stages.unfinished import write_newest
+
+    with TemporaryDirectory() as place:
+        stage, steps = write_newest(resolve(name_or_dir), Path(place))
+        logger.warning("%s is not finished: this is %s after %d steps", name_or_dir, stage, steps)
+        return load_pipeline(place).to(best_device())
 
 
 def check_finished(folder: Path) -> None:
@@ -34,5 +51,14 @@ def check_finished(folder: Path) -> None:
     command = " ".join(["vqlearn train", *([] if goal is None else [goal]), f"--out {folder}"])
     raise ValueError(
         f"the training in {str(folder)!r} is not finished, the stage {missing} is missing; "
-        f"to go on, run with the options that it has had: {command}"
+        f"to go on, run with the options that it has had: {command}{_or_newest(begun)}"
+    )
+
+
+def _or_newest(begun: list[str]) -> str:
+    """Where a token model has been begun, its newest state can be drawn from."""
+    from vqlearn.training.stages.order import TOKEN_MODELS
+
+    return (
+        "; or --unfinished, to draw from its newest state" if set(begun) & set(TOKEN_MODELS) else ""
     )

@@ -52,12 +52,8 @@ class TrainingState:
         """
         latest = self.latest()
         if latest:
-            folder = self.folder / str(latest)
-            self._check_files(folder)
-            with naming(folder, Exception):  # what is in it may still fit nothing
-                stored = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
-                before = dict(stored["config"])
-            self._check_config(config, before, latest)
+            folder, stored = self.newest(), self._stored()
+            self._check_config(config, stored["config"], latest)
             with naming(folder, Exception):
                 tensors = load_file(folder / TENSORS_FILE)
                 for name, part in self.parts.items():
@@ -89,10 +85,26 @@ class TrainingState:
             ) from error
         self._keep_only(step)
 
+    def config(self) -> dict[str, Any]:
+        """That of the newest state. Raises `CheckpointError` as `resume` does."""
+        return self._stored()["config"]
+
+    def newest(self) -> Path:
+        """The folder of the newest state, if there is one."""
+        return self.folder / str(self.latest())
+
     def latest(self) -> int:
         """The steps done in the latest state; 0: there is none."""
         names = [path.name for path in self.folder.glob("*") if path.is_dir()]
         return max((int(name) for name in names if name.isdecimal()), default=0)
+
+    def _stored(self) -> dict[str, Any]:
+        """What the newest state holds besides tensors."""
+        folder = self.newest()
+        self._check_files(folder)
+        with naming(folder, Exception):  # what is in it may still fit nothing
+            stored = json.loads((folder / JSON_FILE).read_text(encoding="utf-8"))
+            return {**stored, "config": dict(stored["config"])}
 
     def _check_files(self, folder: Path) -> None:
         again = f"to begin this stage again, delete {self.folder}"
