@@ -22,6 +22,7 @@ from vqlearn.training.said_once import said_once
 from vqlearn.training.sizes import SMALL, Sizes, sizes_of
 from vqlearn.training.stages import kept, lengthening, order
 from vqlearn.training.stages.diffusion import goes_on
+from vqlearn.training.stages.estimate import tell_time
 from vqlearn.training.stages.order import SCENES, STAGES, VQ_DIFFUSION
 
 RUNS = Path("runs")
@@ -83,6 +84,9 @@ class Plan:
             if stage.is_finished(folder):
                 kept.check_sizes(folder, stage.parts, self.options)
         source = order.open_source(self.data, self.image_size, self.reading)
+        quiet = best_accelerator(**{**machine, "log_with": None})
+        some = next(iter(recipes.values()))
+        tell_time(Run(folder, source, some, quiet, start_from=start), recipes, options)
         for name, recipe in recipes.items():
             device, preview = best_accelerator(**machine), self.preview or 0
             run = Run(folder, source, recipe, device, self.workers, start, preview)
