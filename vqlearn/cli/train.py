@@ -1,11 +1,14 @@
-"""The command `vqlearn train`: its options."""
+"""The command `vqlearn train`."""
 
 import logging
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+from vqlearn.cli import train_options as options
 
 Precision = Literal["no", "fp16", "bf16"]
 
@@ -21,13 +24,8 @@ class Notes(logging.Handler):
 
 
 def train(
-    stage: Annotated[
-        str, typer.Argument(help="tokens, text, diffusion; all of these; raster, imagebart.")
-    ] = "all",
-    out: Annotated[
-        Path | None,
-        typer.Option(help="The checkpoint folder; default: runs/scenes, runs/raster, runs/DATA…"),
-    ] = None,
+    stage: options.StageName = "all",
+    out: options.Out = None,
     data: Annotated[str, typer.Option(help="scenes, or a folder with metadata.jsonl.")] = "scenes",
     image_size: Annotated[int, typer.Option(help="Pixels of a side, a multiple of 4.")] = 32,
     steps: Annotated[int | None, typer.Option(help="Batches, instead of the recipe's.")] = None,
@@ -50,18 +48,10 @@ def train(
     ] = None,
     tensorboard: Annotated[bool, typer.Option(help="Write curves to OUT/logs.")] = False,
     workers: Annotated[int, typer.Option(help="Processes that load batches in advance.")] = 0,
-    crop: Annotated[
-        str, typer.Option(help="Square of an image: center, or random, another each time.")
-    ] = "center",
-    flip: Annotated[
-        bool, typer.Option("--flip", help="Mirror half; captions with left or right get wrong.")
-    ] = False,
-    background: Annotated[
-        str, typer.Option(help="Colour behind transparent pixels: a name, or #rrggbb.")
-    ] = "white",
-    caption_column: Annotated[
-        str | None, typer.Option(help="Of metadata; default: text, or else caption.")
-    ] = None,
+    crop: options.Crop = "center",
+    flip: options.Flip = False,
+    background: options.Background = "white",
+    caption_column: options.CaptionColumn = None,
 ) -> None:
     """Train in one folder: tokens, then text, then diffusion, or another model of the tokens.
 
@@ -71,14 +61,9 @@ def train(
     `diffusion --start-from CHECKPOINT --learning-rate 2e-4 --steps 300` fine-tunes its denoiser,
     and a null embedding for guidance, if it has none: one caption in ten is replaced by it.
     """
-    from accelerate import PartialState
-
     from vqlearn.data import Reading
     from vqlearn.training.stages.plan import Plan
 
-    logger = logging.getLogger("vqlearn")
-    logger.setLevel(logging.INFO)
-    logger.handlers = [Notes()]
     numbers = {"steps": steps, "batch_size": batch_size, "save_every": save_every, "seed": seed}
     sharpen, curves = discriminator or None, "tensorboard" if tensorboard else None
     plan = Plan(
@@ -92,6 +77,16 @@ def train(
         start_from=start_from,
         reading=Reading(crop, flip, background, caption_column),
     )
-    folder = plan.train(out)
+    _tell(lambda: plan.train(out))
+
+
+def _tell(work: Callable[[], Path]) -> None:
+    """Log to stderr while the work is done, then print the folder that it returns, once."""
+    from accelerate import PartialState
+
+    logger = logging.getLogger("vqlearn")
+    logger.setLevel(logging.INFO)
+    logger.handlers = [Notes()]
+    folder = work()
     if PartialState().is_main_process:
         typer.echo(folder)
