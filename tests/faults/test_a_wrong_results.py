@@ -169,7 +169,7 @@ def test_grey_in_16_bits_is_scaled_by_its_range(tmp_path, format_, mode):
     Image.fromarray(np.uint16([[0, 128, 129, 257], [65535, 65406, 65407, 256]])).save(edges, "PNG")
     (tmp_path / "edges").write_bytes(edges.getvalue())
     with Image.open(tmp_path / "edges") as picture:
-        assert np.array(image_files._as_rgb(picture))[..., 0].tolist() == [
+        assert np.array(image_files._as_rgb(picture, "white"))[..., 0].tolist() == [
             [0, 0, 1, 1],
             [255, 254, 255, 1],
         ]
