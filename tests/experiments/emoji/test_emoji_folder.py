@@ -9,6 +9,7 @@ import torch
 from support.emoji_package import entry, make_package
 
 from vqlearn.data import ImageFolder
+from vqlearn.experiments.emoji import __main__ as command
 from vqlearn.experiments.emoji.download import Package
 from vqlearn.experiments.emoji.folder import build, summary
 
@@ -91,3 +92,13 @@ def test_two_images_with_one_caption_are_refused(tmp_path):
 def test_lines_are_what_image_folders_read(data):
     for line in (data / "train" / "metadata.jsonl").read_text().splitlines():
         assert set(json.loads(line)) == {"file_name", "text"}
+
+
+def test_the_command_says_what_it_has_made(data, monkeypatch, capsys):
+    monkeypatch.setattr(command, "DATA", data)
+    command.main(["data"])
+    assert capsys.readouterr().out == (
+        f"{data}: train: 7 images, 14 captions; held_out: 2 images, 4 captions\n"
+    )
+    with pytest.raises(SystemExit):
+        command.main(["train"])
