@@ -31,7 +31,7 @@ INDEX = "emoji.json"
 IMAGES = "img/twitter/64/"
 README = """# Emoji and captions
 
-Images: Twemoji 16.0.1, https://github.com/jdecked/twemoji, copyright 2014–2021 Twitter, 2022–present
+Images: Twemoji 16.0.1, https://github.com/jdecked/twemoji, copyright 2014–2021 Twitter, since 2022
 Jason Sofonia and Justine De Caires, and other contributors, licensed under CC BY 4.0,
 https://creativecommons.org/licenses/by/4.0/. They are files of the npm package
 emoji-datasource-twitter 16.0.0, which has them in 64 x 64 pixels, unchanged.
