@@ -93,12 +93,12 @@ weights: setup ## train the checkpoint from nothing in runs/scenes (2 hours on 2
 EMOJI := --data runs/emoji-data --image-size 32 --out runs/emoji
 EMOJI_TOKENS := --steps 10000
 EMOJI_TEXT := --steps 3500
-EMOJI_DIFFUSION := --steps 20000
+EMOJI_DIFFUSION := --steps 20000 --batch-size 32 --mixed-precision bf16
 
 emoji: setup ## train a model of emoji in runs/emoji (3 hours on 2 cores), and measure it
 	$(BIN)/python -m vqlearn.experiments.emoji data
 	$(BIN)/vqlearn train tokens $(EMOJI) $(EMOJI_TOKENS)
 	$(BIN)/vqlearn train text $(EMOJI) $(EMOJI_TEXT)
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m vqlearn train diffusion \
-		$(EMOJI) $(EMOJI_DIFFUSION) --batch-size 32 --mixed-precision bf16
+		$(EMOJI) $(EMOJI_DIFFUSION)
 	$(BIN)/python -m vqlearn.experiments.emoji measure
