@@ -1,7 +1,7 @@
 """What is measured of the model of emoji: on images of the training, and on held-out ones.
 
-The prompts are the first captions of random images, one for each. No stage has seen the held-out
-images, nor any setting been chosen by them.
+The prompts are the first captions of random images, one for each. No stage is trained on the
+held-out images.
 """
 
 from dataclasses import dataclass
