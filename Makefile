@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test soak mutants lint notebooks slides exercises map badges figures samplers frontier unmasking family raster face-off bench weights
+.PHONY: help setup demo test soak mutants lint notebooks slides exercises map badges figures samplers frontier unmasking family raster face-off bench weights emoji
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -89,3 +89,16 @@ weights: setup ## train the checkpoint from nothing in runs/scenes (2 hours on 2
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m vqlearn \
 		train diffusion --out runs/scenes --batch-size 32 --mixed-precision bf16
 	$(BIN)/vqlearn evaluate --model runs/scenes --out runs/scenes/evaluation.json
+
+EMOJI := --data runs/emoji-data --image-size 32 --out runs/emoji
+EMOJI_TOKENS := --steps 10000
+EMOJI_TEXT := --steps 3500
+EMOJI_DIFFUSION := --steps 20000 --batch-size 32 --mixed-precision bf16
+
+emoji: setup ## train a model of emoji in runs/emoji (3 hours on 2 cores), and measure it
+	$(BIN)/python -m vqlearn.experiments.emoji data
+	$(BIN)/vqlearn train tokens $(EMOJI) $(EMOJI_TOKENS)
+	$(BIN)/vqlearn train text $(EMOJI) $(EMOJI_TEXT)
+	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m vqlearn train diffusion \
+		$(EMOJI) $(EMOJI_DIFFUSION)
+	$(BIN)/python -m vqlearn.experiments.emoji measure
