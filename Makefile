@@ -90,10 +90,10 @@ weights: setup ## train the checkpoint from nothing in runs/scenes (2 hours on 2
 		train diffusion --out runs/scenes --batch-size 32 --mixed-precision bf16
 	$(BIN)/vqlearn evaluate --model runs/scenes --out runs/scenes/evaluation.json
 
-EMOJI := --data runs/emoji-data --image-size 32 --out runs/emoji
-EMOJI_TOKENS := --steps 10000
-EMOJI_TEXT := --steps 3500
-EMOJI_DIFFUSION := --steps 20000 --batch-size 32 --mixed-precision bf16
+EMOJI := --data runs/emoji-data/train --image-size 32 --out runs/emoji
+EMOJI_TOKENS := --codes 1024 --steps 10000
+EMOJI_TEXT := --vocabulary 2048 --steps 3500
+EMOJI_DIFFUSION := --steps 18000 --batch-size 32 --mixed-precision bf16
 
 emoji: setup ## train a model of emoji in runs/emoji (3 hours on 2 cores), and measure it
 	$(BIN)/python -m vqlearn.experiments.emoji data
