@@ -51,10 +51,23 @@ def test_a_row_says_all_of_a_score(tmp_path):
         "never_seen": "0.5000",
         "diversity": "0.50",
         "evaluations": "7",
+        "behind_first": "",
         "note": "",
         "prompts": "public",
+        "right_images": "#2222200000",
     }
     assert Leaderboard(tmp_path / "other.csv").add("bob", scored(1))["diversity"] == ""
+
+
+def test_how_far_it_is_behind_the_first_is_paired_over_prompts(tmp_path):
+    """By hand: of 10 prompts 2 differ, by 1 each; the standard deviation is sqrt(1.6 / 9)."""
+    board = Leaderboard(tmp_path / "board.csv")
+    board.add("ada", scored(6))
+    row = board.add("bob", scored(4))
+    half = 1.959964 * (1.6 / 9 / 10) ** 0.5
+    assert row["behind_first"] == f"0.2000 ({0.2 - half:.4f} to {0.2 + half:.4f})"
+    Leaderboard(tmp_path / "board.csv").add("bob", scored(7))
+    assert [bool(row["behind_first"]) for row in rows(tmp_path / "board.csv")] == [False, True]
 
 
 def test_a_later_submission_takes_the_place_of_the_earlier_one_also_in_another_run(tmp_path):
@@ -100,7 +113,8 @@ DAMAGED = {
     "something else": "name,points\nada,3\n",
     "a row too short": ",".join(COLUMNS) + "\n1,ada\n",
     "a row too long": ",".join(COLUMNS) + "\n" + "," * len(COLUMNS) + "\n",
-    "no number": ",".join(COLUMNS) + "\n1,ada,good" + "," * 8 + "\n",
+    "no number": ",".join(COLUMNS) + "\n1,ada,good" + "," * 10 + "\n",
+    "no digits": ",".join(COLUMNS) + "\n1,ada,0.5" + "," * 10 + "2.2E+199\n",
     "an open quote": ",".join(COLUMNS) + '\n1,"ada',
     "not UTF-8": b"\xff\xfe\x00",
 }

@@ -25,7 +25,7 @@ def condition(pipeline):
 
 @pytest.fixture
 def network(pipeline, condition):
-    return CountedNetwork(pipeline.model, condition)
+    return CountedNetwork(pipeline.model, condition, torch.arange(384))
 
 
 @pytest.fixture
@@ -46,6 +46,17 @@ def test_it_predicts_as_the_model_does_with_and_without_the_caption(
     torch.testing.assert_close(guide(with_text, without, 2.0), guided, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(with_text, without, atol=0.1)
     assert network.evaluations == 2
+
+
+@torch.no_grad()
+def test_codes_may_have_other_numbers(pipeline, condition, network, x_t):
+    """Code j is the model's code codes[j], in what is asked and in what is answered."""
+    codes = torch.randperm(384, generator=torch.Generator().manual_seed(1))
+    renumbered = CountedNetwork(pipeline.model, condition, codes)
+    number_of = torch.cat([codes.argsort(), torch.tensor([384])])  # of each of the model's classes
+    found = renumbered(number_of[x_t], 60)
+    assert torch.equal(found[..., codes.argsort()], network(x_t, 60))
+    assert not torch.equal(found, network(x_t, 60))
 
 
 def test_every_image_has_a_caption_and_may_have_a_level_of_its_own(network):

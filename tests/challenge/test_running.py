@@ -65,7 +65,10 @@ NO_SCORE = {
     "nothing": ("", "no function unmask was found"),
     "another name": ("def sample(network, num_images): pass", "no function unmask was found"),
     "what cannot be parsed": (HONEST + "\n)", r"no function unmask.*cannot be parsed"),
-    "an error": (ASK + "    return 1 / 0\n", "ZeroDivisionError"),
+    "an error": (
+        ASK + "    return 1 / 0\n",
+        r"ZeroDivisionError: division by zero \(in the line `return 1 / 0`\)",
+    ),
     "eleven evaluations": (
         ASK + "    for t in range(100, 89, -1):\n        p = network(x_t, t)\n    return p\n",
         "asked 10 times before; allowed: no more",
@@ -79,7 +82,7 @@ NO_SCORE = {
         ASK + "    return network(x_t.repeat(10, 1), 100)\n",
         "number of sequences in x_t is 30; allowed: 3",
     ),
-    "masks": (ASK + "    return x_t\n", "holds 384.0 to 384.0; allowed: 0 to 383"),
+    "masks": (ASK + "    return x_t\n", "left 192 tokens MASK"),
     "nothing returned": (ASK, "is a `return` missing"),
     "a string": (ASK + "    return 'tokens'\n", "TypeError"),
     "two tensors": (ASK + "    return x_t * 0, x_t * 0\n", "unmask returned .*; allowed"),
@@ -124,6 +127,16 @@ def test_what_could_not_be_read_has_no_score(server, task):
 
 
 NO_GAIN = {
+    "what is kept from one batch to the next": """
+import os
+asked = []
+def unmask(network, num_images):
+    found = os.listdir(".")
+    asked.append(1)
+    open("note", "w").write("note")
+    assert len(asked) == 1 and not found
+    return network(torch.full((num_images, 64), 384), 100).argmax(-1)
+""",
     "the error caught": """
 def unmask(network, num_images):
     x_t = torch.full((num_images, 64), 384)

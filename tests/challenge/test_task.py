@@ -48,17 +48,20 @@ def test_the_public_prompts_are_always_the_same_and_a_word_has_its_own():
     assert not any(pairs_of(caption) & held_out for caption in whole.captions["seen"])
 
 
-def test_every_batch_has_another_seed_and_a_word_has_its_own():
-    seeds = []
+def test_every_batch_has_another_seed_and_order_of_codes_and_a_word_has_its_own():
+    seeds, orders = [], []
 
     def note(batch):
         seeds.append(batch.seed)
+        orders.append(tuple(batch.codes.tolist()))
         return masks(batch.num_images) * 0
 
     for word in ("public", "public", "a word"):
         small_task(word).score(note)
-    assert seeds[:4] == seeds[4:8]
-    assert len(set(seeds)) == 8
+    for numbers in (seeds, orders):
+        assert numbers[:4] == numbers[4:8]
+        assert len(set(numbers)) == 8
+    assert all(sorted(order) == list(range(384)) for order in orders)
 
 
 def test_true_scenes_score_and_wrong_ones_do_not(public):
@@ -69,7 +72,7 @@ def test_true_scenes_score_and_wrong_ones_do_not(public):
         for scenes in zip(*drawn, strict=True):
             batches.append(public.pipeline.vqvae.encode(render(list(scenes), image_size=32)))
     rest = iter(batches)
-    found = public.score(lambda batch: next(rest))
+    found = public.score(lambda batch: batch.codes.argsort()[next(rest)])
     assert found.both.right_images == "2" * 6
     assert found.both.accuracy.value == 1
     assert {kind: each.accuracy.value for kind, each in found.by_composition.items()} == {
@@ -78,7 +81,10 @@ def test_true_scenes_score_and_wrong_ones_do_not(public):
     }
     assert found.diversity.value > 0
     rest = iter(batches)
-    wrong = public.score(lambda batch: next(rest).roll(1, 0))
+    wrong = public.score(lambda batch: batch.codes.argsort()[next(rest)].roll(1, 0))
+    assert wrong.both.accuracy.value < 0.5
+    rest = iter(batches)
+    wrong = public.score(lambda batch: next(rest))  # the model's own numbers mean something else
     assert wrong.both.accuracy.value < 0.5
 
 
@@ -94,7 +100,6 @@ def test_the_most_evaluations_of_a_batch_are_told(public):
 
 
 NO_TOKENS = {
-    "masks": lambda count: masks(count),
     "too few": lambda count: masks(count - 1) * 0,
     "another length": lambda count: masks(count)[:, 1:] * 0,
     "negative": lambda count: masks(count) * 0 - 1,
@@ -103,13 +108,19 @@ NO_TOKENS = {
     "a number": lambda count: 3,
     "None": lambda count: None,
     "words": lambda count: "tokens",
+    "of several shapes": lambda count: (masks(count) * 0, torch.zeros(3)),
     "two tensors": lambda count: (masks(count) * 0, masks(count) * 0),
 }
 
 
+def test_tokens_that_are_still_masked_are_counted(public):
+    with pytest.raises(ValueError, match=r"unmask left 192 tokens MASK \(384\); allowed: none"):
+        public.score(lambda batch: masks(batch.num_images))
+
+
 @pytest.mark.parametrize("name", NO_TOKENS)
 def test_what_are_no_tokens_is_refused(name, public):
-    with pytest.raises(ValueError, match=r"unmask returned .*; allowed: "):
+    with pytest.raises(ValueError, match=r"^[^\n]*unmask returned [^\n]*; allowed: [^\n]*$"):
         public.score(lambda batch: NO_TOKENS[name](batch.num_images))
 
 
@@ -152,4 +163,5 @@ def test_a_score_is_told_in_one_line():
         "50.0% of the images are right (21.5% to 78.5%; pairs seen 75.0%, never seen 25.0%), "
         "diversity 0.52, 10 evaluations"
     )
+    assert repr(found) == str(found)
     assert "diversity unknown" in str(TaskScore(Point("22111100", {}), kinds, 10))

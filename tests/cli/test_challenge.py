@@ -52,11 +52,11 @@ def test_a_folder_is_scored_on_held_back_prompts(tmp_path, monkeypatch, capsys):
     (folder / "cyd").mkdir()
     code, stdout, _ = run_command(
         *(monkeypatch, capsys, "challenge", folder),
-        *("--leaderboard", file, "--held-back", "a word"),
+        *("--leaderboard", file, "--held-back", "some secret words"),
     )
     assert code == 0
     found = {row["name"]: row for row in rows(file)}
-    assert {row["prompts"] for row in found.values()} == {prompts_of("a word")}
+    assert {row["prompts"] for row in found.values()} == {prompts_of("some secret words")}
     assert found["ada"]["evaluations"] == "10"
     assert "TypeError" in found["bob"]["note"]
     assert found["cyd"]["note"].startswith("no .ipynb or .py file")
@@ -67,8 +67,8 @@ def test_a_folder_is_scored_on_held_back_prompts(tmp_path, monkeypatch, capsys):
 REFUSED = {
     "no file": (["nowhere"], "SUBMISSIONS is 'nowhere'; allowed: a file or a folder"),
     "nothing in it": (["empty"], "SUBMISSIONS is 'empty'; allowed: one with .py or .ipynb files"),
-    "an empty word": (["a.py", "--held-back", ""], "--held-back is ''; allowed: "),
-    "the public word": (["a.py", "--held-back", "public"], "--held-back is 'public'; allowed: "),
+    "an empty word": (["a.py", "--held-back", ""], "--held-back has 0 characters; allowed: 12"),
+    "a short word": (["a.py", "--held-back", "public"], "--held-back has 6 characters; allowed: "),
     "a folder as a file": (["a.py", "--leaderboard", "empty"], "--leaderboard is 'empty'"),
     "another file": (["a.py", "--leaderboard", "a.py"], "a.py is no leaderboard"),
 }

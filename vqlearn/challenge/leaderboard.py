@@ -6,16 +6,23 @@ import io
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Float
+from torch import Tensor
+
 from vqlearn.challenge.task import PUBLIC, TaskScore
 from vqlearn.course.plain_text import no_formula
+from vqlearn.evaluation.frontier import Point
+from vqlearn.probability import Estimate
 from vqlearn.probability.checks import shown
 from vqlearn.storage import write_text
 
 COLUMNS = (
     *("rank", "name", "accuracy", "low", "high", "seen", "never_seen", "diversity"),
-    *("evaluations", "note", "prompts"),
+    *("evaluations", "behind_first", "note", "prompts", "right_images"),
 )
 LAST = -1.0  # in the place of an accuracy that there is not
+NO_NUMBER = "#"  # before digits that a spreadsheet must not read as a number
+HASHES = 200_000  # so that nobody finds a word by trying a dictionary
 
 Row = dict[str, str]
 
@@ -47,6 +54,7 @@ class Leaderboard:
         for each, accuracy in zip(self.rows, accuracies, strict=True):
             # Equal accuracies share a rank.
             each["rank"] = "" if accuracy == LAST else str(accuracies.index(accuracy) + 1)
+            each["behind_first"] = "" if accuracy == LAST else _behind(each, self.rows[0])
         self._write()
         return row
 
@@ -59,10 +67,11 @@ class Leaderboard:
 
 
 def prompts_of(word: str) -> str:
-    """What is said of the prompts of a word: it is kept secret."""
+    """What is said of the prompts of a word, which is kept secret."""
     if word == PUBLIC:
         return PUBLIC
-    return f"held back {hashlib.sha256(word.encode()).hexdigest()[:8]}"
+    digest = hashlib.pbkdf2_hmac("sha256", word.encode(), b"challenge", HASHES)
+    return f"held back {digest.hex()[:8]}"
 
 
 def _read(file: Path) -> list[Row]:
@@ -74,7 +83,7 @@ def _read(file: Path) -> list[Row]:
         whole = all(None not in row and None not in row.values() for row in rows)
         if tuple(reader.fieldnames or ()) == COLUMNS and whole:
             for row in rows:
-                _accuracy(row)
+                _accuracy(row), _shares(row)
             return rows
     except (csv.Error, ValueError):
         pass
@@ -83,6 +92,21 @@ def _read(file: Path) -> list[Row]:
 
 def _accuracy(row: Row) -> float:
     return float(row["accuracy"] or LAST)
+
+
+def _shares(row: Row) -> Float[Tensor, " prompts"]:
+    """The share of right images of every prompt."""
+    return Point(row["right_images"].removeprefix(NO_NUMBER), {}).shares
+
+
+def _behind(row: Row, first: Row) -> str:
+    """How much less accurate it is than the first, on the same prompts, with its 95 % interval."""
+    if row is first:
+        return ""
+    differences = _shares(first) - _shares(row)
+    error = float(differences.std() / len(differences) ** 0.5)
+    value, low, high = Estimate.of_mean(float(differences.mean()), error)
+    return f"{value:.4f} ({low:.4f} to {high:.4f})"
 
 
 def _cells(found: TaskScore) -> dict[str, Any]:
@@ -94,4 +118,5 @@ def _cells(found: TaskScore) -> dict[str, Any]:
     }
     rounded = {name: f"{value:.4f}" for name, value in numbers.items()}
     diversity = "" if found.diversity is None else f"{found.diversity.value:.2f}"
-    return rounded | {"diversity": diversity, "evaluations": str(found.evaluations)}
+    told = {"diversity": diversity, "evaluations": str(found.evaluations)}
+    return {**rounded, **told, "right_images": NO_NUMBER + found.both.right_images}

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vqlearn.diffusion import DiffusionModel
@@ -20,11 +20,18 @@ class CountedNetwork:
 
     An evaluation is one pass of the network for all images of the batch, with their captions or
     without. Guidance needs both, so a guided step costs two.
+
+    Codes have other numbers than in the model: `codes` has the model's number of each, (K,), in an
+    order of its own for every batch. A table of what codes look like is then of no use.
     """
 
-    def __init__(self, model: DiffusionModel, condition: Conditioning) -> None:
+    def __init__(
+        self, model: DiffusionModel, condition: Conditioning, codes: Int[Tensor, " k"]
+    ) -> None:
         null = Conditioning(condition.null_text())
         self.evaluations, self._model, self._num_images = 0, model, len(condition)
+        self._codes = codes
+        self._classes = torch.cat([codes, torch.tensor([model.num_codes])])  # and MASK
         self._scores = [model.scores(text, guided=False) for text in (null, condition)]
 
     def __call__(self, x_t: Any, t: Any, text: Any = True) -> Float[Tensor, "b n k"]:
@@ -44,7 +51,8 @@ class CountedNetwork:
         if self.evaluations == BUDGET:
             raise ValueError(f"the network was asked {BUDGET} times before; allowed: no more")
         self.evaluations += 1
-        return log_normalise(self._scores[text](x_t, t)).float().cpu().numpy()
+        log_p = log_normalise(self._scores[text](self._classes[x_t], t))  # (b, n, K)
+        return log_p[..., self._codes].float().cpu().numpy()
 
     def _checked(self, question: list[np.ndarray]) -> tuple[Tensor, Tensor, int]:
         """The arguments of the network. Raises `ValueError` for whatever are none."""
@@ -58,7 +66,7 @@ class CountedNetwork:
         check_choice("the number of sequences in x_t", len(question[0]), (each,))
         for name, numbers in zip(("x_t", "t", "text"), question, strict=True):
             if not (np.abs(numbers) < LARGEST).all() or (numbers != numbers.round()).any():
-                raise ValueError(f"{name} holds {numbers.flat[0]}, …; allowed: whole numbers")
+                raise ValueError(f"{name} holds {numbers.flat[0]:g}, …; allowed: whole numbers")
         x_t, t, text = (torch.from_numpy(numbers).long() for numbers in question)
         check_sequences("x_t", x_t, self._model.num_positions, self._model.process.num_classes)
         check_level(t, self._model.process.num_timesteps, lowest=1)

@@ -2,7 +2,8 @@
 
 A sampler is a function `unmask(network, num_images)` that returns tokens, (num_images, n) int64. It
 never sees the prompts: the network does (`network.CountedNetwork`). Two images of every prompt are
-counted, each drawn in a batch of its own, so none can be chosen or copied.
+counted, each drawn in a batch of its own, so none can be chosen or copied. In every batch the codes
+have other numbers, so that a sampler has to ask the network what they mean.
 
 Prompts and seeds follow from a word. `PUBLIC` is for all; the word of a held-back set is known to
 whoever runs the challenge.
@@ -37,7 +38,7 @@ MODEL = "scenes"
 Sampler = Callable[[CountedNetwork, int], Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TaskScore:
     """What a sampler scores: on both kinds of prompts together, and on each.
 
@@ -62,14 +63,20 @@ class TaskScore:
             f"never seen {never:.1%}), diversity {diversity}, {self.evaluations} evaluations"
         )
 
+    __repr__ = __str__
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class PromptBatch:
-    """The prompts of some images, their network, and the seed of the sampler."""
+    """The prompts of some images, their network, the seed of the sampler, the numbers of codes.
+
+    `codes`: the model's number of each code, (K,).
+    """
 
     network: CountedNetwork
     num_images: int
     seed: int
+    codes: Int[Tensor, " k"]
 
 
 class ScenesTask:
@@ -99,7 +106,7 @@ class ScenesTask:
         for kind, captions in self.captions.items():
             images = []
             for batch in self._batches(kind):
-                images.append(self._read(run(batch), batch.num_images))
+                images.append(self._read(run(batch), batch))
                 evaluations = max(evaluations, batch.network.evaluations)
             scenes[kind] = [scene for of_prompt in zip(*images, strict=True) for scene in of_prompt]
             points[kind] = score_scenes(scenes[kind], captions)
@@ -110,30 +117,33 @@ class ScenesTask:
         """All prompts of a kind, once for each image."""
         captions, condition = self.captions[kind], self._conditions[kind]
         for image in range(IMAGES):
-            seed = random_stream("challenge", self.word, kind, image).initial_seed()
-            yield PromptBatch(CountedNetwork(self.pipeline.model, condition), len(captions), seed)
+            stream = random_stream("challenge", self.word, kind, image)
+            seed = stream.initial_seed()
+            codes = torch.randperm(self.pipeline.model.num_codes, generator=stream)
+            network = CountedNetwork(self.pipeline.model, condition, codes)
+            yield PromptBatch(network, len(captions), seed, codes)
 
     @cached_property
     def _conditions(self) -> dict[str, Any]:
         return {kind: self.pipeline.conditioning(each) for kind, each in self.captions.items()}
 
     @torch.no_grad()
-    def _read(self, tokens: Any, num_images: int) -> list[Scene | None]:
+    def _read(self, tokens: Any, batch: PromptBatch) -> list[Scene | None]:
         """The scenes that the tokens show. Raises `ValueError` for what are no tokens."""
-        shape, highest = (
-            (num_images, self.pipeline.model.num_positions),
-            self.pipeline.model.num_codes - 1,
-        )
+        shape, mask = (batch.num_images, self.pipeline.model.num_positions), len(batch.codes)
         try:
-            codes = torch.from_numpy(np.asarray(tokens, dtype=np.float64))
+            found = torch.from_numpy(np.asarray(tokens, dtype=np.float64))
         except (TypeError, ValueError):
-            raise ValueError(f"unmask returned {shown(tokens)}; allowed: tokens {shape}") from None
-        if codes.shape != shape:
-            raise ValueError(f"unmask returned shape {tuple(codes.shape)}; allowed: {shape}")
-        check_range("what unmask returned", codes, 0, highest)
-        if not codes.equal(codes.round()):
-            raise ValueError(f"unmask returned fractions; allowed: whole numbers, 0 to {highest}")
-        return read(self.pipeline.pixels(codes.long()))
+            seen = " ".join(shown(tokens).split())
+            raise ValueError(f"unmask returned {seen}; allowed: tokens {shape}") from None
+        if found.shape != shape:
+            raise ValueError(f"unmask returned shape {tuple(found.shape)}; allowed: {shape}")
+        if masked := int((found == mask).sum()):
+            raise ValueError(f"unmask left {masked} tokens MASK ({mask}); allowed: none")
+        check_range("what unmask returned", found, 0, mask - 1)
+        if not found.equal(found.round()):
+            raise ValueError(f"unmask returned fractions; allowed: whole numbers, 0 to {mask - 1}")
+        return read(self.pipeline.pixels(batch.codes[found.long()]))
 
 
 def score(unmask: Sampler, word: str = PUBLIC, prompts: int = PROMPTS) -> TaskScore:

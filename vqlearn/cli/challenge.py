@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+SHORTEST = 12  # characters of a secret
+
 
 def challenge(
     submissions: Annotated[
@@ -15,7 +17,7 @@ def challenge(
     ] = Path("leaderboard.csv"),
     held_back: Annotated[
         str | None,
-        typer.Option(help="A secret word: other prompts and seeds, which follow from it."),
+        typer.Option(help="Secret words: other prompts and seeds, which follow from them."),
     ] = None,
 ) -> None:
     """Score samplers: the most right images of scenes in 10 network evaluations, no training.
@@ -30,8 +32,11 @@ def challenge(
     from vqlearn.storage import as_path, check_output_file
 
     path, file = as_path("SUBMISSIONS", submissions), as_path("--leaderboard", leaderboard)
-    if held_back is not None and held_back in ("", PUBLIC):
-        raise ValueError(f"--held-back is {held_back!r}; allowed: a word that nobody guesses")
+    if held_back is not None and len(held_back) < SHORTEST:
+        raise ValueError(
+            f"--held-back has {len(held_back)} characters; allowed: {SHORTEST} or more, such as "
+            "words that nobody guesses"
+        )
     if not path.exists():
         raise FileNotFoundError(f"SUBMISSIONS is {str(path)!r}; allowed: a file or a folder")
     found = find_submissions(path) if path.is_dir() else [read_submission(path)]

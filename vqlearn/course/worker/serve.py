@@ -8,6 +8,7 @@ another function: what that is given goes to the grader, and what the grader ans
 """
 
 import gc
+import linecache
 import math  # noqa: F401
 import os
 import resource  # noqa: F401
@@ -162,10 +163,12 @@ def _work(job: int, folder: str, rules: int | None, in_namespace: bool) -> NoRet
 
 def _outcome(header: dict[str, Any], calls: tuple[Any, ...]) -> calling.Outcome:
     """Run the definitions, then call the function."""
-    module = types.ModuleType(NAME)
+    module, source, file = types.ModuleType(NAME), header["source"], f"{NAME}.py"
     sys.modules[NAME] = module
+    # So that an error can show its line.
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
     try:
-        exec(compile(header["source"], f"{NAME}.py", "exec", dont_inherit=True), module.__dict__)
+        exec(compile(source, file, "exec", dont_inherit=True), module.__dict__)
         function = getattr(module, header["name"])
     except Exception as error:
         return calling.Outcome([], f"{type(error).__name__}: {error}"[: calling.LONGEST_ERROR])
