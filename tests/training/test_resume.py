@@ -8,6 +8,8 @@ import time
 
 import pytest
 import torch
+from PIL import Image, ImageColor
+from support.training import write_images
 
 from vqlearn.training.state import TrainingState, forget
 
@@ -17,9 +19,9 @@ CONFIG = {"steps": 30, "data": "scenes", "schedule": None}
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def start(folder, *options):
+def start(folder, *options, command=COMMAND):
     return subprocess.Popen(
-        [*COMMAND, *SIZE, *options, "--out", str(folder)],
+        [*command, *SIZE, *options, "--out", str(folder)],
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -31,9 +33,9 @@ def steps_done(folder, stage):
     return max((int(path.name) for path in states if path.name.isdigit()), default=0)
 
 
-def kill_in(stage, folder):
+def kill_in(stage, folder, *options, command=COMMAND):
     """Start, wait until this stage has written a state, and kill -9 without a warning."""
-    process = start(folder, "--preview", "5")
+    process = start(folder, "--preview", "5", *options, command=command)
     while steps_done(folder, stage) < 2:
         assert process.poll() is None, f"{stage} ended before it could be killed"
         time.sleep(0.01)
@@ -50,6 +52,29 @@ def test_killed_in_every_stage_it_ends_with_the_same_bytes(tmp_path):
     assert start(killed).wait() == 0
     assert (killed / "SHA256SUMS").read_text() == (whole / "SHA256SUMS").read_text()
     assert [path.name for path in (killed / ".training").iterdir()] == ["lock"]
+
+
+def test_own_images_with_every_option_end_with_the_same_bytes_too(tmp_path):
+    colours = ["red", "green", "blue", "white", "black", "orange", "purple", "pink"]
+    data = write_images(tmp_path / "images", colours)
+    for number, colour in enumerate(colours):
+        Image.new("RGBA", (24, 16), (*ImageColor.getrgb(colour), 32 * number)).save(
+            data / f"{colour}.png"
+        )
+    options = {
+        **{"--data": data, "--image-size": 16, "--crop": "random", "--background": "gold"},
+        **{"--caption-column": "text", "--hold-out": 0.3, "--codes": 16, "--downsample": 8},
+        **{"--width": 32, "--layers": 1, "--text-length": 8, "--vocabulary": 514, "--levels": 9},
+        "--learning-rate": "tokens=1e-3,text=1e-3,diffusion=1e-3",
+    }
+    words = ["--flip", *(str(word) for pair in options.items() for word in pair)]
+    plain = [*COMMAND[:-1]]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole, *words, command=plain).wait() == 0
+    for stage in ("tokens", "text", "diffusion"):
+        assert 2 <= kill_in(stage, killed, *words, command=plain) < 12
+    assert start(killed, *words, command=plain).wait() == 0
+    assert (killed / "SHA256SUMS").read_text() == (whole / "SHA256SUMS").read_text()
 
 
 @pytest.fixture
