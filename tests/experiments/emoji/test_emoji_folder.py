@@ -11,13 +11,13 @@ from support.emoji_package import entry, make_package
 from vqlearn.data import ImageFolder
 from vqlearn.experiments.emoji import __main__ as command
 from vqlearn.experiments.emoji.download import Package
-from vqlearn.experiments.emoji.folder import build, summary
+from vqlearn.experiments.emoji.folder import PARTS, build, summary
 
 NOWHERE = Package("file:///nowhere.tgz", "sha512-")
 
 
 def test_both_parts_are_folders_of_images(data):
-    train, held_out = ImageFolder(data, 32), ImageFolder(data / "held_out", 32)
+    train, held_out = (ImageFolder(data / part, 32) for part in PARTS)
     assert len(train.images) == 7
     assert held_out.captions() == [
         "a woman with light skin surfing",

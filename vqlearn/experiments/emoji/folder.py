@@ -1,4 +1,4 @@
-"""The folder of emoji that `vqlearn train --data` reads: images, captions, and who drew them.
+"""The folders of emoji that `vqlearn train --data` reads: images, captions, and who drew them.
 
     python -m vqlearn.experiments.emoji data
 
@@ -8,7 +8,7 @@
       held_out/                   the same, of combinations that the training does not see
       emoji.json, README.md       what it was made from; licences
 
-`runs/emoji-data` stands for its part `train`; the other one is `runs/emoji-data/held_out`.
+The parts are folders of their own: `--data runs/emoji-data/train`, and `…/held_out` to measure.
 White is the right ground: whatever Twemoji draws as white is a pale grey, so it can be seen, while
 on grey or blue the clocks, the tools and the clouds go.
 """
