@@ -54,6 +54,8 @@ def test_every_batch_has_another_seed_and_order_of_codes_and_a_word_has_its_own(
     def note(batch):
         seeds.append(batch.seed)
         orders.append(tuple(batch.codes.tolist()))
+        stream = torch.Generator().manual_seed(batch.seed)  # which the submission has
+        assert not torch.randperm(384, generator=stream).equal(batch.codes)
         return masks(batch.num_images) * 0
 
     for word in ("public", "public", "a word"):

@@ -12,7 +12,7 @@ from vqlearn.cli.tokenizing import AT_ONCE, digest_of, png_names
 from vqlearn.data.image_files import read_image
 from vqlearn.data.token_file import TokenFile
 
-PICTURES = ["a.png", "b/a.jpg", "b/c.webp", *(f"d{i:02}.png" for i in range(AT_ONCE))]
+PICTURES = ["e.png", "b/a.jpg", "b/c.webp", *(f"d{i:02}.png" for i in range(AT_ONCE))]
 
 
 @pytest.fixture
@@ -67,8 +67,15 @@ def test_the_image_size_decides_the_grid(images, monkeypatch, capsys):
     run(monkeypatch, capsys, "encode", images, "--image-size", 48, "--out", "large.npz")
     assert TokenFile.read(images.parent / "large.npz").tokens.shape[1:] == (12, 12)
     run(monkeypatch, capsys, "decode", "large.npz")
-    with Image.open(images.parent / "decoded" / "a.png") as picture:
+    with Image.open(images.parent / "decoded" / "e.png") as picture:
         assert picture.size == (48, 48)
+
+
+def test_a_name_that_other_systems_do_not_know_is_left_out(images, monkeypatch, capsys, caplog):
+    (images / "e.png").rename(images / "12:30.png")
+    assert run(monkeypatch, capsys, "encode", images)[0] == 0
+    assert caplog.messages[0].startswith("12:30.png is left out: a name is '12:30.png'; allowed: ")
+    assert len(TokenFile.read(images.parent / "tokens.npz").file_names) == len(PICTURES) - 1
 
 
 def test_what_cannot_be_read_is_named_and_left_out(images, monkeypatch, capsys, caplog):
@@ -102,7 +109,10 @@ def test_the_digest_knows_weights_and_not_files(of_diffusers):
 
 def test_no_two_images_get_one_name():
     names = ["a.png", "a.jpg", "b/a.png", "c.tar.png"]
-    assert png_names(names) == ["a.png.png", "a.jpg.png", "b/a.png", "c.tar.png"]
+    assert png_names(names) == [f"{name}.png" for name in names]
+    names = ["a.jpg", "a.png", "a.jpg.png"]
+    assert len(set(png_names(names))) == 3
+    assert png_names(["a.jpg", "b/a.webp", "c.tar.gif"]) == ["a.png", "b/a.png", "c.tar.png"]
 
 
 REFUSED = {
@@ -113,7 +123,7 @@ REFUSED = {
     "no multiple": (["encode", "images", "--image-size", 30], "--image-size is 30; allowed: "),
     "nothing at all": (["encode", "images", "--image-size", 0], "--image-size is 0; allowed: "),
     "no model": (["encode", "images", "--model", "x"], "there is no folder 'x'"),
-    "no tokens": (["decode", "images/a.png"], "a.png is no file of tokens"),
+    "no tokens": (["decode", "images/e.png"], "e.png is no file of tokens"),
 }
 
 

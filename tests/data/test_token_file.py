@@ -60,6 +60,8 @@ BAD = {
     "MASK": ({"num_codes": np.int64(11)}, "holds 0 to 11; allowed: 0 to 10"),
     "a negative one": ({"tokens": GRIDS.numpy() - 1}, "holds -1 to 10; allowed: 0 to 11"),
     "the parent": ({"file_names": np.array(["a.png", "../b.png"])}, "a name is '../b.png'"),
+    "the root, twice": ({"file_names": np.array(["a.png", "//b.png"])}, "a name is '//b.png'"),
+    "one name": ({"file_names": np.array(["a.png", "a.png"])}, "two images have one name"),
     "the root": ({"file_names": np.array(["a.png", "/b.png"])}, "a name is '/b.png'"),
     "no name": ({"file_names": np.array(["a.png", ""])}, "a name is ''"),
     "a drive": ({"file_names": np.array(["a.png", "C:\\b.png"])}, "a name is 'C:"),

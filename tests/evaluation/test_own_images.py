@@ -45,6 +45,16 @@ def pipeline():
     return VQDiffusionPipeline.from_pretrained("scenes")
 
 
+def test_samples_of_few_images_are_followed_by_white_ones(pipeline):
+    """So that rows of several parts fit below each other."""
+    batch = Scenes(32, "seen").batch(2, generator=random_stream("test"))
+    rows = own_images.samples(pipeline, batch, Evaluation(2, prompts=2))
+    assert rows.shape == (2, 16, 3, 32, 32)
+    assert torch.equal(rows[0, :2], batch.images)
+    assert (rows[:, 2:] == 1).all()
+    assert not (rows[1, :2] == 1).all()
+
+
 def test_all_figures_of_scenes(pipeline):
     """Of the shipped model: its tokens keep almost all, in few codes."""
     batch = Scenes(32, "seen").batch(4, generator=random_stream("test"))

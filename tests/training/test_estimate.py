@@ -1,13 +1,17 @@
 """How long a training will take is said once, before it, and leaves nothing behind."""
 
+import gc
 import logging
+import weakref
 from dataclasses import replace
 
 import pytest
+from filelock import FileLock
 from support.accelerate_state import forget_accelerate
 from support.training import make_small
 
 from vqlearn.data import Scenes
+from vqlearn.training.interruption import Interrupted
 from vqlearn.training.loop import Run, best_accelerator
 from vqlearn.training.recipes import RECIPES, Recipe
 from vqlearn.training.stages import estimate, order
@@ -58,13 +62,60 @@ def test_every_stage_is_told_and_nothing_is_left_behind(tmp_path, monkeypatch, c
     assert caplog.messages == [
         "about 11.1 h in all: tokens 2 min, text 67 min, diffusion 10.0 h (from 5 steps of each)"
     ]
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
     order.train("tokens", run_in(tmp_path, Recipe(2, 2, 1e-3, 0.9)))
     caplog.clear()
     tell(tmp_path, recipes())
     assert caplog.messages == [
         "about 11.1 h in all: text 67 min, diffusion 10.0 h (from 5 steps of each)"
     ]
+
+
+def test_only_the_steps_that_are_left_count(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(
+        estimate, "_seconds", lambda run, left, _: {n: r.steps for n, r in left.items()}
+    )
+    (tmp_path / ".training" / "tokens" / "60").mkdir(parents=True)
+    tell(tmp_path, recipes((90, 1000, 2000)))
+    assert caplog.messages == [
+        "about 50 min in all: tokens 30 s, text 17 min, diffusion 33 min (from 5 steps of each)"
+    ]
+
+
+def test_the_networks_of_the_estimate_are_gone_before_the_training(tmp_path, monkeypatch):
+    seen, task = [], order.STAGES["tokens"].task
+
+    def noted(run, **options):
+        made = task(run, **options)
+        seen.append(weakref.ref(made.network))
+        return made
+
+    monkeypatch.setitem(order.STAGES, "tokens", order.STAGES["tokens"]._replace(task=noted))
+    tell(tmp_path, recipes())
+    gc.collect()
+    assert [ref() for ref in seen] == [None]
+
+
+def test_stopped_in_the_middle_it_says_so_and_leaves_nothing(tmp_path, monkeypatch):
+    def stop(*given, **options):
+        raise Interrupted("tokens: stopped at step 3 of 5, and saved", 2)
+
+    monkeypatch.setattr(order, "train", stop)
+    with pytest.raises(Interrupted, match="stopped while the time was estimated") as stopped:
+        tell(tmp_path, recipes())
+    assert stopped.value.exit_code == 130
+    assert not (tmp_path / ".training" / "estimate").exists()
+
+
+def test_a_folder_in_use_is_not_touched(tmp_path):
+    note = tmp_path / ".training" / "estimate" / "note"
+    note.parent.mkdir(parents=True)
+    note.touch()
+    lock = FileLock(tmp_path / ".training" / "lock")
+    with lock, pytest.raises(BlockingIOError, match="is used by another training"):
+        tell(tmp_path, recipes())
+    assert note.exists()
 
 
 @pytest.mark.parametrize("steps", [(1, 1, 997), (300, 300, 399)])

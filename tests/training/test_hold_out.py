@@ -11,6 +11,7 @@ from support.command import run_command
 from support.training import make_small
 
 from vqlearn.data import ImageFolder, Reading
+from vqlearn.evaluation import Evaluation, own_images
 
 COUNT, SIZE = 200, 16
 
@@ -138,6 +139,16 @@ def test_the_command_measures_both_parts_of_its_own_images(images, tmp_path, mon
     assert "hold_out 0.3 is not allowed: hold_out 0.2" in stderr
 
 
+def test_all_stages_of_a_folder_hold_out_the_same(images, tmp_path, monkeypatch, capsys):
+    """Else what one has not seen another would have learned from."""
+    where = ["--data", images, "--out", tmp_path / "out", "--image-size", SIZE, "--steps", 1]
+    assert run(monkeypatch, capsys, "train", "tokens", *where, "--hold-out", 0.2)[0] == 0
+    code, _, stderr = run(monkeypatch, capsys, "train", "text", *where, "--hold-out", 0.3)
+    assert code == 1
+    assert "hold_out 0.3 is not allowed: hold_out 0.2" in stderr
+    assert run(monkeypatch, capsys, "train", "text", *where, "--hold-out", 0.2)[0] == 0
+
+
 def test_other_images_are_one_part(images, tmp_path, monkeypatch, capsys):
     """Also where the share would hold out none of them."""
     other = tmp_path / "other"
@@ -155,6 +166,22 @@ def test_other_images_are_one_part(images, tmp_path, monkeypatch, capsys):
     found = json.loads(stdout)
     assert [name for name in found if isinstance(found[name], dict)] == ["all"]
     assert found["all"]["images"] == 2
+
+
+def test_every_image_is_measured_once_and_one_alone_is_refused(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
+    lines = []
+    for number in range(3):
+        Image.new("RGB", (SIZE, SIZE), colour(number)).save(images / f"{number}.png")
+        for caption in ("first", "second"):
+            lines.append(json.dumps({"file_name": f"{number}.png", "text": f"{caption} {number}"}))
+    (images / "metadata.jsonl").write_text("\n".join(lines))
+    source = ImageFolder(images, SIZE)
+    batch = own_images.evaluated_images(source, torch.arange(6), Evaluation(prompts=10))
+    assert sorted(batch.captions) == ["first 0", "first 1", "first 2"]
+    with pytest.raises(ValueError, match="number of images to measure is 1; allowed: 2"):
+        own_images.evaluated_images(source, torch.arange(2), Evaluation(prompts=10))
 
 
 def test_a_grid_is_for_images_of_a_folder(tmp_path, monkeypatch, capsys):

@@ -15,7 +15,7 @@ from vqlearn.checkpoints import folder as files
 from vqlearn.data import Scenes
 from vqlearn.training import record
 from vqlearn.training.loop import Run, best_accelerator
-from vqlearn.training.recipes import RECIPES
+from vqlearn.training.recipes import RECIPES, Recipe
 from vqlearn.training.stages import lengthening, order
 
 LOAD = {
@@ -210,3 +210,14 @@ def test_one_stage_is_lengthened_at_a_time(tmp_path, monkeypatch, capsys):
     assert code == 1
     assert "lengthen is True; allowed: for one stage, not for 'all'" in error
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(("seeds", "expected"), [([1], 2), ([0, 1, 2], 3), ([5, 2], 6)])
+def test_no_batch_of_before_comes_again(seeds, expected, tmp_path):
+    """Whatever seed the command has now."""
+    recipe = Recipe(steps=9, batch_size=1, learning_rate=1e-3, ema_decay=0.9, seed=0)
+    run = Run(tmp_path, Scenes(16, "seen"), recipe, best_accelerator())
+    first, *others = ({"seed": seed} for seed in seeds)
+    before = {"steps": 4, **first, "lengthened": others}
+    assert lengthening.run_of(run, before).recipe.seed == expected
+    assert lengthening.run_of(run, before).recipe.steps == 5

@@ -117,8 +117,9 @@ class ScenesTask:
         """All prompts of a kind, once for each image."""
         captions, condition = self.captions[kind], self._conditions[kind]
         for image in range(IMAGES):
-            stream = random_stream("challenge", self.word, kind, image)
-            seed = stream.initial_seed()
+            seed = random_stream("challenge", self.word, kind, image).initial_seed()
+            # A stream of its own: the submission knows the seed.
+            stream = random_stream("numbers of codes", self.word, kind, image)
             codes = torch.randperm(self.pipeline.model.num_codes, generator=stream)
             network = CountedNetwork(self.pipeline.model, condition, codes)
             yield PromptBatch(network, len(captions), seed, codes)

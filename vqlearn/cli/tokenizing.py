@@ -2,7 +2,6 @@
 
 import hashlib
 import logging
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -15,7 +14,7 @@ from vqlearn.checkpoints import load_vqvae, resolve
 from vqlearn.checkpoints.layout import DENOISER_FOLDER
 from vqlearn.checkpoints.reading import read_json
 from vqlearn.data.image_files import read_image
-from vqlearn.data.token_file import TokenFile
+from vqlearn.data.token_file import TokenFile, check_name
 from vqlearn.pipeline import best_device
 from vqlearn.pipeline.output import as_pil
 from vqlearn.probability.checks import check_integer, shown
@@ -49,6 +48,7 @@ def encoded(model: str, folder: Path, image_size: int | None) -> TokenFile:
         for file in some:
             name = file.relative_to(folder).as_posix()
             try:
+                check_name(name)
                 squares[name] = read_image(file, size).pixels / 255
             except (OSError, ValueError) as error:
                 left_out.append(f"{name} is left out: {error}")
@@ -83,12 +83,9 @@ def write_decoded(model: str, found: TokenFile, folder: Path) -> None:
 
 
 def png_names(names: list[str]) -> list[str]:
-    """The names with the ending .png: in place of their own, or behind it where two would meet."""
+    """The names with the ending .png: in place of their own, or behind all where two would meet."""
     short = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
-    count = Counter(short)
-    return [
-        each if count[each] == 1 else f"{name}.png" for name, each in zip(names, short, strict=True)
-    ]
+    return short if len(set(short)) == len(short) else [f"{name}.png" for name in names]
 
 
 def digest_of(vqvae: VQVAE) -> str:
@@ -106,10 +103,12 @@ def _tokenizer(model: str) -> VQVAE:
 def _image_size(model: str, wanted: int | None, factor: int) -> int:
     """What the user wants, or what the denoiser of the checkpoint was trained for."""
     config = resolve(model) / DENOISER_FOLDER / "config.json"
-    if wanted is None and config.is_file():
-        wanted = read_json(config).get("sample_size", 0) * factor
+    if wanted is None and config.is_file() and "sample_size" in (told := read_json(config)):
+        wanted = told["sample_size"] * factor
     if wanted is None:
-        raise ValueError(f"--image-size is None, {model} does not say it; allowed: {factor}, …")
+        raise ValueError(
+            f"--image-size is None, and {model} does not tell it; allowed: multiples of {factor}"
+        )
     check_integer("--image-size", wanted, 1)
     if wanted % factor:
         raise ValueError(f"--image-size is {wanted}; allowed: multiples of {factor}")

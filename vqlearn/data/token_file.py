@@ -27,7 +27,8 @@ ARRAYS = ("tokens", "file_names", "num_codes", "tokenizer")
 class TokenFile:
     """Grids of tokens, the names of their images, the size K of the codebook, and whose tokens.
 
-    Raises `ValueError` unless every token is a code and every image has a name inside of a folder.
+    Raises `ValueError` unless every token is a code, and every image has a name inside of a folder
+    that no other one has.
     """
 
     tokens: Int[Tensor, "images rows columns"]
@@ -45,9 +46,9 @@ class TokenFile:
             raise ValueError(f"tokens have the shape {tuple(self.tokens.shape)}; allowed: no 0")
         check_range("tokens", self.tokens, 0, self.num_codes - 1)
         for name in self.file_names:
-            parts = PurePosixPath(name).parts
-            if not parts or parts[0] == "/" or ".." in parts or set(name) & {"\0", "\\", ":"}:
-                raise ValueError(f"a name is {shown(name)}; allowed: a file below a folder")
+            check_name(name)
+        if len(set(self.file_names)) < len(self.file_names):
+            raise ValueError("two images have one name; allowed: a name of its own for each")
 
     def write(self, file: Path) -> None:
         """Write the file, whole or not at all."""
@@ -77,6 +78,15 @@ class TokenFile:
         tokens = torch.from_numpy(found["tokens"].astype(np.int64))
         names = found["file_names"].tolist()
         return cls(tokens, names, int(found["num_codes"]), str(found["tokenizer"]))
+
+
+def check_name(name: str) -> None:
+    """Raise `ValueError` for what is no name of a file below a folder, on every system."""
+    path = PurePosixPath(name)
+    if not path.name or path.is_absolute() or ".." in path.parts or set(name) & set("\0\\:"):
+        raise ValueError(
+            f"a name is {shown(name)}; allowed: a file below a folder, without backslashes, colons"
+        )
 
 
 def _not_allowed(file: Path, reason: object) -> str:

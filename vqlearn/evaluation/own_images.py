@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import CLIPModel
@@ -80,9 +81,18 @@ class ImageScores:
 def evaluated_images(
     source: ImageFolder, lines: Int[Tensor, " lines"], evaluation: Evaluation
 ) -> Batch:
-    """At most `evaluation.prompts` of these lines at random, none twice."""
-    order = torch.randperm(len(lines), generator=random_stream("evaluated images", evaluation.seed))
-    return source.numbered(lines[order[: evaluation.prompts]])
+    """At most `evaluation.prompts` images of these lines at random, each with its first caption.
+
+    Raises `ValueError` for fewer than two images: there would be no standard error.
+    """
+    first = dict(zip(reversed(source.rows[lines].tolist()), reversed(lines.tolist()), strict=True))
+    chosen = torch.tensor(list(reversed(first.values())))
+    order = torch.randperm(
+        len(chosen), generator=random_stream("evaluated images", evaluation.seed)
+    )
+    some = chosen[order[: evaluation.prompts]]
+    check_integer("the number of images to measure", len(some), 2)
+    return source.numbered(some)
 
 
 def evaluate_images(
@@ -167,6 +177,11 @@ def as_json(evaluation: Evaluation, scores: Mapping[str, ImageScores]) -> dict[s
 def samples(
     pipeline: TextToImagePipeline, batch: Batch, evaluation: Evaluation
 ) -> Float[Tensor, "2 images 3 h w"]:
-    """The first images, and below each what the model generates to its caption."""
+    """The first 16 images, and below each what the model generates to its caption.
+
+    Where there are fewer, white ones follow.
+    """
     captions = batch.captions[:MOST_SAMPLES]
-    return torch.stack([batch.images[: len(captions)], generate(pipeline, captions, evaluation)])
+    rows = [batch.images[: len(captions)], generate(pipeline, captions, evaluation)]
+    missing = MOST_SAMPLES - len(captions)
+    return F.pad(torch.stack(rows), (0, 0, 0, 0, 0, 0, 0, missing), value=1.0)  # white

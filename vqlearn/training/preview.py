@@ -22,7 +22,7 @@ COUNT = 8  # images
 
 
 def preview_batch(source: Source) -> Batch:
-    """The images and captions that all previews of a training show."""
+    """The images and captions that all previews of a stage show."""
     return source.batch(COUNT, generator=random_stream("preview"))
 
 

@@ -1,6 +1,7 @@
 """How long will it take? A few steps of every stage that is still to come, before the first.
 
-They run in a folder of their own, on scenes: what an image shows does not matter for its time.
+They run in a folder of their own, on scenes: what an image shows does not matter for its time. Of a
+folder of images it is a little too much, since there tokens and text are computed once.
 """
 
 import logging
@@ -17,11 +18,12 @@ from typing import Any
 import torch
 
 from vqlearn.data import Batch, Scenes
+from vqlearn.training.interruption import Interrupted
 from vqlearn.training.loop import Run
-from vqlearn.training.processes import in_main_process
+from vqlearn.training.processes import alone_in, in_main_process
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.stages import order
-from vqlearn.training.state import FOLDER
+from vqlearn.training.state import FOLDER, TrainingState
 
 NAME = "estimate"
 STEPS = 5
@@ -52,7 +54,8 @@ def tell_time(run: Run, recipes: Mapping[str, Recipe], options: Mapping[str, Any
     `run` says all but the data and the recipe. Nothing is said where fewer than two stages are
     left, or few steps.
     """
-    left = {name: each for name, each in recipes.items() if not _is_done(name, run)}
+    left = {name: _what_is_left(name, run, each) for name, each in recipes.items()}
+    left = {name: each for name, each in left.items() if not _is_done(name, run)}
     if len(left) < 2 or sum(recipe.steps for recipe in left.values()) < WORTH_IT:
         return
     seconds = _seconds(run, left, options)
@@ -63,7 +66,7 @@ def tell_time(run: Run, recipes: Mapping[str, Recipe], options: Mapping[str, Any
 
 
 def minutes(seconds: float) -> str:
-    """A time in the largest unit that keeps two digits."""
+    """A time in seconds, minutes or hours: "99 s", "2 min", "1.7 h"."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
@@ -74,21 +77,34 @@ def _is_done(name: str, run: Run) -> bool:
     return stage.is_finished(run.folder) or stage.is_taken_from(run.start_from)
 
 
+def _what_is_left(name: str, run: Run, recipe: Recipe) -> Recipe:
+    """The recipe of the steps that a stopped stage has still to take."""
+    done = TrainingState(run.folder, name, {}).latest()
+    return replace(recipe, steps=max(recipe.steps - done, 1))
+
+
 def _seconds(run: Run, left: Mapping[str, Recipe], options: Mapping[str, Any]) -> dict[str, float]:
     scratch, accelerator = run.folder / FOLDER / NAME, run.accelerator
-    in_main_process(accelerator, partial(_begin, run.folder, scratch))
     found, level = {}, logger.level
-    logger.setLevel(logging.ERROR)  # the true stages say it again
-    try:
-        for name, recipe in left.items():
-            source = TimedScenes(run.source.image_size, "seen")
-            few = replace(recipe, steps=STEPS)
-            timed = replace(run, folder=scratch, source=source, recipe=few, workers=0)
-            order.train(name, timed, **options[name])
-            found[name] = source.seconds * recipe.steps
-    finally:
-        logger.setLevel(level)
-        in_main_process(accelerator, partial(shutil.rmtree, scratch, ignore_errors=True))
+    with alone_in(run.folder, accelerator):
+        in_main_process(accelerator, partial(_begin, run.folder, scratch))
+        logger.setLevel(logging.ERROR)  # the true stages say it again
+        try:
+            for name, recipe in left.items():
+                source = TimedScenes(run.source.image_size, "seen")
+                few = replace(recipe, steps=STEPS)
+                timed = replace(run, folder=scratch, source=source, recipe=few, workers=0)
+                order.train(name, timed, **options[name])
+                found[name] = source.seconds * recipe.steps
+        except Interrupted as error:
+            message = "stopped while the time was estimated; nothing is lost"
+            raise Interrupted(message if error.args[0] else "", error.exit_code - 128) from error
+        finally:
+            # Nothing here waits for other processes: after an error they may never come.
+            logger.setLevel(level)
+            accelerator.free_memory()
+            if accelerator.is_main_process:
+                shutil.rmtree(scratch, ignore_errors=True)
     return found
 
 

@@ -21,6 +21,8 @@ from vqlearn.checkpoints.reading import read_json
 from vqlearn.probability.checks import shown
 from vqlearn.training import record
 
+OF_DATA = ("data", "image_size", "background", "hold_out")
+"""The choices that all stages in one folder share."""
 OF_TRANSFORMER = {"width": "width", "layers": "num_layers"}
 OF_CONFIGS = {
     TEXT_FOLDER: {"text_length": "max_position_embeddings"},
@@ -75,7 +77,7 @@ def check_data(folder: Path, others: Mapping[str, Iterable[str]], chosen: record
     """Were the other stages in this folder trained on the same images, in the same size?"""
     for stage, parts in others.items():
         before = record.read(folder, stage, parts) or chosen
-        if names := record.differing(before, chosen, ("data", "image_size", "background")):
+        if names := record.differing(before, chosen, OF_DATA):
             raise ValueError(
                 f"{folder} holds {stage} of other data; "
                 f"{record.difference(before, chosen, names)}; choose another folder with --out, "

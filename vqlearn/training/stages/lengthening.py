@@ -58,12 +58,13 @@ def choices_before(stage: str, folder: Path, parts: Iterable[str], total: int) -
 
 
 def run_of(run: Run, before: record.Choices) -> Run:
-    """The run of the steps that are added; its last state is that of its last step."""
-    more, times = run.recipe.steps - before["steps"], len(before.get("lengthened", ()))
+    """The run of the steps that are added; it has a state before its result is written."""
+    more = run.recipe.steps - before["steps"]
+    seeds = [before["seed"], *(entry["seed"] for entry in before.get("lengthened", ()))]
     recipe = replace(
         run.recipe,
         steps=more,
-        seed=run.recipe.seed + times + 1,
+        seed=max(seeds) + 1,
         save_every=min(run.recipe.save_every, more),
     )
     return replace(run, recipe=recipe)

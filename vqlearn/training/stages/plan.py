@@ -82,7 +82,7 @@ class Plan:
         check_output_folder("out", folder)
         for stage in map(STAGES.get, options):
             if stage.is_finished(folder):
-                kept.check_sizes(folder, stage.parts, self.options)
+                kept.check_sizes(folder, stage.parts, sizes_asked(self.options))
         source = order.open_source(self.data, self.image_size, self.reading)
         quiet = best_accelerator(**{**machine, "log_with": None})
         some = next(iter(recipes.values()))
@@ -112,6 +112,14 @@ def options_of(stage: str, start_from: str | None, given: Mapping[str, Any]) -> 
         name: {option: value for option, value in {**sizes, **others}.items() if option in taken}
         for name, taken in takes.items()
     }
+
+
+def sizes_asked(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The options for sizes that are given; a preset gives all of them."""
+    if given.get("preset") is None:
+        return given
+    sizes = sizes_of({option: given.get(option) for option in DECIDES})
+    return {**vars(sizes), "width": sizes.size.width, "layers": sizes.size.num_layers}
 
 
 def beside(start: Path, options: Options, given: Mapping[str, Any]) -> Options:

@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 from vqlearn.data import Batch, Source
 from vqlearn.training.loop import Run
 from vqlearn.training.recipes import RECIPES
+from vqlearn.training.record import NOT_TOLD
 from vqlearn.training.sizes import Size
 from vqlearn.training.stages.order import FROZEN_PARTS, STAGES, TOKEN_MODELS
 from vqlearn.training.state import TrainingState
@@ -43,7 +44,7 @@ def write_newest(folder: Path, checkpoint: Path) -> tuple[str, int]:
     if not begun:
         raise ValueError(
             f"{folder} has no state of {', '.join(TOKEN_MODELS)}; allowed with --unfinished: a "
-            "folder in which one of them is being trained"
+            "folder in which one of them is being trained for the first time"
         )
     stage = max(begun, key=lambda name: found[name].newest().stat().st_mtime)
     config = found[stage].config()
@@ -69,4 +70,4 @@ def _options(config: dict[str, Any], *, fresh: bool) -> dict[str, Any]:
     if not fresh:
         return {}
     options = {name: config[name] for name in CHOSEN if config.get(name) is not None}
-    return {**options, "size": Size(**config["size"])}
+    return {**options, "size": Size(**config.get("size", NOT_TOLD["size"]))}
