@@ -37,7 +37,7 @@ class CountedNetwork:
     def __call__(self, x_t: Any, t: Any, text: Any = True) -> Float[Tensor, "b n k"]:
         r"""$\log p(x_0 \mid x_t, y)$ in float32, normalised; without `text` y is the null.
 
-        `x_t`: (b, n), each a code or MASK (K); `t`: the level, 1 to T, or (b,), one for each image.
+        `x_t`: (b, n), each a code or MASK (K); `t`: the timestep, 1 to T, or one for each image.
         Raises `ValueError` for anything else, which is not counted, and when all evaluations are
         used up.
         """

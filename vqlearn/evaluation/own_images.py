@@ -33,7 +33,7 @@ from vqlearn.probability.checks import check_integer
 
 MOST_BOUNDS = 50  # images whose likelihood is measured: each takes T calls of the denoiser
 MOST_SAMPLES = 16
-HALF_A_LEVEL = 1 / 510  # an error below it cannot be seen in 8 bits
+HALF_A_VALUE = 1 / 510  # an error below it cannot be seen in 8 bits
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,10 @@ def evaluate_images(
 def psnr(restored: Float[Tensor, "b 3 h w"], images: Float[Tensor, "b 3 h w"]) -> Measured:
     r"""$10 \log_{10}(1 / \mathrm{MSE})$ of each image, in dB; RGB in 0 to 1.
 
-    An error below half a grey level counts as half of one, 54 dB.
+    An error below half a grey value counts as half of one, 54 dB.
     """
     error = (restored - images).square().mean((1, 2, 3))
-    return Measured.of(-10 * error.clamp_min(HALF_A_LEVEL**2).log10())
+    return Measured.of(-10 * error.clamp_min(HALF_A_VALUE**2).log10())
 
 
 def ssim(restored: Float[Tensor, "b 3 h w"], images: Float[Tensor, "b 3 h w"]) -> Measured:

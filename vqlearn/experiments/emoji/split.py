@@ -6,7 +6,7 @@ same as another one under another name.
 Held out are combinations of parts that are all seen in training, but never together:
 
 - a skin tone and what a person does or is, or what a hand does, whoever does it: no person, man or
-  woman of the training surfs with dark skin, say;
+  woman of the training surfs with dark skin, say (a mermaid and a merman count as two things);
 - two skin tones side by side, of all couples and of handshakes;
 - a colour and a shape, such as a green heart.
 """
