@@ -6,10 +6,9 @@ import pytest
 import torch
 
 from vqlearn.checkpoints import resolve
-from vqlearn.data import ImageFolder
 from vqlearn.evaluation import Evaluation, Share
 from vqlearn.experiments.emoji import runs
-from vqlearn.experiments.emoji.runs import EmojiRun, nearest_share, random_lines
+from vqlearn.experiments.emoji.runs import EmojiRun, nearest_share
 from vqlearn.experiments.emoji.study import COLUMNS, RUNS, STUDY, tables, told
 
 
@@ -39,20 +38,6 @@ def test_other_weights_are_another_run(study, monkeypatch, tmp_path):
     before = RUNS[0].settings()
     monkeypatch.setattr(runs, "MODEL", tmp_path)
     assert RUNS[0].settings() != before
-
-
-def test_every_image_is_asked_for_once_by_its_first_caption(data):
-    source = ImageFolder(data, 32)
-    lines = random_lines(source, Evaluation(prompts=100))
-    asked = sorted(source.numbered(lines).captions)
-    rows = source.rows.tolist()
-    first = {rows.index(image) for image in set(rows)}
-    assert set(lines.tolist()) == first
-    assert "an emoji of a red apple" not in asked
-    assert "a red apple" in asked
-    few = random_lines(source, Evaluation(prompts=3))
-    assert few.tolist() == lines[:3].tolist()
-    assert random_lines(source, Evaluation(prompts=100, seed=1)).tolist() != lines.tolist()
 
 
 def test_the_nearest_image_is_that_of_the_smallest_squared_error():

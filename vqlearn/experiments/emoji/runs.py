@@ -15,12 +15,17 @@ from torch import Tensor
 from vqlearn.checkpoints import load_clip
 from vqlearn.checkpoints.layout import PARTS as CHECKPOINT_PARTS
 from vqlearn.data import ImageFolder
-from vqlearn.evaluation import Evaluation, ImageScores, Share, evaluate_images
+from vqlearn.evaluation import (
+    Evaluation,
+    ImageScores,
+    Share,
+    evaluate_images,
+    evaluated_images,
+)
 from vqlearn.evaluation.prompts import generate
 from vqlearn.experiments.emoji.folder import PARTS
 from vqlearn.experiments.report import Run
 from vqlearn.pipeline import load_pipeline
-from vqlearn.probability import random_stream
 from vqlearn.training import record
 
 MODEL = Path("runs") / "emoji"
@@ -68,22 +73,14 @@ class EmojiRun(Run):
         pipeline = load_pipeline(str(MODEL))
         sources = {part: ImageFolder(DATA / part, pipeline.image_size) for part in PARTS}
         source = sources[self.part]
-        lines = random_lines(source, self.evaluation)
-        batch = source.numbered(lines)
+        batch = evaluated_images(source, torch.arange(len(source.rows)), self.evaluation)
         generated = generate(pipeline, batch.captions, self.evaluation)
         others = [each.images for part, each in sources.items() if part != self.part]
         known = torch.cat([source.images, *others]) / 255
         return EmojiScores(
             scores=evaluate_images(pipeline, load_clip(MODEL), batch, self.evaluation),
-            nearest=nearest_share(generated, known, source.rows[lines]),
+            nearest=nearest_share(generated, known, batch.numbers),
         )
-
-
-def random_lines(source: ImageFolder, evaluation: Evaluation) -> Int[Tensor, " b"]:
-    """Of random images, none twice, the line with the first caption."""
-    first = torch.tensor([(source.rows == image).nonzero()[0, 0] for image in source.rows.unique()])
-    stream = random_stream("evaluated images", evaluation.seed)
-    return first[torch.randperm(len(first), generator=stream)][: evaluation.prompts]
 
 
 def nearest_share(
