@@ -82,3 +82,9 @@ def test_the_digest_does_not_depend_on_where_the_common_folder_lies(tmp_path):
     assert len(digests) == 1
     fill(tmp_path / "two/deeper/c", "c")
     assert ImageFolder(tmp_path / "two", 8).digest not in digests
+
+
+def test_a_first_line_that_is_no_csv_is_refused(tmp_path):
+    (tmp_path / "metadata.csv").write_text('"file_name"x,text\na.png,a cat\n')
+    with pytest.raises(ValueError, match=r"the first line of .*metadata\.csv is no CSV: "):
+        ImageFolder(tmp_path, 8)

@@ -87,6 +87,11 @@ def test_token_models_show_what_they_draw_to_the_captions(stage, tmp_path):
     assert close(below, pipe.pixels(tokens).detach())
 
 
+def test_the_last_step_is_shown_too(tmp_path):
+    train(tmp_path, "tokens", preview=3)
+    assert pictures(tmp_path) == ["tokens_000003.png", "tokens_000004.png"]
+
+
 def test_the_text_stage_has_none_and_without_the_option_there_are_none(tmp_path):
     train(tmp_path, "tokens", preview=0)
     train(tmp_path, "text", preview=1)

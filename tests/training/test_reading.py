@@ -13,8 +13,9 @@ from support.accelerate_state import forget_accelerate
 from support.command import run_command
 from support.training import train_stages, use_small_networks, write_images
 
-from vqlearn.cli import measures
+from vqlearn.cli import edited, measures, models, tokenizing
 from vqlearn.data import Reading
+from vqlearn.data.image_files import read_image
 from vqlearn.training import record
 from vqlearn.training.stages import order
 
@@ -147,8 +148,8 @@ def test_a_model_is_measured_on_images_read_as_it_has_learned_them(
     options = {"crop": "random", "flip": True, "background": "black", "caption_column": "title"}
     trained(tmp_path / "out", recipes, data, **options)
     expected = Reading(background="black", caption_column="title")
-    assert measures.reading_of(recorded(tmp_path / "out", "diffusion")) == expected
-    assert measures.reading_of({}) == Reading()
+    assert models.reading_of(recorded(tmp_path / "out", "diffusion")) == expected
+    assert models.reading_of({}) == Reading()
     seen, before = [], measures.own_images.evaluate_images
     monkeypatch.setattr(
         *(measures.own_images, "evaluate_images"),
@@ -198,3 +199,26 @@ def test_two_processes_encode_a_folder_each_for_itself(tmp_path, data):
     )
     assert done.returncode == 0, done.stderr
     assert all((tmp_path / f"out-{process}").exists() for process in (0, 1))
+
+
+@pytest.mark.parametrize("command", ["encode", "edit"])
+def test_tokens_and_edits_have_the_background_of_the_training(
+    command, tmp_path, data, recipes, monkeypatch, capsys
+):
+    trained(tmp_path / "out", recipes, data, background="#0000ff")
+    seen = []
+
+    def noted(*given, **options):
+        seen.append(read_image(*given, **options))
+        return seen[-1]
+
+    for module in (edited, tokenizing):
+        monkeypatch.setattr(module, "read_image", noted)
+    arguments = {
+        "encode": ["tokens", "encode", data, "--image-size", 16, "--out", tmp_path / "t.npz"],
+        "edit": ["edit", data / "red.png", "--steps", 1, "--out", tmp_path / "o.png"],
+    }[command]
+    code, _, stderr = run_command(monkeypatch, capsys, *arguments, "--model", tmp_path / "out")
+    assert code == 0, stderr
+    blue = torch.tensor([0, 0, 255], dtype=torch.uint8)[:, None, None].expand(3, 16, 16)
+    assert any(torch.equal(image.pixels, blue) for image in seen)  # red.png is clear

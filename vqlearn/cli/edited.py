@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from vqlearn.cli.models import open_model
+from vqlearn.checkpoints import resolve
+from vqlearn.cli.models import choices_of, open_model, reading_of
 from vqlearn.data.image_files import ImageFile, read_image
 from vqlearn.pipeline import PipelineOutput, VQDiffusionPipeline
 from vqlearn.pipeline.inputs import WHITE
@@ -42,10 +43,11 @@ def edited(
     pipeline = open_model(model)
     if not isinstance(pipeline, VQDiffusionPipeline):
         raise ValueError(f"--model is {model!r}; allowed: a checkpoint of VQ-Diffusion")
-    original = _read("the image", image, pipeline.image_size)
+    background = reading_of(choices_of(resolve(model))).background
+    original = _read("the image", image, pipeline.image_size, background)
     top = pipeline.process.num_timesteps
     if mask is not None:
-        white = _read("--mask", mask, pipeline.image_size)
+        white = _read("--mask", mask, pipeline.image_size, background)
         if white.own_size != original.own_size:
             seen, allowed = (" x ".join(map(str, x.own_size)) for x in (white, original))
             raise ValueError(f"--mask has {seen} pixels; allowed: {allowed}, as the image")
@@ -59,11 +61,11 @@ def edited(
     return pipeline.edit(original.pixels, prompt, level, **options)
 
 
-def _read(name: str, file: Path, size: int) -> ImageFile:
-    """The middle square of an image file, in the model's size."""
+def _read(name: str, file: Path, size: int, background: str) -> ImageFile:
+    """The middle square of an image file, in the model's size, on its background."""
     path = as_path(name, file)
     try:
-        return read_image(path, size)
+        return read_image(path, size, background=background)
     except OSError as error:
         raise ValueError(f"{name} is {str(file)!r}; {error.strerror}") from error
     except ValueError as error:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from vqlearn.checkpoints import load_clip, resolve
-from vqlearn.cli.models import open_model
+from vqlearn.cli.models import choices_of, open_model, reading_of
 from vqlearn.cli.outputs import save_image
-from vqlearn.data import ImageFolder, Reading, Scenes
+from vqlearn.data import ImageFolder, Scenes
 from vqlearn.data.picture import picture_of_rows
 from vqlearn.evaluation import Evaluation, frontier, own_images, prompts
 from vqlearn.pipeline import VQDiffusionPipeline
@@ -31,7 +31,7 @@ def of_model(
     if data == SCENES:
         _check_trained_on_scenes(folder)
         return prompts.as_json(evaluation, prompts.evaluate(pipeline, clip, evaluation))
-    chosen = _choices(folder)
+    chosen = choices_of(folder)
     source = ImageFolder(data, pipeline.image_size, reading_of(chosen))
     batches = {
         part: own_images.evaluated_images(source, lines, evaluation)
@@ -45,21 +45,6 @@ def of_model(
         for part, batch in batches.items()
     }
     return own_images.as_json(evaluation, scores)
-
-
-def reading_of(chosen: record.Choices) -> Reading:
-    """How the images of a training were read, where that is known.
-
-    The crop is the middle, and nothing is mirrored: that of the training is meant to vary.
-    """
-    names = ("background", "caption_column")
-    return Reading(**{name: chosen[name] for name in names if name in chosen})
-
-
-def _choices(folder: Path) -> record.Choices:
-    """Those of the last stage that was trained in a folder; none where they are not known."""
-    known = [record.read(folder, name, stage.parts) for name, stage in order.STAGES.items()]
-    return next((chosen for chosen in reversed(known) if chosen), {})
 
 
 def _parts(source: ImageFolder, chosen: record.Choices) -> dict[str, Tensor]:

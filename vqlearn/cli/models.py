@@ -6,7 +6,9 @@ from tempfile import TemporaryDirectory
 
 from vqlearn.checkpoints import resolve
 from vqlearn.checkpoints.layout import INDEX_FILE
+from vqlearn.data import Reading
 from vqlearn.pipeline import TextToImagePipeline, best_device, load_pipeline
+from vqlearn.training import record
 
 logger = logging.getLogger("vqlearn")
 
@@ -32,6 +34,23 @@ def open_unfinished(name_or_dir: str) -> TextToImagePipeline:
         stage, steps = write_newest(resolve(name_or_dir), Path(place))
         logger.warning("%s is not finished: this is %s after %d steps", name_or_dir, stage, steps)
         return load_pipeline(place).to(best_device())
+
+
+def choices_of(folder: Path) -> record.Choices:
+    """Those of the last stage that was trained in a folder; none where they are not known."""
+    from vqlearn.training.stages.order import STAGES
+
+    known = [record.read(folder, name, stage.parts) for name, stage in STAGES.items()]
+    return next((chosen for chosen in reversed(known) if chosen), {})
+
+
+def reading_of(chosen: record.Choices) -> Reading:
+    """How the images of a training were read, where that is known.
+
+    The crop is the middle, and nothing is mirrored: that of the training is meant to vary.
+    """
+    names = ("background", "caption_column")
+    return Reading(**{name: chosen[name] for name in names if name in chosen})
 
 
 def check_finished(folder: Path) -> None:

@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from vqlearn.checkpoints import load_vqvae, resolve
 from vqlearn.checkpoints.layout import DENOISER_FOLDER
 from vqlearn.checkpoints.reading import read_json
+from vqlearn.cli.models import choices_of, reading_of
 from vqlearn.data.image_files import read_image
 from vqlearn.data.token_file import TokenFile, check_name
 from vqlearn.pipeline import best_device
@@ -34,6 +35,8 @@ logger = logging.getLogger("vqlearn")
 def encoded(model: str, folder: Path, image_size: int | None) -> TokenFile:
     """The tokens of all images in a folder, in the order of their names.
 
+    Transparent pixels get the background that the model was trained with, where that is known.
+
     Raises `ValueError` for a size that tokens do not fill, and if no image can be read;
     `CheckpointError` for a model that cannot be loaded.
     """
@@ -42,6 +45,7 @@ def encoded(model: str, folder: Path, image_size: int | None) -> TokenFile:
         raise ValueError(f"FOLDER is {str(folder)!r}; allowed: one with {', '.join(SUFFIXES)}")
     vqvae = _tokenizer(model)
     size = _image_size(model, image_size, vqvae.config.downsampling_factor)
+    background = reading_of(choices_of(resolve(model))).background
     images, left_out = {}, []
     for some in _in_parts(files):
         squares = {}
@@ -49,7 +53,7 @@ def encoded(model: str, folder: Path, image_size: int | None) -> TokenFile:
             name = file.relative_to(folder).as_posix()
             try:
                 check_name(name)
-                squares[name] = read_image(file, size).pixels / 255
+                squares[name] = read_image(file, size, background=background).pixels / 255
             except (OSError, ValueError) as error:
                 left_out.append(f"{name} is left out: {error}")
         if squares:

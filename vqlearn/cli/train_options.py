@@ -60,7 +60,10 @@ HoldOut = Annotated[
     float, _option(IMAGES, "Share that is never learned from: 0.05 to measure on 5 %.")
 ]
 
-Steps = Annotated[str | None, _option(TRAINING, "Batches: 5000, or tokens=2000,text=1000.")]
+Steps = Annotated[
+    str | None,
+    _option(TRAINING, "Batches: 900, or tokens=900,text=90. Default: 5000, 3500, 13000."),
+]
 BatchSize = Annotated[str | None, _option(TRAINING, "Images in a batch: 32, or text=64.")]
 LearningRate = Annotated[
     str | None, _option(TRAINING, "The highest: 2e-3, or text=1e-3; 2e-4 to fine-tune.")
@@ -81,17 +84,21 @@ StartFrom = Annotated[
 
 Preset = Annotated[
     str | None,
-    _option(SIZES, "small (default), or base: 64 pixels, one GPU. Others below go before it."),
+    _option(
+        SIZES,
+        "small (default), or base: 64 pixels, one GPU. Options below change one size.",
+    ),
 ]
-Codes = Annotated[int | None, _option(SIZES, "Codes that a token is one of.")]
-Downsample = Annotated[int | None, _option(SIZES, "Pixels of a token's side: 4 or 8.")]
-Vocabulary = Annotated[int | None, _option(SIZES, "Pieces of words, 514 or more.")]
-TextLength = Annotated[int | None, _option(SIZES, "Pieces in a caption, with start and end.")]
+Codes = Annotated[int | None, _option(SIZES, "Codes that a token is one of; small: 384.")]
+Downsample = Annotated[int | None, _option(SIZES, "Pixels of a token's side: 4 or 8; small: 4.")]
+Vocabulary = Annotated[int | None, _option(SIZES, "Pieces of words, 514 or more; small: 1024.")]
+TextLength = Annotated[int | None, _option(SIZES, "Pieces in a caption, start, end; small: 32.")]
 Width = Annotated[
-    int | None, _option(SIZES, "Of the transformer that learns tokens; a multiple of 32.")
+    int | None,
+    _option(SIZES, "Of the model of tokens, a multiple of 32; small: 128."),
 ]
-Layers = Annotated[int | None, _option(SIZES, "Of the same transformer.")]
-Levels = Annotated[int | None, _option(SIZES, "Noise levels T of diffusion.")]
+Layers = Annotated[int | None, _option(SIZES, "Of the model of tokens; small: 6.")]
+Levels = Annotated[int | None, _option(SIZES, "Noise levels T of diffusion; small: 100.")]
 
 MixedPrecision = Annotated[
     Precision | None, _option(MACHINE, "Of networks, not weights; bf16: about twice as fast.")

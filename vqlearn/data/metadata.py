@@ -143,11 +143,15 @@ def _json_entries(text: str) -> Iterator[tuple[int, object]]:
 def _csv_entries(file: Path, text: str, caption_column: str | None) -> Iterator[tuple[int, object]]:
     """Number of a line: that of its end, since a caption in quotes may have several."""
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    names = [name.strip() for name in next(rows, [])]
+    try:
+        names = [name.strip() for name in next(rows, [])]
+    except csv.Error as error:
+        raise ValueError(f"the first line of {file} is no CSV: {error}") from error
     keys = _caption_keys(caption_column)
     if "file_name" not in names or not set(names) & set(keys):
         raise ValueError(
-            f"{file} begins with {shown(names)}; allowed: the columns file_name, {keys[0]}"
+            f"{file} begins with {shown(names)}; allowed: the columns file_name, {keys[0]}, "
+            "or the one that caption_column names"
         )
     while True:
         try:

@@ -68,7 +68,7 @@ class Run:
     - `folder`: where the checkpoint grows.
     - `accelerator`: devices, processes, precision and curves; by default the best device.
     - `workers`: processes that load batches in advance.
-    - `preview`: after how many steps a picture is written; 0: none.
+    - `preview`: after how many steps a picture is written, and after the last; 0: none.
     - `start_from`: a checkpoint. Its tokens and text encoder are used, and its denoiser learns on
       in the stage "diffusion".
     """
@@ -155,7 +155,8 @@ def fit(name: str, task: Task) -> nn.Module:
             if asked or (step + 1) % recipe.save_every == 0:
                 learner.mean(step + 1)  # raises if it is not finite: older states are better
                 in_main_process(accelerator, partial(state.save, step + 1, config))
-            if run.preview and (step + 1) % run.preview == 0:
+            last = step + 1 == recipe.steps
+            if run.preview and (last or (step + 1) % run.preview == 0):
                 mean = learner.mean(step + 1)
                 in_main_process(accelerator, partial(_preview, name, task, mean, step + 1))
             if asked:

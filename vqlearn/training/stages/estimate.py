@@ -23,7 +23,7 @@ from vqlearn.training.loop import Run
 from vqlearn.training.processes import alone_in, in_main_process
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.stages import order
-from vqlearn.training.state import FOLDER, TrainingState
+from vqlearn.training.state import FOLDER
 
 NAME = "estimate"
 STEPS = 5
@@ -52,12 +52,15 @@ def tell_time(run: Run, recipes: Mapping[str, Recipe], options: Mapping[str, Any
     """Log about how long the stages take that are not finished, each and all together.
 
     `run` says all but the data and the recipe. Nothing is said where fewer than two stages are
-    left, or few steps.
+    left, or few steps, or where a training goes on.
     """
-    left = {name: _what_is_left(name, run, each) for name, each in recipes.items()}
-    left = {name: each for name, each in left.items() if not _is_done(name, run)}
+    left = {name: each for name, each in recipes.items() if not _is_done(name, run)}
+    if any((run.folder / FOLDER / name).is_dir() for name in recipes):
+        return  # a training that goes on was told before
     if len(left) < 2 or sum(recipe.steps for recipe in left.values()) < WORTH_IT:
         return
+    if run.accelerator.is_main_process:
+        logger.info("first %d steps of each stage, to tell how long it takes", STEPS)
     seconds = _seconds(run, left, options)
     told = ", ".join(f"{name} {minutes(value)}" for name, value in seconds.items())
     if run.accelerator.is_main_process:
@@ -75,12 +78,6 @@ def minutes(seconds: float) -> str:
 def _is_done(name: str, run: Run) -> bool:
     stage = order.STAGES[name]
     return stage.is_finished(run.folder) or stage.is_taken_from(run.start_from)
-
-
-def _what_is_left(name: str, run: Run, recipe: Recipe) -> Recipe:
-    """The recipe of the steps that a stopped stage has still to take."""
-    done = TrainingState(run.folder, name, {}).latest()
-    return replace(recipe, steps=max(recipe.steps - done, 1))
 
 
 def _seconds(run: Run, left: Mapping[str, Recipe], options: Mapping[str, Any]) -> dict[str, float]:

@@ -44,7 +44,8 @@ def write_newest(folder: Path, checkpoint: Path) -> tuple[str, int]:
     if not begun:
         raise ValueError(
             f"{folder} has no state of {', '.join(TOKEN_MODELS)}; allowed with --unfinished: a "
-            "folder in which one of them is being trained for the first time"
+            "folder in which one of them is being trained for the first time; a state comes with "
+            "every --save-every steps, and with Ctrl-C"
         )
     stage = max(begun, key=lambda name: found[name].newest().stat().st_mtime)
     config = found[stage].config()
