@@ -3,12 +3,13 @@
 import json
 import logging
 import shutil
+from types import SimpleNamespace
 
 import pytest
 import torch
 from PIL import Image
 
-from vqlearn.data import image_files
+from vqlearn.data import image_files, image_folder
 from vqlearn.data.batches import Scenes
 from vqlearn.data.image_files import read_image
 from vqlearn.data.image_folder import ImageFolder
@@ -45,6 +46,21 @@ def test_pictures_and_captions_stay_together_and_repeat(folder):
         torch.testing.assert_close(image.mean((1, 2)), torch.tensor(expected), atol=0.01, rtol=0)
     again = source.batch(20, generator=random_stream("a"))
     assert torch.equal(again.images, batch.images)
+
+
+def test_an_image_with_many_captions_takes_memory_once(folder, monkeypatch):
+    grey = {"file_name": "grey.jpg", "text": "grey"}
+    write(folder, *({**RED, "text": f"red {number}"} for number in range(50)), grey, "no line")
+    needed = 2 * 3 * 8 * 8
+
+    def memory(free):
+        return lambda: SimpleNamespace(available=free)
+
+    monkeypatch.setattr(image_folder.psutil, "virtual_memory", memory(needed))
+    assert ImageFolder(folder, 8).images.shape == (2, 3, 8, 8)
+    monkeypatch.setattr(image_folder.psutil, "virtual_memory", memory(needed - 1))
+    with pytest.raises(ValueError, match="image_size is 8; allowed: less, 2 images of it need"):
+        ImageFolder(folder, 8)
 
 
 def test_as_many_pixels_as_allowed_are_read(tmp_path, monkeypatch):

@@ -67,3 +67,4 @@ def test_all_figures_of_scenes(pipeline):
     assert (found.matched, found.matched_truth) == (None, None)
     told = own_images.as_json(Evaluation(prompts=4), {"seen": found})
     assert told["seen"]["round_trip_ssim"]["mean"] == found.round_trip_ssim.mean
+    assert "matched_by_chance" not in told["seen"]

@@ -175,7 +175,7 @@ def test_a_training_of_several_stages_says_once_which_captions_are_cut(
     numbers = {"steps": 2, "batch_size": 2}
     for out in ("one", "another"):
         caplog.clear()
-        Plan("all", str(data), 16, numbers, {}, {}).train(tmp_path / out)
+        Plan("all", str(data), 16, numbers).train(tmp_path / out)
         assert sum("1 of 2 captions lose words" in message for message in caplog.messages) == 1
 
 

@@ -126,6 +126,7 @@ def test_the_command_measures_both_parts_of_its_own_images(images, tmp_path, mon
         assert found[part]["num_codes"] == 16
         assert 1 <= found[part]["codes_in_use"] <= 16
         assert found[part]["matched"]["total"] == 20
+        assert found[part]["matched_by_chance"] == 1 / found[part]["captions"]
     assert found["seen"]["round_trip_psnr"] != found["held_out"]["round_trip_psnr"]
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.size == (16 * 128, 4 * 128)  # two rows for each part
@@ -149,7 +150,7 @@ def test_all_stages_of_a_folder_hold_out_the_same(images, tmp_path, monkeypatch,
     assert run(monkeypatch, capsys, "train", "text", *where, "--hold-out", 0.2)[0] == 0
 
 
-def test_other_images_are_one_part(images, tmp_path, monkeypatch, capsys):
+def test_other_images_are_one_part_and_it_is_said(images, tmp_path, monkeypatch, capsys, caplog):
     """Also where the share would hold out none of them."""
     other = tmp_path / "other"
     other.mkdir()
@@ -166,6 +167,7 @@ def test_other_images_are_one_part(images, tmp_path, monkeypatch, capsys):
     found = json.loads(stdout)
     assert [name for name in found if isinstance(found[name], dict)] == ["all"]
     assert found["all"]["images"] == 2
+    assert f"trained on {images} with other images or captions than {other} has now" in caplog.text
 
 
 def test_every_image_is_measured_once_and_one_alone_is_refused(tmp_path):

@@ -1,5 +1,6 @@
 """What `vqlearn evaluate` measures: a model on scenes or on a folder, or every unmasking rule."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from vqlearn.training import record
 from vqlearn.training.stages import order
 
 SCENES = "scenes"
+
+logger = logging.getLogger("vqlearn")
 
 
 def of_model(
@@ -50,6 +53,12 @@ def of_model(
 def _parts(source: ImageFolder, chosen: record.Choices) -> dict[str, Tensor]:
     """The lines that the model has seen, and those held out; of other images "all"."""
     if chosen.get("data") != source.digest:
+        if chosen.get("hold_out"):
+            logger.warning(
+                "the model was trained on %s with other images or captions than %s has now: which "
+                "were held out is not known, all are measured as one part",
+                *(chosen.get("data_name", "a folder"), source.name),
+            )
         return {"all": torch.arange(len(source.rows))}
     parts = dict(zip(("seen", "held_out"), source.parted(chosen.get("hold_out", 0.0)), strict=True))
     return {part: lines for part, lines in parts.items() if len(lines)}

@@ -80,8 +80,9 @@ class ImageFolder(FiniteSource):
         metadata = find_metadata(folder)
         told = metadata[0] if len(metadata) == 1 else folder
         entries = [each for file in metadata for each in read_entries(file, reading.caption_column)]
-        _check_memory(len(entries), image_size, LONGEST[reading.crop])
-        reader = _Reader(reading, image_size, len(entries))
+        most = _most_images(entries)
+        _check_memory(most, image_size, LONGEST[reading.crop])
+        reader = _Reader(reading, image_size, most)
         left_out = _warn(told, reader.read(entries))
         if not reader.lines:
             raise ValueError(
@@ -260,6 +261,12 @@ def _warn(told: Path, reasons: Iterator[str]) -> int:
     if count > MOST_NAMED:
         logger.warning("%s: %d more lines are left out", told, count - MOST_NAMED)
     return count
+
+
+def _most_images(entries: list[Entry]) -> int:
+    """How many files the lines name; several lines may name the same one."""
+    named = [each for each in entries if isinstance(each.content, dict)]
+    return len({(each.file.parent, str(each.content.get("file_name"))) for each in named})
 
 
 def _check_memory(images: int, size: int, longest: int) -> None:

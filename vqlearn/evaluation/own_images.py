@@ -170,8 +170,11 @@ def _bits(pipeline: TextToImagePipeline, batch: Batch) -> Measured:
 
 def as_json(evaluation: Evaluation, scores: Mapping[str, ImageScores]) -> dict[str, Any]:
     """What `vqlearn evaluate --data FOLDER` prints: the settings, then the figures of each part."""
-    told = {part: asdict(each, dict_factory=with_shares) for part, each in scores.items()}
-    return evaluation.settings() | told
+    told = evaluation.settings()
+    for part, each in scores.items():
+        chance = {} if each.matched is None else {"matched_by_chance": 1 / each.captions}
+        told[part] = asdict(each, dict_factory=with_shares) | chance
+    return told
 
 
 def samples(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vqlearn.checkpoints import load_clip
 from vqlearn.checkpoints.layout import PARTS as CHECKPOINT_PARTS
+from vqlearn.checkpoints.shipped import WEIGHTS
 from vqlearn.data import ImageFolder
 from vqlearn.evaluation import (
     Evaluation,
@@ -23,12 +24,12 @@ from vqlearn.evaluation import (
     evaluated_images,
 )
 from vqlearn.evaluation.prompts import generate
-from vqlearn.experiments.emoji.folder import PARTS
+from vqlearn.experiments.emoji.folder import PARTS, build
 from vqlearn.experiments.report import Run
 from vqlearn.pipeline import load_pipeline
 from vqlearn.training import record
 
-MODEL = Path("runs") / "emoji"
+MODEL = WEIGHTS / "emoji"
 DATA = Path("runs") / "emoji-data"
 PROMPTS = 200
 GUIDANCE = (1.0, 1.5, 2.0, 3.0)
@@ -65,11 +66,12 @@ class EmojiRun(Run):
         return Evaluation(guidance_scale=self.guidance, prompts=PROMPTS)
 
     def settings(self) -> dict[str, Any]:
-        """All that decides the result; without a model there is no digest of one."""
-        return {**self.evaluation.settings(), "model": record.digest_of(MODEL, CHECKPOINT_PARTS)}
+        """All that decides the result."""
+        return {**self.evaluation.settings(), "model": model_digest()}
 
     def measure(self, data: None) -> EmojiScores:
-        """Encode and decode, generate, compare."""
+        """Encode and decode, generate, compare; the folder of images is made if it is not there."""
+        build(DATA)
         pipeline = load_pipeline(str(MODEL))
         sources = {part: ImageFolder(DATA / part, pipeline.image_size) for part in PARTS}
         source = sources[self.part]
@@ -81,6 +83,11 @@ class EmojiRun(Run):
             scores=evaluate_images(pipeline, load_clip(MODEL), batch, self.evaluation),
             nearest=nearest_share(generated, known, batch.numbers),
         )
+
+
+def model_digest() -> str:
+    """What tells these weights from others."""
+    return record.digest_of(MODEL, CHECKPOINT_PARTS)
 
 
 def nearest_share(

@@ -1,15 +1,21 @@
 """One command: the model of emoji on images that it has seen, and on held-out combinations.
 
-python -m vqlearn.experiments.emoji measure
+python -m vqlearn.experiments emoji
 """
 
+from pathlib import Path
+
+from vqlearn.data import ImageFolder
 from vqlearn.evaluation import Share
 from vqlearn.experiments import pages
-from vqlearn.experiments.emoji.folder import PARTS
+from vqlearn.experiments.emoji import plots, recognition, runs
+from vqlearn.experiments.emoji.folder import PARTS, build
 from vqlearn.experiments.emoji.runs import GUIDANCE, EmojiRun
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.runner import Study
+from vqlearn.pipeline import load_pipeline
 
+ANSWERS = Path("figures") / recognition.FILE
 RUNS = tuple(EmojiRun(part, guidance) for guidance in GUIDANCE for part in PARTS)
 TITLES = {"train": "seen in training", "held_out": "combinations never seen"}
 COLUMNS = (
@@ -18,10 +24,25 @@ COLUMNS = (
 )
 
 
+def plot_all(report: Report, folder: Path) -> None:
+    """Images of fixed prompts, and what tokens keep of held-out images."""
+    pipeline = load_pipeline(str(runs.MODEL))
+    build(runs.DATA)
+    held_out = ImageFolder(runs.DATA / "held_out", pipeline.image_size)
+    plots.plot_prompts(pipeline, folder / "emoji.png")
+    plots.plot_reconstructions(pipeline, held_out, folder / "emoji_reconstructions.png")
+
+
 def tables(report: Report) -> dict[str, str]:
-    """A line for each run, with 95 % intervals of shares and one standard error of means."""
+    """A line for each run, with 95 % intervals of shares and one standard error of means.
+
+    And what readers have recognised, if somebody has asked them.
+    """
     measured = [run for run in RUNS if run.id in report.runs]
-    return {"emoji": pages.table(COLUMNS, [cells(report, run) for run in measured])}
+    found = {"emoji": pages.table(COLUMNS, [cells(report, run) for run in measured])}
+    if ANSWERS.exists():
+        found["emoji-recognition"] = recognition.table(ANSWERS)
+    return found
 
 
 def cells(report: Report, run: EmojiRun) -> list[str]:
@@ -44,4 +65,4 @@ def told(share: Share) -> str:
     return f"{share.right} of {share.total} ({low:.0f} to {high:.0f} %)"
 
 
-STUDY = Study("emoji", RUNS, tables=tables)
+STUDY = Study("emoji", RUNS, plot=plot_all, tables=tables)

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     captioned="Captioned Frozen",
     diffusion="CaptionedDiffusion diffusion_task DiffusionTask",
     order="copy_frozen_parts train",
+    plan="Plan",
     text="TextTask",
     tokens="tokens_task",
 )

@@ -4,8 +4,9 @@ Raises `TypeError` or `ValueError` that names the option.
 """
 
 import inspect
+import logging
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,8 @@ OF_SIZES = {**{name: {name} for name in SIZES}, "width": {"size"}, "layers": {"s
 DECIDES = {"preset": SIZES, **OF_SIZES}
 """The options for sizes, and the fields of `Sizes` that each decides."""
 
+logger = logging.getLogger("vqlearn")
+
 Options = dict[str, dict[str, Any]]
 Numbers = float | Mapping[str, float] | None
 """Of a recipe: one for all stages, one for each by its name, or that of the stage's own recipe."""
@@ -40,26 +43,26 @@ Numbers = float | Mapping[str, float] | None
 
 @dataclass(frozen=True)
 class Plan:
-    """A stage, or "all" of VQ-Diffusion, to be trained in one folder.
+    """A stage, or "all" of VQ-Diffusion, to be trained in one folder: what `vqlearn train` does.
 
-    In `recipe` and `options` None is for what the user leaves open. `options` has those of the
-    stages' tasks and of `sizes_of`, `machine` those of `best_accelerator`, `reading` those of a
-    folder of images.
+    `recipe` has fields of `Recipe`, `options` those of the stages' tasks and of `sizes_of`,
+    `machine` those of `best_accelerator`, `reading` those of a folder of images. What is left out,
+    or None, is as in the command.
     """
 
-    stage: str
-    data: str
-    image_size: int
-    recipe: Mapping[str, Numbers]
-    options: Mapping[str, Any]
-    machine: Mapping[str, Any]
+    stage: str = "all"
+    data: str = SCENES
+    image_size: int = 32
+    recipe: Mapping[str, Numbers] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    machine: Mapping[str, Any] = field(default_factory=dict)
     workers: int = 0
     start_from: str | None = None
     preview: int | None = None
     reading: Reading = DEFAULT_READING
 
     @said_once()
-    def train(self, out: Path | None, *, lengthen: bool = False) -> Path:
+    def train(self, out: str | Path | None = None, *, lengthen: bool = False) -> Path:
         """Train in `out`, by default in a folder for these data; returns it.
 
         With `lengthen` the stage is finished and learns on: see `stages.lengthening`.
@@ -69,8 +72,8 @@ class Plan:
         if lengthen:
             recipes = longer(self.stage, recipes, self.recipe)
         check_workers(self.workers)
-        if self.preview is not None:
-            check_integer("preview", self.preview, 1)
+        self._check_preview()
+        tell_short_stages(recipes)
         start = None if self.start_from is None else resolve(self.start_from)
         if start is not None:
             options = beside(start, options, self.options)
@@ -92,6 +95,26 @@ class Plan:
             run = Run(folder, source, recipe, device, self.workers, start, preview)
             order.train(name, run, lengthen=lengthen, **options[name])
         return folder
+
+    def _check_preview(self) -> None:
+        if self.preview is None:
+            return
+        check_integer("preview", self.preview, 1)
+        if self.stage == "text":
+            raise ValueError(
+                f"preview is {self.preview}; allowed: none for the stage 'text', it has no pictures"
+            )
+
+
+def tell_short_stages(recipes: Mapping[str, Recipe]) -> None:
+    """Log which stages end before their learning rate has risen."""
+    for name, recipe in recipes.items():
+        if recipe.steps <= recipe.warmup_steps:
+            logger.warning(
+                "%s: the learning rate rises for %d steps, and %d are asked for: it does not reach "
+                "%g",
+                *(name, recipe.warmup_steps, recipe.steps, recipe.learning_rate),
+            )
 
 
 def options_of(stage: str, start_from: str | None, given: Mapping[str, Any]) -> Options:

@@ -1,0 +1,1 @@
+"""How many images are enough: the same short training on more and more of them."""
