@@ -23,10 +23,6 @@ from vqlearn.experiments.emoji.recognition import (
 )
 
 ASKED = [Question("a", (*"abcde",)), Question("b", (*"cdbea",)), Question("c", (*"edabc",))]
-    Question("a", tuple("abcde")),
-    Question("b", tuple("cdbea")),
-    Question("c", tuple("edabc")),
-]
 
 
 @pytest.fixture
