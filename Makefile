@@ -31,6 +31,7 @@ test: setup lint ## run all tests
 soak: setup ## what takes long: nbgrader, the released model's size (20 GB of memory), faults: figures/faults.md
 	VQLEARN_NBGRADER=1 $(BIN)/python -m pytest tests/course/test_nbgrader.py
 	VQLEARN_FULL_SIZE=1 $(BIN)/python -m pytest tests/test_full_size.py
+	VQLEARN_LARGE_FOLDER=1 $(BIN)/python -m pytest -rP tests/training/test_memory.py
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m faults
 
 mutants: setup ## change one line at a time, and see what the tests notice: figures/mutants.json

@@ -3,19 +3,26 @@
 The threads are torch's own choice: set OMP_NUM_THREADS to measure fewer.
 """
 
+import json
 import platform
 import tempfile
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from diffusers import VQDiffusionScheduler
 from einops import rearrange
+from PIL import Image
 from support.denoisers import RELEASED, random_inputs
 from torch.utils.benchmark import Timer
 
 from vqlearn import VQDiffusionPipeline
+from vqlearn.data import ImageFolder
 from vqlearn.data.batches import Scenes
 from vqlearn.diffusion import reveal, sampler
 from vqlearn.diffusion.process import MaskAndReplace
@@ -23,12 +30,15 @@ from vqlearn.diffusion.reveal.unmasking import unmasking_step
 from vqlearn.diffusion.schedule import build_schedule, released
 from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.random import random_stream
-from vqlearn.training.loop import Run
+from vqlearn.training.loop import Run, fit
 from vqlearn.training.recipes import RECIPES
 from vqlearn.training.stages.diffusion import diffusion_task
+from vqlearn.training.stages.tokens import tokens_task
 from vqlearn.transformer.denoiser import Denoiser
 
 SECONDS = 3.0
+SIDES = {"12 megapixels": (4000, 3000), "32 pixels": (32, 32)}
+ALTERNATIONS, TOKEN_STEPS = 10, 40
 RULES = {
     "fixed count": reveal.fixed_count(10),
     "purity, r = 0": reveal.purity(10),
@@ -58,6 +68,39 @@ def training_step(folder: Path, device: str):
     task = diffusion_task(run)
     batch = source.batch(recipe.batch_size, generator=random_stream("bench"))
     return lambda: task.losses(task.network, batch, 0)[0]["loss"].backward()
+
+
+def noise_folder(folder: Path, size: Sequence[int], count: int = 20) -> Path:
+    """Images of random squares, as JPEG, with their captions."""
+    folder.mkdir()
+    lines, generator = [], np.random.default_rng(0)
+    for number in range(count):
+        squares = generator.integers(256, size=(16, 16, 3), dtype=np.uint8)
+        Image.fromarray(squares).resize(size).save(folder / f"{number}.jpg")
+        lines.append(json.dumps({"file_name": f"{number}.jpg", "text": f"squares {number}"}))
+    (folder / "metadata.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def photographs_beside_small_files(device: str) -> None:
+    """The stage "tokens" on large files and on small ones in turn, once both have been read."""
+    recipe = replace(RECIPES["tokens"], steps=TOKEN_STEPS)
+    rates = {name: [] for name in SIDES}
+    with tempfile.TemporaryDirectory() as folder:
+        sources = {
+            name: ImageFolder(noise_folder(Path(folder) / name, size), 32)
+            for name, size in SIDES.items()
+        }
+        for number in range(ALTERNATIONS):
+            for name, source in sources.items():
+                out = Path(folder) / f"{name}, {number}"
+                task = tokens_task(Run(out, source, recipe, Accelerator(cpu=device == "cpu")))
+                begin = time.perf_counter()
+                fit("tokens", task)
+                passed = time.perf_counter() - begin
+                rates[name].append(recipe.steps * recipe.batch_size / passed)
+    for name, found in rates.items():
+        print(f"tokens from files of {name:<27}{median(found):>12,.1f} pictures/s", flush=True)
 
 
 def posterior_beside_diffusers(num_codes: int = 4096, level: int = 50) -> None:
@@ -122,6 +165,7 @@ def main() -> None:
         pipeline.save_pretrained(folder)
         step = training_step(Path(folder), device)
         report("training of the denoiser", RECIPES["diffusion"].batch_size, step)
+    photographs_beside_small_files(device)
 
 
 if __name__ == "__main__":
