@@ -32,8 +32,8 @@ from vqlearn.probability.log_probs import log_normalise
 from vqlearn.probability.random import random_stream
 from vqlearn.training.loop import Run, fit
 from vqlearn.training.recipes import RECIPES
-from vqlearn.training.stages.diffusion import diffusion_task
-from vqlearn.training.stages.tokens import tokens_task
+from vqlearn.training.tasks.diffusion import diffusion_task
+from vqlearn.training.tasks.tokens import tokens_task
 from vqlearn.transformer.denoiser import Denoiser
 
 SECONDS = 3.0

@@ -9,7 +9,7 @@ import pytest
 from vqlearn.experiments.__main__ import STUDIES
 from vqlearn.experiments.processes import PROCESSES
 from vqlearn.experiments.systems import AUTOREGRESSIVE, DENOISERS
-from vqlearn.training.stages import imagebart_task, raster_task
+from vqlearn.training.tasks import imagebart_task, raster_task
 
 FIGURES = Path(__file__).parents[2] / "figures"
 DIGESTS = {

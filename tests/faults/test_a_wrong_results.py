@@ -52,7 +52,7 @@ from vqlearn.training.descent import MAX_SKIPPED, Descent, NotFiniteError
 from vqlearn.training.learner import Learner
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.stages import kept_tokens, plan
-from vqlearn.training.stages.reconstruction import TokenTask
+from vqlearn.training.tasks.reconstruction import TokenTask
 
 RECIPE = Recipe(steps=8, batch_size=1, learning_rate=0.1, ema_decay=0.5, warmup_steps=1)
 

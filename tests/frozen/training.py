@@ -39,7 +39,7 @@ from vqlearn.training.recipes import Recipe
 from vqlearn.training.simple import Validation, train
 from vqlearn.training.sizes import Size
 from vqlearn.training.stages import order
-from vqlearn.training.stages.autoregressive import imagebart_task, raster_task
+from vqlearn.training.tasks.autoregressive import imagebart_task, raster_task
 from vqlearn.training.unet import train_unet
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 

@@ -17,7 +17,8 @@ from vqlearn.text import build_text_model
 from vqlearn.tokens import VQVAEConfig
 from vqlearn.training.loop import Run, best_accelerator, fit
 from vqlearn.training.recipes import RECIPES, Recipe
-from vqlearn.training.stages import diffusion, order, text, tokens
+from vqlearn.training.stages import order
+from vqlearn.training.tasks import diffusion, text, tokens
 from vqlearn.transformer import DenoiserConfig
 
 

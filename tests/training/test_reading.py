@@ -170,7 +170,7 @@ def test_two_processes_encode_a_folder_each_for_itself(tmp_path, data):
     script.write_text(
         "import pathlib, sys\n"
         "from support.training import make_small\n"
-        "from vqlearn.training.stages.captioned import Frozen\n"
+        "from vqlearn.training.tasks.captioned import Frozen\n"
         "from vqlearn.cli.commands import main\n"
         "make_small()\n"
         "encode = Frozen.encode_once\n"

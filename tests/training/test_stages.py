@@ -28,8 +28,8 @@ from vqlearn.data.scenes.world import HELD_OUT_PAIRS
 from vqlearn.text.null_text import NullText, NullTextConfig
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
 from vqlearn.training import loop, optimizers, recipes, sizes
-from vqlearn.training.stages import diffusion, reconstruction, text, tokens
 from vqlearn.training.stages import order as stages
+from vqlearn.training.tasks import diffusion, reconstruction, text, tokens
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 
 

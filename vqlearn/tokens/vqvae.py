@@ -201,7 +201,7 @@ class VQVAE(nn.Module):
         """The image after the round trip, as `decode_vectors` gives it, and what trains the codes.
 
         In training mode a Gumbel quantizer draws and mixes codes, at temperature 1 and from
-        torch's global generator; for others call the parts, as `training.stages.reconstruction`
+        torch's global generator; for others call the parts, as `training.tasks.reconstruction`
         does.
 
         Raises `ValueError` as `encode_features` does.

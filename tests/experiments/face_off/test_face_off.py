@@ -38,8 +38,8 @@ from vqlearn.experiments.systems import (
 )
 from vqlearn.probability.model import Sampling
 from vqlearn.training.sizes import Size
-from vqlearn.training.stages.captioned import Frozen
-from vqlearn.training.stages.diffusion import DiffusionTask
+from vqlearn.training.tasks.captioned import Frozen
+from vqlearn.training.tasks.diffusion import DiffusionTask
 
 FEW_STEPS = replace(RECIPE, steps=3, batch_size=4)
 ROWS = 2

@@ -7,7 +7,7 @@ import torch
 from support.accelerate_state import forget_accelerate
 
 from vqlearn.experiments.null_text import runs, study
-from vqlearn.training.stages import captioned
+from vqlearn.training.tasks import captioned
 
 
 @pytest.fixture

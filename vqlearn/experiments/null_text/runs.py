@@ -22,8 +22,8 @@ from vqlearn.training import record
 from vqlearn.training.loop import Run as Training
 from vqlearn.training.loop import best_accelerator, fit
 from vqlearn.training.recipes import RECIPES
-from vqlearn.training.stages.diffusion import diffusion_task
 from vqlearn.training.stages.order import SCENES, copy_frozen_parts, open_source
+from vqlearn.training.tasks.diffusion import diffusion_task
 
 MODEL = "scenes"
 FOLDER = Path("runs") / "null-text"

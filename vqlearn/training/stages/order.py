@@ -31,14 +31,14 @@ from vqlearn.training.loop import Run, Task, fit
 from vqlearn.training.processes import alone_in, in_main_process
 from vqlearn.training.sizes import SMALL, check_parts
 from vqlearn.training.stages import kept, lengthening
-from vqlearn.training.stages.autoregressive import imagebart_task, raster_task
-from vqlearn.training.stages.captioned import COME_FIRST
-from vqlearn.training.stages.diffusion import diffusion_task
 from vqlearn.training.stages.kept_tokens import tell_reconstruction
 from vqlearn.training.stages.lengthening import state_name
-from vqlearn.training.stages.text import TextTask
-from vqlearn.training.stages.tokens import tokens_task
 from vqlearn.training.state import FOLDER, forget
+from vqlearn.training.tasks.autoregressive import imagebart_task, raster_task
+from vqlearn.training.tasks.captioned import COME_FIRST
+from vqlearn.training.tasks.diffusion import diffusion_task
+from vqlearn.training.tasks.text import TextTask
+from vqlearn.training.tasks.tokens import tokens_task
 
 SCENES = "scenes"
 FROZEN_PARTS = ("vqvae", "text_encoder", "tokenizer", "clip")

@@ -22,9 +22,9 @@ from vqlearn.training.recipes import RECIPES, Recipe
 from vqlearn.training.said_once import said_once
 from vqlearn.training.sizes import SMALL, Sizes, sizes_of
 from vqlearn.training.stages import kept, lengthening, order
-from vqlearn.training.stages.diffusion import goes_on
 from vqlearn.training.stages.estimate import tell_time
 from vqlearn.training.stages.order import SCENES, STAGES, VQ_DIFFUSION
+from vqlearn.training.tasks.diffusion import goes_on
 
 RUNS = Path("runs")
 CHOICES = {"quantizer": QUANTIZERS, "schedule": SCHEDULES}

@@ -18,9 +18,10 @@ from vqlearn.tokens import VQVAE
 from vqlearn.training.loop import Run, fit
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.sizes import Size
-from vqlearn.training.stages import encoded, order
-from vqlearn.training.stages.autoregressive import raster_task
-from vqlearn.training.stages.captioned import CaptionedTask, Frozen
+from vqlearn.training.stages import order
+from vqlearn.training.tasks import encoded
+from vqlearn.training.tasks.autoregressive import raster_task
+from vqlearn.training.tasks.captioned import CaptionedTask, Frozen
 
 COLOURS = ["red", "green", "blue", "white", "black", "orange", "purple"]
 CAPTIONS = ["a red circle", "green", "blue", "a white ring", "red", "red", "a blue square"]

@@ -21,7 +21,7 @@ from vqlearn.autoregressive import (
 )
 from vqlearn.training.loop import Run
 from vqlearn.training.sizes import DEFAULT_SIZE, Size
-from vqlearn.training.stages.captioned import Captioned, CaptionedTask, Frozen
+from vqlearn.training.tasks.captioned import Captioned, CaptionedTask, Frozen
 
 
 def raster_task(run: Run, size: Size = DEFAULT_SIZE) -> CaptionedTask:

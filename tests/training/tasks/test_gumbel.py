@@ -19,8 +19,9 @@ from vqlearn.tokens.gumbel import GumbelQuantizer
 from vqlearn.tokens.quantizer import perplexity
 from vqlearn.tokens.vqvae import VQVAE, VQVAEConfig
 from vqlearn.training import loop, recipes
-from vqlearn.training.stages import diffusion, order, reconstruction, tokens
-from vqlearn.training.stages import gumbel as dvae
+from vqlearn.training.stages import order
+from vqlearn.training.tasks import diffusion, reconstruction, tokens
+from vqlearn.training.tasks import gumbel as dvae
 from vqlearn.transformer.denoiser import DenoiserConfig
 
 SMALL = VQVAEConfig((8, 8, 8), 1, 8, 48, 16, 4, (), ())

@@ -17,7 +17,7 @@ from vqlearn.text import NullText
 from vqlearn.training import record
 from vqlearn.training.loop import Losses, Run
 from vqlearn.training.sizes import DEFAULT_SIZE, NUM_TIMESTEPS, Size, denoiser_config
-from vqlearn.training.stages.captioned import PREVIEW, Captioned, CaptionedTask, Frozen
+from vqlearn.training.tasks.captioned import PREVIEW, Captioned, CaptionedTask, Frozen
 from vqlearn.transformer import Denoiser
 
 PARTS = (DENOISER_FOLDER, SCHEDULE_FOLDER, NULL_TEXT_FOLDER)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from vqlearn.tokens.gumbel import GumbelQuantized
-from vqlearn.training.stages.reconstruction import TokenTask
+from vqlearn.training.tasks.reconstruction import TokenTask
 
 LAST_TEMPERATURE = 1 / 16
 KL_WEIGHT = 0.3

@@ -9,8 +9,8 @@ from vqlearn.tokens import VQVAE, CodebookEMA
 from vqlearn.tokens.quantizer import Quantized
 from vqlearn.training.loop import Run
 from vqlearn.training.sizes import SMALL, check_parts, vqvae_config
-from vqlearn.training.stages.gumbel import GumbelTask
-from vqlearn.training.stages.reconstruction import Seen, TokenTask
+from vqlearn.training.tasks.gumbel import GumbelTask
+from vqlearn.training.tasks.reconstruction import Seen, TokenTask
 
 COMMITMENT_WEIGHT = 0.25
 REVIVE_EVERY = 20
@@ -70,7 +70,7 @@ def tokens_task(
 
     With `discriminator` a patch discriminator joins for the second half. With the quantizer
     "nearest" the codebook follows by moving averages; codes that are of no use are moved in the
-    first 80 % of the batches. With "gumbel" codes are drawn, as in DALL-E (see `stages.gumbel`).
+    first 80 % of the batches. With "gumbel" codes are drawn, as in DALL-E (see `tasks.gumbel`).
     The sizes are those of `Sizes`. Raises `ValueError` for images that tokens do not fill.
 
     It sees images of all kinds, held-out pairs too: a tokeniser is not a generator.

@@ -20,7 +20,7 @@ from vqlearn.text.null_text import drop_captions
 from vqlearn.training import loop
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.sizes import Size, denoiser_config
-from vqlearn.training.stages import autoregressive, captioned
+from vqlearn.training.tasks import autoregressive, captioned
 
 RECIPE = Recipe(steps=4, batch_size=4, learning_rate=1e-2, ema_decay=0.9, warmup_steps=2)
 SMALL = Size(width=16, num_layers=1, num_heads=2)

@@ -18,7 +18,7 @@ from vqlearn.training.loop import Losses, Run, Task
 from vqlearn.training.optimizers import muon_weights
 from vqlearn.training.preview import preview_batch
 from vqlearn.training.sizes import check_parts
-from vqlearn.training.stages.encoded import encode_captions, encode_images
+from vqlearn.training.tasks.encoded import encode_captions, encode_images
 
 CAPTION_DROPOUT = 0.1
 COME_FIRST = {"tokens": (VQVAE_FOLDER, "VQ network"), "text": (TEXT_FOLDER, "text encoder")}
