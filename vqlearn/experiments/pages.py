@@ -9,7 +9,7 @@ from pathlib import Path
 from vqlearn.experiments.report import Report, Run
 from vqlearn.lessons.marks import write_between
 
-PAGES = ("README.md", "vqlearn/weights/README.md", "figures/*.md")
+PAGES = ("README.md", "vqlearn/weights/README.md", "figures/*.md", "notebooks/OWN_IMAGES.md")
 COMPOSITIONS = {"seen": "pairs seen in training", "held_out": "with a pair never seen"}
 COUNTING, FLOOR = "counting alone", "no model can need less"
 
