@@ -28,7 +28,7 @@ test: setup lint ## run all tests
 		$(CURDIR)/$(BIN)/python -m pytest $(NBVAL) --numprocesses 2 --dist loadscope \
 		$(addprefix $(CURDIR)/,$(LESSONS))
 
-soak: setup ## what takes long: nbgrader, the released model's size (20 GB of memory), faults: figures/faults.md
+soak: setup ## what takes long: nbgrader, full sizes (20 GB), 10,000 images, faults: figures/faults.md
 	VQLEARN_NBGRADER=1 $(BIN)/python -m pytest tests/course/test_nbgrader.py
 	VQLEARN_FULL_SIZE=1 $(BIN)/python -m pytest tests/test_full_size.py
 	VQLEARN_LARGE_FOLDER=1 $(BIN)/python -m pytest -rP tests/training/test_memory.py
@@ -102,4 +102,5 @@ emoji: setup ## train a model of emoji in runs/emoji (3 hours on 2 cores), and m
 	$(BIN)/vqlearn train text $(EMOJI) $(EMOJI_TEXT)
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m vqlearn train diffusion \
 		$(EMOJI) $(EMOJI_DIFFUSION)
-	$(BIN)/python -m vqlearn.experiments.emoji measure
+	$(BIN)/vqlearn evaluate --model runs/emoji --data runs/emoji-data/held_out \
+		--grid runs/emoji/samples.png --out runs/emoji/evaluation.json

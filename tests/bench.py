@@ -37,7 +37,7 @@ from vqlearn.training.tasks.tokens import tokens_task
 from vqlearn.transformer.denoiser import Denoiser
 
 SECONDS = 3.0
-SIDES = {"12 megapixels": (4000, 3000), "32 pixels": (32, 32)}
+FILES = {"12 megapixels": (4000, 3000), "32 pixels": (32, 32)}
 ALTERNATIONS, TOKEN_STEPS = 10, 40
 RULES = {
     "fixed count": reveal.fixed_count(10),
@@ -83,13 +83,16 @@ def noise_folder(folder: Path, size: Sequence[int], count: int = 20) -> Path:
 
 
 def photographs_beside_small_files(device: str) -> None:
-    """The stage "tokens" on large files and on small ones in turn, once both have been read."""
+    """The stage "tokens" on large files and on small ones in turn, once both have been read.
+
+    They have become the same squares of pixels by then, so the size of a file must not matter.
+    """
     recipe = replace(RECIPES["tokens"], steps=TOKEN_STEPS)
-    rates = {name: [] for name in SIDES}
+    rates = {name: [] for name in FILES}
     with tempfile.TemporaryDirectory() as folder:
         sources = {
             name: ImageFolder(noise_folder(Path(folder) / name, size), 32)
-            for name, size in SIDES.items()
+            for name, size in FILES.items()
         }
         for number in range(ALTERNATIONS):
             for name, source in sources.items():

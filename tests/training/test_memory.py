@@ -1,4 +1,8 @@
-"""A training takes as much memory at its end as in its middle. `make soak`: 10,000 images."""
+"""A training takes as much memory at its end as in its middle.
+
+`make soak` trains on 10,000 images of 64 pixels and sees a leak of 0.05 MB a step; `make test`, 40
+steps of tiny networks, only one of 1 MB.
+"""
 
 import json
 import os

@@ -10,9 +10,10 @@ from support.training import make_small, write_images
 
 from vqlearn.data import Reading
 from vqlearn.storage import sha256
+from vqlearn.training.optimizers import warm_up_and_cosine
 from vqlearn.training.recipes import RECIPES
 from vqlearn.training.stages import Plan
-from vqlearn.training.stages.plan import tell_short_stages
+from vqlearn.training.stages.order import tell_if_short
 
 SIZE = 16
 
@@ -54,7 +55,13 @@ def test_a_preview_of_text_is_refused(tmp_path):
 
 def test_a_stage_that_ends_while_its_rate_rises_is_told(caplog):
     caplog.set_level(logging.WARNING)
-    short, long = (replace(RECIPES["text"], steps=steps) for steps in (100, 101))
-    tell_short_stages({"text": short, "diffusion": long})
-    (message,) = caplog.messages
-    assert message.startswith("text: the learning rate rises for 100 steps, and 100 are asked for")
+    rates = {}
+    for steps in (100, 200, 300, 3500):
+        recipe = replace(RECIPES["text"], steps=steps)
+        tell_if_short("text", recipe)
+        rates[steps] = max(warm_up_and_cosine(i, recipe) for i in range(steps))
+    told = [
+        f"text: in {n} steps the learning rate rises to {1e-3 * rates[n]:.2g}" for n in (100, 200)
+    ]
+    assert caplog.messages == [f"{line} at most, not to 0.001" for line in told]
+    assert rates[100] < rates[200] < 0.75 < rates[300] < 0.9 < rates[3500]

@@ -55,9 +55,9 @@ def _parts(source: ImageFolder, chosen: record.Choices) -> dict[str, Tensor]:
     if chosen.get("data") != source.digest:
         if chosen.get("hold_out"):
             logger.warning(
-                "the model was trained on %s with other images or captions than %s has now: which "
-                "were held out is not known, all are measured as one part",
-                *(chosen.get("data_name", "a folder"), source.name),
+                "%s is not what the model was trained on (%s, or it was changed since): seen and "
+                "held-out images cannot be told apart, all are measured as one part",
+                *(source.name, chosen.get("data_name", "another folder")),
             )
         return {"all": torch.arange(len(source.rows))}
     parts = dict(zip(("seen", "held_out"), source.parted(chosen.get("hold_out", 0.0)), strict=True))

@@ -59,7 +59,7 @@ class ImageFolder(FiniteSource):
       same, a folder with another image or caption has not.
 
     Raises `FileNotFoundError` if there are no metadata, and `ValueError` if no line leads to an
-    image that can be used, if the images of all lines do not fit in memory, or if all are held out,
+    image that can be used, if all images do not fit in memory, or if all are held out,
     or none though some should.
     """
 

@@ -18,7 +18,7 @@ from vqlearn.checkpoints import resolve
 from vqlearn.data import Scenes
 from vqlearn.diffusion import DiffusionModel
 from vqlearn.experiments.processes import PROCESSES, Codes
-from vqlearn.training import NUM_TIMESTEPS, Recipe, Run, Size, Task, denoiser_config, stages
+from vqlearn.training import NUM_TIMESTEPS, Recipe, Run, Size, Task, denoiser_config, tasks
 from vqlearn.training.stages import copy_frozen_parts
 
 DENOISERS = {
@@ -70,7 +70,7 @@ class Diffusion:
 
     def task(self, run: Run) -> Task:
         """A fresh network with its loss, for the training loop."""
-        frozen = stages.Frozen(run)
+        frozen = tasks.Frozen(run)
         config = denoiser_config(
             num_codes=frozen.num_codes,
             side=frozen.side,
@@ -82,8 +82,8 @@ class Diffusion:
         vectors = frozen.vqvae.quantizer.codebook.weight
         process = PROCESSES[self.process](Codes(frozen.num_codes, self.num_timesteps, vectors))
         model = DiffusionModel(process, denoiser, auxiliary_weight=self.auxiliary_weight)
-        network = stages.CaptionedDiffusion(model, null_text)
-        return stages.DiffusionTask(run, frozen, network, self.settings())
+        network = tasks.CaptionedDiffusion(model, null_text)
+        return tasks.DiffusionTask(run, frozen, network, self.settings())
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result beside the recipe."""
@@ -104,8 +104,8 @@ class Autoregressive:
     def task(self, run: Run) -> Task:
         """A fresh network with its loss, for the training loop."""
         if self.num_scales is None:
-            return stages.raster_task(run, self.size)
-        return stages.imagebart_task(run, self.num_scales, self.size)
+            return tasks.raster_task(run, self.size)
+        return tasks.imagebart_task(run, self.num_scales, self.size)
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result beside the recipe."""

@@ -1,4 +1,4 @@
-"""How networks learn: one loop, its recipes and sizes, its state on disk, the stages."""
+"""How networks learn: one loop, its recipes and sizes, its state on disk, tasks and stages."""
 
 from vqlearn import lazy_names
 

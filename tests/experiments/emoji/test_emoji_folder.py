@@ -95,7 +95,7 @@ def test_lines_are_what_image_folders_read(data):
 
 
 def test_the_command_says_what_it_has_made(data, monkeypatch, capsys):
-    monkeypatch.setattr(command.runs, "DATA", data)
+    monkeypatch.setattr(command, "DATA", data)
     command.main(["data"])
     assert capsys.readouterr().out == (
         f"{data}: train: 7 images, 14 captions; held_out: 2 images, 4 captions\n"

@@ -4,11 +4,15 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.emoji_package import entry, make_package
 
 from vqlearn.checkpoints import resolve
+from vqlearn.data import ImageFolder
 from vqlearn.evaluation import Evaluation, Share
 from vqlearn.experiments.emoji import runs
-from vqlearn.experiments.emoji.runs import EmojiRun, nearest_share
+from vqlearn.experiments.emoji.captions import TONES
+from vqlearn.experiments.emoji.folder import build
+from vqlearn.experiments.emoji.runs import PARTS, EmojiRun, nearest_share
 from vqlearn.experiments.emoji.study import COLUMNS, RUNS, STUDY, tables, told
 
 
@@ -21,17 +25,33 @@ def study(monkeypatch, data):
     monkeypatch.setattr(
         EmojiRun, "evaluation", property(lambda run: replace(few, guidance_scale=run.guidance))
     )
-    return replace(STUDY, runs=[run for run in RUNS if run.guidance == 1.5])
+    chosen = [run for run in RUNS if run.guidance == 1.5 and run.part != "swapped"]
+    return replace(STUDY, runs=chosen, plot=lambda report, folder: None)
 
 
 def test_both_parts_are_measured(study, tmp_path):
     report = study.run(tmp_path / "figures")
-    assert list(report.runs) == ["train/1.5", "held_out/1.5"]
+    assert list(report.runs) == ["seen/1.5", "never_seen/1.5"]
     for record in report.runs.values():
         assert record.result.scores.images == record.result.nearest.total == 2
         assert record.result.scores.matched_truth.total == 2
         assert 5 < record.result.scores.round_trip_psnr.mean < 54
     assert study.missing(report) == []
+
+
+def test_two_skin_tones_are_a_part_of_their_own(entries, tmp_path):
+    """The training has them the other way round."""
+    tones = [f"{left}-{right}" for left in TONES for right in TONES]
+    pair = entry("KISS", "couplekiss", "family", tones=tones, order=99)
+    build(tmp_path / "emoji", make_package(tmp_path / "package.tgz", [*entries, pair]))
+    held_out = ImageFolder(tmp_path / "emoji" / "held_out", 32)
+    lines = {part: EmojiRun(part, 1.0).lines(held_out).tolist() for part in PARTS}
+    captions = held_out.captions()
+    swapped = {captions[line] for line in lines["swapped"]}
+    assert len(swapped) == 5
+    assert all(each.count(" skin") == 2 for each in swapped)
+    assert sorted(lines["swapped"] + lines["never_seen"]) == list(range(len(captions)))
+    assert lines["seen"] == list(range(len(captions)))
 
 
 def test_other_weights_are_another_run(study, monkeypatch, tmp_path):
@@ -52,6 +72,6 @@ def test_a_line_of_the_table_has_every_figure(study, tmp_path):
     assert len(lines) == 2 + 2
     assert all(line.count("|") == len(COLUMNS) + 1 for line in lines)
     assert "seen in training | 1.5 |" in lines[2]
-    nearest = report.runs["held_out/1.5"].result.nearest
+    nearest = report.runs["never_seen/1.5"].result.nearest
     assert lines[3].endswith(f"| {told(nearest)} |")
     assert told(Share(150, 200)) == "150 of 200 (69 to 80 %)"

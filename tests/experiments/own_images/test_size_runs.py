@@ -45,9 +45,10 @@ def trained(monkeypatch):
 
 def test_runs_share_their_images_and_none_is_measured_as_never_seen(data, trained):
     found = [SizeRun(count).measure(None) for count in (3, 6)]
-    _, files = drawn_images(data / "train")
+    lines, files = drawn_images(data / "train")
     kept_back = {f"a {file.removesuffix('.png').replace('-', ' ')}" for file in files[:5]}
     few, many = map(set, trained)
+    assert kept_back <= {line["text"] for line in lines}
     assert (len(few), len(many)) == (6, 12)  # two captions each
     assert few < many
     assert not kept_back & many
@@ -61,7 +62,7 @@ def test_a_line_for_each_number_of_images_in_order(data):
     report = Report("", runs={run.id: Record({}, scores) for run in STUDY.runs})
     lines = STUDY.tables(report)["own-images"].splitlines()
     first = [line.split(" | ")[0] for line in lines[2:]]
-    assert first == ["| 50", "| 150", "| 500", "| 1,500", "| 3,252"]
+    assert first == ["| 50", "| 150", "| 400", "| 800", "| 1,442"]
     assert all(line.count("|") == len(COLUMNS) + 1 for line in lines)
     assert f"| {mean(scores.never_seen.bits_per_token)} |" in lines[2]
     assert lines[2].endswith(f"| {percent(scores.never_seen.matched_truth)} |")

@@ -9,14 +9,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from vqlearn.evaluation import Evaluation
-from vqlearn.evaluation.prompts import generate
-from vqlearn.experiments.emoji import recognition, runs
 from vqlearn.experiments.emoji.folder import build, summary
-from vqlearn.experiments.emoji.study import ANSWERS
-from vqlearn.pipeline import load_pipeline
-
-SHEETS = Path("runs") / "emoji-questions"
+from vqlearn.experiments.emoji.runs import ANSWERS, DATA, SHEETS
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -28,32 +22,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     kept = tasks.add_parser("answers", help="keep what readers answered")
     kept.add_argument("files", nargs="+", type=Path, help="sixty letters each, a to e")
     asked = parser.parse_args(arguments)
-    told = summary(build(runs.DATA))
     if asked.task == "data":
-        print(f"{runs.DATA}: {told}")
-    elif asked.task == "questions":
-        draw_questions()
+        print(f"{DATA}: {summary(build(DATA))}")
+        return
+    # Here, because it needs matplotlib.
+    from vqlearn.experiments.emoji import recognition
+
+    if asked.task == "questions":
+        build(DATA)
+        for file in recognition.draw_questions(DATA, SHEETS):
+            print(file)
     else:
-        keep_answers(asked.files)
-
-
-def draw_questions() -> None:
-    """Generate an image for each question, and print the sheets."""
-    asked = recognition.questions(runs.DATA)
-    prompts = [each.prompt for each in asked]
-    images = generate(load_pipeline(str(runs.MODEL)), prompts, Evaluation())
-    for sheet in recognition.draw_sheets(asked, images, SHEETS):
-        print(sheet)
-
-
-def keep_answers(files: Sequence[Path]) -> None:
-    """Readers have numbers, in the order of their files."""
-    answers = {
-        f"reader {number}": "".join(file.read_text(encoding="utf-8").split())
-        for number, file in enumerate(files, 1)
-    }
-    asked = recognition.questions(runs.DATA)
-    recognition.write_answers(asked, answers, runs.model_digest(), ANSWERS)
+        recognition.keep_answers(SHEETS, asked.files, ANSWERS)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 None is picked: prompt i has a random stream of its own.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from textwrap import fill
 
@@ -17,24 +18,35 @@ from vqlearn.pipeline import VQDiffusionPipeline
 from vqlearn.probability import random_stream
 
 COLUMNS = 8
+SEEN, NEVER_SEEN = "names seen in training", "combinations held out of training"
+NO_EMOJI = "what is no emoji"
 PROMPTS = {
-    "names seen in training": (
+    SEEN: (
         *("a red apple", "a butterfly", "a ghost", "an airplane"),
         *("a hamburger", "a penguin", "a cup of coffee", "the flag of ukraine"),
         *("a red mushroom with white dots", "a skull", "fire", "a lemon"),
         *("a green book", "a soccer ball", "a top hat", "a racing car"),
     ),
-    "combinations held out of training": (
+    NEVER_SEEN: (
         *("a green heart", "a blue circle", "an orange book", "a purple square"),
         *("a thumb up with medium skin", "a woman astronaut with light skin"),
         *("a woman artist with dark skin", "a woman with light skin dancing"),
     ),
-    "what is no emoji": (
+    NO_EMOJI: (
         *("a blue apple", "a green ghost", "a yellow butterfly", "a red penguin"),
         *("a pink skull", "a purple car", "a cat face with sunglasses", "a black banana"),
     ),
 }
 RECONSTRUCTIONS = 12
+
+
+def check_titles(seen: Collection[str], held_out: Collection[str]) -> None:
+    """Raise `ValueError` unless the titles are true of the captions of the data."""
+    for kind, prompts in PROMPTS.items():
+        for prompt in prompts:
+            found = SEEN if prompt in seen else NEVER_SEEN if prompt in held_out else NO_EMOJI
+            if found != kind:
+                raise ValueError(f"the prompt {prompt!r} is one of {found!r}; allowed: {kind!r}")
 
 
 def plot_prompts(pipeline: VQDiffusionPipeline, file: Path) -> None:
@@ -61,7 +73,8 @@ def plot_reconstructions(pipeline: VQDiffusionPipeline, source: ImageFolder, fil
     images = source.images[order[:RECONSTRUCTIONS]] / 255
     side, codes = pipeline.denoiser.config.sample_size, pipeline.model.num_codes
     figure, rows = plt.subplots(2, 1, figsize=(8.4, 2.2), layout="constrained")
-    style.show_images(rows[0], images, "held-out images, 32 × 32 pixels")
+    size = pipeline.image_size
+    style.show_images(rows[0], images, f"held-out images, {size} × {size} pixels")
     title = f"decoded from {side} × {side} tokens of {codes} codes"
     style.show_images(rows[1], round_trip(pipeline, images), title)
     style.save(figure, file)

@@ -1,13 +1,14 @@
 """Can it be told what was generated? Sixty images of names seen in training, five names for each.
 
     python -m vqlearn.experiments.emoji questions              sheets in runs/emoji-questions
-    python -m vqlearn.experiments.emoji answers ANNA BEN …     figures/emoji_recognition.json
+    python -m vqlearn.experiments.emoji answers FILE FILE …    figures/emoji_recognition.json
 
-Names and images are drawn by a seed, none is picked. An answer file has sixty letters, a to e.
+Names and images are drawn by a seed, none is picked. The four other names are random: it is asked
+what kind of thing is shown, rather than which one. An answer file has sixty letters, a to e.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from textwrap import fill
@@ -17,10 +18,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vqlearn.evaluation import Share
+from vqlearn.evaluation import Evaluation, Share
+from vqlearn.evaluation.prompts import generate
 from vqlearn.experiments import pages, style
+from vqlearn.experiments.emoji import runs
 from vqlearn.experiments.emoji.captions import TONES
 from vqlearn.experiments.emoji.folder import INDEX, Picture, pictures
+from vqlearn.pipeline import load_pipeline
 from vqlearn.probability import random_stream
 from vqlearn.probability.checks import shown
 from vqlearn.storage import write_json
@@ -29,7 +33,9 @@ QUESTIONS = 60
 LETTERS = "abcde"
 SHEET = 20  # questions
 COLUMNS = 5
-FILE = "emoji_recognition.json"
+QUESTIONS_FILE = "questions.json"
+COMMAND = "python -m vqlearn.experiments.emoji answers"
+MOST = "more than half of them"
 
 
 @dataclass(frozen=True)
@@ -91,38 +97,46 @@ def draw_sheets(
     return files
 
 
-def write_answers(
-    asked: Sequence[Question], answers: Mapping[str, str], model: str, file: Path
-) -> None:
-    """Keep the questions and what each reader answered.
+def draw_questions(data: Path, folder: Path) -> list[Path]:
+    """Generate an image for each question; the sheets, and with them the questions themselves."""
+    asked = questions(data)
+    images = generate(load_pipeline(runs.MODEL), [each.prompt for each in asked], Evaluation())
+    sheets = draw_sheets(asked, images, folder)
+    told = {"model": runs.model_digest(), "questions": [asdict(each) for each in asked]}
+    write_json(folder / QUESTIONS_FILE, told)
+    return sheets
+
+
+def keep_answers(folder: Path, files: Sequence[Path], file: Path) -> None:
+    """Write the questions of a folder, and what readers answered, in the order of their files.
 
     Raises `ValueError` for answers that are not one letter for each question.
     """
-    for reader, letters in answers.items():
-        if len(letters) != len(asked) or not set(letters) <= set(LETTERS):
+    told = json.loads((folder / QUESTIONS_FILE).read_text(encoding="utf-8"))
+    count, answers = len(told["questions"]), {}
+    for number, each in enumerate(files, start=1):
+        letters = "".join(each.read_text(encoding="utf-8").split())
+        if len(letters) != count or not set(letters) <= set(LETTERS):
             raise ValueError(
-                f"the answers of {reader} are {shown(letters)}; allowed: {len(asked)} letters, "
-                f"each one of {LETTERS}"
+                f"{each} holds {shown(letters)}; allowed: {count} letters, each one of {LETTERS}"
             )
-    told = {
-        "command": "python -m vqlearn.experiments.emoji answers",
-        "model": model,
-        "questions": [asdict(each) for each in asked],
-        "answers": dict(answers),
-    }
-    write_json(file, told)
+        answers[f"reader {number}"] = letters
+    write_json(file, {"command": COMMAND, **told, "answers": answers})
 
 
 def recognised(file: Path) -> dict[str, Share]:
     """How many images each reader has named right; then the names that most of them have."""
     told = json.loads(file.read_text(encoding="utf-8"))
     asked = [Question(each["prompt"], tuple(each["names"])) for each in told["questions"]]
-    right = {
-        reader: [letter == each.right for letter, each in zip(letters, asked, strict=True)]
-        for reader, letters in told["answers"].items()
+    right = [
+        [letter == each.right for letter, each in zip(letters, asked, strict=True)]
+        for letters in told["answers"].values()
+    ]
+    most = [2 * sum(each) > len(each) for each in zip(*right, strict=True)]
+    names = (*told["answers"], MOST)
+    return {
+        name: Share(sum(each), len(each)) for name, each in zip(names, (*right, most), strict=True)
     }
-    most = [2 * sum(each) > len(each) for each in zip(*right.values(), strict=True)]
-    return {name: Share(sum(each), len(each)) for name, each in {**right, "most": most}.items()}
 
 
 def table(file: Path) -> str:
@@ -130,6 +144,5 @@ def table(file: Path) -> str:
     rows = []
     for name, share in recognised(file).items():
         low, high = (100 * end for end in share.interval_95)
-        title = "right for most readers" if name == "most" else name
-        rows.append([title, f"{share.right} of {share.total}", f"{low:.0f} to {high:.0f} %"])
+        rows.append([name, f"{share.right} of {share.total}", f"{low:.0f} to {high:.0f} %"])
     return pages.table(("who names the image", "right", "95 % interval"), rows)

@@ -1,7 +1,8 @@
 """What is measured of the model of emoji: on images of the training, and on held-out ones.
 
 The prompts are the first captions of random images, one for each. No stage is trained on the
-held-out images.
+held-out images. Those of two people or hands in two skin tones are measured apart: the training has
+the same with the tones the other way round.
 """
 
 from dataclasses import dataclass
@@ -24,15 +25,20 @@ from vqlearn.evaluation import (
     evaluated_images,
 )
 from vqlearn.evaluation.prompts import generate
-from vqlearn.experiments.emoji.folder import PARTS, build
+from vqlearn.experiments.emoji.folder import build
 from vqlearn.experiments.report import Run
 from vqlearn.pipeline import load_pipeline
 from vqlearn.training import record
 
 MODEL = WEIGHTS / "emoji"
 DATA = Path("runs") / "emoji-data"
+SHEETS = Path("runs") / "emoji-questions"
+ANSWERS = Path("figures") / "emoji_recognition.json"
 PROMPTS = 200
 GUIDANCE = (1.0, 1.5, 2.0, 3.0)
+FOLDERS = ("train", "held_out")
+PARTS = {"seen": "train", "never_seen": "held_out", "swapped": "held_out"}
+"""What is measured apart, and the folder that it is in."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class EmojiScores:
 
 @dataclass(frozen=True)
 class EmojiRun(Run):
-    """The model of one part, "train" or "held_out", with one strength of guidance."""
+    """The model on one of the `PARTS`, with one strength of guidance."""
 
     part: str
     guidance: float
@@ -57,7 +63,7 @@ class EmojiRun(Run):
 
     @property
     def id(self) -> str:
-        """Such as "held_out/2.0"."""
+        """Such as "never_seen/2.0"."""
         return f"{self.part}/{self.guidance}"
 
     @property
@@ -69,15 +75,22 @@ class EmojiRun(Run):
         """All that decides the result."""
         return {**self.evaluation.settings(), "model": model_digest()}
 
+    def lines(self, source: ImageFolder) -> Int[Tensor, " lines"]:
+        """The lines of its folder that belong to the part."""
+        swapped = torch.tensor([caption.count(" skin") == 2 for caption in source.captions()])
+        chosen = swapped if self.part == "swapped" else ~swapped
+        return torch.arange(len(swapped)) if self.part == "seen" else chosen.nonzero()[:, 0]
+
     def measure(self, data: None) -> EmojiScores:
         """Encode and decode, generate, compare; the folder of images is made if it is not there."""
         build(DATA)
-        pipeline = load_pipeline(str(MODEL))
-        sources = {part: ImageFolder(DATA / part, pipeline.image_size) for part in PARTS}
-        source = sources[self.part]
-        batch = evaluated_images(source, torch.arange(len(source.rows)), self.evaluation)
+        pipeline = load_pipeline(MODEL)
+        sources = {name: ImageFolder(DATA / name, pipeline.image_size) for name in FOLDERS}
+        own = PARTS[self.part]
+        source = sources[own]
+        batch = evaluated_images(source, self.lines(source), self.evaluation)
         generated = generate(pipeline, batch.captions, self.evaluation)
-        others = [each.images for part, each in sources.items() if part != self.part]
+        others = [each.images for name, each in sources.items() if name != own]
         known = torch.cat([source.images, *others]) / 255
         return EmojiScores(
             scores=evaluate_images(pipeline, load_clip(MODEL), batch, self.evaluation),

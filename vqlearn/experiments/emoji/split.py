@@ -80,6 +80,16 @@ def held_out(emoji: list[dict[str, Any]]) -> set[tuple[str, str | None]]:
     return tones | pairs | colours
 
 
+def kind(file: str) -> str:
+    """The same for all images of an emoji: in every skin tone, as person, man and woman.
+
+    They are told by the codes in the name of the file.
+    """
+    code = re.sub("-1f3f[b-f]", "", file.lower())  # skin tones
+    code = re.sub("1f46[89]", "1f9d1", code)  # man and woman become person
+    return re.sub("-200d-264[02](-fe0f)?", "", code)  # so do the signs that stand behind
+
+
 def is_distant(tones: str) -> bool:
     """Are these two tones, the right one `PAIR_DISTANCE` darker than the left one?"""
     left, _, right = tones.partition("-")

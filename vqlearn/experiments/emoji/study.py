@@ -9,26 +9,30 @@ from vqlearn.data import ImageFolder
 from vqlearn.evaluation import Share
 from vqlearn.experiments import pages
 from vqlearn.experiments.emoji import plots, recognition, runs
-from vqlearn.experiments.emoji.folder import PARTS, build
-from vqlearn.experiments.emoji.runs import GUIDANCE, EmojiRun
+from vqlearn.experiments.emoji.folder import build
+from vqlearn.experiments.emoji.runs import ANSWERS, GUIDANCE, PARTS, EmojiRun
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.runner import Study
 from vqlearn.pipeline import load_pipeline
 
-ANSWERS = Path("figures") / recognition.FILE
 RUNS = tuple(EmojiRun(part, guidance) for guidance in GUIDANCE for part in PARTS)
-TITLES = {"train": "seen in training", "held_out": "combinations never seen"}
+TITLES = {
+    "seen": "seen in training",
+    "never_seen": "combinations never seen",
+    "swapped": "two skin tones, seen the other way round",
+}
 COLUMNS = (
-    *("prompts", "guidance", "round trip, dB", "bits per token"),
-    *("CLIP finds the caption", "of the true image", "the true image is nearest"),
+    *("images", "guidance", "round trip, dB", "bits per token"),
+    *("CLIP finds the caption of the sample", "of the true image", "the true image is nearest"),
 )
 
 
 def plot_all(report: Report, folder: Path) -> None:
     """Images of fixed prompts, and what tokens keep of held-out images."""
-    pipeline = load_pipeline(str(runs.MODEL))
+    pipeline = load_pipeline(runs.MODEL)
     build(runs.DATA)
-    held_out = ImageFolder(runs.DATA / "held_out", pipeline.image_size)
+    train, held_out = (ImageFolder(runs.DATA / name, pipeline.image_size) for name in runs.FOLDERS)
+    plots.check_titles(train.captions(), held_out.captions())
     plots.plot_prompts(pipeline, folder / "emoji.png")
     plots.plot_reconstructions(pipeline, held_out, folder / "emoji_reconstructions.png")
 
@@ -36,13 +40,12 @@ def plot_all(report: Report, folder: Path) -> None:
 def tables(report: Report) -> dict[str, str]:
     """A line for each run, with 95 % intervals of shares and one standard error of means.
 
-    And what readers have recognised, if somebody has asked them.
+    And what readers have recognised.
     """
     measured = [run for run in RUNS if run.id in report.runs]
-    found = {"emoji": pages.table(COLUMNS, [cells(report, run) for run in measured])}
-    if ANSWERS.exists():
-        found["emoji-recognition"] = recognition.table(ANSWERS)
-    return found
+    rows = [cells(report, run) for run in measured]
+    answers = recognition.table(ANSWERS)
+    return {"emoji": pages.table(COLUMNS, rows), "emoji-recognition": answers}
 
 
 def cells(report: Report, run: EmojiRun) -> list[str]:
@@ -60,7 +63,7 @@ def cells(report: Report, run: EmojiRun) -> list[str]:
 
 
 def told(share: Share) -> str:
-    """Such as "150 of 200 (69 to 81 %)"."""
+    """Such as "150 of 200 (69 to 80 %)"."""
     low, high = (100 * end for end in share.interval_95)
     return f"{share.right} of {share.total} ({low:.0f} to {high:.0f} %)"
 

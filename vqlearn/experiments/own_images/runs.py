@@ -1,7 +1,9 @@
 """Short trainings on random emoji, few and many, measured on images seen and never seen.
 
-All stages are trained from nothing, for the same number of steps. The images that nobody trains on
-are the same ones for all runs; with fewer images a training has a part of those of a larger one.
+There is one image of each kind of emoji: no other skin tone, no man beside a woman, so that what
+was never seen has no twin in the training. All stages are trained from nothing, for the same number
+of steps. The images that nobody trains on are the same ones for all runs; with fewer images a
+training has a part of those of a larger one.
 """
 
 import json
@@ -17,7 +19,9 @@ import torch
 from vqlearn.checkpoints import load_clip
 from vqlearn.data import ImageFolder
 from vqlearn.evaluation import Evaluation, ImageScores, evaluate_images, evaluated_images
+from vqlearn.experiments.emoji.download import TWEMOJI
 from vqlearn.experiments.emoji.folder import METADATA, build
+from vqlearn.experiments.emoji.split import kind
 from vqlearn.experiments.report import Run
 from vqlearn.pipeline import load_pipeline
 from vqlearn.probability import random_stream
@@ -57,7 +61,9 @@ class SizeRun(Run):
 
     def settings(self) -> dict[str, Any]:
         """All that decides the result."""
-        return {"images": self.images, **self.evaluation.settings(), "training_steps": dict(STEPS)}
+        sizes = {"images": self.images, "never_seen": NEVER_SEEN, "image_size": IMAGE_SIZE}
+        package = {"package": TWEMOJI.integrity}
+        return {**sizes, **package, **self.evaluation.settings(), "training_steps": dict(STEPS)}
 
     def measure(self, data: None) -> SizeScores:
         """Make the folders, train in one of them, measure both."""
@@ -81,10 +87,15 @@ class SizeRun(Run):
 
 
 def drawn_images(folder: Path) -> tuple[list[dict[str, str]], list[str]]:
-    """The lines of the folder's metadata, and all its files in a random order, always the same."""
+    """The lines of the folder's metadata, and a file of each kind in a random order, the same each
+    time.
+    """
     text = (folder / METADATA).read_text(encoding="utf-8")
     lines = [json.loads(line) for line in text.splitlines()]
-    files = list(dict.fromkeys(line["file_name"] for line in lines))
+    first = {}
+    for line in lines:
+        first.setdefault(kind(line["file_name"]), line["file_name"])
+    files = list(first.values())
     order = torch.randperm(len(files), generator=random_stream("how many images"))
     return lines, [files[i] for i in order.tolist()]
 

@@ -1,4 +1,4 @@
-"""What is trained one after the other in one folder, kept, resumed, lengthened, told of."""
+"""The stages in order, in one folder: trained, kept, resumed, lengthened, recorded."""
 
 from vqlearn import lazy_names
 

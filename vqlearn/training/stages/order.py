@@ -28,7 +28,9 @@ from vqlearn.probability.checks import check_integer, shown
 from vqlearn.storage import as_path, atomic_folder, disk_errors
 from vqlearn.training import record
 from vqlearn.training.loop import Run, Task, fit
+from vqlearn.training.optimizers import warm_up_and_cosine
 from vqlearn.training.processes import alone_in, in_main_process
+from vqlearn.training.recipes import Recipe
 from vqlearn.training.sizes import SMALL, check_parts
 from vqlearn.training.stages import kept, lengthening
 from vqlearn.training.stages.kept_tokens import tell_reconstruction
@@ -43,6 +45,7 @@ from vqlearn.training.tasks.tokens import tokens_task
 SCENES = "scenes"
 FROZEN_PARTS = ("vqvae", "text_encoder", "tokenizer", "clip")
 SMALLEST, LARGEST = 16, 1024  # pixels of a side
+NEARLY = 0.75  # of the learning rate that is asked for
 
 logger = logging.getLogger("vqlearn")
 
@@ -154,12 +157,24 @@ def _lengthen(name: str, run: Run, options: dict[str, Any]) -> str:
 def _fit(name: str, state: str, task: Task, chosen: record.Choices) -> None:
     """Train, write the result of the stage, then the choices that are told of it."""
     accelerator, folder = task.run.accelerator, task.run.folder
+    if accelerator.is_main_process:
+        tell_if_short(name, task.run.recipe)
     accelerator.init_trackers(state)
     trained = fit(state, task)
     in_main_process(accelerator, partial(_save, name, task, trained))
     in_main_process(accelerator, partial(record.write, folder, name, chosen, STAGES[name].parts))
     for tracker in accelerator.trackers:
         tracker.finish()
+
+
+def tell_if_short(name: str, recipe: Recipe) -> None:
+    """Log it if the stage ends before its learning rate has nearly risen to what is asked for."""
+    highest = max(warm_up_and_cosine(step, recipe) for step in range(recipe.steps))
+    if highest < NEARLY:
+        logger.warning(
+            "%s: in %d steps the learning rate rises to %.2g at most, not to %g",
+            *(name, recipe.steps, highest * recipe.learning_rate, recipe.learning_rate),
+        )
 
 
 def _check_nothing_stands_on(name: str, folder: Path) -> None:

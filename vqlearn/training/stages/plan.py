@@ -4,7 +4,6 @@ Raises `TypeError` or `ValueError` that names the option.
 """
 
 import inspect
-import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -33,8 +32,6 @@ SIZES = {each.name for each in fields(Sizes)}
 OF_SIZES = {**{name: {name} for name in SIZES}, "width": {"size"}, "layers": {"size"}}
 DECIDES = {"preset": SIZES, **OF_SIZES}
 """The options for sizes, and the fields of `Sizes` that each decides."""
-
-logger = logging.getLogger("vqlearn")
 
 Options = dict[str, dict[str, Any]]
 Numbers = float | Mapping[str, float] | None
@@ -73,7 +70,6 @@ class Plan:
             recipes = longer(self.stage, recipes, self.recipe)
         check_workers(self.workers)
         self._check_preview()
-        tell_short_stages(recipes)
         start = None if self.start_from is None else resolve(self.start_from)
         if start is not None:
             options = beside(start, options, self.options)
@@ -103,17 +99,6 @@ class Plan:
         if self.stage == "text":
             raise ValueError(
                 f"preview is {self.preview}; allowed: none for the stage 'text', it has no pictures"
-            )
-
-
-def tell_short_stages(recipes: Mapping[str, Recipe]) -> None:
-    """Log which stages end before their learning rate has risen."""
-    for name, recipe in recipes.items():
-        if recipe.steps <= recipe.warmup_steps:
-            logger.warning(
-                "%s: the learning rate rises for %d steps, and %d are asked for: it does not reach "
-                "%g",
-                *(name, recipe.warmup_steps, recipe.steps, recipe.learning_rate),
             )
 
 
