@@ -62,9 +62,15 @@ def plot_prompts(pipeline: VQDiffusionPipeline, file: Path) -> None:
         grid = panel.subplots(rows, COLUMNS)
         for axes, (prompt, image) in zip(grid.flat, (next(pairs) for _ in some), strict=True):
             axes.imshow(image.permute(1, 2, 0).numpy())
-            axes.set_title(fill(prompt, 17), fontsize=7)
+            axes.set_title(two_lines(prompt), fontsize=7)
             axes.axis("off")
     style.save(figure, file)
+
+
+def two_lines(prompt: str) -> str:
+    """Always two, so that all images have the same size."""
+    text = fill(prompt, 20)
+    return text if "\n" in text else f"\n{text}"
 
 
 def plot_reconstructions(pipeline: VQDiffusionPipeline, source: ImageFolder, file: Path) -> None:
