@@ -97,7 +97,7 @@ EMOJI_TEXT := --vocabulary 2048 --steps 3500
 EMOJI_DIFFUSION := --steps 18000 --batch-size 32 --mixed-precision bf16
 
 emoji: setup ## train a model of emoji in runs/emoji (3 hours on 2 cores), and measure it
-	$(BIN)/python -m vqlearn.experiments.emoji data
+	$(BIN)/python -m vqlearn.data.emoji
 	$(BIN)/vqlearn train tokens $(EMOJI) $(EMOJI_TOKENS)
 	$(BIN)/vqlearn train text $(EMOJI) $(EMOJI_TEXT)
 	OMP_NUM_THREADS=1 $(BIN)/torchrun --standalone --nproc_per_node 2 -m vqlearn train diffusion \

@@ -4,9 +4,12 @@ import io
 import json
 import tarfile
 
+import pytest
 from PIL import Image
 
-from vqlearn.experiments.emoji.download import Package, integrity
+from vqlearn.data.emoji.captions import TONES
+from vqlearn.data.emoji.download import Package, integrity
+from vqlearn.data.emoji.folder import build
 
 ENTRIES = (
     ("GRINNING FACE", "grinning", "face-smiling", False),
@@ -49,3 +52,24 @@ def make_package(file, entries, images=None):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
     return Package(file.as_uri(), integrity(file))
+
+
+@pytest.fixture(scope="session")
+def entries():
+    return [
+        entry(*told, tones=TONES if toned else (), order=order)
+        for order, (*told, toned) in enumerate(ENTRIES)
+    ]
+
+
+@pytest.fixture(scope="session")
+def package(tmp_path_factory, entries):
+    return make_package(tmp_path_factory.mktemp("npm") / "package.tgz", entries)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory, package):
+    """The folder: 9 images, 2 of them held out."""
+    folder = tmp_path_factory.mktemp("data") / "emoji"
+    build(folder, package)
+    return folder

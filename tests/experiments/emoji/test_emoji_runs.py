@@ -8,10 +8,10 @@ from support.emoji_package import entry, make_package
 
 from vqlearn.checkpoints import resolve
 from vqlearn.data import ImageFolder
+from vqlearn.data.emoji.captions import TONES
+from vqlearn.data.emoji.folder import build
 from vqlearn.evaluation import Evaluation, Share
 from vqlearn.experiments.emoji import runs
-from vqlearn.experiments.emoji.captions import TONES
-from vqlearn.experiments.emoji.folder import build
 from vqlearn.experiments.emoji.runs import PARTS, EmojiRun, nearest_share
 from vqlearn.experiments.emoji.study import COLUMNS, RUNS, STUDY, tables, told
 

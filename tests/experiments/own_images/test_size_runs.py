@@ -7,7 +7,7 @@ from support.accelerate_state import forget_accelerate
 from support.emoji_package import entry, make_package
 from support.training import make_small
 
-from vqlearn.experiments.emoji.folder import METADATA, build
+from vqlearn.data.emoji.folder import METADATA, build
 from vqlearn.experiments.own_images import runs
 from vqlearn.experiments.own_images.runs import SizeRun, drawn_images
 from vqlearn.experiments.own_images.study import COLUMNS, STUDY, mean, percent

@@ -1,1 +1,1 @@
-"""Study: a second model, text to emoji, of 32 pixels: the data, the training, the measures."""
+"""Study: a second model, text to emoji, of 32 pixels: what it draws, and who recognises it."""

@@ -18,12 +18,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vqlearn.data.emoji import INDEX, TONES, Picture, pictures
 from vqlearn.evaluation import Evaluation, Share
 from vqlearn.evaluation.prompts import generate
 from vqlearn.experiments import pages, style
 from vqlearn.experiments.emoji import runs
-from vqlearn.experiments.emoji.captions import TONES
-from vqlearn.experiments.emoji.folder import INDEX, Picture, pictures
 from vqlearn.pipeline import load_pipeline
 from vqlearn.probability import random_stream
 from vqlearn.probability.checks import shown

@@ -17,6 +17,7 @@ from vqlearn.checkpoints import load_clip
 from vqlearn.checkpoints.layout import PARTS as CHECKPOINT_PARTS
 from vqlearn.checkpoints.shipped import WEIGHTS
 from vqlearn.data import ImageFolder
+from vqlearn.data.emoji import DATA, build
 from vqlearn.evaluation import (
     Evaluation,
     ImageScores,
@@ -25,13 +26,11 @@ from vqlearn.evaluation import (
     evaluated_images,
 )
 from vqlearn.evaluation.prompts import generate
-from vqlearn.experiments.emoji.folder import build
 from vqlearn.experiments.report import Run
 from vqlearn.pipeline import load_pipeline
 from vqlearn.training import record
 
 MODEL = WEIGHTS / "emoji"
-DATA = Path("runs") / "emoji-data"
 SHEETS = Path("runs") / "emoji-questions"
 ANSWERS = Path("figures") / "emoji_recognition.json"
 PROMPTS = 200

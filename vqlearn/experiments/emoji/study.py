@@ -6,10 +6,10 @@ python -m vqlearn.experiments emoji
 from pathlib import Path
 
 from vqlearn.data import ImageFolder
+from vqlearn.data.emoji import build
 from vqlearn.evaluation import Share
 from vqlearn.experiments import pages
 from vqlearn.experiments.emoji import plots, recognition, runs
-from vqlearn.experiments.emoji.folder import build
 from vqlearn.experiments.emoji.runs import ANSWERS, GUIDANCE, PARTS, EmojiRun
 from vqlearn.experiments.report import Report
 from vqlearn.experiments.runner import Study

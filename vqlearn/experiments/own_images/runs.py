@@ -18,16 +18,13 @@ import torch
 
 from vqlearn.checkpoints import load_clip
 from vqlearn.data import ImageFolder
+from vqlearn.data.emoji import DATA, METADATA, TWEMOJI, build, kind
 from vqlearn.evaluation import Evaluation, ImageScores, evaluate_images, evaluated_images
-from vqlearn.experiments.emoji.download import TWEMOJI
-from vqlearn.experiments.emoji.folder import METADATA, build
-from vqlearn.experiments.emoji.split import kind
 from vqlearn.experiments.report import Run
 from vqlearn.pipeline import load_pipeline
 from vqlearn.probability import random_stream
 from vqlearn.training.stages import Plan
 
-DATA = Path("runs") / "emoji-data"
 NEVER_SEEN = 200
 MEASURED = 50
 IMAGE_SIZE = 32

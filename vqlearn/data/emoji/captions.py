@@ -10,10 +10,10 @@ import re
 import unicodedata
 from typing import Any
 
-from vqlearn.experiments.emoji.nature import FOOD, NATURE
-from vqlearn.experiments.emoji.people import ACTIONS, HANDS, PAIRS, PEOPLE
-from vqlearn.experiments.emoji.symbols import FACES, FLAGS, SYMBOLS
-from vqlearn.experiments.emoji.things import OBJECTS, PLACES
+from vqlearn.data.emoji.nature import FOOD, NATURE
+from vqlearn.data.emoji.people import ACTIONS, HANDS, PAIRS, PEOPLE
+from vqlearn.data.emoji.symbols import FACES, FLAGS, SYMBOLS
+from vqlearn.data.emoji.things import OBJECTS, PLACES
 
 TONES = {
     "1F3FB": "light",

@@ -1,6 +1,6 @@
 """The folders of emoji that `vqlearn train --data` reads: images, captions, and who drew them.
 
-    python -m vqlearn.experiments.emoji data
+    python -m vqlearn.data.emoji
 
     runs/emoji-data/
       train/metadata.jsonl        {"file_name": "1f34e.png", "text": "a red apple", …}
@@ -19,12 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vqlearn.experiments.emoji.captions import captions, captions_with_tones
-from vqlearn.experiments.emoji.download import TWEMOJI, Package, fetched, read_members
-from vqlearn.experiments.emoji.split import VARIATIONS, held_out, is_left_out
+from vqlearn.data.emoji.captions import captions, captions_with_tones
+from vqlearn.data.emoji.download import TWEMOJI, Package, fetched, read_members
+from vqlearn.data.emoji.split import VARIATIONS, held_out, is_left_out
 from vqlearn.probability.checks import shown
 from vqlearn.storage import atomic_folder, write_text
 
+DATA = Path("runs") / "emoji-data"
 PARTS = ("train", "held_out")
 METADATA = "metadata.jsonl"
 INDEX = "emoji.json"

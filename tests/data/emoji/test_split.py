@@ -2,8 +2,8 @@
 
 import pytest
 
-from vqlearn.experiments.emoji.captions import TONES
-from vqlearn.experiments.emoji.split import (
+from vqlearn.data.emoji.captions import TONES
+from vqlearn.data.emoji.split import (
     HELD_OUT_COLOURS,
     action,
     held_out,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vqlearn.experiments.emoji.captions import (
+from vqlearn.data.emoji.captions import (
     TABLES,
     captions,
     captions_with_tones,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from vqlearn.experiments.emoji.download import TWEMOJI, fetched, integrity, read_members
+from vqlearn.data.emoji.download import TWEMOJI, fetched, integrity, read_members
 
 
 def test_the_digest_is_that_of_npm(tmp_path):

@@ -14,8 +14,8 @@ Held out are combinations of parts that are all seen in training, but never toge
 import re
 from typing import Any
 
-from vqlearn.experiments.emoji.captions import TONES, captions
-from vqlearn.experiments.emoji.people import PAIRS
+from vqlearn.data.emoji.captions import TONES, captions
+from vqlearn.data.emoji.people import PAIRS
 
 LETTERS = frozenset({"keycap", "alphanum"})  # subcategories
 SKIN_PATCHES = frozenset({"skin-tone"})
