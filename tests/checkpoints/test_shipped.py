@@ -1,5 +1,6 @@
 """The shipped checkpoint: small, whole, able to draw, and blind to what it should not know."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,6 +16,8 @@ from vqlearn.data.scenes.sampling import scene_batch
 from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.evaluation.prompts import token_bits_given_pixels
 from vqlearn.evaluation.scene_reader import prompt_accuracy, read
+from vqlearn.training import record
+from vqlearn.training.stages.order import STAGES, VQ_DIFFUSION
 from vqlearn.transformer.denoiser import Denoiser
 
 
@@ -23,16 +26,23 @@ def pipe():
     return VQDiffusionPipeline.from_pretrained("scenes")
 
 
-def test_it_is_25_megabytes_or_less():
-    sizes = [file.stat().st_size for file in (WEIGHTS / "scenes").rglob("*") if file.is_file()]
-    assert 1_000_000 < sum(sizes) <= 25_000_000
+@pytest.fixture(scope="module")
+def emoji():
+    return VQDiffusionPipeline.from_pretrained("emoji")
 
 
-def test_every_file_is_guarded_by_its_digest(tmp_path):
-    copy = tmp_path / "copy"
-    shutil.copytree(WEIGHTS / "scenes", copy)
+@pytest.mark.parametrize(("name", "most"), [("scenes", 25_000_000), ("emoji", 20_000_000)])
+def test_a_model_has_so_many_bytes_at_most(name, most):
+    sizes = [file.stat().st_size for file in (WEIGHTS / name).rglob("*") if file.is_file()]
+    assert 1_000_000 < sum(sizes) <= most
+
+
+@pytest.mark.parametrize("name", ["scenes", "emoji"])
+def test_every_file_is_guarded_by_its_digest(tmp_path, name):
+    copy, unguarded = tmp_path / "copy", {"SHA256SUMS", record.FILE}
+    shutil.copytree(WEIGHTS / name, copy)
     VQDiffusionPipeline.from_pretrained(copy)
-    names = [path for path in copy.rglob("*") if path.is_file() and path.name != "SHA256SUMS"]
+    names = [path for path in copy.rglob("*") if path.is_file() and path.name not in unguarded]
     assert len((copy / "SHA256SUMS").read_text().splitlines()) == len(names)
     with (copy / "scheduler" / "scheduler_config.json").open("a") as config:
         config.write(" ")
@@ -73,6 +83,30 @@ def test_colours_of_the_sentence_reach_the_picture(pipe):
     assert red > blue + 0.1
 
 
+def test_emoji_hears_the_colour_too(emoji):
+    """A red apple and a green one, ten images each; emoji are drawn on white."""
+
+    def mean(prompt):
+        generators = [torch.Generator().manual_seed(seed) for seed in range(10)]
+        images = emoji(
+            prompt, 10, 1.5, 0.9, 10, generator=generators, output_type="np"
+        ).images  # (10, 32, 32, 3)
+        assert images[:, 0].mean() > 0.9
+        return images[:, 12:28, 8:24].mean((0, 1, 2))
+
+    red, green = mean("a red apple"), mean("a green apple")
+    assert red[0] > green[0] + 0.1
+    assert green[1] > red[1] + 0.1
+
+
+def test_emoji_says_what_it_was_trained_on():
+    told = json.loads((WEIGHTS / "emoji" / record.FILE).read_text())
+    assert {stage["choices"]["data_name"] for stage in told.values()} == {"runs/emoji-data/train"}
+    parts = {name: stage.parts for name, stage in STAGES.items()}
+    for name in VQ_DIFFUSION:
+        assert record.read(WEIGHTS / "emoji", name, parts[name]) == told[name]["choices"]
+
+
 def test_a_picture_does_not_depend_on_the_batch_it_is_drawn_in(pipe):
     """At the model's own guidance; at 5, rounding may now and then decide a token."""
     prompts = ["a small red circle", "a large blue square above a tiny pink heart"]
@@ -106,10 +140,11 @@ def test_an_untrained_denoiser_draws_nothing_readable(pipe):
     assert sum(scene is not None for scene in scenes) <= 2
 
 
-def test_the_readme_command_works_offline_from_any_folder(tmp_path):
+@pytest.mark.parametrize("words", [["a small red circle"], ["a red apple", "--model", "emoji"]])
+def test_the_readme_command_works_offline_from_any_folder(tmp_path, words):
     """No network: every address but this machine's own is refused by a dead proxy."""
     dead = dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "http://127.0.0.1:9")
-    command = [sys.executable, "-m", "vqlearn", "generate", "a small red circle"]
+    command = [sys.executable, "-m", "vqlearn", "generate", *words]
     result = subprocess.run(
         [*command, "--steps", "5", "--out", "picture.png"],
         cwd=tmp_path,

@@ -17,9 +17,11 @@ from pathlib import Path
 import matplotlib
 
 from vqlearn.experiments.autoregressive.study import STUDY as AUTOREGRESSIVE
+from vqlearn.experiments.emoji.study import STUDY as EMOJI
 from vqlearn.experiments.face_off.study import STUDY as FACE_OFF
 from vqlearn.experiments.kernels.study import STUDY as KERNELS
 from vqlearn.experiments.null_text.study import STUDY as NULL_TEXT
+from vqlearn.experiments.own_images.study import STUDY as OWN_IMAGES
 from vqlearn.experiments.runner import is_possible
 from vqlearn.experiments.shipped_model.study import FRONTIER, SAMPLERS, SHIPPED_MODEL
 from vqlearn.experiments.unmasking.study import STUDY as UNMASKING
@@ -29,7 +31,7 @@ STUDIES = {
     study.name: study
     for study in (
         *(SHIPPED_MODEL, SAMPLERS, FRONTIER, NULL_TEXT, KERNELS, AUTOREGRESSIVE, FACE_OFF),
-        UNMASKING,
+        *(UNMASKING, EMOJI, OWN_IMAGES),
     )
 }
 
