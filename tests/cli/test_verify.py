@@ -113,4 +113,4 @@ def test_doctor_tells_versions_devices_and_where_weights_are(hub, monkeypatch, c
     lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert lines["torch"] == torch.__version__.split("+")[0] or lines["torch"] == torch.__version__
     assert "GB free" in lines["memory"]
-    assert lines["shipped"].startswith("scenes in ")
+    assert lines["shipped"].startswith("emoji, scenes in ")

@@ -91,7 +91,7 @@ class TextToImagePipeline(PipelineMembers):
         low_cpu_mem_usage: bool = True,
         **others: Any,
     ) -> "TextToImagePipeline":
-        """Load a checkpoint: one that ships with vqlearn ("scenes"), a folder, or one of the hub.
+        """Load a checkpoint: shipped with vqlearn ("scenes", "emoji"), a folder, or one of the hub.
 
         The layout is that of diffusers, and "microsoft/vq-diffusion-ithq" is the released model.
         Arguments are those of diffusers:
