@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-Model = Annotated[str, typer.Option(help="scenes or emoji (they ship), a folder, OWNER/NAME (hub).")]
+Model = Annotated[str, typer.Option(help="scenes, emoji (they ship), a folder, OWNER/NAME (hub).")]
 Guidance = Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")]
 Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")]
 
