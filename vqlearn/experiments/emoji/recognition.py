@@ -1,13 +1,15 @@
-"""Can it be told what was generated? Sixty images of names seen in training, five names for each.
+"""Can it be told what was generated? Images of names seen in training, five names for each.
 
     python -m vqlearn.experiments.emoji questions              sheets in runs/emoji-questions
     python -m vqlearn.experiments.emoji answers FILE FILE …    figures/emoji_recognition.json
 
-Names and images are drawn by a seed, none is picked. The four other names are random: it is asked
-what kind of thing is shown, rather than which one. An answer file has sixty letters, a to e.
+Names and images are drawn by a seed, none is picked. In the first sixty questions the four other
+names are random, so it is asked what kind of thing is shown; in the next sixty they are of the same
+kind, such as five fruits. An answer file has 120 letters, a to e.
 """
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vqlearn.data.emoji import INDEX, TONES, Picture, pictures
+from vqlearn.data.emoji import INDEX, pictures
 from vqlearn.evaluation import Evaluation, Share
 from vqlearn.evaluation.prompts import generate
 from vqlearn.experiments import pages, style
@@ -28,7 +30,8 @@ from vqlearn.probability import random_stream
 from vqlearn.probability.checks import shown
 from vqlearn.storage import write_json
 
-QUESTIONS = 60
+QUESTIONS = 60  # of each kind
+RANDOM, SIMILAR = "random names", "names of the same kind"
 LETTERS = "abcde"
 SHEET = 20  # questions
 COLUMNS = 5
@@ -39,10 +42,11 @@ MOST = "more than half of them"
 
 @dataclass(frozen=True)
 class Question:
-    """What the image was asked to be, and the names to choose from."""
+    """What the image was asked to be, the names to choose from, and how these were chosen."""
 
     prompt: str
     names: tuple[str, ...]
+    others: str
 
     @property
     def right(self) -> str:
@@ -51,25 +55,36 @@ class Question:
 
 
 def questions(data: Path, count: int = QUESTIONS) -> list[Question]:
-    """Random images of the training without a skin tone; the other names are of such ones, too."""
-    found = pictures(json.loads((data / INDEX).read_text(encoding="utf-8")))
-    names = [each.captions[0] for each in found if each.part == "train" and not has_tone(each)]
+    """So many with random names, then with names of the same kind (Unicode's subcategory).
+
+    All are names of the training, without a skin tone.
+    """
+    emoji = json.loads((data / INDEX).read_text(encoding="utf-8"))
+    kinds = {each["image"]: each["subcategory"] for each in emoji}
+    found = [each for each in pictures(emoji) if each.part == "train" and each.file in kinds]
+    names = {each.captions[0]: kinds[each.file] for each in found}
     stream = random_stream("questions about emoji")
-    prompts = torch.randperm(len(names), generator=stream)[:count].tolist()
-    return [_question(names, prompt, stream) for prompt in prompts]
+    asked = [
+        _question(prompt, list(names), RANDOM, stream)
+        for prompt in _some(list(names), count, stream)
+    ]
+    sizes = Counter(names.values())
+    many = [name for name, kind in names.items() if sizes[kind] >= len(LETTERS)]
+    for prompt in _some(many, count, stream):
+        same = [name for name, kind in names.items() if kind == names[prompt]]
+        asked.append(_question(prompt, same, SIMILAR, stream))
+    return asked
 
 
-def has_tone(picture: Picture) -> bool:
-    """Is it a variant in a skin tone?"""
-    return any(tone in picture.file.upper() for tone in TONES)
+def _some(names: Sequence[str], count: int, stream: torch.Generator) -> list[str]:
+    return [names[i] for i in torch.randperm(len(names), generator=stream)[:count].tolist()]
 
 
-def _question(names: Sequence[str], prompt: int, stream: torch.Generator) -> Question:
+def _question(prompt: str, names: Sequence[str], others: str, stream: torch.Generator) -> Question:
     order = torch.randperm(len(names), generator=stream).tolist()
-    others = [i for i in order if i != prompt][: len(LETTERS) - 1]
+    wrong = [names[i] for i in order if names[i] != prompt][: len(LETTERS) - 1]
     place = torch.randint(len(LETTERS), (1,), generator=stream).item()
-    chosen = [*others[:place], prompt, *others[place:]]
-    return Question(names[prompt], tuple(names[i] for i in chosen))
+    return Question(prompt, (*wrong[:place], prompt, *wrong[place:]), others)
 
 
 def draw_sheets(
@@ -123,25 +138,30 @@ def keep_answers(folder: Path, files: Sequence[Path], file: Path) -> None:
     write_json(file, {"command": COMMAND, **told, "answers": answers})
 
 
-def recognised(file: Path) -> dict[str, Share]:
-    """How many images each reader has named right; then the names that most of them have."""
+def recognised(file: Path) -> dict[tuple[str, str], Share]:
+    """How many images each reader has named right; then how many most of them have; by kind."""
     told = json.loads(file.read_text(encoding="utf-8"))
-    asked = [Question(each["prompt"], tuple(each["names"])) for each in told["questions"]]
-    right = [
-        [letter == each.right for letter, each in zip(letters, asked, strict=True)]
-        for letters in told["answers"].values()
-    ]
-    most = [2 * sum(each) > len(each) for each in zip(*right, strict=True)]
-    names = (*told["answers"], MOST)
+    asked = [Question(**{**each, "names": tuple(each["names"])}) for each in told["questions"]]
+    right = {
+        reader: [letter == each.right for letter, each in zip(letters, asked, strict=True)]
+        for reader, letters in told["answers"].items()
+    }
+    right[MOST] = [2 * sum(each) > len(each) for each in zip(*right.values(), strict=True)]
     return {
-        name: Share(sum(each), len(each)) for name, each in zip(names, (*right, most), strict=True)
+        (others, name): Share(*_counted(each, [one.others == others for one in asked]))
+        for others in (RANDOM, SIMILAR)
+        for name, each in right.items()
     }
 
 
+def _counted(right: Sequence[bool], which: Sequence[bool]) -> tuple[int, int]:
+    return sum(each for each, own in zip(right, which, strict=True) if own), sum(which)
+
+
 def table(file: Path) -> str:
-    """A line for each reader, with 95 % intervals over images."""
+    """A line for each reader and kind, with 95 % intervals over images."""
     rows = []
-    for name, share in recognised(file).items():
+    for (others, name), share in recognised(file).items():
         low, high = (100 * end for end in share.interval_95)
-        rows.append([name, f"{share.right} of {share.total}", f"{low:.0f} to {high:.0f} %"])
-    return pages.table(("who names the image", "right", "95 % interval"), rows)
+        rows.append([others, name, f"{share.right} of {share.total}", f"{low:.0f} to {high:.0f} %"])
+    return pages.table(("the other four", "who names it", "right", "95 % interval"), rows)

@@ -28,7 +28,7 @@ from vqlearn.training.stages import Plan
 NEVER_SEEN = 200
 MEASURED = 50
 IMAGE_SIZE = 32
-STEPS = {"tokens": 800, "text": 300, "diffusion": 1200}
+STEPS = {"tokens": 500, "text": 300, "diffusion": 500}
 
 
 @dataclass(frozen=True)
