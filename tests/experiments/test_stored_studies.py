@@ -21,7 +21,7 @@ DIGESTS = {
     "autoregressive": "8ac1f277095af412094082c04c638e02070d35664becf003f9cfac33036591be",
     "face-off": "71020737392496ccd3ea61ef45326269e3e5a97a9324441fbacb9561986f6171",
     "unmasking": "19926fe115b780afd3d530a1bb5f96bd8fc0c74d9299c5d07bc62b4e8948f58a",
-    "emoji": "524fc59f8383f1b27d3399f461bf6ea56fbd22a3027c64b17028c154f00803b8",
+    "emoji": "458dd0c1a08470d5a84f0e1319c616eba3263d3b6a3f978e7d2e5a256b1825bb",
     "own-images": "8385c0fffd2592f5e3a8054a16384cd4b2b705e58a4053946179f5e44d4e7b50",
 }
 """Of the ids and the settings of all runs, stored or not. Another digest is another study."""

@@ -34,7 +34,7 @@ MODEL = WEIGHTS / "emoji"
 SHEETS = Path("runs") / "emoji-questions"
 ANSWERS = Path("figures") / "emoji_recognition.json"
 PROMPTS = 200
-GUIDANCE = (1.0, 1.5, 3.0)
+GUIDANCE = (1.0, 1.5)
 FOLDERS = ("train", "held_out")
 PARTS = {"seen": "train", "never_seen": "held_out", "swapped": "held_out"}
 """What is measured apart, and the folder that it is in."""

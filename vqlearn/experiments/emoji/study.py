@@ -52,12 +52,13 @@ def cells(report: Report, run: EmojiRun) -> list[str]:
     """The line of one run."""
     result = report.runs[run.id].result
     scores = result.scores
-    means = (scores.round_trip_psnr, scores.bits_per_token)
+    psnr, bits = scores.round_trip_psnr, scores.bits_per_token
     shares = (scores.matched, scores.matched_truth, result.nearest)
     return [
         TITLES[run.part],
         str(run.guidance),
-        *(f"{each.mean:.2f} ± {each.standard_error:.2f}" for each in means),
+        f"{psnr.mean:.1f} ± {psnr.standard_error:.1f}",
+        f"{bits.mean:.3f} ± {bits.standard_error:.3f}",
         *(told(share) for share in shares),
     ]
 
