@@ -22,7 +22,7 @@ sequence of n tokens needs at most n evaluations, however many levels there are.
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Float64, Int
@@ -45,6 +45,7 @@ from vqlearn.probability import (
 from vqlearn.probability.checks import Level, check_kind
 
 
+@runtime_checkable
 class QuickDenoise(Protocol):
     """`sampler.Denoise` that can be asked for some positions alone."""
 
@@ -176,10 +177,11 @@ def least_stay(
     gamma_bar_t = process.schedule.gamma_bar[t]
     wrong = min(1, process.num_codes - 1)
     x_0, x_t = torch.tensor([[0, wrong, 0], [0, 0, process.mask]])
-    if gamma_bar_t == 0:  # nothing is MASK at this level, and there is no such row
+    if gamma_bar_t == 0:  # nothing is MASK at this level: there is no such row
         x_t[-1] = 0
     log_p = process.log_posterior(x_0[None], x_t[None], s, t, dtype=torch.float64)
     right, wrong, mask = log_p.gather(-1, x_t[None, :, None]).exp().flatten()
+    mask = mask if gamma_bar_t > 0 else torch.zeros_like(mask)  # asked, and refused there
     return torch.where(masked, mask, torch.minimum(right, wrong))
 
 
