@@ -355,9 +355,7 @@ def test_a_rule_decides_the_steps(pipe):
     for noise in ("exact", "fast"):
         again = tokens_of(pipe, "a red circle", rule=rule, noise=noise, generator=seeded(0))
         assert torch.equal(seen[-1][2], again)
-    with pytest.raises(
-        ValueError, match="noise is 'reference'; allowed with a rule: 'exact', 'fast'"
-    ):
+    with pytest.raises(ValueError, match="noise is 'reference'; allowed with a rule: 'exact',"):
         pipe("a red circle", rule=rule, noise="reference")
     with pytest.raises(TypeError, match="rule is 'purity'; allowed: UnmaskingRule, None"):
         pipe("a red circle", rule="purity")
