@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from vqlearn.cli.batch import batch
 from vqlearn.cli.challenge import challenge
 from vqlearn.cli.course import assign, grade
 from vqlearn.cli.edit import edit
@@ -109,6 +110,9 @@ def generate(
         watch["callback"].save(film)
     outputs.save_image(make_grid(result.images), out)
     typer.echo(out)
+
+
+app.command()(batch)
 
 
 app.command()(edit)
