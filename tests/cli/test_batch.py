@@ -79,7 +79,7 @@ def test_only_what_is_missing_is_made(file, monkeypatch, capsys):
     assert [job.file_name for job in made] == ["000001.png"]
     assert contents(folder) == before
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    monkeypatch.setattr(many, "load_pipeline", None)  # nothing is missing: no model is needed
+    monkeypatch.setattr(many, "open_model", None)  # nothing is missing: no model is needed
     assert run(monkeypatch, capsys, file)[0] == 0
 
 
@@ -89,6 +89,7 @@ def test_only_what_is_missing_is_made(file, monkeypatch, capsys):
         (["--guidance", 2], "guidance_scale"),
         (["--truncation", 0.5], "truncation_rate"),
         (["--steps", 3], "num_inference_steps"),
+        (["--dtype", "float64"], "dtype"),
         (["--seed", 1], "prompts or seeds"),
         (["--images", 2], "prompts or seeds"),
     ],
@@ -118,7 +119,7 @@ def test_processes_share_the_work(tmp_path, monkeypatch, count):
             wait_for_everyone=lambda: None,
         )
         monkeypatch.setattr(many, "PartialState", lambda state=state: state)
-        many.make_images("scenes", jobs, tmp_path, many.Sampling(1.5, 0.9, 2), 100)
+        many.make_images(("scenes", None), jobs, tmp_path, many.Sampling(1.5, 0.9, 2), 100)
     assert len(made) == count
     assert max(map(len, made)) - min(map(len, made)) <= 1
     names = [job.file_name for part in made for job in part]

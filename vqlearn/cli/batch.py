@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vqlearn.cli.options import SEEDS, Guidance, Model, Truncation
+from vqlearn.cli.options import SEEDS, Dtype, Guidance, Model, Truncation
 
 MOST_IMAGES = 1_000_000  # names have six digits
 
@@ -20,6 +20,7 @@ def batch(
     seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
     images: Annotated[int, typer.Option(help="How many images of each prompt.")] = 1,
     batch_size: Annotated[int, typer.Option(help="Images that are generated together.")] = 16,
+    dtype: Dtype = None,
 ) -> None:
     """Generate images of all prompts in a file, into a folder; prints its path.
 
@@ -45,6 +46,6 @@ def batch(
     check_integer("the number of images", total, 1, MOST_IMAGES)
     check_integer("--seed", seed, SEEDS[0], SEEDS[1] - total + 1)
     check_output_folder("--out", out)
-    make_images(model, jobs_of(texts, images, seed), out, sampling, batch_size)
+    make_images((model, dtype), jobs_of(texts, images, seed), out, sampling, batch_size)
     if PartialState().is_main_process:
         typer.echo(out)

@@ -20,7 +20,8 @@ from tqdm.auto import tqdm
 
 from vqlearn.checkpoints import resolve
 from vqlearn.checkpoints.layout import PARTS
-from vqlearn.pipeline import TextToImagePipeline, VQDiffusionPipeline, load_pipeline
+from vqlearn.cli.models import open_model
+from vqlearn.pipeline import TextToImagePipeline, VQDiffusionPipeline
 from vqlearn.probability import Sampling
 from vqlearn.probability.checks import shown
 from vqlearn.storage import atomic_write, write_json, write_text
@@ -73,29 +74,37 @@ def jobs_of(prompts: Sequence[str], images: int, seed: int) -> list[Job]:
 
 
 def make_images(
-    model: str, jobs: Sequence[Job], folder: Path, sampling: Sampling, batch_size: int
+    model: tuple[str, str | None],
+    jobs: Sequence[Job],
+    folder: Path,
+    sampling: Sampling,
+    batch_size: int,
 ) -> None:
     """Make the images that are not there yet; each process takes every so-manieth.
 
+    `model`: the name of a checkpoint, and its dtype, None: as stored.
     Raises `ValueError` for a folder that holds images of other prompts or another model.
     """
     state = PartialState()
     with state.main_process_first():
         if state.is_main_process:
-            begin(folder, jobs, choices(model, sampling))
+            begin(folder, jobs, choices(*model, sampling))
     own = jobs[state.process_index :: state.num_processes]
     missing = [job for job in own if not (folder / job.file_name).exists()]
     if missing:
-        pipeline = load_pipeline(model).to(state.device)
+        name, dtype = model
+        pipeline = open_model(name, state.device, dtype)
+        bar = {**pipeline.progress_bar_config, "disable": not state.is_main_process}
         pipeline.set_progress_bar_config(disable=True)
-        for some in in_parts(missing, batch_size):
+        for some in in_parts(missing, batch_size, bar):
             write_images(pipeline, some, folder, sampling)
     state.wait_for_everyone()
 
 
-def choices(model: str, sampling: Sampling) -> dict[str, Any]:
+def choices(model: str, dtype: str | None, sampling: Sampling) -> dict[str, Any]:
     """What decides the images, besides the jobs."""
-    return {"model": record.digest_of(resolve(model), PARTS), **asdict(sampling)}
+    digest = record.digest_of(resolve(model), PARTS)
+    return {"model": digest, "dtype": dtype, **asdict(sampling)}
 
 
 def begin(folder: Path, jobs: Sequence[Job], chosen: dict[str, Any]) -> None:
@@ -116,10 +125,9 @@ def begin(folder: Path, jobs: Sequence[Job], chosen: dict[str, Any]) -> None:
     write_text(metadata, lines)
 
 
-def in_parts(jobs: Sequence[Job], size: int) -> Iterator[Sequence[Job]]:
-    """Parts of `size`, with a progress bar in the main process."""
-    quiet = not PartialState().is_main_process
-    with tqdm(desc="images", total=len(jobs), unit=" images", disable=quiet) as bar:
+def in_parts(jobs: Sequence[Job], size: int, options: dict[str, Any]) -> Iterator[Sequence[Job]]:
+    """Parts of `size`, with a progress bar."""
+    with tqdm(total=len(jobs), unit=" images", **options) as bar:
         for first in range(0, len(jobs), size):
             yield jobs[first : first + size]
             bar.update(min(size, len(jobs) - first))
