@@ -1,11 +1,11 @@
 """`vqlearn batch`: a folder of images that can be stopped, shared and taken up again."""
 
 import json
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 import torch
+from filelock import FileLock
 from PIL import Image
 from support.accelerate_state import forget_accelerate
 from support.command import run_command
@@ -14,6 +14,7 @@ from vqlearn.cli import many
 from vqlearn.cli.many import jobs_of, read_prompts
 from vqlearn.data import ImageFolder
 from vqlearn.pipeline import load_pipeline
+from vqlearn.probability import Sampling
 
 PROMPTS = ["a large red circle", "a small blue square", "a large green ring"]
 STEPS = ["--steps", 2]
@@ -36,21 +37,21 @@ def contents(folder):
 
 
 def test_every_image_is_that_of_its_prompt_and_seed(file, monkeypatch, capsys):
-    """However many are generated together, and as the call draws it alone."""
-    folder = file.parent / "images"
-    code, stdout, stderr = run(monkeypatch, capsys, file, "--images", 2, "--seed", 5)
+    """In float64, where rounding decides no token: as the call draws it alone."""
+    folder, exact = file.parent / "images", ["--dtype", "float64", "--device", "cpu"]
+    code, stdout, stderr = run(monkeypatch, capsys, file, "--images", 2, "--seed", 5, *exact)
     assert (code, stdout) == (0, "images\n"), stderr
     lines = [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
     assert [line["text"] for line in lines] == [prompt for prompt in PROMPTS for _ in range(2)]
     assert [line["seed"] for line in lines] == list(range(5, 11))
-    pipeline = load_pipeline("scenes")
+    pipeline = load_pipeline("scenes").to(torch.float64)
     for line in lines:
         generator = torch.Generator().manual_seed(line["seed"])
         (alone,) = pipeline(line["text"], 2, 1.5, 0.9, noise="fast", generator=generator).images
         with Image.open(folder / line["file_name"]) as image:
             assert image.tobytes() == alone.tobytes()
     assert len({(folder / line["file_name"]).read_bytes() for line in lines}) == 6
-    again = [file, "--images", 2, "--seed", 5, "--batch-size", 4, "--out", "again"]
+    again = [file, "--images", 2, "--seed", 5, "--batch-size", 4, "--out", "again", *exact]
     assert run(monkeypatch, capsys, *again)[0] == 0
     assert contents(folder) == contents(file.parent / "again")
 
@@ -62,12 +63,13 @@ def test_the_folder_can_be_trained_on(file, monkeypatch, capsys):
     assert len(source.images) == 3
 
 
-def test_only_what_is_missing_is_made(file, monkeypatch, capsys):
+def test_only_what_is_missing_or_empty_is_made(file, monkeypatch, capsys):
     run(monkeypatch, capsys, file)
     folder = file.parent / "images"
     before = contents(folder)
     (folder / "000001.png").unlink()
-    kept = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    (folder / "000002.png").write_bytes(b"")
+    (folder / ".part-000001.png").write_bytes(b"what a kill has left")
     made, write = [], many.write_images
 
     def watched(pipeline, jobs, *how):
@@ -76,11 +78,63 @@ def test_only_what_is_missing_is_made(file, monkeypatch, capsys):
 
     monkeypatch.setattr(many, "write_images", watched)
     assert run(monkeypatch, capsys, file)[0] == 0
-    assert [job.file_name for job in made] == ["000001.png"]
+    assert [job.file_name for job in made] == ["000001.png", "000002.png"]
+    (folder / ".part-000001.png").unlink(missing_ok=True)
     assert contents(folder) == before
-    assert {path: path.stat().st_mtime_ns for path in kept} == kept
-    monkeypatch.setattr(many, "open_model", None)  # nothing is missing: no model is needed
-    assert run(monkeypatch, capsys, file)[0] == 0
+
+
+@pytest.mark.parametrize("stopped_in", ["write_json", "write_text", "write_images"])
+def test_a_command_that_was_stopped_anywhere_goes_on(file, monkeypatch, capsys, stopped_in):
+    whole = [file, "--out", "whole", "--batch-size", 2]
+    assert run(monkeypatch, capsys, *whole)[0] == 0
+    calls, true = [], getattr(many, stopped_in)
+
+    def stops(*arguments):
+        calls.append(arguments)
+        if len(calls) == (2 if stopped_in == "write_images" else 1):
+            raise KeyboardInterrupt
+        return true(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(many, stopped_in, stops)
+        assert run(patch, capsys, file, "--batch-size", 2)[0] == 130
+    assert run(monkeypatch, capsys, file, "--batch-size", 2)[0] == 0
+    assert contents(file.parent / "images") == contents(file.parent / "whole")
+
+
+def test_a_folder_with_other_files_is_refused(file, monkeypatch, capsys):
+    """An image of that number would count as made."""
+    (file.parent / "images").mkdir()
+    (file.parent / "images" / "000000.png").write_bytes(b"mine")
+    code, _, stderr = run(monkeypatch, capsys, file)
+    assert code == 1
+    assert "which holds '000000.png' and no batch.json; allowed: a new folder" in stderr
+    assert contents(file.parent / "images") == {"000000.png": b"mine", ".lock": b""}
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{"])
+def test_damaged_choices_are_named(file, monkeypatch, capsys, damage):
+    run(monkeypatch, capsys, file)
+    (file.parent / "images" / "batch.json").write_text(damage)
+    code, _, stderr = run(monkeypatch, capsys, file)
+    assert code == 1
+    assert "batch.json is damaged; allowed: as it was written, or a new folder" in stderr
+
+
+def test_two_commands_in_one_folder_are_kept_apart(file, monkeypatch, capsys):
+    (file.parent / "images").mkdir()
+    with FileLock(file.parent / "images" / ".lock"):
+        code, _, stderr = run(monkeypatch, capsys, file)
+    assert code == 1
+    assert "in which another command works" in stderr
+
+
+def test_what_cannot_be_used_leaves_nothing_behind(file, monkeypatch, capsys):
+    for options in (["--steps", 101], ["--dtype", "int8"], ["--device", "tpu"]):
+        code, _, stderr = run_command(monkeypatch, capsys, "batch", file, *options)
+        assert code == 1, options
+        assert options[0].strip("-") in stderr
+    assert not contents(file.parent / "images")
 
 
 @pytest.mark.parametrize(
@@ -90,8 +144,8 @@ def test_only_what_is_missing_is_made(file, monkeypatch, capsys):
         (["--truncation", 0.5], "truncation_rate"),
         (["--steps", 3], "num_inference_steps"),
         (["--dtype", "float64"], "dtype"),
-        (["--seed", 1], "prompts or seeds"),
-        (["--images", 2], "prompts or seeds"),
+        (["--seed", 1], "prompts and seeds"),
+        (["--images", 2], "prompts and seeds"),
     ],
 )
 def test_a_folder_of_other_images_is_refused_and_kept(file, monkeypatch, capsys, options, named):
@@ -106,30 +160,38 @@ def test_a_folder_of_other_images_is_refused_and_kept(file, monkeypatch, capsys,
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_share_the_work(tmp_path, monkeypatch, count):
     """Each makes its own images; together they make each once."""
-    made = []
+    made, pipeline = [], load_pipeline("scenes")
     monkeypatch.setattr(many, "write_images", lambda _, jobs, *how: made.append(jobs))
+    monkeypatch.setattr(many, "open_model", lambda *_: pipeline)
+    monkeypatch.setattr(many, "in_main_process", lambda accelerator, work: work())
     jobs = jobs_of([f"prompt {i}" for i in range(7)], 2, 0)
     for index in range(count):
-        state = SimpleNamespace(
+        accelerator = SimpleNamespace(
             process_index=index,
             num_processes=count,
             is_main_process=index == 0,
             device=torch.device("cpu"),
-            main_process_first=nullcontext,
             wait_for_everyone=lambda: None,
         )
-        monkeypatch.setattr(many, "PartialState", lambda state=state: state)
-        many.make_images(("scenes", None), jobs, tmp_path, many.Sampling(1.5, 0.9, 2), 100)
+        monkeypatch.setattr(many, "best_accelerator", lambda accelerator=accelerator: accelerator)
+        many.make_images(("scenes", None, None), jobs, tmp_path, Sampling(1.5, 0.9, 2), 100)
     assert len(made) == count
     assert max(map(len, made)) - min(map(len, made)) <= 1
     names = [job.file_name for part in made for job in part]
     assert sorted(names) == [job.file_name for job in jobs]
 
 
-def test_prompts_of_a_jsonl_file(tmp_path):
-    file = tmp_path / "prompts.jsonl"
-    file.write_text('{"text": "ä b", "file_name": "x.png"}\n\n{"text": "c"}\n', encoding="utf-8")
-    assert read_prompts(file) == ["ä b", "c"]
+@pytest.mark.parametrize(
+    ("name", "content", "prompts"),
+    [
+        ("a.jsonl", '{"text": " ä b ", "file_name": "x.png"}\n\n{"text": "c"}\n', ["ä b", "c"]),
+        ("a.JSONL", '{"text": "c"}', ["c"]),
+        ("a.txt", "\ufeffone\r\n\r\n two \r\none", ["one", "two", "one"]),
+    ],
+)
+def test_prompts_are_read(tmp_path, name, content, prompts):
+    (tmp_path / name).write_bytes(content.encode())
+    assert read_prompts(tmp_path / name) == prompts
 
 
 @pytest.mark.parametrize(
@@ -141,6 +203,9 @@ def test_prompts_of_a_jsonl_file(tmp_path):
         ("a.jsonl", b'{"caption": "x"}', "line 1 is "),
         ("a.jsonl", b'{"text": 5}', "line 1 is "),
         ("a.jsonl", b"[1]", "line 1 is "),
+        ("a.jsonl", b'{"text": "\\ud800"}', "line 1 is "),
+        ("a.jsonl", b"[" * 100_000, "line 1 is "),
+        ("a.json", b"{}", "PROMPTS is 'a.json'; allowed: a file *.txt or *.jsonl"),
     ],
 )
 def test_what_is_no_prompt_is_named(tmp_path, monkeypatch, capsys, name, content, message):

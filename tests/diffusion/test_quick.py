@@ -4,7 +4,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
 
 from vqlearn.diffusion.exact.examples import chain, twins
 from vqlearn.diffusion.exact.world import (
@@ -17,11 +16,11 @@ from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.quick import (
     Asked,
     at_positions,
-    changed,
     least_stay,
     planned,
     quick_sample,
     quick_walk,
+    take_step,
 )
 from vqlearn.diffusion.reveal import purity
 from vqlearn.diffusion.sampler import all_masked, draw_prior, levels_to_visit
@@ -78,7 +77,7 @@ def test_a_step_has_the_law_of_the_reverse_step(preset, t, s):
             masked = x_t == process.mask
             (where,) = (u >= least_stay(process, masked, s, t)[0]).nonzero(as_tuple=True)
             asked = Asked(where, u[where], pick[where])
-            x_s = changed(process, log_p.expand(len(where), -1), x_t, (t, s), asked)
+            x_s = take_step(process, log_p.expand(len(where), -1), x_t, (t, s), asked)
             found = torch.bincount(x_s[0], minlength=process.num_classes) / GRID**2
             wanted = process.log_reverse(log_p[None, None], x_t[:, :1], s, t).exp()[0, 0]
             torch.testing.assert_close(found.double(), wanted, atol=0.011, rtol=0)
@@ -127,11 +126,10 @@ def test_tokens_that_come_out_together_are_those_of_the_plain_sampler():
     assert abs(share - 0.5) < 5 * 0.5 / 4000**0.5
 
 
-class Counting(nn.Module):
-    """A network of one sequence that notes what it is asked."""
+class Counting:
+    """A denoiser that notes what it is asked."""
 
     def __init__(self, num_codes):
-        super().__init__()
         self.num_codes, self.asked = num_codes, []
 
     def __call__(self, x_t, t, positions=None):
@@ -155,6 +153,50 @@ def test_with_masks_alone_a_token_is_asked_once(num_timesteps):
     for (_, before), (_, after) in pairwise([(None, all_masked(process, (1, n))), *steps]):
         assert (before[before != process.mask] == after[before != process.mask]).all()
     assert (steps[-1][1] < 5).all()
+
+
+def test_what_is_too_rare_for_float32_still_happens():
+    """A released code moves with a probability of 1e-9 here: 1 - stay would be 0 in float32."""
+    process = process_of("released", 3, 100)
+    log_p = torch.tensor([[0.0, -30.0, -30.0]]).log_softmax(-1)
+    x_t = torch.zeros(1, 1, dtype=torch.long)
+    row = process.log_reverse(log_p[None].double(), x_t, 49, 50).exp()[0, 0]
+    leaves = row[1:].sum().item()
+    assert 0 < leaves < 3e-8
+    for share, moves in ((0.9, True), (1.1, False)):
+        u = torch.tensor([1 - share * leaves], dtype=torch.float64)
+        asked = Asked(torch.tensor([0]), u, torch.tensor([0.3], dtype=torch.float64))
+        x_s = take_step(process, log_p, x_t, (50, 49), asked)
+        assert (x_s.item() != 0) == moves
+
+
+@pytest.mark.parametrize("num_codes", [1, 2])
+def test_one_code_and_two(num_codes):
+    process = process_of("paper", num_codes)
+    network, generator = Counting(num_codes), torch.Generator().manual_seed(0)
+    start = torch.tensor([[process.mask, 0, process.mask]])
+    *_, (_, x_0) = quick_sample(process, network, start, range(8, -1, -1), generator=generator)
+    assert (x_0 < num_codes).all()
+    assert torch.equal(start, torch.tensor([[process.mask, 0, process.mask]]))
+
+
+def test_a_device_without_float64_takes_the_same_way(monkeypatch):
+    """There the numbers are float32, and one near 1 may become 1."""
+    from vqlearn.diffusion import quick
+
+    monkeypatch.setattr(quick, "finest_float", lambda device: torch.float32)
+    process, generator = process_of("paper", 5, 20), torch.Generator().manual_seed(0)
+    levels = range(20, -1, -1)
+    start = all_masked(process, (50, 6))
+    plan = quick.planned(process, start, levels, generator=generator)
+    assert {asked.u.dtype for asked in plan} == {torch.float32}
+    *_, (_, x_0) = quick_sample(process, Counting(5), start, levels, generator=generator)
+    assert (x_0 < 5).all()
+    one = torch.ones(1)
+    certain = torch.tensor([[0.0, -torch.inf, -torch.inf, -torch.inf, -torch.inf]])
+    asked = Asked(torch.tensor([0]), one, one)
+    x_s = take_step(process, certain, torch.zeros(1, 1, dtype=torch.long), (1, 0), asked)
+    assert x_s.item() == 0
 
 
 def test_given_tokens_are_never_asked():

@@ -98,6 +98,24 @@ def test_a_list_of_generators_makes_pictures_independent_of_the_batch_split(pipe
     assert torch.equal(whole, torch.cat(parts))
 
 
+def test_fast_noise_takes_the_quick_path(pipe, monkeypatch):
+    """The network's own forward is never called, and scores are asked for at some positions."""
+    asked, quick_scores = [], pipe.denoiser.quick_scores
+
+    def watched(x_t, t, text, positions):
+        asked.append((len(x_t), t, positions))
+        return quick_scores(x_t, t, text, positions)
+
+    monkeypatch.setattr(pipe.denoiser, "quick_scores", watched)
+    monkeypatch.setattr(pipe.denoiser, "forward", None)
+    tokens = tokens_of(pipe, "a red circle", STEPS, noise="fast", generator=seeded(0))
+    assert {rows for rows, _, _ in asked} == {2}  # without and with the caption
+    assert sum(len(positions) for *_, positions in asked) < 2 * STEPS * pipe.model.num_positions
+    monkeypatch.undo()
+    exact = tokens_of(pipe, "a red circle", STEPS, generator=seeded(0))
+    assert not torch.equal(tokens, exact)
+
+
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(3.0, 0.6), Sampling(lambda t: t / 4)])
 def test_the_quick_denoiser_predicts_what_the_plain_one_does(pipe, sampling):
     """Guided and truncated, at all positions and at some, within 1e-10 in float64."""
@@ -357,5 +375,7 @@ def test_a_rule_decides_the_steps(pipe):
         assert torch.equal(seen[-1][2], again)
     with pytest.raises(ValueError, match="noise is 'reference'; allowed with a rule: 'exact',"):
         pipe("a red circle", rule=rule, noise="reference")
+    with pytest.raises(ValueError, match="noise is 'gumbel'; allowed: 'exact', 'fast', "):
+        pipe("a red circle", rule=rule, noise="gumbel")
     with pytest.raises(TypeError, match="rule is 'purity'; allowed: UnmaskingRule, None"):
         pipe("a red circle", rule="purity")

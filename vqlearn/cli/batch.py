@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from vqlearn.cli.options import SEEDS, Dtype, Guidance, Model, Truncation
+from vqlearn.cli.options import SEEDS, Device, Dtype, Guidance, Model, Truncation
 
 MOST_IMAGES = 1_000_000  # names have six digits
 
 
 def batch(
-    prompts: Annotated[Path, typer.Argument(help="A file with one prompt a line, or .jsonl.")],
+    prompts: Annotated[Path, typer.Argument(help="One prompt a line: *.txt or *.jsonl.")],
     out: Annotated[Path, typer.Option(help="The folder of images.")] = Path("images"),
     model: Model = "scenes",
     steps: Annotated[int, typer.Option(help="Sampling steps of VQ-Diffusion, 1 to T.")] = 25,
@@ -20,13 +20,14 @@ def batch(
     seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
     images: Annotated[int, typer.Option(help="How many images of each prompt.")] = 1,
     batch_size: Annotated[int, typer.Option(help="Images that are generated together.")] = 16,
+    device: Device = None,
     dtype: Dtype = None,
 ) -> None:
     """Generate images of all prompts in a file, into a folder; prints its path.
 
     The folder has a metadata.jsonl, so `vqlearn train` and `evaluate` read it. Stop it whenever you
     like: the same command makes the images that are missing. Several devices share the work:
-    `accelerate launch -m vqlearn batch …`; the images are the same.
+    `accelerate launch -m vqlearn batch …`. No image's random numbers depend on the others.
     """
     from accelerate import PartialState
 
@@ -46,6 +47,6 @@ def batch(
     check_integer("the number of images", total, 1, MOST_IMAGES)
     check_integer("--seed", seed, SEEDS[0], SEEDS[1] - total + 1)
     check_output_folder("--out", out)
-    make_images((model, dtype), jobs_of(texts, images, seed), out, sampling, batch_size)
+    make_images((model, device, dtype), jobs_of(texts, images, seed), out, sampling, batch_size)
     if PartialState().is_main_process:
         typer.echo(out)

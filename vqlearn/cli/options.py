@@ -11,7 +11,7 @@ Device = Annotated[
 ]
 Dtype = Annotated[
     str | None,
-    typer.Option(help="float32, bfloat16, float16 for half the memory; default: as stored."),
+    typer.Option(help="float16, bfloat16: half the memory; float32, float64. Default: as stored."),
 ]
 Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")]
 

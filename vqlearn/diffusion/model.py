@@ -271,8 +271,8 @@ def predicted(
 ) -> Float[Tensor, "*b k"]:
     """Scores as log p(x_0 | x_t): normalised, guided, truncated.
 
-    The only place where scores of x_0 become probabilities, whatever is asked of them. With
-    guidance the first half of the rows is without a caption.
+    Here, and nowhere else in the model, scores of x_0 become probabilities. With guidance the first
+    half of the rows is without a caption.
     """
     log_p_x0 = log_normalise(scores)
     if sampling.is_guided:

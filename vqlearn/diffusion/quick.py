@@ -9,12 +9,13 @@ what they are. Most of that can be known without asking:
   b are the probabilities to stay if the clean token is i, and if it is not. That is linear in
   $p_i$, so it stays with $\min(a, b)$ at least.
 
-So one uniform number u for each token is drawn first, for all steps. Where u is below the least
-probability to stay the token stays, and that is all. The others are *asked*: the network's scores
-are needed at their positions alone. There a MASK token becomes a code, and a code changes if u is
-not below its true probability to stay. What it becomes is drawn from the same reverse step without
-the class that it has. The distribution is exactly that of `sampler.sample`, token by token and
-step by step; the random numbers are used in another way, so a seed gives other tokens.
+So for each token and each step two uniform numbers are drawn beforehand: u decides whether it
+changes, `pick` to what. Where u is below the least probability to stay the token stays, and that is
+all. The others are *asked*: the network's scores are needed at their positions alone. There a MASK
+token becomes a code, and a code changes if u is not below its true probability to stay. What it
+becomes is drawn from the same reverse step without the class that it has. But for rounding the
+distribution is that of `sampler.sample`, token by token and step by step; the random numbers are
+used in another way, so a seed gives other tokens. The pipeline calls it `noise="fast"`.
 
 A step in which nothing is asked needs no network. With masks alone a token is asked once: one
 sequence of n tokens needs at most n evaluations, however many levels there are.
@@ -39,6 +40,7 @@ from vqlearn.probability import (
     Generators,
     Given,
     Sampling,
+    finest_float,
     inverse_cdf,
     uniform,
 )
@@ -52,7 +54,10 @@ class QuickDenoise(Protocol):
     def __call__(
         self, x_t: Int[Tensor, "b n"], t: Level, positions: Int[Tensor, " m"] | None = None
     ) -> Float[Tensor, "*m k"]:
-        """log p(x_0 | x_t): (m, K) at positions of the flattened batch, or (b, n, K) at all."""
+        """log p(x_0 | x_t): (m, K) at positions of the flattened batch, or (b, n, K) at all.
+
+        With positions all sequences are at one level.
+        """
 
 
 def quick_walk(
@@ -88,7 +93,7 @@ def quick_denoiser(
     For networks that can prepare their text (`Denoiser.prepared`); others compute all that
     `denoiser` does. Raises `ValueError` as that one.
     """
-    plain = model.denoiser(condition, sampling, renormalised=renormalised)
+    plain = model.denoiser(condition, sampling, renormalised=renormalised)  # checks what is asked
     if condition is None or not hasattr(model.network, "prepared"):
         return at_positions(torch.no_grad()(plain))
     guided = sampling.is_guided
@@ -100,7 +105,7 @@ def quick_denoiser(
         tokens, level = x_t, t
         if guided:  # without and with the caption
             tokens = torch.cat([x_t, x_t])
-            level = t if isinstance(t, int) else torch.cat([t, t])
+            level = t if isinstance(t, int) else torch.cat([t, t]).to(x_t.device)
             if positions is not None:
                 positions = torch.cat([positions, x_t.numel() + positions])
         scores = model.network.quick_scores(tokens, level, text, positions)
@@ -114,8 +119,8 @@ class Asked(NamedTuple):
 
     positions: Int[Tensor, " m"]
     """Of the batch, flattened: sequence * n + place."""
-    u: Float64[Tensor, " m"]
-    pick: Float64[Tensor, " m"]
+    u: Float[Tensor, " m"]
+    pick: Float[Tensor, " m"]
 
 
 def quick_sample(
@@ -129,14 +134,15 @@ def quick_sample(
 ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
     """As `sampler.sample`: walk from x_t at levels[0] to levels[-1]; yield (s, x_s) each step.
 
-    The same distribution with other random numbers. Given tokens are never asked.
+    The same distribution with other random numbers. Given tokens are never asked. What is yielded
+    must not be changed: the steps to come are planned for it.
     """
-    x_t = x_t if given is None else given.keep(x_t)  # (b, n)
+    x_t = x_t.clone() if given is None else given.keep(x_t)  # (b, n)
     plan = planned(process, x_t, levels, given=given, generator=generator)
     for (t, s), asked in zip(pairwise(levels), plan, strict=True):
         if len(asked.positions):
             log_p_x0 = denoise(x_t, t, asked.positions)  # (m, K)
-            x_t = changed(process, log_p_x0, x_t, (t, s), asked)
+            x_t = take_step(process, log_p_x0, x_t, (t, s), asked)
         yield s, x_t
 
 
@@ -152,7 +158,7 @@ def planned(
 
     It is made on the CPU, so that no step waits for a GPU to tell it how many positions there are.
     """
-    home = torch.device("cpu")
+    home, finest = torch.device("cpu"), finest_float(x_t.device)
     masked = x_t.to(home) == process.mask  # (b, n)
     free = torch.ones_like(masked) if given is None else ~given.where.to(home)
     plan = []
@@ -162,8 +168,8 @@ def planned(
         asked = free & (u >= stays)
         masked = masked & ~asked
         (positions,) = asked.flatten().nonzero(as_tuple=True)
-        parts = (positions, *(each.flatten()[positions] for each in (u, pick)))
-        plan.append(Asked(*(part.to(x_t.device) for part in parts)))
+        numbers = (each.flatten()[positions].to(x_t.device, finest) for each in (u, pick))
+        plan.append(Asked(positions.to(x_t.device), *numbers))
     return plan
 
 
@@ -185,7 +191,7 @@ def least_stay(
     return torch.where(masked, mask, torch.minimum(right, wrong))
 
 
-def changed(
+def take_step(
     process: MaskAndReplace,
     log_p_x0: Float[Tensor, "m k"],
     x_t: Int[Tensor, "b n"],
@@ -196,10 +202,10 @@ def changed(
     (t, s), tokens = levels, x_t.flatten()
     before = tokens[asked.positions]  # (m,)
     log_p = process.log_reverse(log_p_x0[None], before[None], s, t)[0]  # (m, classes)
-    own = before[:, None]
-    stay = log_p.gather(-1, own).exp()[:, 0]
-    moves = (before == process.mask) | (asked.u >= stay)  # a MASK token that is asked is revealed
-    others = log_p.scatter(-1, own, IMPOSSIBLE)
+    others = log_p.scatter(-1, before[:, None], IMPOSSIBLE).to(asked.u.dtype)
+    leaves = others.exp().sum(dim=-1)  # the probability, also where it is too small for 1 - stay
+    moves = (1 - asked.u <= leaves) & (leaves > 0)
+    moves |= before == process.mask  # one that is asked is revealed
     after = torch.where(moves, inverse_cdf(others, asked.pick), before)
     return tokens.index_copy(0, asked.positions, after).view_as(x_t)
 

@@ -150,6 +150,7 @@ def check_noise(noise: str, steps: int, num_timesteps: int) -> None:
 
 def check_rule(rule: UnmaskingRule | None, noise: str) -> None:
     """An unmasking rule or None; what others drew is not repeated with a rule."""
+    check_choice("noise", noise, NOISES)
     check_kind("rule", rule, UnmaskingRule, NoneType)
     if rule is not None and noise == "reference":
         raise ValueError(f"noise is {noise!r}; allowed with a rule: 'exact', 'fast'")

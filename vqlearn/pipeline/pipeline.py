@@ -123,7 +123,8 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
         - `callback(i, timestep, tokens)`: called after every `callback_steps`-th step i = 0, 1, …
           `timestep`: the level it started from, minus 1; `tokens`: (images, n) int64, MASK is K.
         - `noise`: "exact" draws every token from the model's own reverse steps, in float64. "fast"
-          draws from the same distribution with less work, so a seed gives another image.
+          draws from the same distribution with less work (`diffusion.quick`): without a rule a seed
+          gives another image.
           "reference" repeats the float32 noise, posterior and truncation of diffusers and of the
           official code (`diffusion.reference`), all T steps, one generator: a seed's own tokens.
         - `rule`: an unmasking rule such as `diffusion.reveal.purity(32)`, not with "reference". It
@@ -222,8 +223,8 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
         if not quick:
             how = {"sampling": request.sampling, "generator": generator}
             return self.model.steps(x_t, plan, condition, **how)
-        kept = renormalises(plan)
-        denoise = quick_denoiser(self.model, condition, request.sampling, renormalised=kept)
+        renormalised = renormalises(plan)
+        denoise = quick_denoiser(self.model, condition, request.sampling, renormalised=renormalised)
         return quick_walk(self.model, denoise, x_t, plan, generator=generator)
 
     def _reference_steps(

@@ -1,7 +1,7 @@
 """Random numbers, and the one way to draw a token.
 
 Everything random in the package starts from a `torch.Generator` that the caller hands in, and every
-token is drawn by `sample_categorical`.
+token is drawn by `inverse_cdf`, mostly from `sample_categorical`.
 """
 
 import hashlib
@@ -47,11 +47,7 @@ def uniform(shape: Sequence[int], device: torch.device, *, generator: Generators
 def sample_categorical(
     log_p: Float[Tensor, "b n classes"], *, generator: Generators = None
 ) -> Int[Tensor, "b n"]:
-    r"""Draw one class for each token, exactly: no class of probability 0 can ever come out.
-
-    One uniform number u for each token; the class is the first whose cumulative probability
-    exceeds u. It is done in float64, since float32 noise loses the tails of a long list. (MPS has
-    no float64; there it is float32.) `log_p` need not be normalised: u is scaled to its sum.
+    """Draw one class for each token, by one uniform number: see `inverse_cdf`.
 
     Generators: see `uniform`. Raises `ValueError` as `inverse_cdf` does.
     """
@@ -60,6 +56,11 @@ def sample_categorical(
 
 def inverse_cdf(log_p: Float[Tensor, "*b classes"], u: Float[Tensor, "*b"]) -> Int[Tensor, "*b"]:
     """The class of each token that a uniform number u in [0, 1) stands for.
+
+    It is the first one whose cumulative probability exceeds u, so no class of probability 0 can
+    ever come out. It is done in float64, since float32 noise loses the tails of a long list. (MPS
+    has no float64; there it is float32.) `log_p` need not be normalised: u is scaled to its sum. A
+    token without any mass gets the number of classes, which is none of them.
 
     Raises `ValueError` if a token has no finite mass, which means that NaN came out of the network
     (checked on the CPU only).

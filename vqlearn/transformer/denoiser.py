@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vqlearn.probability.checks import (
     Level,
     check_choice,
+    check_integer,
     check_range,
     check_same_batch,
     check_sequences,
@@ -143,11 +144,13 @@ class Denoiser(nn.Module):
         Scores at these positions of the flattened batch, (m, K), or at all of them, (b, n, K).
         Raises `ValueError` as `forward` does.
         """
+        if isinstance(t, int):  # looked at on every device: it costs no wait
+            check_integer("t", t, 1, self.config.num_embeds_ada_norm)
         levels = self._checked(x_t, t, text)
-        level_index = t - 1 if isinstance(t, int) else levels - 1
+        row = t - 1 if isinstance(t, int) else levels - 1
         x = self.token_embedding(x_t)  # (b, n, d)
         for block, prepared in zip(self.blocks, text.blocks, strict=True):
-            x = run_block(block, x, level_index, prepared)
+            x = run_block(block, x, row, prepared)
         if positions is not None:
             x = rearrange(x, "b n d -> (b n) d")[positions]  # (m, d)
         return self.to_logits(self.output_norm(x))
@@ -156,7 +159,7 @@ class Denoiser(nn.Module):
     def prepared(self, text: Float[Tensor, "b l c"]) -> PreparedText:
         """The text in the form that makes many calls with it cheaper, without gradients.
 
-        It holds what the weights make of the text, so it is of no use once they change.
+        Once weights, dtype or device change it is wrong, and nothing says so.
         """
         check_choice("the width of text", text.shape[2], (self.config.cross_attention_dim,))
         return prepare(self.blocks, text)

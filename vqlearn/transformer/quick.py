@@ -4,9 +4,8 @@ The numbers are those of `Denoiser.forward` but for rounding. What changes:
 
 - what no step changes is computed once: the keys and values of the text, and the scale and shift
   of every level;
-- where all sequences are at one level, scale and shift are the weights of the layer norm itself,
-  one pass over memory instead of three;
-- the feed-forward works in place: with u' = 1.702 u its non-linearity is SiLU(u') / 1.702;
+- where all sequences are at one level, scale and shift are the weights of the layer norm itself;
+- the hidden layer of the feed-forward is overwritten by what follows from it;
 - scores are computed at the positions that are asked for alone.
 """
 
@@ -32,7 +31,11 @@ class PreparedBlock:
 
 @dataclass(frozen=True, eq=False)
 class PreparedText:
-    """What `Denoiser.forward` takes in the place of the text states: see `Denoiser.prepared`."""
+    """What `Denoiser.quick_scores` takes in the place of the text states.
+
+    It is made by `Denoiser.prepared` from the weights as they are: once they, their dtype or their
+    device change, it is wrong.
+    """
 
     blocks: tuple[PreparedBlock, ...]
 
@@ -58,13 +61,13 @@ def prepare(blocks: nn.ModuleList, text: Float[Tensor, "b l c"]) -> PreparedText
 def run_block(
     block: nn.Module,
     x: Float[Tensor, "b n d"],
-    level_index: int | Int[Tensor, " b"],
+    row: int | Int[Tensor, " b"],
     prepared: PreparedBlock,
 ) -> Float[Tensor, "b n d"]:
-    """`Block.forward` with what is prepared; x may be overwritten."""
-    normed = normalise(x, prepared.self_attention_table[level_index])
-    x = x + block.self_attention(normed, normed)
-    normed = normalise(x, prepared.cross_attention_table[level_index])
+    """`Block.forward` with what is prepared, one level for all sequences or one for each."""
+    normed = normalise(x, prepared.self_attention_table[row])
+    x = x + block.self_attention(normed, normed)  # a new tensor: the sums below may overwrite it
+    normed = normalise(x, prepared.cross_attention_table[row])
     x += attend_to_text(block.cross_attention, normed, prepared)
     x += feed_forward(block.feed_forward, block.feed_forward_norm(x))
     return x
@@ -90,6 +93,7 @@ def attend_to_text(
 
 
 def feed_forward(layer: FeedForward, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-    """The same function; the hidden layer, the largest tensor of all, is there once."""
-    hidden = layer.expand(x).mul_(GELU_SLOPE)  # (b, n, 4d)
-    return layer.contract(F.silu(hidden, inplace=True).div_(GELU_SLOPE))
+    """The same function with two tensors of the hidden layer's size in place of four."""
+    hidden = layer.expand(x)  # (b, n, 4d)
+    gate = (GELU_SLOPE * hidden).sigmoid_()
+    return layer.contract(hidden.mul_(gate))
