@@ -196,3 +196,32 @@ def test_grids_are_filled_row_by_row(count, size):
 
 def test_large_pictures_are_not_enlarged():
     assert make_grid([Image.new("RGB", (300, 200))]).size == (300, 200)
+
+
+def test_device_and_dtype_are_one_option_each_and_the_progress_bar_says_them(
+    tmp_path, monkeypatch, capsys
+):
+    words = ["generate", "a red circle", "--steps", 2, "--out", tmp_path / "image.png"]
+    for options, said in (
+        ([], "float32"),
+        (["--device", "cpu", "--dtype", "bfloat16"], "cpu, bfloat16"),
+        (["--dtype", "float64"], "float64"),
+    ):
+        code, _, stderr = run_command(monkeypatch, capsys, *words, *options)
+        assert code == 0, stderr
+        assert said in stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--device", "tpu"], "device is 'tpu'; allowed on this machine: "),
+        (["--dtype", "int8"], "dtype is 'int8'; allowed: 'float16', 'bfloat16', 'float32'"),
+    ],
+)
+def test_other_devices_and_dtypes_are_refused(tmp_path, monkeypatch, capsys, options, message):
+    words = ["generate", "x", "--out", tmp_path / "image.png", *options]
+    code, _, stderr = run_command(monkeypatch, capsys, *words)
+    assert code == 1
+    assert message in stderr
+    assert not (tmp_path / "image.png").exists()

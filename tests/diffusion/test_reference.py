@@ -91,7 +91,11 @@ def test_exact_noise_is_another_stream_and_the_default(both):
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"noise": "gumbel"}, ValueError, "noise is 'gumbel'; allowed: 'exact', 'reference'"),
+        (
+            {"noise": "gumbel"},
+            ValueError,
+            "noise is 'gumbel'; allowed: 'exact', 'fast'",
+        ),
         ({"num_inference_steps": 25}, ValueError, "25; allowed with noise='reference': 100"),
         ({"generator": [torch.Generator()]}, TypeError, "allowed with noise='reference': one"),
     ],

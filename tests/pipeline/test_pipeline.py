@@ -12,6 +12,7 @@ from support.tiny import write_diffusers_folder
 from vqlearn import VQDiffusionPipeline
 from vqlearn.diffusion import DiffusionModel
 from vqlearn.diffusion.kernels import uniform
+from vqlearn.diffusion.quick import quick_denoiser
 from vqlearn.pipeline.text_to_image import Parts, TextToImagePipeline
 from vqlearn.probability.filters import top_p
 from vqlearn.probability.model import Sampling
@@ -86,14 +87,49 @@ def test_every_dtype_runs_from_sentence_to_picture(folder, dtype):
     assert np.isfinite(images).all()
 
 
-def test_a_list_of_generators_makes_pictures_independent_of_the_batch_split(pipe):
+@pytest.mark.parametrize("noise", ["exact", "fast"])
+def test_a_list_of_generators_makes_pictures_independent_of_the_batch_split(pipe, noise):
     prompts = ["a red circle", "a blue square", "a green ring"]
-    whole = tokens_of(pipe, prompts, STEPS, generator=seeded(5, 6, 7))
+    whole = tokens_of(pipe, prompts, STEPS, noise=noise, generator=seeded(5, 6, 7))
     parts = [
-        tokens_of(pipe, [prompt], STEPS, generator=seeded(seed))
+        tokens_of(pipe, [prompt], STEPS, noise=noise, generator=seeded(seed))
         for prompt, seed in zip(prompts, (5, 6, 7), strict=True)
     ]
     assert torch.equal(whole, torch.cat(parts))
+
+
+def test_fast_noise_takes_the_quick_path(pipe, monkeypatch):
+    """The network's own forward is never called, and scores are asked for at some positions."""
+    asked, quick_scores = [], pipe.denoiser.quick_scores
+
+    def watched(x_t, t, text, positions):
+        asked.append((len(x_t), t, positions))
+        return quick_scores(x_t, t, text, positions)
+
+    monkeypatch.setattr(pipe.denoiser, "quick_scores", watched)
+    monkeypatch.setattr(pipe.denoiser, "forward", None)
+    tokens = tokens_of(pipe, "a red circle", STEPS, noise="fast", generator=seeded(0))
+    assert {rows for rows, _, _ in asked} == {2}  # without and with the caption
+    assert sum(len(positions) for *_, positions in asked) < 2 * STEPS * pipe.model.num_positions
+    monkeypatch.undo()
+    exact = tokens_of(pipe, "a red circle", STEPS, generator=seeded(0))
+    assert not torch.equal(tokens, exact)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(3.0, 0.6), Sampling(lambda t: t / 4)])
+def test_the_quick_denoiser_predicts_what_the_plain_one_does(pipe, sampling):
+    """Guided and truncated, at all positions and at some, within 1e-10 in float64."""
+    condition = pipe.conditioning(["a red circle", "a blue square"], guided=sampling.is_guided)
+    plain = pipe.model.denoiser(condition, sampling)
+    quick = quick_denoiser(pipe.model, condition, sampling)
+    x_t = torch.randint(MASK + 1, (2, 16), generator=torch.Generator().manual_seed(0))
+    positions = torch.tensor([31, 0, 17])
+    for t in (1, 4, STEPS):
+        with torch.no_grad():
+            wanted = plain(x_t, t).exp()
+        torch.testing.assert_close(quick(x_t, t).exp(), wanted, rtol=0, atol=1e-10)
+        found = quick(x_t, t, positions).exp()
+        torch.testing.assert_close(found, wanted.flatten(0, 1)[positions], rtol=0, atol=1e-10)
 
 
 def test_the_same_seed_gives_the_same_picture_and_calls_share_no_state(pipe):
@@ -107,9 +143,11 @@ def test_the_same_seed_gives_the_same_picture_and_calls_share_no_state(pipe):
 @pytest.mark.parametrize(
     ("num_steps", "expected"), [(1, [9]), (3, [9, 8, 5]), (10, list(range(9, -1, -1)))]
 )
-def test_the_callback_sees_every_step_the_last_included(pipe, num_steps, expected):
+@pytest.mark.parametrize("noise", ["exact", "fast"])
+def test_the_callback_sees_every_step_the_last_included(pipe, noise, num_steps, expected):
     seen = []
-    pipe(["a", "b"], num_steps, num_images_per_prompt=2, callback=lambda *args: seen.append(args))
+    each = {"num_images_per_prompt": 2, "noise": noise}
+    pipe(["a", "b"], num_steps, **each, callback=lambda *args: seen.append(args))
     assert [i for i, _, _ in seen] == list(range(num_steps))
     assert [timestep for _, timestep, _ in seen] == expected
     for _, _, tokens in seen:
@@ -230,7 +268,7 @@ def test_the_pipeline_of_any_token_model_takes_a_negative_prompt(pipe, monkeypat
         plain("a red circle", negative_prompt="x")
 
 
-@pytest.mark.parametrize("noise", ["exact", "reference"])
+@pytest.mark.parametrize("noise", ["exact", "fast", "reference"])
 def test_the_scale_may_be_a_function_of_the_level(pipe, noise):
     """It is asked for 1..T; one that always says 3 is the number 3."""
     levels = []
@@ -332,8 +370,12 @@ def test_a_rule_decides_the_steps(pipe):
     assert [i for i, _, _ in seen] == [0, 1]
     assert seen[0][1] == top - 1 > seen[1][1]
     assert (seen[0][2] == pipe.process.mask).sum() == 1
-    assert torch.equal(seen[-1][2], tokens_of(pipe, "a red circle", rule=rule, generator=seeded(0)))
-    with pytest.raises(ValueError, match="noise is 'reference'; allowed with a rule: 'exact'"):
+    for noise in ("exact", "fast"):
+        again = tokens_of(pipe, "a red circle", rule=rule, noise=noise, generator=seeded(0))
+        assert torch.equal(seen[-1][2], again)
+    with pytest.raises(ValueError, match="noise is 'reference'; allowed with a rule: 'exact',"):
         pipe("a red circle", rule=rule, noise="reference")
+    with pytest.raises(ValueError, match="noise is 'gumbel'; allowed: 'exact', 'fast', "):
+        pipe("a red circle", rule=rule, noise="gumbel")
     with pytest.raises(TypeError, match="rule is 'purity'; allowed: UnmaskingRule, None"):
         pipe("a red circle", rule="purity")

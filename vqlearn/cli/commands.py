@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 from typer.core import TyperGroup
 
+from vqlearn.cli.batch import batch
 from vqlearn.cli.challenge import challenge
 from vqlearn.cli.course import assign, grade
 from vqlearn.cli.edit import edit
 from vqlearn.cli.messages import one_line
-from vqlearn.cli.options import Guidance, Model, Truncation, check_images_and_seed
+from vqlearn.cli.options import Device, Dtype, Guidance, Model, Truncation, check_images_and_seed
 from vqlearn.cli.tokens import app as tokens_app
 from vqlearn.cli.train import train
 from vqlearn.cli.train_options import Grouped
@@ -71,6 +72,8 @@ def generate(
     images: Annotated[int, typer.Option(help="How many images.")] = 1,
     out: Annotated[Path, typer.Option(help="Where the image or grid goes.")] = Path("out.png"),
     film: Annotated[Path | None, typer.Option(help="Also a GIF of how it appears.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
     unfinished: Annotated[
         bool, typer.Option("--unfinished", help="From the newest state of a training.")
     ] = False,
@@ -92,7 +95,7 @@ def generate(
     if film is not None:
         film = outputs.check_gif_file("--film", film)
         outputs.check_different("--film", film, "--out", out)
-    pipeline = open_unfinished(model) if unfinished else open_model(model)
+    pipeline = (open_unfinished if unfinished else open_model)(model, device, dtype)
     if film is not None and not isinstance(pipeline, VQDiffusionPipeline):
         raise ValueError(f"--film is {str(film)!r}; allowed: none, {model} is no VQ-Diffusion")
     watch = {} if film is None else {"callback": Film(pipeline)}
@@ -109,6 +112,9 @@ def generate(
         watch["callback"].save(film)
     outputs.save_image(make_grid(result.images), out)
     typer.echo(out)
+
+
+app.command()(batch)
 
 
 app.command()(edit)

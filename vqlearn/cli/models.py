@@ -4,6 +4,8 @@ import logging
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
+
 from vqlearn.checkpoints import resolve
 from vqlearn.checkpoints.layout import INDEX_FILE
 from vqlearn.data import Reading
@@ -13,27 +15,44 @@ from vqlearn.training import record
 logger = logging.getLogger("vqlearn")
 
 
-def open_model(name_or_dir: str) -> TextToImagePipeline:
-    """The pipeline of a checkpoint, on the best device.
+def open_model(
+    name_or_dir: str, device: str | torch.device | None = None, dtype: str | None = None
+) -> TextToImagePipeline:
+    """The pipeline of a checkpoint, on a device, by default the best one, in a dtype.
 
-    Raises `CheckpointError`, and `ValueError` for the folder of a training that is not finished:
-    it names the stage that is missing, and the command to go on.
+    Its progress bar says both. Raises `CheckpointError`, and `ValueError` for the folder of a
+    training that is not finished: it names the stage that is missing, and the command to go on;
+    also for what is no device or dtype.
     """
     check_finished(resolve(name_or_dir))
-    return load_pipeline(name_or_dir).to(best_device())
+    return placed(load_pipeline(name_or_dir), device, dtype)
 
 
-def open_unfinished(name_or_dir: str) -> TextToImagePipeline:
+def placed(
+    pipeline: TextToImagePipeline,
+    device: str | torch.device | None = None,
+    dtype: str | None = None,
+) -> TextToImagePipeline:
+    """The pipeline where it shall be; its progress bar says so."""
+    pipeline.to(device=best_device() if device is None else device, dtype=dtype)
+    where = f"{pipeline.device}, {str(pipeline.dtype).removeprefix('torch.')}"
+    pipeline.set_progress_bar_config(leave=False, desc=where)
+    return pipeline
+
+
+def open_unfinished(
+    name_or_dir: str, device: str | None = None, dtype: str | None = None
+) -> TextToImagePipeline:
     """The pipeline of the newest state of a training, which a warning names.
 
-    Raises as `write_newest` does.
+    Raises as `write_newest` does, and as `open_model` does for device and dtype.
     """
     from vqlearn.training.stages.unfinished import write_newest
 
     with TemporaryDirectory() as place:
         stage, steps = write_newest(resolve(name_or_dir), Path(place))
         logger.warning("%s is not finished: this is %s after %d steps", name_or_dir, stage, steps)
-        return load_pipeline(place).to(best_device())
+        return placed(load_pipeline(place), device, dtype)
 
 
 def choices_of(folder: Path) -> record.Choices:

@@ -6,6 +6,13 @@ import typer
 
 Model = Annotated[str, typer.Option(help="scenes, emoji (they ship), a folder, OWNER/NAME (hub).")]
 Guidance = Annotated[float, typer.Option(help="Guidance scale; 1 or less: none.")]
+Device = Annotated[
+    str | None, typer.Option(help="cuda, mps, cpu; default: the first of these that is there.")
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(help="float16, bfloat16: half the memory; float32, float64. Default: as stored."),
+]
 Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")]
 
 MOST_IMAGES = 1_000

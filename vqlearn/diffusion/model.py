@@ -94,22 +94,13 @@ class DiffusionModel(nn.Module):
             sampling.scale_at(t)  # what is wrong at any level is refused before the first step
 
         def denoise(x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "b n k"]:
-            # The only place where scores of x_0 become probabilities, whatever is asked of them.
-            log_p_x0 = log_normalise(scores(x_t, t))  # (b, n, k), or (2b, n, k)
-            if sampling.is_guided:
-                log_unconditional, log_conditional = log_p_x0.chunk(2)  # (2b, n, k) -> (b, n, k)
-                log_p_x0 = guide(log_conditional, log_unconditional, sampling.scale_at(t))
-            return top_p(log_p_x0, sampling.truncation_rate, renormalised=renormalised)
+            return predicted(scores(x_t, t), t, sampling, renormalised=renormalised)
 
         return denoise
 
     def scores(self, condition: Conditioning | None, *, guided: bool) -> Scores:
         """The network with its text; if guided, the batch is there twice, first without caption."""
-        reads_text = getattr(self.network, "reads_text", condition is not None)
-        check_condition(condition, reads_text=reads_text, guided=guided)
-        text = () if condition is None else (condition.text,)
-        if guided:
-            text = (torch.cat([condition.null_text(), condition.text]),)
+        text = self.text(condition, guided=guided)
 
         def scores(x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "rows n k"]:
             tokens = torch.cat([x_t, x_t]) if guided else x_t  # without and with the caption
@@ -118,6 +109,17 @@ class DiffusionModel(nn.Module):
             return self.network(tokens, t, *text)
 
         return scores
+
+    def text(self, condition: Conditioning | None, *, guided: bool) -> tuple[Tensor, ...]:
+        """What the network reads besides tokens and level: nothing, or the text states.
+
+        Raises `ValueError` as `check_condition` does.
+        """
+        reads_text = getattr(self.network, "reads_text", condition is not None)
+        check_condition(condition, reads_text=reads_text, guided=guided)
+        if guided:
+            return (torch.cat([condition.null_text(), condition.text]),)
+        return () if condition is None else (condition.text,)
 
     def loss(
         self,
@@ -262,6 +264,21 @@ class DiffusionModel(nn.Module):
         """Where the network's weights are; a network without weights is on the CPU."""
         weights = next(self.parameters(), None)
         return torch.device("cpu") if weights is None else weights.device
+
+
+def predicted(
+    scores: Float[Tensor, "rows *n k"], t: Level, sampling: Sampling, *, renormalised: bool = True
+) -> Float[Tensor, "*b k"]:
+    """Scores as log p(x_0 | x_t): normalised, guided, truncated.
+
+    Here, and nowhere else in the model, scores of x_0 become probabilities. With guidance the first
+    half of the rows is without a caption.
+    """
+    log_p_x0 = log_normalise(scores)
+    if sampling.is_guided:
+        log_unconditional, log_conditional = log_p_x0.chunk(2)
+        log_p_x0 = guide(log_conditional, log_unconditional, sampling.scale_at(t))
+    return top_p(log_p_x0, sampling.truncation_rate, renormalised=renormalised)
 
 
 def renormalises(levels: Sequence[int] | UnmaskingRule) -> bool:

@@ -1,6 +1,6 @@
 """From noise to tokens: ask the denoiser, take a reverse step (exact token by token), repeat.
 
-There is one loop, `sample`. Full ancestral sampling visits every level; fast sampling visits a
+The plain loop is `sample`. Full ancestral sampling visits every level; fast sampling visits a
 few, with longer strides between them. Guidance and truncation sit inside the denoiser that
 is handed in, so the loop does not know of them.
 

@@ -16,7 +16,7 @@ from vqlearn.diffusion.reveal import UnmaskingRule
 from vqlearn.probability import Generators, GuidanceScale, Sampling
 from vqlearn.probability.checks import check_choice, check_integer, check_kind, check_tokens, shown
 
-NOISES = ("exact", "reference")
+NOISES = ("exact", "fast", "reference")
 OUTPUT_TYPES = ("pil", "np", "numpy", None)  # None: numpy too, as in diffusers
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
@@ -150,9 +150,10 @@ def check_noise(noise: str, steps: int, num_timesteps: int) -> None:
 
 def check_rule(rule: UnmaskingRule | None, noise: str) -> None:
     """An unmasking rule or None; what others drew is not repeated with a rule."""
+    check_choice("noise", noise, NOISES)
     check_kind("rule", rule, UnmaskingRule, NoneType)
-    if rule is not None and noise != "exact":
-        raise ValueError(f"noise is {noise!r}; allowed with a rule: 'exact'")
+    if rule is not None and noise == "reference":
+        raise ValueError(f"noise is {noise!r}; allowed with a rule: 'exact', 'fast'")
 
 
 def check_names(method: str, options: Iterable[str], allowed: Iterable[str]) -> None:

@@ -10,5 +10,5 @@ __getattr__, __dir__, __all__ = lazy_names(
     log_probs="at_least_float32 IMPOSSIBLE kl_divergence log_add log_normalise log_one_hot log_sum",
     model="check_condition check_request Conditioning Given GuidanceScale PLAIN Sampling "
     "TokenModel",
-    random="finest_float Generators random_stream sample_categorical uniform",
+    random="finest_float Generators inverse_cdf random_stream sample_categorical uniform",
 )

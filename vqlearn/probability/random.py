@@ -1,7 +1,7 @@
 """Random numbers, and the one way to draw a token.
 
 Everything random in the package starts from a `torch.Generator` that the caller hands in, and every
-token is drawn by `sample_categorical`.
+token is drawn by `inverse_cdf`, mostly from `sample_categorical`.
 """
 
 import hashlib
@@ -47,21 +47,29 @@ def uniform(shape: Sequence[int], device: torch.device, *, generator: Generators
 def sample_categorical(
     log_p: Float[Tensor, "b n classes"], *, generator: Generators = None
 ) -> Int[Tensor, "b n"]:
-    r"""Draw one class for each token, exactly: no class of probability 0 can ever come out.
+    """Draw one class for each token, by one uniform number: see `inverse_cdf`.
 
-    One uniform number u for each token; the class is the first whose cumulative probability
-    exceeds u. It is done in float64, since float32 noise loses the tails of a long list. (MPS has
-    no float64; there it is float32.) `log_p` need not be normalised: u is scaled to its sum.
+    Generators: see `uniform`. Raises `ValueError` as `inverse_cdf` does.
+    """
+    return inverse_cdf(log_p, uniform(log_p.shape[:2], log_p.device, generator=generator))
 
-    Generators: see `uniform`. Raises `ValueError` if a token has no finite mass, which means that
-    NaN came out of the network (checked on the CPU only).
+
+def inverse_cdf(log_p: Float[Tensor, "*b classes"], u: Float[Tensor, "*b"]) -> Int[Tensor, "*b"]:
+    """The class of each token that a uniform number u in [0, 1) stands for.
+
+    It is the first one whose cumulative probability exceeds u, so no class of probability 0 can
+    ever come out. It is done in float64, since float32 noise loses the tails of a long list. (MPS
+    has no float64; there it is float32.) `log_p` need not be normalised: u is scaled to its sum. A
+    token without any mass gets the number of classes, which is none of them.
+
+    Raises `ValueError` if a token has no finite mass, which means that NaN came out of the network
+    (checked on the CPU only).
     """
     device = log_p.device
     cumulative = log_p.to(finest_float(device)).exp().cumsum(dim=-1)  # (b, n, classes)
     total = cumulative[..., -1:].contiguous()  # (b, n, 1)
     if device.type == "cpu" and not total.isfinite().all():
         raise ValueError("a token has no finite probabilities; do the weights hold NaN?")
-    u = uniform(log_p.shape[:2], device, generator=generator)[..., None]
     below_total = torch.nextafter(total, torch.zeros_like(total))  # u * total may round up to it
-    threshold = torch.minimum(u * total, below_total)
+    threshold = torch.minimum(u[..., None] * total, below_total)
     return torch.searchsorted(cumulative, threshold, right=True)[..., 0]

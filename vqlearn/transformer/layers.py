@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 FEED_FORWARD_EXPANSION = 4
+GELU_SLOPE = 1.702
 
 
 class TokenEmbedding(nn.Module):
@@ -62,9 +63,17 @@ class AdaptiveLayerNorm(nn.Module):
     def forward(
         self, x: Float[Tensor, "b n d"], level_index: Int[Tensor, " b"]
     ) -> Float[Tensor, "b n d"]:
-        scale_shift = self.to_scale_shift(F.silu(self.timestep_embedding(level_index)))  # (b, 2d)
+        scale_shift = self.scale_shift(self.timestep_embedding(level_index))  # (b, 2d)
         scale, shift = rearrange(scale_shift, "b (two d) -> two b 1 d", two=2)
         return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
+
+    def scale_shift(self, level: Float[Tensor, "rows d"]) -> Float[Tensor, "rows d2"]:
+        """Scale and shift, side by side, for the vectors of some levels."""
+        return self.to_scale_shift(F.silu(level))
+
+    def table(self) -> Float[Tensor, "levels d2"]:
+        """Scale and shift of every level, a row for each."""
+        return self.scale_shift(self.timestep_embedding.weight)
 
 
 def attend(
@@ -161,7 +170,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         hidden = self.expand(x)  # (b, n, 4d)
-        return self.contract(hidden * torch.sigmoid(1.702 * hidden))
+        return self.contract(hidden * torch.sigmoid(GELU_SLOPE * hidden))
 
 
 class PreNormBlock(nn.Module):

@@ -1,0 +1,52 @@
+"""The command `vqlearn batch`: its options."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vqlearn.cli.options import SEEDS, Device, Dtype, Guidance, Model, Truncation
+
+MOST_IMAGES = 1_000_000  # names have six digits
+
+
+def batch(
+    prompts: Annotated[Path, typer.Argument(help="One prompt a line: *.txt or *.jsonl.")],
+    out: Annotated[Path, typer.Option(help="The folder of images.")] = Path("images"),
+    model: Model = "scenes",
+    steps: Annotated[int, typer.Option(help="Sampling steps of VQ-Diffusion, 1 to T.")] = 25,
+    guidance: Guidance = 1.5,
+    truncation: Truncation = 0.9,
+    seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
+    images: Annotated[int, typer.Option(help="How many images of each prompt.")] = 1,
+    batch_size: Annotated[int, typer.Option(help="Images that are generated together.")] = 16,
+    device: Device = None,
+    dtype: Dtype = None,
+) -> None:
+    """Generate images of all prompts in a file, into a folder; prints its path.
+
+    The folder has a metadata.jsonl, so `vqlearn train` and `evaluate` read it. Stop it whenever you
+    like: the same command makes the images that are missing. Several devices share the work:
+    `accelerate launch -m vqlearn batch …`. No image's random numbers depend on the others.
+    """
+    from accelerate import PartialState
+
+    from vqlearn.cli.many import jobs_of, make_images, read_prompts
+    from vqlearn.probability import Sampling
+    from vqlearn.probability.checks import check_integer
+    from vqlearn.storage import as_path, check_output_folder
+
+    prompts, out = as_path("PROMPTS", prompts), as_path("--out", out)
+    if not prompts.is_file():
+        raise FileNotFoundError(f"PROMPTS is {str(prompts)!r}; allowed: a file of prompts")
+    sampling = Sampling(guidance, truncation, steps)
+    check_integer("--images", images, 1)
+    check_integer("--batch-size", batch_size, 1)
+    texts = read_prompts(prompts)
+    total = len(texts) * images
+    check_integer("the number of images", total, 1, MOST_IMAGES)
+    check_integer("--seed", seed, SEEDS[0], SEEDS[1] - total + 1)
+    check_output_folder("--out", out)
+    make_images((model, device, dtype), jobs_of(texts, images, seed), out, sampling, batch_size)
+    if PartialState().is_main_process:
+        typer.echo(out)

@@ -1,0 +1,220 @@
+r"""The reverse process with less work: first *where* a token can change, then *to what*.
+
+`sampler.sample` asks for the distribution of every token in every step, and nearly all of them stay
+what they are. Most of that can be known without asking:
+
+- A MASK token stays MASK with the probability $\bar\gamma_s / \bar\gamma_t$, whatever the network
+  says.
+- A code i stays with $a\,p_i + b\,(1 - p_i)$, where $p_i$ is what the network says of it, and a and
+  b are the probabilities to stay if the clean token is i, and if it is not. That is linear in
+  $p_i$, so it stays with $\min(a, b)$ at least.
+
+So for each token and each step two uniform numbers are drawn beforehand: u decides whether it
+changes, `pick` to what. Where u is below the least probability to stay the token stays, and that is
+all. The others are *asked*: the network's scores are needed at their positions alone. There a MASK
+token becomes a code, and a code changes if u is not below its true probability to stay. What it
+becomes is drawn from the same reverse step without the class that it has. But for rounding the
+distribution is that of `sampler.sample`, token by token and step by step; the random numbers are
+used in another way, so a seed gives other tokens. The pipeline calls it `noise="fast"`.
+
+A step in which nothing is asked needs no network. With masks alone a token is asked once: one
+sequence of n tokens needs at most n evaluations, however many levels there are.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Float64, Int
+from torch import Tensor
+
+from vqlearn.diffusion.model import DiffusionModel, predicted
+from vqlearn.diffusion.process import MaskAndReplace
+from vqlearn.diffusion.reveal.rule import UnmaskingRule
+from vqlearn.diffusion.sampler import Denoise
+from vqlearn.probability import (
+    IMPOSSIBLE,
+    PLAIN,
+    Conditioning,
+    Generators,
+    Given,
+    Sampling,
+    finest_float,
+    inverse_cdf,
+    uniform,
+)
+from vqlearn.probability.checks import Level, check_kind
+
+
+@runtime_checkable
+class QuickDenoise(Protocol):
+    """`sampler.Denoise` that can be asked for some positions alone."""
+
+    def __call__(
+        self, x_t: Int[Tensor, "b n"], t: Level, positions: Int[Tensor, " m"] | None = None
+    ) -> Float[Tensor, "*m k"]:
+        """log p(x_0 | x_t): (m, K) at positions of the flattened batch, or (b, n, K) at all.
+
+        With positions all sequences are at one level.
+        """
+
+
+def quick_walk(
+    model: DiffusionModel,
+    denoise: QuickDenoise,
+    x_t: Int[Tensor, "b n"],
+    levels: Sequence[int] | UnmaskingRule,
+    *,
+    given: Given | None = None,
+    generator: Generators = None,
+) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
+    """As `DiffusionModel.walk`, with a `quick_denoiser`: the same distribution, less work.
+
+    An unmasking rule looks at all tokens: there the random numbers are the same, too, and only the
+    network is quicker. Raises `TypeError` for another process than `MaskAndReplace`.
+    """
+    check_kind("the process of quick steps", model.process, MaskAndReplace)
+    where = {"given": given, "generator": generator}
+    if isinstance(levels, UnmaskingRule):
+        return model.walk(denoise, x_t, levels, **where)
+    return quick_sample(model.process, denoise, x_t, levels, **where)
+
+
+def quick_denoiser(
+    model: DiffusionModel,
+    condition: Conditioning | None = None,
+    sampling: Sampling = PLAIN,
+    *,
+    renormalised: bool = True,
+) -> QuickDenoise:
+    """`DiffusionModel.denoiser` in fewer operations, without gradients, also at some positions.
+
+    For networks that can prepare their text (`Denoiser.prepared`); others compute all that
+    `denoiser` does. Raises `ValueError` as that one.
+    """
+    plain = model.denoiser(condition, sampling, renormalised=renormalised)  # checks what is asked
+    if condition is None or not hasattr(model.network, "prepared"):
+        return at_positions(torch.no_grad()(plain))
+    guided = sampling.is_guided
+    text = model.network.prepared(*model.text(condition, guided=guided))
+
+    def denoise(
+        x_t: Int[Tensor, "b n"], t: Level, positions: Int[Tensor, " m"] | None = None
+    ) -> Float[Tensor, "*m k"]:
+        tokens, level = x_t, t
+        if guided:  # without and with the caption
+            tokens = torch.cat([x_t, x_t])
+            level = t if isinstance(t, int) else torch.cat([t, t]).to(x_t.device)
+            if positions is not None:
+                positions = torch.cat([positions, x_t.numel() + positions])
+        scores = model.network.quick_scores(tokens, level, text, positions)
+        return predicted(scores, t, sampling, renormalised=renormalised)
+
+    return denoise
+
+
+class Asked(NamedTuple):
+    """The tokens that a step may change, and the random numbers that decide it."""
+
+    positions: Int[Tensor, " m"]
+    """Of the batch, flattened: sequence * n + place."""
+    u: Float[Tensor, " m"]
+    pick: Float[Tensor, " m"]
+
+
+def quick_sample(
+    process: MaskAndReplace,
+    denoise: QuickDenoise,
+    x_t: Int[Tensor, "b n"],
+    levels: Sequence[int],
+    *,
+    given: Given | None = None,
+    generator: Generators = None,
+) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
+    """As `sampler.sample`: walk from x_t at levels[0] to levels[-1]; yield (s, x_s) each step.
+
+    The same distribution with other random numbers. Given tokens are never asked. What is yielded
+    must not be changed: the steps to come are planned for it.
+    """
+    x_t = x_t.clone() if given is None else given.keep(x_t)  # (b, n)
+    plan = planned(process, x_t, levels, given=given, generator=generator)
+    for (t, s), asked in zip(pairwise(levels), plan, strict=True):
+        if len(asked.positions):
+            log_p_x0 = denoise(x_t, t, asked.positions)  # (m, K)
+            x_t = take_step(process, log_p_x0, x_t, (t, s), asked)
+        yield s, x_t
+
+
+def planned(
+    process: MaskAndReplace,
+    x_t: Int[Tensor, "b n"],
+    levels: Sequence[int],
+    *,
+    given: Given | None = None,
+    generator: Generators = None,
+) -> list[Asked]:
+    """What each step asks. The network is not needed for it, and no step has to wait for another.
+
+    It is made on the CPU, so that no step waits for a GPU to tell it how many positions there are.
+    """
+    home, finest = torch.device("cpu"), finest_float(x_t.device)
+    masked = x_t.to(home) == process.mask  # (b, n)
+    free = torch.ones_like(masked) if given is None else ~given.where.to(home)
+    plan = []
+    for t, s in pairwise(levels):
+        u, pick = uniform((*x_t.shape, 2), home, generator=generator).unbind(-1)  # (b, n) each
+        stays = least_stay(process, masked, s, t)
+        asked = free & (u >= stays)
+        masked = masked & ~asked
+        (positions,) = asked.flatten().nonzero(as_tuple=True)
+        numbers = (each.flatten()[positions].to(x_t.device, finest) for each in (u, pick))
+        plan.append(Asked(positions.to(x_t.device), *numbers))
+    return plan
+
+
+def least_stay(
+    process: MaskAndReplace, masked: Bool[Tensor, "b n"], s: int, t: int
+) -> Float64[Tensor, "b n"]:
+    """The probability to stay that no prediction can make smaller; of MASK it is the true one.
+
+    It is read off three rows of the posterior: a code that is right, one that is wrong, and MASK.
+    """
+    gamma_bar_t = process.schedule.gamma_bar[t]
+    wrong = min(1, process.num_codes - 1)
+    x_0, x_t = torch.tensor([[0, wrong, 0], [0, 0, process.mask]])
+    if gamma_bar_t == 0:  # nothing is MASK at this level: there is no such row
+        x_t[-1] = 0
+    log_p = process.log_posterior(x_0[None], x_t[None], s, t, dtype=torch.float64)
+    right, wrong, mask = log_p.gather(-1, x_t[None, :, None]).exp().flatten()
+    mask = mask if gamma_bar_t > 0 else torch.zeros_like(mask)  # asked, and refused there
+    return torch.where(masked, mask, torch.minimum(right, wrong))
+
+
+def take_step(
+    process: MaskAndReplace,
+    log_p_x0: Float[Tensor, "m k"],
+    x_t: Int[Tensor, "b n"],
+    levels: tuple[int, int],
+    asked: Asked,
+) -> Int[Tensor, "b n"]:
+    """x_s: the tokens that were asked as they are now, the others as they were."""
+    (t, s), tokens = levels, x_t.flatten()
+    before = tokens[asked.positions]  # (m,)
+    log_p = process.log_reverse(log_p_x0[None], before[None], s, t)[0]  # (m, classes)
+    others = log_p.scatter(-1, before[:, None], IMPOSSIBLE).to(asked.u.dtype)
+    leaves = others.exp().sum(dim=-1)  # the probability, also where it is too small for 1 - stay
+    moves = (1 - asked.u <= leaves) & (leaves > 0)
+    moves |= before == process.mask  # one that is asked is revealed
+    after = torch.where(moves, inverse_cdf(others, asked.pick), before)
+    return tokens.index_copy(0, asked.positions, after).view_as(x_t)
+
+
+def at_positions(denoise: Denoise) -> QuickDenoise:
+    """A denoiser that computes all positions, of which those that are asked for are taken."""
+
+    def quick(x_t: Tensor, t: Level, positions: Tensor | None = None) -> Tensor:
+        log_p_x0 = denoise(x_t, t)
+        return log_p_x0 if positions is None else log_p_x0.flatten(0, 1)[positions]
+
+    return quick
