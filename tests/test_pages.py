@@ -1,10 +1,13 @@
-"""The Python of figures/kernels.md about other data runs as it stands there, on tiny files."""
+"""The Python of the pages runs as it stands there, made smaller, on tiny files."""
 
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from support.accelerate_state import forget_accelerate
+from support.training import make_small, write_images
 
 from vqlearn.data.local_files import CIFAR10_FOLDER, CIFAR10_ROW, CIFAR10_TEST, CIFAR10_TRAIN
 
@@ -51,3 +54,22 @@ def test_a_unet_learns_cifar10_and_draws(data):
     exec(block("import cifar10"), names)
     assert names["image"].shape == (8, 3, 32, 32)
     assert len(names["trained"].losses) == 2
+
+
+def test_own_images_become_a_model(tmp_path, monkeypatch):
+    """Eight images, half of them held out, two steps of each stage."""
+    page = (Path(__file__).parents[1] / "notebooks" / "OWN_IMAGES.md").read_text()
+    (text,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for large, small in {"0.05": "0.5", "preview=500": 'recipe={"steps": 2}'}.items():
+        assert text.count(large) == 1
+        text = text.replace(large, small)
+    assert len(text.split("\n\n")[1].splitlines()) <= 5
+    make_small(monkeypatch.setattr)
+    monkeypatch.chdir(tmp_path)
+    colours = ("red", "green", "blue", "white", "black", "cyan", "brown", "pink")
+    write_images(tmp_path / "my_images", colours)
+    exec(text, {})
+    forget_accelerate()
+    with Image.open("apple.png") as image:
+        assert image.size == (32, 32)
+    assert (tmp_path / "runs" / "my_images" / "training.json").exists()
