@@ -220,14 +220,18 @@ def test_a_swap_at_either_end_is_one_prompt(pipe, rule):
 
 
 def test_a_swap_happens_at_its_level(pipe, monkeypatch):
-    asked, forward = [], pipe.denoiser.forward
-    texts = [pipe.text_encoder([prompt])[0] for prompt in (PROMPT, OTHER)]
+    asked, quick_scores = [], pipe.denoiser.quick_scores
+    keys = [
+        pipe.denoiser.prepared(pipe.text_encoder([prompt])).blocks[0].keys[0]
+        for prompt in (PROMPT, OTHER)
+    ]
 
-    def spy(x_t, t, text):
-        asked.append((t, [torch.equal(text[-1], one) for one in texts].index(True)))
-        return forward(x_t, t, text)
+    def spy(x_t, t, text, *positions):
+        seen = text.blocks[0].keys[-1]
+        asked.append((t, [torch.allclose(seen, one) for one in keys].index(True)))
+        return quick_scores(x_t, t, text, *positions)
 
-    monkeypatch.setattr(pipe.denoiser, "forward", spy)
+    monkeypatch.setattr(pipe.denoiser, "quick_scores", spy)
     pipe.swap_prompt(PROMPT, OTHER, 6)
     assert asked == [(t, int(t <= 6)) for t in range(TOP, 0, -1)]
 

@@ -1,10 +1,13 @@
 """The denoiser in fewer operations: the scores of `forward`, at all positions or at some."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from support.denoisers import SMALL, random_inputs, spread_weights
 
 from vqlearn.transformer.denoiser import Denoiser
+from vqlearn.transformer.variants import CausalDenoiser
 
 
 @pytest.fixture
@@ -25,12 +28,37 @@ def test_scores_are_those_of_forward(denoiser):
         assert not found.requires_grad
 
 
-def test_positions_are_those_of_the_flattened_batch(denoiser):
-    x_t, _, text = random_inputs(SMALL, batch=3, length=4)
-    positions = torch.tensor([26, 0, 13, 13])
-    wanted = denoiser(x_t, 5, text).flatten(0, 1)[positions]
-    found = denoiser.quick_scores(x_t, 5, denoiser.prepared(text), positions)
-    torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-11)
+ASKED = [[4], [0, 13, 13, 26], [9, 10, 11, 12, 13, 14, 15, 16, 17, 20], list(range(27))]
+
+
+@pytest.mark.parametrize("network", [Denoiser, CausalDenoiser])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize("captions", [1, 2])
+@pytest.mark.parametrize("positions", ASKED)
+def test_positions_are_those_of_the_flattened_batch(network, layers, captions, positions):
+    """Of three sequences with nine tokens each, with one caption or two for each of them."""
+    denoiser = network(replace(SMALL, num_layers=layers)).double()
+    spread_weights(denoiser, seed=0)
+    x_t, _, _ = random_inputs(SMALL, batch=3, length=4)
+    _, _, text = random_inputs(SMALL, batch=3 * captions, length=4)
+    wanted = denoiser(x_t.repeat(captions, 1), 5, text).view(captions, 27, -1)[:, positions]
+    prepared = denoiser.prepared(text)
+    found = denoiser.quick_scores(x_t, 5, prepared, torch.tensor(positions))
+    torch.testing.assert_close(found, wanted.flatten(0, 1), rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_several_captions_for_each_sequence(layers):
+    """First one for each sequence, then the next; with one level for all, or one for each."""
+    denoiser = Denoiser(replace(SMALL, num_layers=layers)).double()
+    spread_weights(denoiser, seed=0)
+    x_t, t, _ = random_inputs(SMALL, batch=2, length=4)
+    _, _, text = random_inputs(SMALL, batch=6, length=4)
+    for level in (t, 7):
+        every = t.repeat(3) if level is t else level
+        wanted = denoiser(x_t.repeat(3, 1), every, text)
+        found = denoiser.quick_scores(x_t, level, denoiser.prepared(text))
+        torch.testing.assert_close(found, wanted, rtol=1e-11, atol=1e-11)
 
 
 def test_nothing_is_changed_by_asking(denoiser):
@@ -69,5 +97,7 @@ def test_what_does_not_fit_is_refused(denoiser):
     for level in (0, 11):
         with pytest.raises(ValueError, match=f"t is {level}; allowed: "):
             denoiser.quick_scores(x_t, level, prepared)
-    with pytest.raises(ValueError, match="text"):
-        denoiser.quick_scores(x_t[:1], 5, prepared)
+    with pytest.raises(ValueError, match=r"the number of captions is 2; allowed: .* size, 3"):
+        denoiser.quick_scores(x_t[[0, 1, 1]], 5, prepared)
+    with pytest.raises(ValueError, match=r"positions is \[3, 1\]; allowed: ascending"):
+        denoiser.quick_scores(x_t, 5, prepared, torch.tensor([3, 1]))

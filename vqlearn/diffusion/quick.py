@@ -56,7 +56,7 @@ class QuickDenoise(Protocol):
     ) -> Float[Tensor, "*m k"]:
         """log p(x_0 | x_t): (m, K) at positions of the flattened batch, or (b, n, K) at all.
 
-        With positions all sequences are at one level.
+        Positions ascend and are on the CPU; with them all sequences are at one level.
         """
 
 
@@ -96,19 +96,12 @@ def quick_denoiser(
     plain = model.denoiser(condition, sampling, renormalised=renormalised)  # checks what is asked
     if condition is None or not hasattr(model.network, "prepared"):
         return at_positions(torch.no_grad()(plain))
-    guided = sampling.is_guided
-    text = model.network.prepared(*model.text(condition, guided=guided))
+    text = model.network.prepared(*model.text(condition, guided=sampling.is_guided))
 
     def denoise(
         x_t: Int[Tensor, "b n"], t: Level, positions: Int[Tensor, " m"] | None = None
     ) -> Float[Tensor, "*m k"]:
-        tokens, level = x_t, t
-        if guided:  # without and with the caption
-            tokens = torch.cat([x_t, x_t])
-            level = t if isinstance(t, int) else torch.cat([t, t]).to(x_t.device)
-            if positions is not None:
-                positions = torch.cat([positions, x_t.numel() + positions])
-        scores = model.network.quick_scores(tokens, level, text, positions)
+        scores = model.network.quick_scores(x_t, t, text, positions)
         return predicted(scores, t, sampling, renormalised=renormalised)
 
     return denoise
@@ -118,7 +111,7 @@ class Asked(NamedTuple):
     """The tokens that a step may change, and the random numbers that decide it."""
 
     positions: Int[Tensor, " m"]
-    """Of the batch, flattened: sequence * n + place."""
+    """Of the batch, flattened, ascending: sequence * n + place. They are on the CPU."""
     u: Float[Tensor, " m"]
     pick: Float[Tensor, " m"]
 
@@ -156,7 +149,7 @@ def planned(
 ) -> list[Asked]:
     """What each step asks. The network is not needed for it, and no step has to wait for another.
 
-    It is made on the CPU, so that no step waits for a GPU to tell it how many positions there are.
+    It is made on the CPU, so that no step waits for a GPU to say how many positions there are.
     """
     home, finest = torch.device("cpu"), finest_float(x_t.device)
     masked = x_t.to(home) == process.mask  # (b, n)
@@ -169,7 +162,7 @@ def planned(
         masked = masked & ~asked
         (positions,) = asked.flatten().nonzero(as_tuple=True)
         numbers = (each.flatten()[positions].to(x_t.device, finest) for each in (u, pick))
-        plan.append(Asked(positions.to(x_t.device), *numbers))
+        plan.append(Asked(positions, *numbers))
     return plan
 
 
@@ -200,14 +193,15 @@ def take_step(
 ) -> Int[Tensor, "b n"]:
     """x_s: the tokens that were asked as they are now, the others as they were."""
     (t, s), tokens = levels, x_t.flatten()
-    before = tokens[asked.positions]  # (m,)
+    positions = asked.positions.to(tokens.device)
+    before = tokens[positions]  # (m,)
     log_p = process.log_reverse(log_p_x0[None], before[None], s, t)[0]  # (m, classes)
     others = log_p.scatter(-1, before[:, None], IMPOSSIBLE).to(asked.u.dtype)
     leaves = others.exp().sum(dim=-1)  # the probability, also where it is too small for 1 - stay
     moves = (1 - asked.u <= leaves) & (leaves > 0)
     moves |= before == process.mask  # one that is asked is revealed
     after = torch.where(moves, inverse_cdf(others, asked.pick), before)
-    return tokens.index_copy(0, asked.positions, after).view_as(x_t)
+    return tokens.index_copy(0, positions, after).view_as(x_t)
 
 
 def at_positions(denoise: Denoise) -> QuickDenoise:
@@ -215,6 +209,6 @@ def at_positions(denoise: Denoise) -> QuickDenoise:
 
     def quick(x_t: Tensor, t: Level, positions: Tensor | None = None) -> Tensor:
         log_p_x0 = denoise(x_t, t)
-        return log_p_x0 if positions is None else log_p_x0.flatten(0, 1)[positions]
+        return log_p_x0 if positions is None else log_p_x0.flatten(0, 1)[positions.to(x_t.device)]
 
     return quick

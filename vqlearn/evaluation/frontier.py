@@ -148,7 +148,7 @@ def _point(
     scenes = read(torch.cat(images))
     passes = 2 if evaluation.guidance_scale > 1 else 1
     each = calls / len(scenes)
-    return replace(score(scenes, captions), steps=each / passes, evaluations=each)
+    return replace(score(scenes, captions), steps=each, evaluations=passes * each)
 
 
 def _generate(
@@ -174,7 +174,7 @@ def _generate(
 
 @contextmanager
 def evaluations(pipeline: VQDiffusionPipeline, rule: UnmaskingRule) -> Iterator[list[int]]:
-    """The sequences that each call of the network was needed for, guidance counted twice.
+    """The sequences that each call of the network was needed for.
 
     A batch goes on until its last sequence is finished; finished ones (level 0) do not count.
     """
@@ -184,7 +184,7 @@ def evaluations(pipeline: VQDiffusionPipeline, rule: UnmaskingRule) -> Iterator[
         level = level_of(pipeline.process, rule, inputs[0], len(needed))
         needed.append(int((level > 0).sum()))
 
-    hook = pipeline.denoiser.register_forward_pre_hook(count)
+    hook = pipeline.denoiser.token_embedding.register_forward_pre_hook(count)
     try:
         yield needed
     finally:

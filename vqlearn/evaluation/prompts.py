@@ -278,8 +278,8 @@ def _generated(
 ) -> Score:
     """The score of one sample for each caption, and what it costs."""
     calls, counted = [], isinstance(pipeline.model, DiffusionModel)
-    network = pipeline.model.network if counted else pipeline.model
-    hook = network.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
+    head = pipeline.denoiser.to_logits if counted else pipeline.model
+    hook = head.register_forward_pre_hook(lambda _, inputs: calls.append(len(inputs[0])))
     begin = time.perf_counter()
     images = generate(pipeline, batch.captions, evaluation)
     seconds = time.perf_counter() - begin

@@ -18,7 +18,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vqlearn.diffusion import all_masked
-from vqlearn.diffusion.model import renormalises
 from vqlearn.diffusion.sampler import Denoise
 from vqlearn.pipeline.arguments import CallOptions, Request, check_names
 from vqlearn.pipeline.inputs import (
@@ -152,10 +151,8 @@ class ImageEditing:
                 f"the number of prompts in then is {len(second.prompts)}; "
                 f"allowed: {len(first.prompts)}, one for each prompt"
             )
-        how = {"renormalised": renormalises(first.plan)}
         above, below = (
-            self.model.denoiser(self._condition(request), request.sampling, **how)
-            for request in (first, second)
+            self._denoiser(self._condition(request), request) for request in (first, second)
         )
         x_t = all_masked(self.process, (first.count, self.model.num_positions), device=self.device)
         denoise = swapped(above, below, int(level))
@@ -186,8 +183,7 @@ class ImageEditing:
         free = free_tokens(masks, self.vqvae.config.downsampling_factor)
         given = Given(x_0, ~free.to(x_0.device).repeat_interleave(request.each, dim=0))
         x_t = given.keep(torch.full_like(x_0, self.process.mask))
-        how = {"sampling": request.sampling, "generator": request.generator}
-        steps = self.model.steps(x_t, request.plan, self._condition(request), given=given, **how)
+        steps = self._steps(x_t, self._condition(request), request, given=given)
         found = self.pixels(self._last(request, x_t, steps))
         if paste:
             images, masks = (x.repeat_interleave(request.each, dim=0) for x in (images, masks))
@@ -204,8 +200,7 @@ class ImageEditing:
         """All tokens corrupted to a level, then denoised from there."""
         x_0 = self._tokens(request, images)
         x_t = self.process.corrupt(x_0, level, generator=request.generator)
-        how = {"sampling": request.sampling, "generator": request.generator}
-        steps = self.model.steps(x_t, request.plan, condition, **how)
+        steps = self._steps(x_t, condition, request)
         return self.decoded(self._last(request, x_t, steps), *request.output)
 
 

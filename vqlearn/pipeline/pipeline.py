@@ -9,6 +9,7 @@ the same names; `noise`, `rule` and `negative_prompt` come after them.
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from vqlearn.diffusion import (
     levels_to_visit,
 )
 from vqlearn.diffusion.model import renormalises
-from vqlearn.diffusion.quick import quick_denoiser, quick_walk
+from vqlearn.diffusion.quick import QuickDenoise, quick_denoiser, quick_walk
 from vqlearn.diffusion.reference import reference_log_p_x0, replay
 from vqlearn.diffusion.reveal import UnmaskingRule
 from vqlearn.diffusion.reveal.unmasking import level_of
@@ -43,7 +44,7 @@ from vqlearn.pipeline.arguments import (
 )
 from vqlearn.pipeline.editing import ImageEditing
 from vqlearn.pipeline.text_to_image import Parts, PipelineOutput, TextToImagePipeline
-from vqlearn.probability import Conditioning, Generators, GuidanceScale, Sampling
+from vqlearn.probability import Conditioning, Generators, Given, GuidanceScale, Sampling
 from vqlearn.probability.checks import check_choice, check_integer
 from vqlearn.transformer import Denoiser
 
@@ -215,17 +216,24 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
             t, x_t = s, x_s
         return x_t
 
+    def _denoiser(self, condition: Conditioning, request: Request) -> QuickDenoise:
+        """What the model predicts, asked with the request's guidance and truncation."""
+        renormalised = renormalises(request.plan)
+        return quick_denoiser(self.model, condition, request.sampling, renormalised=renormalised)
+
     def _steps(
-        self, x_t: Int[Tensor, "b n"], condition: Conditioning, request: Request, *, quick: bool
+        self,
+        x_t: Int[Tensor, "b n"],
+        condition: Conditioning,
+        request: Request,
+        *,
+        given: Given | None = None,
+        quick: bool = False,
     ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
-        """The model's own steps."""
-        plan, generator = request.plan, request.generator
-        if not quick:
-            how = {"sampling": request.sampling, "generator": generator}
-            return self.model.steps(x_t, plan, condition, **how)
-        renormalised = renormalises(plan)
-        denoise = quick_denoiser(self.model, condition, request.sampling, renormalised=renormalised)
-        return quick_walk(self.model, denoise, x_t, plan, generator=generator)
+        """The model's own steps, in fewer operations; `quick`: with fewer questions, too."""
+        denoise = self._denoiser(condition, request)
+        walk = partial(quick_walk, self.model) if quick else self.model.walk
+        return walk(denoise, x_t, request.plan, given=given, generator=request.generator)
 
     def _reference_steps(
         self, x_t: Int[Tensor, "b n"], condition: Conditioning, request: Request

@@ -27,7 +27,7 @@ from vqlearn.transformer.layers import (
     FeedForward,
     TokenEmbedding,
 )
-from vqlearn.transformer.quick import PreparedText, prepare, run_block
+from vqlearn.transformer.quick import PreparedText, places_of, prepare, run_blocks
 
 INITIAL_STD = 0.02
 
@@ -131,39 +131,6 @@ class Denoiser(nn.Module):
         self.to_logits = nn.Linear(config.width, config.num_codes)
         self.apply(initialise)
 
-    @torch.no_grad()
-    def quick_scores(
-        self,
-        x_t: Int[Tensor, "b n"],
-        t: Level,
-        text: PreparedText,
-        positions: Int[Tensor, " m"] | None = None,
-    ) -> Float[Tensor, "*m k"]:
-        """`forward` without gradients in fewer operations: see `quick.py`.
-
-        Scores at these positions of the flattened batch, (m, K), or at all of them, (b, n, K).
-        Raises `ValueError` as `forward` does.
-        """
-        if isinstance(t, int):  # looked at on every device: it costs no wait
-            check_integer("t", t, 1, self.config.num_embeds_ada_norm)
-        levels = self._checked(x_t, t, text)
-        row = t - 1 if isinstance(t, int) else levels - 1
-        x = self.token_embedding(x_t)  # (b, n, d)
-        for block, prepared in zip(self.blocks, text.blocks, strict=True):
-            x = run_block(block, x, row, prepared)
-        if positions is not None:
-            x = rearrange(x, "b n d -> (b n) d")[positions]  # (m, d)
-        return self.to_logits(self.output_norm(x))
-
-    @torch.no_grad()
-    def prepared(self, text: Float[Tensor, "b l c"]) -> PreparedText:
-        """The text in the form that makes many calls with it cheaper, without gradients.
-
-        Once weights, dtype or device change it is wrong, and nothing says so.
-        """
-        check_choice("the width of text", text.shape[2], (self.config.cross_attention_dim,))
-        return prepare(self.blocks, text)
-
     def forward(
         self, x_t: Int[Tensor, "b n"], t: Level, text: Float[Tensor, "b l c"]
     ) -> Float[Tensor, "b n k"]:
@@ -177,16 +144,59 @@ class Denoiser(nn.Module):
         wait for the device at every call.
         """
         check_choice("the width of text", text.shape[2], (self.config.cross_attention_dim,))
-        t = self._checked(x_t, t, text)
+        check_same_batch(x_t=x_t, text=text)
+        t = self._checked(x_t, t)
         x = self.token_embedding(x_t)  # (b, n) -> (b, n, d)
         for block in self.blocks:
             x = block(x, t - 1, text)  # (b, n, d)
         return self.to_logits(self.output_norm(x))  # (b, n, d) -> (b, n, K)
 
-    def _checked(self, x_t: Tensor, t: Level, text: Tensor | PreparedText) -> Int[Tensor, " b"]:
+    @torch.no_grad()
+    def prepared(self, text: Float[Tensor, "b l c"]) -> PreparedText:
+        """The text in the form that makes many calls with it cheaper, without gradients.
+
+        Once weights, dtype or device change it is wrong, and nothing says so.
+        """
+        check_choice("the width of text", text.shape[2], (self.config.cross_attention_dim,))
+        return prepare(self.blocks, text)
+
+    @torch.no_grad()
+    def quick_scores(
+        self,
+        x_t: Int[Tensor, "b n"],
+        t: Level,
+        text: PreparedText,
+        positions: Int[Tensor, " m"] | None = None,
+    ) -> Float[Tensor, "*rm k"]:
+        """`forward` without gradients in fewer operations: see `quick.py`.
+
+        There may be r captions for each sequence: first one for each, then the next for each. The
+        scores of all positions are (r b, n, K). `positions` of the flattened batch, ascending and
+        on the CPU, have (r m, K). Raises `ValueError` as `forward` does.
+        """
+        if isinstance(t, int):  # looked at on every device: it costs no wait
+            check_integer("t", t, 1, self.config.num_embeds_ada_norm)
+        if len(text) % len(x_t):
+            raise ValueError(
+                f"the number of captions is {len(text)}; "
+                f"allowed: multiples of the batch size, {len(x_t)}"
+            )
+        levels = self._checked(x_t, t)
+        row = t - 1 if isinstance(t, int) else levels - 1
+        x = self.token_embedding(x_t)  # (b, n, d)
+        if positions is None:
+            x = run_blocks(self.blocks, x, row, text)  # (r b, n, d)
+        else:
+            places, found = (each.to(x.device) for each in places_of(positions, *x_t.shape))
+            x = run_blocks(self.blocks, x, row, text, places)  # (r b, most, d)
+            x = rearrange(x, "(r b) most d -> r (b most) d", b=len(x_t))[:, found]  # (r, m, d)
+            x = rearrange(x, "r m d -> (r m) d")
+        return self.to_logits(self.output_norm(x))
+
+    def _checked(self, x_t: Tensor, t: Level) -> Int[Tensor, " b"]:
         """One level for each sequence, if levels and tokens are in their ranges."""
         t = one_level_each(t, x_t)
-        check_same_batch(x_t=x_t, t=t, text=text)
+        check_same_batch(x_t=x_t, t=t)
         check_sequences("x_t", x_t, self.config.num_positions, self.config.num_vector_embeds)
         check_range("t", t, 1, self.config.num_embeds_ada_norm)
         return t

@@ -4,11 +4,14 @@ Each changes one thing. They have the weights of `Denoiser` under the same names
 else differs.
 """
 
-from jaxtyping import Float
+from einops import rearrange
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from vqlearn.probability.checks import Level
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig, initialise
 from vqlearn.transformer.layers import Attention, causal_mask
+from vqlearn.transformer.quick import PreparedText
 
 
 class CausalAttention(Attention):
@@ -33,6 +36,20 @@ class CausalDenoiser(Denoiser):
         for block in self.blocks:
             block.self_attention = CausalAttention(*sizes, bias=config.attention_bias)
         self.apply(initialise)  # the new attentions too
+
+    def quick_scores(
+        self,
+        x_t: Int[Tensor, "b n"],
+        t: Level,
+        text: PreparedText,
+        positions: Int[Tensor, " m"] | None = None,
+    ) -> Float[Tensor, "*rm k"]:
+        """As `Denoiser.quick_scores`, computed at all positions: each sees others."""
+        scores = super().quick_scores(x_t, t, text)  # (r b, n, K)
+        if positions is None:
+            return scores
+        scores = rearrange(scores, "(r b) n k -> r (b n) k", b=len(x_t))
+        return rearrange(scores[:, positions.to(x_t.device)], "r m k -> (r m) k")
 
 
 class DirectDenoiser(Denoiser):
