@@ -17,7 +17,6 @@ from vqlearn.diffusion.quick import (
     Asked,
     at_positions,
     least_stay,
-    planned,
     quick_sample,
     quick_walk,
     take_step,
@@ -76,8 +75,11 @@ def test_a_step_has_the_law_of_the_reverse_step(preset, t, s):
             x_t = torch.full((1, GRID**2), token)
             masked = x_t == process.mask
             (where,) = (u >= least_stay(process, masked, s, t)[0]).nonzero(as_tuple=True)
-            asked = Asked(where, u[where], pick[where])
-            x_s = take_step(process, log_p.expand(len(where), -1), x_t, (t, s), asked)
+            at = (torch.full_like(where, level) for level in (t, s))
+            asked = Asked(where, *at, u[where], pick[where])
+            x_s = x_t  # what is never asked stays
+            if len(where) > 0:
+                x_s = take_step(process, log_p.expand(len(where), -1), x_t, asked)
             found = torch.bincount(x_s[0], minlength=process.num_classes) / GRID**2
             wanted = process.log_reverse(log_p[None, None], x_t[:, :1], s, t).exp()[0, 0]
             torch.testing.assert_close(found.double(), wanted, atol=0.011, rtol=0)
@@ -138,21 +140,53 @@ class Counting:
 
 
 @pytest.mark.parametrize("num_timesteps", [100, 5000])
-def test_with_masks_alone_a_token_is_asked_once(num_timesteps):
-    """At most n evaluations, whatever T is; every token is asked, and no one twice."""
+@pytest.mark.parametrize("batch", [1, 8])
+def test_with_masks_alone_a_token_is_asked_once(num_timesteps, batch):
+    """At most n evaluations, whatever T and b are; every token is asked, and no one twice."""
     process = process_of("absorbing", 5, num_timesteps)
     network, n = Counting(5), 16
     levels = range(num_timesteps, -1, -1)
-    generator = torch.Generator().manual_seed(3)
-    steps = list(
-        quick_sample(process, network, all_masked(process, (1, n)), levels, generator=generator)
-    )
-    assert [s for s, _ in steps] == [*levels][1:]
-    assert len(network.asked) <= n
-    assert sorted(i for _, positions in network.asked for i in positions) == list(range(n))
-    for (_, before), (_, after) in pairwise([(None, all_masked(process, (1, n))), *steps]):
+    generator, start = torch.Generator().manual_seed(3), all_masked(process, (batch, n))
+    steps = list(quick_sample(process, network, start, levels, generator=generator))
+    assert len(network.asked) == len(steps) <= n
+    asked = [i for _, positions in network.asked for i in positions]
+    assert sorted(asked) == list(range(batch * n))
+    for (_, before), (_, after) in pairwise([(None, start), *steps]):
         assert (before[before != process.mask] == after[before != process.mask]).all()
     assert (steps[-1][1] < 5).all()
+    highest = [torch.as_tensor(t).max().item() for t, _ in network.asked]
+    assert [s for s, _ in steps] == [*highest[1:], 0]
+    assert highest == sorted(highest, reverse=True)
+
+
+@pytest.mark.parametrize("preset", ["released", "absorbing"])
+def test_sequences_with_levels_of_their_own_are_what_each_is_alone(preset):
+    """The same questions at the same levels, and the same tokens, with a generator for each."""
+    process, levels, n = process_of(preset, 5, 60), range(60, -1, -1), 6
+
+    def denoise(x_t, t, positions):
+        """It depends on the level and on the other tokens, and notes what it is asked."""
+        t = torch.as_tensor(t).expand(len(x_t))[positions // n]
+        asked.extend(zip(positions.tolist(), t.tolist(), strict=True))
+        others = x_t.double().mean(dim=1)[positions // n]
+        return log_normalise(torch.outer(t + others, torch.arange(5.0).double()).sin() * 3)
+
+    def run(seeds):
+        generator = [torch.Generator().manual_seed(seed) for seed in seeds]
+        start = all_masked(process, (len(seeds), n))
+        *_, (_, x_0) = quick_sample(process, denoise, start, levels, generator=generator)
+        return x_0
+
+    asked = []
+    together, of_all = run([4, 5, 6]), sorted(asked)
+    asked.clear()
+    alone = torch.cat([run([seed]) for seed in (4, 5, 6)])
+    assert torch.equal(together, alone)
+    number, of_each = -1, []
+    for position, t in asked:  # the first question of every sequence is at a higher level
+        number += not of_each or t > of_each[-1][1]
+        of_each.append((number * n + position, t))
+    assert of_all == sorted(of_each)
 
 
 def test_what_is_too_rare_for_float32_still_happens():
@@ -165,8 +199,9 @@ def test_what_is_too_rare_for_float32_still_happens():
     assert 0 < leaves < 3e-8
     for share, moves in ((0.9, True), (1.1, False)):
         u = torch.tensor([1 - share * leaves], dtype=torch.float64)
-        asked = Asked(torch.tensor([0]), u, torch.tensor([0.3], dtype=torch.float64))
-        x_s = take_step(process, log_p, x_t, (50, 49), asked)
+        where, t, s = torch.tensor([[0], [50], [49]])
+        asked = Asked(where, t, s, u, torch.tensor([0.3], dtype=torch.float64))
+        x_s = take_step(process, log_p, x_t, asked)
         assert (x_s.item() != 0) == moves
 
 
@@ -194,8 +229,8 @@ def test_a_device_without_float64_takes_the_same_way(monkeypatch):
     assert (x_0 < 5).all()
     one = torch.ones(1)
     certain = torch.tensor([[0.0, -torch.inf, -torch.inf, -torch.inf, -torch.inf]])
-    asked = Asked(torch.tensor([0]), one, one)
-    x_s = take_step(process, certain, torch.zeros(1, 1, dtype=torch.long), (1, 0), asked)
+    asked = Asked(*torch.tensor([[0], [1], [0]]), one, one)
+    x_s = take_step(process, certain, torch.zeros(1, 1, dtype=torch.long), asked)
     assert x_s.item() == 0
 
 
@@ -208,20 +243,6 @@ def test_given_tokens_are_never_asked():
     )
     assert {i for _, positions in network.asked for i in positions} == {6, 7, 8}
     assert (x_0[given.where] == 4).all()
-
-
-def test_the_plan_of_a_sequence_does_not_depend_on_the_batch():
-    process, levels = process_of("paper", 5, 20), range(20, -1, -1)
-
-    def plan(seeds):
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        return planned(process, all_masked(process, (len(seeds), 6)), levels, generator=generators)
-
-    for both, alone in zip(plan([1, 2]), plan([2]), strict=True):
-        second = both.positions >= 6
-        assert torch.equal(both.positions[second] - 6, alone.positions)
-        assert torch.equal(both.u[second], alone.u)
-        assert torch.equal(both.pick[second], alone.pick)
 
 
 def test_a_rule_takes_the_same_tokens_as_on_the_plain_path():

@@ -17,8 +17,10 @@ becomes is drawn from the same reverse step without the class that it has. But f
 distribution is that of `sampler.sample`, token by token and step by step; the random numbers are
 used in another way, so a seed gives other tokens. The pipeline calls it `noise="fast"`.
 
-A step in which nothing is asked needs no network. With masks alone a token is asked once: one
-sequence of n tokens needs at most n evaluations, however many levels there are.
+A step in which nothing is asked of a sequence needs no network: each sequence of a batch goes on to
+the next level at which it is asked something. With masks alone a token is asked once: n tokens need
+at most n evaluations, however many levels and sequences there are. That is the first-hitting
+sampler of Zheng et al. 2024, https://arxiv.org/abs/2409.02908, with our T levels as the times.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,6 +34,7 @@ from torch import Tensor
 from vqlearn.diffusion.model import DiffusionModel, predicted
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.reveal.rule import UnmaskingRule
+from vqlearn.diffusion.reveal.unmasking import one_if_equal
 from vqlearn.diffusion.sampler import Denoise
 from vqlearn.probability import (
     IMPOSSIBLE,
@@ -56,7 +59,7 @@ class QuickDenoise(Protocol):
     ) -> Float[Tensor, "*m k"]:
         """log p(x_0 | x_t): (m, K) at positions of the flattened batch, or (b, n, K) at all.
 
-        Positions ascend and are on the CPU; with them all sequences are at one level.
+        Positions ascend. They are on the CPU, as the levels are.
         """
 
 
@@ -70,6 +73,8 @@ def quick_walk(
     generator: Generators = None,
 ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
     """As `DiffusionModel.walk`, with a `quick_denoiser`: the same distribution, less work.
+
+    It yields after every evaluation, and there may be fewer of them than levels.
 
     An unmasking rule looks at all tokens: there the random numbers are the same, too, and only the
     network is quicker. Raises `TypeError` for another process than `MaskAndReplace`.
@@ -102,16 +107,24 @@ def quick_denoiser(
         x_t: Int[Tensor, "b n"], t: Level, positions: Int[Tensor, " m"] | None = None
     ) -> Float[Tensor, "*m k"]:
         scores = model.network.quick_scores(x_t, t, text, positions)
-        return predicted(scores, t, sampling, renormalised=renormalised)
+        if positions is None:
+            return predicted(scores, t, sampling, renormalised=renormalised)
+        t = t if isinstance(t, int) else t[positions // x_t.shape[1]]  # one for each position
+        return predicted(scores[:, None], t, sampling, renormalised=renormalised)[:, 0]
 
     return denoise
 
 
 class Asked(NamedTuple):
-    """The tokens that a step may change, and the random numbers that decide it."""
+    """The tokens that one evaluation may change, from what level to what, and the random numbers.
+
+    Positions, t and s are on the CPU: no step waits for a GPU to say how many tokens there are.
+    """
 
     positions: Int[Tensor, " m"]
-    """Of the batch, flattened, ascending: sequence * n + place. They are on the CPU."""
+    """Of the batch, flattened, ascending: sequence * n + place."""
+    t: Int[Tensor, " m"]
+    s: Int[Tensor, " m"]
     u: Float[Tensor, " m"]
     pick: Float[Tensor, " m"]
 
@@ -125,18 +138,25 @@ def quick_sample(
     given: Given | None = None,
     generator: Generators = None,
 ) -> Iterator[tuple[int, Int[Tensor, "b n"]]]:
-    """As `sampler.sample`: walk from x_t at levels[0] to levels[-1]; yield (s, x_s) each step.
+    """As `sampler.sample`, one evaluation after the other: yields (s, x_s) after each.
 
-    The same distribution with other random numbers. Given tokens are never asked. What is yielded
-    must not be changed: the steps to come are planned for it.
+    The same distribution with other random numbers. The sequences have levels of their own; s is
+    the highest, from which the next evaluation starts. Given tokens are never asked. What is
+    yielded must not be changed: the steps to come are planned for it.
     """
     x_t = x_t.clone() if given is None else given.keep(x_t)  # (b, n)
     plan = planned(process, x_t, levels, given=given, generator=generator)
-    for (t, s), asked in zip(pairwise(levels), plan, strict=True):
-        if len(asked.positions):
-            log_p_x0 = denoise(x_t, t, asked.positions)  # (m, K)
-            x_t = take_step(process, log_p_x0, x_t, (t, s), asked)
-        yield s, x_t
+    for asked, following in zip(plan, [*plan[1:], None], strict=True):
+        log_p_x0 = denoise(x_t, levels_of(asked, x_t), asked.positions)  # (m, K)
+        x_t = take_step(process, log_p_x0, x_t, asked)
+        yield 0 if following is None else int(following.t.max()), x_t
+
+
+def levels_of(asked: Asked, x_t: Int[Tensor, "b n"]) -> Level:
+    """The level of every sequence. Those that are not asked may have any."""
+    levels = torch.full(x_t.shape[:1], int(asked.t.max()))
+    levels[asked.positions // x_t.shape[1]] = asked.t
+    return one_if_equal(levels)
 
 
 def planned(
@@ -147,23 +167,35 @@ def planned(
     given: Given | None = None,
     generator: Generators = None,
 ) -> list[Asked]:
-    """What each step asks. The network is not needed for it, and no step has to wait for another.
-
-    It is made on the CPU, so that no step waits for a GPU to say how many positions there are.
-    """
+    """What each evaluation asks: nothing that the network says is needed to know it."""
     home, finest = torch.device("cpu"), finest_float(x_t.device)
     masked = x_t.to(home) == process.mask  # (b, n)
     free = torch.ones_like(masked) if given is None else ~given.where.to(home)
-    plan = []
+    steps = []
     for t, s in pairwise(levels):
         u, pick = uniform((*x_t.shape, 2), home, generator=generator).unbind(-1)  # (b, n) each
-        stays = least_stay(process, masked, s, t)
-        asked = free & (u >= stays)
+        asked = free & (u >= least_stay(process, masked, s, t))
         masked = masked & ~asked
         (positions,) = asked.flatten().nonzero(as_tuple=True)
-        numbers = (each.flatten()[positions].to(x_t.device, finest) for each in (u, pick))
-        plan.append(Asked(positions, *numbers))
-    return plan
+        t, s = (torch.full_like(positions, level) for level in (t, s))
+        steps.append(Asked(positions, t, s, u[asked], pick[asked]))
+    return [
+        asked._replace(u=asked.u.to(x_t.device, finest), pick=asked.pick.to(x_t.device, finest))
+        for asked in evaluations(steps, x_t.shape[1])
+    ]
+
+
+def evaluations(steps: list[Asked], num_positions: int) -> list[Asked]:
+    """The same questions, put together: first what each sequence is asked first, and so on."""
+    together = Asked(*(torch.cat(each) for each in zip(*steps, strict=True)))
+    sequence = together.positions // num_positions
+    times, time = torch.stack([sequence, -together.t], dim=1).unique(dim=0, return_inverse=True)
+    first = torch.searchsorted(times[:, 0].contiguous(), times[:, 0].contiguous())
+    number = (torch.arange(len(times)) - first)[time]  # how often the sequence was asked before
+    order = together.positions.argsort()
+    order = order[number[order].argsort(stable=True)]
+    parts = order.split(number.bincount().tolist())
+    return [Asked(*(each[part] for each in together)) for part in parts]
 
 
 def least_stay(
@@ -188,14 +220,13 @@ def take_step(
     process: MaskAndReplace,
     log_p_x0: Float[Tensor, "m k"],
     x_t: Int[Tensor, "b n"],
-    levels: tuple[int, int],
     asked: Asked,
 ) -> Int[Tensor, "b n"]:
     """x_s: the tokens that were asked as they are now, the others as they were."""
-    (t, s), tokens = levels, x_t.flatten()
-    positions = asked.positions.to(tokens.device)
+    tokens, positions = x_t.flatten(), asked.positions.to(x_t.device)
     before = tokens[positions]  # (m,)
-    log_p = process.log_reverse(log_p_x0[None], before[None], s, t)[0]  # (m, classes)
+    s, t = one_if_equal(asked.s), one_if_equal(asked.t)
+    log_p = process.log_reverse(log_p_x0[:, None], before[:, None], s, t)[:, 0]  # (m, classes)
     others = log_p.scatter(-1, before[:, None], IMPOSSIBLE).to(asked.u.dtype)
     leaves = others.exp().sum(dim=-1)  # the probability, also where it is too small for 1 - stay
     moves = (1 - asked.u <= leaves) & (leaves > 0)

@@ -125,7 +125,8 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
           `timestep`: the level it started from, minus 1; `tokens`: (images, n) int64, MASK is K.
         - `noise`: "exact" draws every token from the model's own reverse steps, in float64. "fast"
           draws from the same distribution with less work (`diffusion.quick`): without a rule a seed
-          gives another image.
+          gives another image, steps in which no token can change are left out, and each image has
+          a level of its own.
           "reference" repeats the float32 noise, posterior and truncation of diffusers and of the
           official code (`diffusion.reference`), all T steps, one generator: a seed's own tokens.
         - `rule`: an unmasking rule such as `diffusion.reveal.purity(32)`, not with "reference". It
@@ -147,7 +148,7 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
             steps = self._reference_steps(x_t, condition, request)
         else:
             steps = self._steps(x_t, condition, request, quick=noise == "fast")
-        return self.decoded(self._last(request, x_t, steps), *request.output)
+        return self.decoded(self._last(request, x_t, steps, noise=noise), *request.output)
 
     def _request(
         self,
@@ -204,12 +205,14 @@ class VQDiffusionPipeline(ImageEditing, TextToImagePipeline):
         request: Request,
         x_t: Int[Tensor, "b n"],
         steps: Iterator[tuple[int, Int[Tensor, "b n"]]],
+        *,
+        noise: str = "exact",
     ) -> Int[Tensor, "b n"]:
         """Take the steps from x_t, with a progress bar and the callback; the last tokens."""
         plan, (callback, callback_steps) = request.plan, request.watch
         is_rule = isinstance(plan, UnmaskingRule)
         t = int(level_of(self.process, plan, x_t, 0).max()) if is_rule else plan[0]
-        total = None if is_rule else len(plan) - 1
+        total = None if is_rule or noise == "fast" else len(plan) - 1
         for i, (s, x_s) in enumerate(self.progress_bar(steps, total)):
             if callback is not None and i % callback_steps == 0:
                 callback(i, t - 1, x_s)
