@@ -3,6 +3,8 @@
 import copy
 import logging
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -112,6 +114,38 @@ def test_exact_noise_draws_the_tokens_of_the_plain_loop(pipe, scale):
         **{"guidance_scale": scale, "truncation_rate": 0.9, "generator": seeded(3, 4)},
     )
     assert torch.equal(found, wanted)
+
+
+COMPILED = """
+import sys, torch
+from vqlearn import VQDiffusionPipeline
+
+def tokens(noise):
+    seen, generators = [], [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    how = {"noise": noise, "generator": generators, "output_type": "np"}
+    pipe(["a red circle", "a blue square"], 10, **how, callback=lambda *args: seen.append(args[2]))
+    return seen[-1]
+
+pipe, graphs = VQDiffusionPipeline.from_pretrained(sys.argv[1], torch.float64), []
+plain = [tokens("exact"), tokens("fast")]
+names = [*pipe.denoiser.state_dict()]
+pipe.compile(backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
+for noise, wanted in zip(["exact", "fast"], plain, strict=True):
+    assert torch.equal(tokens(noise), wanted), noise
+assert len(graphs) >= 2, "both halves of a block"
+assert [*pipe.denoiser.state_dict()] == names
+"""
+
+
+def test_a_compiled_pipeline_draws_the_same_tokens(folder):
+    """In float64, with a compiler that counts what it is given and changes nothing.
+
+    In a process of its own: the checks of shapes that tests put around functions do not compile.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED, folder], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_fast_noise_takes_the_quick_path(pipe, monkeypatch):

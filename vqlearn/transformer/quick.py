@@ -10,6 +10,7 @@ The numbers are those of `Denoiser.forward` but for rounding. What changes:
 - after the last look at the image, all is computed at the positions that are asked for alone.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -66,21 +67,23 @@ def run_blocks(
     x: Float[Tensor, "b n d"],
     row: int | Int[Tensor, " b"],
     text: PreparedText,
-    places: Int[Tensor, "b m"] | None = None,
+    places: Int[Tensor, "b m"] | None,
+    halves: tuple[Callable, Callable],
 ) -> Float[Tensor, "rb m d"]:
     """All blocks, with r captions for each of b sequences: first one for each, then the next.
 
     `row` says the level: one for all sequences, or one for each. Out come all positions, or those
-    places of each sequence.
+    places of each sequence. `halves`: the two functions below, or what a compiler made of them.
     """
+    with_image, with_text = halves
     captions = len(text) // len(x)
     for number, (block, prepared) in enumerate(zip(blocks, text.blocks, strict=True)):
         is_last = number == len(blocks) - 1
-        x = attend_to_image(block, x, row, prepared, places if is_last else None)
+        x = with_image(block, x, row, prepared, places if is_last else None)
         if number == 0:  # up to here no caption was looked at
             x = repeat(x, "b m d -> (r b) m d", r=captions).contiguous()
             row = row if isinstance(row, int) else row.repeat(captions)
-        x = add_text(block, x, row, prepared)
+        x = with_text(block, x, row, prepared)
     return x
 
 
@@ -113,6 +116,9 @@ def add_text(
     x += attend_to_text(block.cross_attention, normed, prepared)
     x += feed_forward(block.feed_forward, block.feed_forward_norm(x))
     return x
+
+
+HALVES = (attend_to_image, add_text)
 
 
 def at_places(x: Float[Tensor, "rb n d"], places: Int[Tensor, "b m"]) -> Float[Tensor, "rb m d"]:
