@@ -141,6 +141,8 @@ def evaluate(
         Path | None, typer.Option(help="A picture: images of --data FOLDER, samples below them.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """Measure a model on scenes, or on the images of a folder; prints JSON.
 
@@ -168,10 +170,11 @@ def evaluate(
     if grid is not None:
         measures.check_grid(data)
         grid = outputs.check_image_file("--grid", grid)
+    asked = (model, device, dtype)
     if frontier:
-        found = measures.of_rules(model, evaluation)
+        found = measures.of_rules(asked, evaluation)
     else:
-        found = measures.of_model(model, evaluation, data, grid)
+        found = measures.of_model(asked, evaluation, data, grid)
     report = json.dumps(found, indent=2)
     if out is not None:
         write_text(out, report + "\n")
