@@ -93,7 +93,7 @@ def make_images(
     sampling: Sampling,
     batch_size: int,
 ) -> None:
-    """Make the images that are not there yet; of n processes each makes every n-th.
+    """Make the images that are not there yet; of n processes each makes every n-th of them.
 
     `model`: the name of a checkpoint, the device (None: the best, another one for each process) and
     the dtype (None: as stored). Nothing is written before all
@@ -109,9 +109,10 @@ def make_images(
     with alone_in(folder, accelerator):
         chosen = choices(name, pipeline, sampling)
         in_main_process(accelerator, partial(begin, folder, jobs, chosen))
-        own = jobs[accelerator.process_index :: accelerator.num_processes]
-        missing = [job for job in own if not _is_made(folder / job.file_name)]
-        for some in in_parts(missing, batch_size, bar):
+        missing = [job for job in jobs if not _is_made(folder / job.file_name)]
+        accelerator.wait_for_everyone()  # all share the same list: nobody has made any of it yet
+        own = missing[accelerator.process_index :: accelerator.num_processes]
+        for some in in_parts(own, batch_size, bar):
             write_images(pipeline, some, folder, sampling)
         accelerator.wait_for_everyone()
 
