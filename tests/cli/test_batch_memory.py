@@ -1,7 +1,7 @@
 """`vqlearn batch` takes as much memory after a thousand prompts as after a hundred.
 
-`make soak` makes 1,000 images and sees a leak of 0.005 MB an image; `make test`, 300 of them, one of
-0.02 MB. Both are in a process of their own, of a tiny checkpoint.
+`make soak` makes 1,000 images and sees a leak of 0.005 MB an image; `make test`, 300 of them, one
+of 0.02 MB. Both are in a process of their own, of a tiny checkpoint.
 """
 
 import json
