@@ -157,28 +157,46 @@ def test_a_folder_of_other_images_is_refused_and_kept(file, monkeypatch, capsys,
     assert contents(file.parent / "images") == before
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_processes_share_the_work(tmp_path, monkeypatch, count):
-    """Each makes its own images; together they make each once."""
-    made, pipeline = [], load_pipeline("scenes")
-    monkeypatch.setattr(many, "write_images", lambda _, jobs, *how: made.append(jobs))
+@pytest.fixture
+def parts(tmp_path, monkeypatch):
+    """What each of so many processes makes of some jobs, one process after the other."""
+    pipeline = load_pipeline("scenes")
     monkeypatch.setattr(many, "open_model", lambda *_: pipeline)
     monkeypatch.setattr(many, "in_main_process", lambda accelerator, work: work())
+
+    def of(jobs, count):
+        made = []
+        monkeypatch.setattr(many, "write_images", lambda _, jobs, *how: made.append(jobs))
+        for index in range(count):
+            accelerator = SimpleNamespace(
+                process_index=index,
+                num_processes=count,
+                is_main_process=index == 0,
+                device=torch.device("cpu"),
+                wait_for_everyone=lambda: None,
+            )
+            monkeypatch.setattr(many, "best_accelerator", lambda one=accelerator: one)
+            many.make_images(("scenes", None, None), jobs, tmp_path, Sampling(1.5, 0.9, 2), 100)
+        return made
+
+    return of
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_share_the_work_and_later_what_is_missing(parts, tmp_path, count):
+    """Each makes its own images; together they make each once. Nobody waits long for another."""
     jobs = jobs_of([f"prompt {i}" for i in range(7)], 2, 0)
-    for index in range(count):
-        accelerator = SimpleNamespace(
-            process_index=index,
-            num_processes=count,
-            is_main_process=index == 0,
-            device=torch.device("cpu"),
-            wait_for_everyone=lambda: None,
-        )
-        monkeypatch.setattr(many, "best_accelerator", lambda accelerator=accelerator: accelerator)
-        many.make_images(("scenes", None, None), jobs, tmp_path, Sampling(1.5, 0.9, 2), 100)
-    assert len(made) == count
-    assert max(map(len, made)) - min(map(len, made)) <= 1
-    names = [job.file_name for part in made for job in part]
-    assert sorted(names) == [job.file_name for job in jobs]
+    for there in ([], jobs[::count], jobs[1::count]):
+        for path in tmp_path.glob("*.png"):
+            path.unlink()
+        for job in there:
+            (tmp_path / job.file_name).write_bytes(b"made")
+        made = parts(jobs, count)
+        assert len(made) == count
+        assert max(map(len, made)) - min(map(len, made)) <= 1
+        assert sorted(job.seed for part in made for job in part) == [
+            job.seed for job in jobs if job not in there
+        ]
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from support.accelerate_state import forget_accelerate
 from support.command import run_command
@@ -14,7 +16,10 @@ from typer.testing import CliRunner
 
 from vqlearn.checkpoints.folder import load_vqvae
 from vqlearn.cli import commands as cli
+from vqlearn.diffusion.reveal import fixed_count
 from vqlearn.diffusion.schedule import SCHEDULES
+from vqlearn.evaluation import frontier
+from vqlearn.evaluation.frontier_rules import FrontierRule, counted
 from vqlearn.pipeline.grid import make_grid
 from vqlearn.tokens.vqvae import QUANTIZERS
 from vqlearn.training.stages.order import STAGES
@@ -198,20 +203,49 @@ def test_large_pictures_are_not_enlarged():
     assert make_grid([Image.new("RGB", (300, 200))]).size == (300, 200)
 
 
+WITH_MODELS = (
+    ["generate", "a red circle", "--steps", 2],
+    ["edit", "before.png", "--prompt", "a red circle", "--steps", 2],
+    ["batch", "prompts.txt", "--steps", 2],
+    ["evaluate", "--prompts", 1, "--steps", 2],
+    ["evaluate", "--prompts", 2, "--frontier"],
+)
+"""The commands that use a model: each has one option for the device, and one for the dtype."""
+
+
+def name(words):
+    return " ".join(map(str, words))
+
+
+@pytest.fixture
+def inputs(tmp_path, monkeypatch, short_probe):
+    """The files that `WITH_MODELS` read, in the current folder; the frontier is one quick point."""
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (32, 32)).save("before.png")
+    (tmp_path / "prompts.txt").write_text("a red circle")
+    rules = (FrontierRule("fixed count", counted(fixed_count), (2,)),)
+    monkeypatch.setattr(frontier.measure_rules, "__defaults__", (rules,))
+
+
+@pytest.mark.parametrize("words", WITH_MODELS, ids=name)
 def test_device_and_dtype_are_one_option_each_and_the_progress_bar_says_them(
-    tmp_path, monkeypatch, capsys
+    inputs, monkeypatch, capsys, words
 ):
-    words = ["generate", "a red circle", "--steps", 2, "--out", tmp_path / "image.png"]
-    for options, said in (
-        ([], "float32"),
-        (["--device", "cpu", "--dtype", "bfloat16"], "cpu, bfloat16"),
-        (["--dtype", "float64"], "float64"),
+    for number, (options, said) in enumerate(
+        (
+            ([], "float32"),
+            (["--device", "cpu", "--dtype", "bfloat16"], "cpu, bfloat16"),
+            (["--dtype", "float64"], "float64"),
+        )
     ):
+        if words[0] != "evaluate":
+            options = [*options, "--out", f"{number}.png"]
         code, _, stderr = run_command(monkeypatch, capsys, *words, *options)
         assert code == 0, stderr
         assert said in stderr
 
 
+@pytest.mark.parametrize("words", WITH_MODELS, ids=name)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -219,9 +253,18 @@ def test_device_and_dtype_are_one_option_each_and_the_progress_bar_says_them(
         (["--dtype", "int8"], "dtype is 'int8'; allowed: 'float16', 'bfloat16', 'float32'"),
     ],
 )
-def test_other_devices_and_dtypes_are_refused(tmp_path, monkeypatch, capsys, options, message):
-    words = ["generate", "x", "--out", tmp_path / "image.png", *options]
-    code, _, stderr = run_command(monkeypatch, capsys, *words)
+def test_other_devices_and_dtypes_are_refused(inputs, monkeypatch, capsys, words, options, message):
+    code, stdout, stderr = run_command(monkeypatch, capsys, *words, *options)
     assert code == 1
     assert message in stderr
-    assert not (tmp_path / "image.png").exists()
+    assert not stdout
+    assert not Path("out.png").exists()
+
+
+@pytest.mark.parametrize("words", [words for words in WITH_MODELS if words[0] != "batch"], ids=name)
+def test_mps_is_used_where_torch_has_it(inputs, monkeypatch, capsys, words):
+    """A machine without MPS refuses it by name; `batch` asks accelerate for devices."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert "mps" in run_command(monkeypatch, capsys, *words)[2]
+    assert "mps" not in run_command(monkeypatch, capsys, *words, "--device", "cpu")[2]

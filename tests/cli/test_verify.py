@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from support.on_mps import OnMps
 from support.released_hub import NAME
 from support.tiny import write_diffusers_folder
 
 from vqlearn import VQDiffusionPipeline
 from vqlearn.cli import commands as cli
-from vqlearn.cli.verify import agreement, verify
+from vqlearn.cli.verify import agreement, furthest, verify
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -35,6 +36,11 @@ def run(monkeypatch, *arguments):
     with pytest.raises(SystemExit) as stopped:
         cli.main()
     return stopped.value.code or 0
+
+
+def test_the_largest_difference_is_found_on_mps_too():
+    ours, theirs = torch.tensor([0.5, 1.0]), torch.tensor([0.25, 1.0])
+    assert furthest(ours.as_subclass(OnMps), theirs.as_subclass(OnMps)) == 0.25
 
 
 def test_the_report_holds_files_agreement_pictures_time_and_memory(pipeline, folder):

@@ -5,6 +5,7 @@ from itertools import permutations
 
 import pytest
 import torch
+from support.on_mps import OnMps
 from support.presets import remembering
 
 from vqlearn.diffusion import kernels
@@ -50,7 +51,9 @@ def true_unmask(world, mask):
 
 def test_bits_per_token_by_hand():
     """8 and 16 bits for 4 tokens: 2 and 4 bits each, so 3 with std sqrt(2), error 1."""
-    found = bits_per_token(torch.tensor([8.0, 16.0]) * math.log(2), 4)
+    nats = torch.tensor([8.0, 16.0]) * math.log(2)
+    found = bits_per_token(nats, 4)
+    assert found == bits_per_token(nats.as_subclass(OnMps), 4)
     assert found.mean == pytest.approx(3, abs=1e-6)
     assert found.standard_error == pytest.approx(1, abs=1e-6)
 

@@ -65,6 +65,7 @@ def test_all_figures_of_scenes(pipeline):
     tokens = torch.cat([pipeline.vqvae.encode(image[None]) for image in batch.images])
     assert found.codes_in_use == len(set(tokens.flatten().tolist())) < found.num_codes == 384
     assert (found.matched, found.matched_truth) == (None, None)
+    assert found == own_images.score_images(pipeline, None, batch, None)
     told = own_images.as_json(Evaluation(prompts=4), {"seen": found})
     assert told["seen"]["round_trip_ssim"]["mean"] == found.round_trip_ssim.mean
     assert "matched_by_chance" not in told["seen"]

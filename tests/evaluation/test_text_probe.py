@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from support.on_mps import OnMps
 
 from vqlearn.checkpoints import folder as files
 from vqlearn.checkpoints.shipped import resolve
@@ -59,6 +60,15 @@ def test_a_bag_of_words_knows_the_direction_and_guesses_between_the_two_objects(
     assert shares["direction"] == 1.0
     assert 0.4 < shares["shape"] < 0.65
     assert 0.4 < shares["colour"] < 0.65
+
+
+def test_states_on_mps_are_read_on_the_cpu():
+    class There(Encoder):
+        def __call__(self, captions):
+            return super().__call__(captions).as_subclass(OnMps)
+
+    shares = probe.text_probe(There(knows_positions=True))["seen"]
+    assert shares == {"shape": 1.0, "colour": 1.0, "direction": 1.0}
 
 
 @pytest.mark.parametrize("question", ["colour", "direction"])

@@ -23,6 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from vqlearn import CheckpointError, VQDiffusionPipeline, __version__
 from vqlearn.checkpoints import hub, resolve
 from vqlearn.cli import commands, models
+from vqlearn.diffusion import quick
+from vqlearn.diffusion.reveal import entropy_bound, fixed_count, purity
 from vqlearn.pipeline.arguments import check_reference_generator
 from vqlearn.storage import write_json
 from vqlearn.training.recipes import RECIPES
@@ -288,22 +290,40 @@ def test_a_memory_that_does_not_suffice_is_one_line(tmp_path, monkeypatch, capsy
             run_command(monkeypatch, capsys, *words)
 
 
+class NoFloat64(TorchDispatchMode):
+    """No float64 but in the tables of a schedule, and in what `allowed` computes: on the CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_on = True
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        if self.is_on and isinstance(found, torch.Tensor) and found.dtype == torch.float64:
+            assert found.numel() <= 12, function  # levels 0 to T, or classes
+        return found
+
+    def allowed(self, work):
+        def allowed(*args, **options):
+            self.is_on = False
+            found = work(*args, **options)
+            self.is_on = True
+            return found
+
+        return allowed
+
+
 def test_sampling_needs_nothing_that_mps_lacks(pipe, monkeypatch):
-    """As on MPS: no float64 but in the tables of a schedule, which stay on the CPU."""
+    """As on MPS; the plan of the quick sampler is made on the CPU, as it says."""
     for name, module in list(sys.modules.items()):
         if name.startswith("vqlearn.") and hasattr(module, "finest_float"):
             monkeypatch.setattr(module, "finest_float", lambda device: torch.float32)
-
-    class NoFloat64(TorchDispatchMode):
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            found = function(*args, **(kwargs or {}))
-            if isinstance(found, torch.Tensor) and found.dtype == torch.float64:
-                assert found.numel() <= 12, function  # levels 0 to T, or classes
-            return found
-
-    with NoFloat64():
-        for noise in ("exact", "reference"):
+    with NoFloat64() as watch:
+        monkeypatch.setattr(quick, "planned", watch.allowed(quick.planned))
+        for noise in ("exact", "fast", "reference"):
             pipe("a red circle", 10, truncation_rate=0.9, noise=noise)
+        for rule in (fixed_count(4), purity(4), entropy_bound(1.0)):
+            pipe("a red circle", guidance_scale=1.5, rule=rule)
         pipe.model.sample(2, pipe.conditioning(["a", "b"]))
 
 

@@ -26,8 +26,9 @@ def batch(
     """Generate images of all prompts in a file, into a folder; prints its path.
 
     The folder has a metadata.jsonl, so `vqlearn train` and `evaluate` read it. Stop it whenever you
-    like: the same command makes the images that are missing. Several devices share the work:
-    `accelerate launch -m vqlearn batch …`. No image's random numbers depend on the others.
+    like: the same command makes the images that are missing. Several GPUs share the work:
+    `accelerate launch -m vqlearn batch …`; several processes of a CPU: `torchrun --nproc_per_node 2
+    -m vqlearn batch …`. No image's random numbers depend on the others.
     """
     from accelerate import PartialState
 

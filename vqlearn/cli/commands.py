@@ -1,5 +1,7 @@
 """The command `vqlearn`. Errors are one line on stderr."""
 
+import atexit
+import gc
 import json
 import sys
 from importlib import metadata
@@ -139,6 +141,8 @@ def evaluate(
         Path | None, typer.Option(help="A picture: images of --data FOLDER, samples below them.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Also write the JSON to this file.")] = None,
+    device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """Measure a model on scenes, or on the images of a folder; prints JSON.
 
@@ -166,10 +170,11 @@ def evaluate(
     if grid is not None:
         measures.check_grid(data)
         grid = outputs.check_image_file("--grid", grid)
+    asked = (model, device, dtype)
     if frontier:
-        found = measures.of_rules(model, evaluation)
+        found = measures.of_rules(asked, evaluation)
     else:
-        found = measures.of_model(model, evaluation, data, grid)
+        found = measures.of_model(asked, evaluation, data, grid)
     report = json.dumps(found, indent=2)
     if out is not None:
         write_text(out, report + "\n")
@@ -232,6 +237,7 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command; a user's mistake ends with one line and an exit code other than 0."""
+    atexit.register(gc.freeze)  # or Python searches all that was imported for garbage: 0.6 s
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:

@@ -5,7 +5,14 @@ from typing import Annotated
 
 import typer
 
-from vqlearn.cli.options import Guidance, Model, Truncation, check_images_and_seed
+from vqlearn.cli.options import (
+    Device,
+    Dtype,
+    Guidance,
+    Model,
+    Truncation,
+    check_images_and_seed,
+)
 
 
 def edit(
@@ -29,6 +36,8 @@ def edit(
     seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
     images: Annotated[int, typer.Option(help="How many images.")] = 1,
     out: Annotated[Path, typer.Option(help="Where the image or grid goes.")] = Path("out.png"),
+    device: Device = None,
+    dtype: Dtype = None,
 ) -> None:
     """Change an image; the last line printed is the path of the result.
 
@@ -58,6 +67,6 @@ def edit(
         options["num_inference_steps"] = steps
     if mask is not None:
         options["paste"] = paste
-    result = edited(model, image, prompt, mask, level, options)
+    result = edited((model, device, dtype), image, prompt, mask, level, options)
     outputs.save_image(make_grid(result.images), out)
     typer.echo(out)

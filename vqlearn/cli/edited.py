@@ -28,7 +28,7 @@ def check_combination(
 
 
 def edited(
-    model: str,
+    model: tuple[str, str | None, str | None],
     image: Path,
     prompt: str | None,
     mask: Path | None,
@@ -37,13 +37,15 @@ def edited(
 ) -> PipelineOutput:
     """The images: with a mask inpainted, with a prompt alone edited, with neither varied.
 
+    `model`: the name of a checkpoint, the device (None: the best) and the dtype (None: as stored).
     Raises `ValueError` that names the option, for a model that is no VQ-Diffusion, for files that
     are no images, and for a mask of another size than the image.
     """
-    pipeline = open_model(model)
+    name, device, dtype = model
+    pipeline = open_model(name, device, dtype)
     if not isinstance(pipeline, VQDiffusionPipeline):
-        raise ValueError(f"--model is {model!r}; allowed: a checkpoint of VQ-Diffusion")
-    background = reading_of(choices_of(resolve(model))).background
+        raise ValueError(f"--model is {name!r}; allowed: a checkpoint of VQ-Diffusion")
+    background = reading_of(choices_of(resolve(name))).background
     original = _read("the image", image, pipeline.image_size, background)
     top = pipeline.process.num_timesteps
     if mask is not None:

@@ -11,15 +11,12 @@ That is a folder of images as `vqlearn train --data` and `vqlearn evaluate --dat
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
-from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from vqlearn.checkpoints import resolve
@@ -32,7 +29,7 @@ from vqlearn.probability.checks import check_integer, shown
 from vqlearn.storage import atomic_write, write_json, write_text
 from vqlearn.training import record
 from vqlearn.training.loop import best_accelerator
-from vqlearn.training.processes import in_main_process
+from vqlearn.training.processes import holding, in_main_process
 
 METADATA, CHOICES, LOCK = "metadata.jsonl", "batch.json", ".lock"
 LINES = {".txt": "a prompt", ".jsonl": '{"text": "a prompt"}'}
@@ -93,7 +90,7 @@ def make_images(
     sampling: Sampling,
     batch_size: int,
 ) -> None:
-    """Make the images that are not there yet; of n processes each makes every n-th.
+    """Make the images that are not there yet; of n processes each makes every n-th of them.
 
     `model`: the name of a checkpoint, the device (None: the best, another one for each process) and
     the dtype (None: as stored). Nothing is written before all
@@ -106,34 +103,16 @@ def make_images(
         check_integer("--steps", sampling.num_inference_steps, 1, pipeline.process.num_timesteps)
     bar = {**pipeline.progress_bar_config, "disable": not accelerator.is_main_process}
     pipeline.set_progress_bar_config(disable=True)
-    with alone_in(folder, accelerator):
+    refusal = f"--out is {str(folder)!r}, in which another command works; allowed: another folder"
+    with holding(folder / LOCK, accelerator, refusal):
         chosen = choices(name, pipeline, sampling)
         in_main_process(accelerator, partial(begin, folder, jobs, chosen))
-        own = jobs[accelerator.process_index :: accelerator.num_processes]
-        missing = [job for job in own if not _is_made(folder / job.file_name)]
-        for some in in_parts(missing, batch_size, bar):
+        missing = [job for job in jobs if not _is_made(folder / job.file_name)]
+        accelerator.wait_for_everyone()  # all share the same list: nobody has made any of it yet
+        own = missing[accelerator.process_index :: accelerator.num_processes]
+        for some in in_parts(own, batch_size, bar):
             write_images(pipeline, some, folder, sampling)
         accelerator.wait_for_everyone()
-
-
-@contextmanager
-def alone_in(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Keep other commands out of the folder. The lock is gone with its process, killed or not."""
-    lock = FileLock(folder / LOCK)
-
-    def acquire() -> None:
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise BlockingIOError(
-                f"--out is {str(folder)!r}, in which another command works; allowed: another folder"
-            ) from None
-
-    in_main_process(accelerator, acquire)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def choices(name: str, pipeline: TextToImagePipeline, sampling: Sampling) -> dict[str, Any]:

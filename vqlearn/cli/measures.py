@@ -19,17 +19,20 @@ from vqlearn.training.stages import order
 
 SCENES = "scenes"
 
+Asked = tuple[str, str | None, str | None]
+"""The name of a checkpoint, the device (None: the best) and the dtype (None: as stored)."""
+
 logger = logging.getLogger("vqlearn")
 
 
 def of_model(
-    model: str, evaluation: Evaluation, data: str, grid: Path | None = None
+    model: Asked, evaluation: Evaluation, data: str, grid: Path | None = None
 ) -> dict[str, Any]:
     """All figures of a model on scenes, or on the images of a folder, as JSON.
 
     `grid` is the file of a picture: images of the folder, and below each a sample to its caption.
     """
-    pipeline, folder = open_model(model), resolve(model)
+    pipeline, folder = open_model(*model), resolve(model[0])
     clip = load_clip(folder)
     if data == SCENES:
         _check_trained_on_scenes(folder)
@@ -64,15 +67,15 @@ def _parts(source: ImageFolder, chosen: record.Choices) -> dict[str, Tensor]:
     return {part: lines for part, lines in parts.items() if len(lines)}
 
 
-def of_rules(model: str, evaluation: Evaluation) -> dict[str, Any]:
+def of_rules(model: Asked, evaluation: Evaluation) -> dict[str, Any]:
     """Every unmasking rule at several numbers of steps, as JSON.
 
     Raises `ValueError` for a model that is no VQ-Diffusion.
     """
-    pipeline = open_model(model)
+    pipeline, name = open_model(*model), model[0]
     if not isinstance(pipeline, VQDiffusionPipeline):
-        raise ValueError(f"--model is {model!r}; allowed with --frontier: a VQ-Diffusion")
-    _check_trained_on_scenes(resolve(model))
+        raise ValueError(f"--model is {name!r}; allowed with --frontier: a VQ-Diffusion")
+    _check_trained_on_scenes(resolve(name))
     return frontier.as_json(evaluation, frontier.measure_rules(pipeline, evaluation))
 
 

@@ -1,7 +1,7 @@
 """The images that a command writes: where they go is tried before the work begins."""
 
-from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from PIL import Image
 
@@ -15,9 +15,9 @@ def check_image_file(name: str, file: Path) -> Path:
     that it cannot write.
     """
     path = as_path(name, file)
-    format_ = Image.registered_extensions().get(path.suffix.lower())
     try:
-        Image.new("RGB", (1, 1)).save(BytesIO(), format_)
+        with TemporaryDirectory() as place:
+            Image.new("RGB", (1, 1)).save(Path(place) / f"trial{path.suffix}")
     except (KeyError, OSError, ValueError) as error:
         raise ValueError(
             f"{name} is {str(file)!r}; allowed: an image file such as grid.png"

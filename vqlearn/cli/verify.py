@@ -139,18 +139,19 @@ def agreement(pipeline: VQDiffusionPipeline) -> list[dict[str, float]] | str:
     denoise, lines = pipeline.model.denoiser(condition), []
     for t in sorted({round(1 + (last - 1) * i / (VISITED - 1)) for i in range(VISITED)}):
         log_p_x0, reference = denoise(x[t], t), theirs.log_p_x0(x[t], t, condition.text)
-        line = {"level": t, "clean_token": _furthest(log_p_x0.exp(), reference.exp())}
+        line = {"level": t, "clean_token": furthest(log_p_x0.exp(), reference.exp())}
         if t > 1:
             lower = pipeline.process.log_reverse(log_p_x0, x[t], t - 1, t)
             reference = theirs.log_reverse(log_p_x0, x[t], t)
-            line["one_level_lower"] = _furthest(lower.exp(), reference.exp())
+            line["one_level_lower"] = furthest(lower.exp(), reference.exp())
         lines.append(line)
-    lines[0]["picture"] = _furthest(pipeline.vqvae.decode(x[0]), theirs.decode(x[0]))
+    lines[0]["picture"] = furthest(pipeline.vqvae.decode(x[0]), theirs.decode(x[0]))
     return lines
 
 
-def _furthest(ours: Tensor, theirs: Tensor) -> float:
-    return (ours.double().cpu() - theirs.double().cpu()).abs().max().item()
+def furthest(ours: Tensor, theirs: Tensor) -> float:
+    """The largest difference of two tensors of one shape, in float64 on the CPU."""
+    return (ours.cpu().double() - theirs.cpu().double()).abs().max().item()
 
 
 class _DiffusersParts:

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     frontier="measure_rules",
     frontier_rules="FrontierRule",
     image_entropy="image_bits",
-    own_images="evaluate_images evaluated_images ImageScores",
+    own_images="evaluate_images evaluated_images ImageScores score_images",
     prompts="evaluate evaluate_model evaluated_scenes Evaluation Score",
     scene_reader="Accuracy agrees prompt_accuracy read Share",
 )

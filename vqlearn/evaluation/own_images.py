@@ -99,9 +99,19 @@ def evaluate_images(
     pipeline: TextToImagePipeline, clip: CLIPModel | None, batch: Batch, evaluation: Evaluation
 ) -> ImageScores:
     """All figures of a model on these images. Raises `ValueError` for fewer than two."""
+    generated = None if clip is None else generate(pipeline, batch.captions, evaluation)
+    return score_images(pipeline, clip, batch, generated)
+
+
+def score_images(
+    pipeline: TextToImagePipeline,
+    clip: CLIPModel | None,
+    batch: Batch,
+    generated: Float[Tensor, "b 3 h w"] | None,
+) -> ImageScores:
+    """As `evaluate_images`, where the samples to the captions are there; only a CLIP needs them."""
     matched = matched_truth = None
     if clip is not None:
-        generated = generate(pipeline, batch.captions, evaluation)
         matched = caption_matching(pipeline, clip, generated, batch.captions)
         matched_truth = caption_matching(pipeline, clip, batch.images, batch.captions)
     restored = round_trip(pipeline, batch.images)

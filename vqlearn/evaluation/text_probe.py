@@ -71,7 +71,7 @@ def _examples(
         some = captions[first : first + CAPTIONS_AT_ONCE]
         # Padding may be the same token as END; the first one counts.
         is_end = encoder.tokenize(some) == encoder.tokenizer.eos_token_id  # (b, l)
-        states = encoder(some).double().cpu()  # (b, l, c)
+        states = encoder(some).cpu().double()  # (b, l, c)
         parts.append(states[torch.arange(len(some)), is_end.int().argmax(dim=-1)])
     answers = {
         name: torch.tensor([right(scene) for scene in scenes]) for name, right in QUESTIONS.items()

@@ -36,7 +36,7 @@ def bits_per_token(nll: Float[Tensor, " b"], num_positions: int) -> Bits:
     One infinite cost makes both results infinite. Raises `ValueError` for fewer than 2 sequences.
     """
     check_integer("the number of sequences", len(nll), 2)
-    bits = nll.double() / (num_positions * math.log(2))
+    bits = nll.cpu().double() / (num_positions * math.log(2))
     if bits.isinf().any():
         return Bits(math.inf, math.inf)
     return Bits(float(bits.mean()), float(bits.std() / len(bits) ** 0.5))

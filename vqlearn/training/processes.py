@@ -1,7 +1,7 @@
 """What the processes of one training do together: one of them works, all of them agree."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import torch
@@ -34,26 +34,32 @@ def largest(accelerator: Accelerator, number: int) -> int:
 
 
 @contextmanager
-def alone_in(folder: Path, accelerator: Accelerator) -> Iterator[None]:
-    """Keep other trainings out of a folder. The lock is gone with its process, killed or not.
+def holding(lock: Path, accelerator: Accelerator, refusal: str) -> Iterator[None]:
+    """Keep other commands out while the processes of this one work.
 
-    Raises `BlockingIOError` if another training is in the folder.
+    The lock is gone with the main process, killed or not. Raises `BlockingIOError` with the text of
+    the refusal in all processes if another command holds the lock.
     """
-    file = folder / FOLDER / "lock"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(file)
+    held = FileLock(lock)
 
     def acquire() -> None:
+        lock.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(blocking=False)
+            held.acquire(blocking=False)
         except Timeout:
-            raise BlockingIOError(
-                f"{folder} is used by another training; wait until it ends, or choose another "
-                "folder with --out"
-            ) from None
+            raise BlockingIOError(refusal) from None
 
     in_main_process(accelerator, acquire)
     try:
         yield
     finally:
-        lock.release()
+        held.release()
+
+
+def alone_in(folder: Path, accelerator: Accelerator) -> AbstractContextManager[None]:
+    """Keep other trainings out of a folder, as `holding` does."""
+    refusal = (
+        f"{folder} is used by another training; wait until it ends, or choose another folder with "
+        "--out"
+    )
+    return holding(folder / FOLDER / "lock", accelerator, refusal)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.emoji_package import entry, make_package
 
+from vqlearn import VQDiffusionPipeline
 from vqlearn.checkpoints import resolve
 from vqlearn.data import ImageFolder
 from vqlearn.data.emoji.captions import TONES
@@ -29,8 +30,16 @@ def study(monkeypatch, data):
     return replace(STUDY, runs=chosen, plot=lambda report, folder: None)
 
 
-def test_both_parts_are_measured(study, tmp_path):
+def test_both_parts_are_measured_on_one_sample_of_each_caption(study, tmp_path, monkeypatch):
+    asked, call = [], VQDiffusionPipeline.__call__
+
+    def watched(pipeline, prompt, *args, **options):
+        asked.extend(prompt)
+        return call(pipeline, prompt, *args, **options)
+
+    monkeypatch.setattr(VQDiffusionPipeline, "__call__", watched)
     report = study.run(tmp_path / "figures")
+    assert len(asked) == 2 * len(report.runs)
     assert list(report.runs) == ["seen/1.5", "never_seen/1.5"]
     for record in report.runs.values():
         assert record.result.scores.images == record.result.nearest.total == 2

@@ -29,7 +29,7 @@ from torch import Tensor
 from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.reveal.counts import ScheduledCounts, nearest_level
-from vqlearn.probability import Conditioning, uniform
+from vqlearn.probability import Conditioning, finest_float, uniform
 from vqlearn.probability.checks import check_integer, check_kind, check_sequences
 
 
@@ -109,7 +109,8 @@ def measured_profile(
         masked = rank >= num_shown
         level = nearest_level(model.process.schedule, torch.tensor([n - num_shown]), n)
         log_p_x0 = denoise(x.masked_fill(masked, model.process.mask), int(level))
-        log_p = log_p_x0.gather(-1, x[..., None])[..., 0].double()  # (b, n): of the true tokens
+        log_p = log_p_x0.gather(-1, x[..., None])[..., 0]  # (b, n): of the true tokens
+        log_p = log_p.to(finest_float(x.device))
         nats.append(-log_p.masked_fill(~masked, 0).sum(dim=-1) / (n - num_shown))
-    each = torch.stack(nats, dim=-1).cpu()  # (b, n)
+    each = torch.stack(nats, dim=-1).cpu().double()  # (b, n)
     return InformationProfile(each.mean(dim=0), each.std(dim=0) / len(x) ** 0.5)

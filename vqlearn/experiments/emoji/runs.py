@@ -22,8 +22,8 @@ from vqlearn.evaluation import (
     Evaluation,
     ImageScores,
     Share,
-    evaluate_images,
     evaluated_images,
+    score_images,
 )
 from vqlearn.evaluation.prompts import generate
 from vqlearn.experiments.report import Run
@@ -92,7 +92,7 @@ class EmojiRun(Run):
         others = [each.images for name, each in sources.items() if name != own]
         known = torch.cat([source.images, *others]) / 255
         return EmojiScores(
-            scores=evaluate_images(pipeline, load_clip(MODEL), batch, self.evaluation),
+            scores=score_images(pipeline, load_clip(MODEL), batch, generated),
             nearest=nearest_share(generated, known, batch.numbers),
         )
 
