@@ -52,6 +52,10 @@ def test_the_shipped_scenes_are_in_both(tmp_path):
         torch.testing.assert_close(ours.pixels(tokens), image)
 
 
-def test_dtype_is_that_of_both(tiny):
-    theirs, ours = twins.make_twins(tiny, "cpu", torch.bfloat16)
-    assert theirs.dtype == ours.dtype == torch.bfloat16
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dtype_is_that_of_all_networks_but_the_one_for_images(tiny, dtype):
+    for pipeline in twins.make_twins(tiny, "cpu", dtype):
+        parts = dict(pipeline.components)
+        transformer, text = parts["transformer"], parts["text_encoder"]
+        found = [next(each.parameters()).dtype for each in (transformer, text, parts["vqvae"])]
+        assert found == [dtype, dtype, torch.float32]

@@ -54,8 +54,14 @@ def load_ours(folder: Path) -> VQDiffusionPipeline:
 
 
 def load_twins(folder: Path, device: str, dtype: torch.dtype = torch.float32) -> Twins:
-    """Both pipelines of a folder, on this device, in this dtype."""
-    return Twins(load_theirs(folder).to(device, dtype), load_ours(folder).to(device, dtype))
+    """Both pipelines of a folder, on this device, in this dtype.
+
+    The VQ network stays in float32: in bfloat16 diffusers' pipeline cannot give its image away.
+    """
+    twins = Twins(load_theirs(folder).to(device, dtype), load_ours(folder).to(device, dtype))
+    for pipeline in twins:
+        pipeline.vqvae.float()
+    return twins
 
 
 def make_twins(config: DenoiserConfig, device: str, dtype: torch.dtype = torch.float32) -> Twins:

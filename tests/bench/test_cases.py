@@ -1,0 +1,247 @@
+"""Both sides of a case do the same work; every case runs, small. Nothing is timed for its time."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from bench import (
+    cases,
+    distributions,
+    floor,
+    generation,
+    images,
+    memory,
+    process,
+    raster,
+    rules,
+    starting,
+    training,
+)
+from bench.case import CUDA, FULL_DEPTH, LINUX, Case, Setting, images_per_second, paired, result_of
+from bench.machine import this_machine
+from bench.pairs import Alone, Comparison
+from bench.twins import SCENES
+from einops import rearrange
+from support.accelerate_state import forget_accelerate
+from torch.utils.flop_counter import FlopCounterMode
+
+from vqlearn.autoregressive.raster_transformer import RasterTransformerConfig
+from vqlearn.diffusion import reveal
+from vqlearn.transformer.denoiser import Denoiser
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*Transformer2DModelOutput:FutureWarning")
+TWO = Setting(pairs=2)
+RASTER = RasterTransformerConfig(7, 9, None, 0, width=8, num_layers=2, num_heads=2)
+
+
+@pytest.mark.parametrize("noise", ["fast", "exact"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("guidance", [5.0, 1.0])
+def test_generation_asks_both_for_the_same(tiny, monkeypatch, noise, dtype, guidance):
+    made, make = [], generation.make_twins
+    monkeypatch.setattr(generation, "make_twins", lambda *a: made.append(make(*a)) or made[-1])
+    options = {"steps": 3, "guidance": guidance, "dtype": dtype, "noise": noise}
+    theirs, ours = generation.generate("cpu", config=tiny, **options)
+    (twins,) = made
+    rows, quick = [], []
+    twins.theirs.transformer.register_forward_hook(lambda _, given, out: rows.append(len(out[0])))
+    scores = twins.ours.denoiser.quick_scores
+    monkeypatch.setattr(
+        twins.ours.denoiser, "quick_scores", lambda *a: quick.append(len(a[0])) or scores(*a)
+    )
+    twins.ours.denoiser.register_forward_hook(lambda _, given, out: rows.append(len(out)))
+    assert theirs().shape == ours().shape == (1, 8, 8, 3)
+    count = 2 if guidance > 1 else 1
+    assert {*rows, *quick} == {count}
+    assert len(rows) == (3 if noise == "fast" else 6)
+    assert bool(quick) is (noise == "fast")
+
+
+def test_four_scenes_with_each_sides_own_steps(monkeypatch):
+    theirs, ours = generation.default_to_default("cpu", theirs_steps=2, ours_steps=1)
+    assert theirs().shape == ours().shape == (4, 32, 32, 3)
+
+
+def test_truncation_keeps_the_same_codes():
+    theirs, ours = (run() for run in distributions.truncate("cpu", num_codes=40, positions=30))
+    kept = ~rearrange(theirs, "b k n -> b n k").isneginf()
+    assert torch.equal(kept, ~ours.isneginf())
+    assert 0 < (~kept).sum() < kept.numel()
+
+
+def test_the_reverse_step_is_the_same():
+    theirs, ours = (run() for run in distributions.reverse_step("cpu", num_codes=40, positions=30))
+    torch.testing.assert_close(rearrange(theirs, "b k n -> b n k").exp(), ours.exp().float())
+
+
+def test_a_training_step_has_the_same_loss_and_gradient(tiny, monkeypatch):
+    made, make = [], training.denoiser_twins
+    monkeypatch.setattr(training, "denoiser_twins", lambda *a: made.append(make(*a)) or made[-1])
+    losses = [run() for run in training.denoiser_step("cpu", config=tiny, batch=2)]
+    torch.testing.assert_close(*losses)
+    ((theirs, ours),) = made
+    torch.testing.assert_close(theirs.out.weight.grad, ours.to_logits.weight.grad)
+
+
+def test_a_codebook_step_has_the_same_tokens_loss_gradient_and_codes():
+    """Three steps: the later ones see what the moving averages did to the codes."""
+    theirs, ours = training.codebook_step("cpu", num_codes=5, code_dim=3, vectors=40)
+    first = theirs()[1]
+    ours()
+    for _ in range(2):
+        (their_loss, their_tokens, their_gradient), (loss, tokens, gradient) = theirs(), ours()
+        assert torch.equal(their_tokens.flatten(), tokens.flatten())
+        torch.testing.assert_close((loss, gradient), (their_loss, their_gradient))
+    assert not torch.equal(first, their_tokens)
+
+
+def test_gpt2_has_as_many_weights_and_gives_as_many_tokens():
+    sizes = [
+        raster.size(network(raster.CONFIG)) for network in (raster.gpt2, raster.RasterTransformer)
+    ]
+    assert abs(sizes[0] / sizes[1] - 1) < 0.01
+    theirs, ours = (run() for run in raster.sample("cpu", config=RASTER, count=3))
+    assert theirs.shape == ours.shape == (3, 9)
+    assert len(theirs.unique()) > 3  # drawn, not the likeliest alone
+
+
+def test_loading_importing_and_the_help(tiny, monkeypatch):
+    ran = []
+    monkeypatch.setattr(starting, "python", lambda *arguments: ran.append(arguments))
+    assert len(starting.loading(tiny, TWO).ratios) == 2
+    assert len(starting.importing("import torch", TWO).ratios) == 2
+    assert ran[:2] == [("-c", "import torch"), ("-c", starting.IMPORT_OURS)]
+    assert len(starting.help_text(TWO).ours) == 2
+    assert len(starting.generating(TWO).ratios) == 2
+    assert ran[-1][:3] == ("-m", "bench.process", "theirs")
+    assert ran[-2][:3] == ("-m", "vqlearn", "generate")
+
+
+def test_a_python_of_its_own_finds_both_packages():
+    found = starting.python("-c", "import bench.pairs, vqlearn; print(vqlearn.__file__)")
+    assert found.strip() == str(starting.ROOT / "vqlearn" / "__init__.py")
+
+
+def test_memory_is_what_each_process_says(tiny, monkeypatch):
+    told = []
+
+    def python(*arguments):
+        told.append(arguments[2:])
+        return "noise\n300.5\n" if "theirs" in arguments else "200.5\n"
+
+    monkeypatch.setattr(memory, "python", python)
+    assert memory.peaks_of_twins(tiny, TWO) == Comparison((300.5,) * 2, (200.5,) * 2, "MiB")
+    assert [arguments[0] for arguments in told] == ["theirs", "ours"] * 2
+    assert memory.peaks(SCENES, 25, 64, Setting(pairs=10)).ratios == (300.5 / 200.5,) * 3
+    assert told[-1] == ("ours", str(SCENES), "25", "64", "cpu")
+
+
+@pytest.mark.parametrize("side", ["theirs", "ours"])
+@pytest.mark.skipif(not Setting().has(LINUX), reason="reads /proc")
+def test_a_process_says_how_much_it_had_at_most(side, capsys):
+    """This process has had it too, and a block of 200 MiB besides, which is gone again."""
+    torch.ones(50 * 2**20).sum()
+    process.main(side, str(SCENES), "1", "1", "cpu")
+    assert 300 < float(capsys.readouterr().out) < 8000
+
+
+def test_a_rule_is_measured_with_the_network_beside_a_plain_step(tiny, monkeypatch):
+    config = replace(tiny, num_embeds_ada_norm=100)
+    monkeypatch.setattr(rules, "seconds_of_network", lambda config, setting: 1000.0)
+    found = rules.a_step(reveal.purity(3), TWO, config)
+    assert len(found.ratios) == 2
+    assert min(found.theirs + found.ours) > 1000
+    assert found.ratio.median == pytest.approx(1, abs=0.01)
+
+
+def test_the_network_is_timed_for_all_its_blocks(tiny, monkeypatch):
+    config = replace(tiny, num_layers=7, num_embeds_ada_norm=100)
+    monkeypatch.setattr(
+        rules, "alone", lambda work, times: (work() and None) or Alone((3.0, 1.0, 2.0))
+    )
+    assert rules.seconds_of_network.__wrapped__(config, TWO) == 14
+
+
+def test_images_per_second_are_those_of_one_run():
+    for make, options in (
+        (images.scenes, {"side": 32}),
+        (images.tokens, {"side": 32}),
+        (images.generation, {"steps": 1, "noise": "fast"}),
+        (images.training, {}),
+    ):
+        found = images_per_second(make, 2, **options)(TWO)
+        assert found.unit == "images/s"
+        assert len(found.ours) == 2
+        assert min(found.ours) > 0
+    forget_accelerate()
+    slow = images_per_second(lambda device, count: lambda: sum(range(10**6)), 1)(TWO)
+    assert max(slow.ours) < 1000
+
+
+def test_photographs_and_small_files_are_trained_on_in_turn(monkeypatch):
+    monkeypatch.setattr(images, "PHOTOGRAPH", (64, 48))
+    sizes, opened = [], images.ImageFolder
+    monkeypatch.setattr(
+        images,
+        "ImageFolder",
+        lambda folder, size: sizes.append(folder.name) or opened(folder, size),
+    )
+    recipe = replace(images.TOKEN_STEPS, steps=1, batch_size=2)
+    assert len(images.photographs(TWO, recipe, 3).ratios) == 2
+    forget_accelerate()
+    assert sizes == ["32", "64"]
+
+
+def test_the_operations_of_the_denoiser_are_those_that_torch_counts(tiny):
+    x_t, _, text = floor.random_inputs(tiny, 3, 5)
+    network = Denoiser(tiny)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(x_t, 4, text.float())
+    assert floor.forward_flops(tiny, 3, 5) == counter.get_total_flops()
+
+
+def test_the_floor_is_the_time_of_as_many_operations_or_bytes(tiny, monkeypatch):
+    fixed = Comparison((1.0,), (8.0,))
+    monkeypatch.setattr(floor, "compare", lambda theirs, ours, pairs: (theirs(), ours()) and fixed)
+    found = floor.arithmetic(tiny, 2, torch.float32, TWO, side=10)
+    assert found.theirs == (floor.forward_flops(tiny, 2, 77) / 2000,)
+    assert found.ours == (8.0,)
+    weights = 4 * raster.size(raster.RasterTransformer(RASTER))
+    assert floor.bandwidth(RASTER, 1, TWO, copied=500).theirs == (9 * weights / 1000,)
+
+
+def test_cases_need_what_they_need():
+    cpu, cuda = Setting(), Setting(device="cuda")
+    assert not any(name.startswith("floor") for name in cases.chosen([], cpu))
+    assert [name for name in cases.chosen(["floor"], cuda)] == list(floor.CASES)
+    assert not any("full" in name for name in cases.chosen([], cpu))
+    assert len(cases.chosen(["generation/full-depth"], Setting(full_depth=True))) == 2
+    needs = {case.needs for case in cases.CASES.values()}
+    assert needs == {None, CUDA, LINUX, FULL_DEPTH}
+
+
+def test_some_cases_are_chosen_by_the_beginnings_of_their_names():
+    found = cases.chosen(["posterior", "generation/small", "truncation"], Setting())
+    small = [name for name in generation.CASES if name.startswith("generation/small-")]
+    assert list(found) == [*small, "truncation", "posterior"]
+
+
+@pytest.mark.parametrize("wanted", ["gener", "floor", "posterior-"])
+def test_a_name_that_fits_no_case_is_refused(wanted):
+    with pytest.raises(ValueError, match=f"--only is '{wanted}'; allowed: .*truncation"):
+        cases.chosen(["truncation", wanted], Setting())
+
+
+def test_no_case_hides_another():
+    assert len(cases.CASES) == sum(len(room.CASES) for room in cases.ROOMS)
+    assert len({case.what + case.beside for case in cases.CASES.values()}) == len(cases.CASES)
+
+
+def test_a_result_knows_its_kind_and_machine():
+    machine = this_machine("cpu")
+    pair = Case("", "", paired(lambda device: (lambda: None, lambda: None)))
+    found = result_of(pair, TWO, machine)
+    assert (found.machine, found.alone) == (machine, None)
+    assert len(found.comparison.ratios) == 2
+    lonely = Case("", "", images_per_second(lambda device, images: lambda: None, 1))
+    assert result_of(lonely, TWO, machine).comparison is None
