@@ -13,7 +13,7 @@ import warnings
 
 from bench import page, store
 from bench.case import Setting, result_of
-from bench.cases import CASES, chosen
+from bench.cases import chosen
 from bench.machine import this_machine
 from bench.pairs import PAIRS
 
@@ -40,12 +40,12 @@ def main(arguments: list[str] | None = None) -> None:
     print(page.described(machine), flush=True)
     for name, case in cases.items():
         result = result_of(case, setting, machine)
-        results = store.read().including(told.device, name, result)
-        store.write(results)
-        page.write(results)
+        results = store.read(store.RESULTS).including(told.device, name, result)
+        store.write(results, store.RESULTS)
+        page.write(results, page.PAGE)
         letters = {page.described(machine): ""}
-        print(name, *page.line(CASES[name], result, letters)[2:5], sep="   ", flush=True)
-    print(page.main_table(store.read()))
+        print(name, *page.line(case, result, letters)[2:5], sep="   ", flush=True)
+    print(page.main_table(results))
 
 
 if __name__ == "__main__":

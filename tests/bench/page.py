@@ -20,7 +20,7 @@ NOTHING = "Nothing is measured yet."
 NOISY = "too noisy to tell"
 
 
-def write(results: Results, page: Path = PAGE) -> None:
+def write(results: Results, page: Path) -> None:
     """Write the tables between their marks, and plot what there is beside the page."""
     plot(results, page.parent / PLOT)
     for mark, text in tables(results).items():

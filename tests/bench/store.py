@@ -31,14 +31,14 @@ class Results:
         return Results(self.command, {**self.devices, device: of_device})
 
 
-def read(file: Path = RESULTS) -> Results:
+def read(file: Path) -> Results:
     """What the file holds; without a file nothing. Raises `ValueError` for what is no JSON."""
     if not file.exists():
         return Results()
     return from_json(Results, json.loads(file.read_text(encoding="utf-8")))
 
 
-def write(results: Results, file: Path = RESULTS) -> None:
+def write(results: Results, file: Path) -> None:
     """Write the file, numbers with four digits: more is noise."""
     plain = json.dumps(to_json(results))
     write_json(file, json.loads(plain, parse_float=lambda text: float(f"{float(text):.{DIGITS}g}")))

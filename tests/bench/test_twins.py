@@ -8,7 +8,7 @@ from support.denoisers import random_inputs
 
 from vqlearn.diffusion.quick import quick_denoiser
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*Transformer2DModelOutput:FutureWarning")
+pytestmark = pytest.mark.filterwarnings("ignore:.*Transformer2DModel:FutureWarning")
 PROMPTS = ["a red circle", "a blue square"]
 
 

@@ -23,14 +23,14 @@ LEVEL = 50
 def denoiser_step(device: str, *, config: DenoiserConfig, batch: int) -> tuple[Work, Work]:
     """Forward, negative log-likelihood of the clean tokens, backward; the loss comes back.
 
-    All sequences are at one level: diffusers' network takes no other batch with one set of weights.
+    All sequences are at one level: diffusers' network takes no batch of several.
     """
     theirs, ours = denoiser_twins(config, device)
     t = min(LEVEL, config.num_embeds_ada_norm)
     x_t, _, text = random_inputs(config, batch, TEXT_LENGTH)
     x_t, text = x_t.to(device), text.to(device, torch.float32)
     x_0 = (x_t % config.num_codes).to(device)
-    timestep = torch.full((batch,), t - 1, device=device)
+    timestep = torch.tensor(t - 1, device=device)
 
     def their_loss() -> torch.Tensor:
         log_p_x0 = theirs(x_t, encoder_hidden_states=text, timestep=timestep).sample  # (b, K, n)
@@ -57,9 +57,8 @@ def codebook_step(device: str, *, num_codes: int, code_dim: int, vectors: int) -
 
     Both begin with the same codes, and none is revived. The two losses come back, and the tokens.
     """
-    theirs = VectorQuantize(
-        code_dim, num_codes, decay=DECAY, commitment_weight=COMMITMENT_WEIGHT, eps=1e-5
-    )
+    told = {"decay": DECAY, "commitment_weight": COMMITMENT_WEIGHT, "rotation_trick": False}
+    theirs = VectorQuantize(code_dim, num_codes, **told)
     ours = VectorQuantizer(num_codes, code_dim)
     nn.init.normal_(ours.codebook.weight, generator=random_stream("bench", "codes"))
     codes = ours.codebook.weight.detach()

@@ -1,0 +1,196 @@
+"""Results in the file, on the page and in the plot."""
+
+import json
+
+import pytest
+from bench import __main__ as command
+from bench import growth, page, store
+from bench.case import CUDA, Case, Result, Setting
+from bench.cases import CASES
+from bench.growth_plot import PLOT, plot
+from bench.machine import Machine, cpu_flags, this_machine
+from bench.pairs import Alone, Comparison
+from bench.store import Results
+from PIL import Image
+
+from vqlearn.lessons.marks import between
+
+MACHINE = Machine("CPU", 2, ("avx2", "avx512_bf16"), 1, {"torch": "2.0"})
+OTHER = Machine("a GPU", 16, (), 8, {"torch": "2.0"})
+CLEAR = Comparison((0.31234567, 0.3, 0.33), (0.1, 0.1, 0.1))
+NOISE = Comparison((0.1, 0.2, 0.3), (0.15, 0.15, 0.15))
+MARKS = "".join(f"<!-- {mark} -->\n<!-- /{mark} -->\n" for mark in page.tables(Results()))
+
+
+def some_results():
+    return (
+        Results()
+        .including("cpu", "posterior", Result(MACHINE, CLEAR))
+        .including("cpu", "truncation", Result(MACHINE, NOISE))
+        .including("cpu", "memory/scenes", Result(MACHINE, Comparison((2000.0,), (1234.0,), "MiB")))
+        .including("cpu", "start/help", Result(MACHINE, alone=Alone((1.5, 2.0, 2.5))))
+        .including("cuda", "posterior", Result(OTHER, Comparison((4.0,), (5.0,))))
+    )
+
+
+@pytest.fixture
+def files(tmp_path, monkeypatch):
+    """The file of results and the page, both without results, in a folder of their own."""
+    (tmp_path / "bench.md").write_text(MARKS)
+    monkeypatch.setattr(store, "RESULTS", tmp_path / "bench.json")
+    monkeypatch.setattr(page, "PAGE", tmp_path / "bench.md")
+    return tmp_path
+
+
+def test_results_come_back_from_the_file_with_four_digits(tmp_path):
+    file = tmp_path / "bench.json"
+    store.write(some_results(), file)
+    found = store.read(file)
+    assert found.devices["cpu"].pop("posterior").comparison.theirs == (0.3123, 0.3, 0.33)
+    expected = some_results()
+    expected.devices["cpu"].pop("posterior")
+    assert found == expected
+    assert json.loads(file.read_text())["command"] == "make bench"
+
+
+def test_without_a_file_there_are_no_results(tmp_path):
+    assert store.read(tmp_path / "none.json") == Results()
+
+
+def test_a_newer_result_takes_the_place_of_one_and_others_stay():
+    before = some_results()
+    after = before.including("cpu", "posterior", Result(OTHER, NOISE))
+    assert after.devices["cpu"].pop("posterior") == Result(OTHER, NOISE)
+    assert before.devices["cpu"].pop("posterior") == Result(MACHINE, CLEAR)
+    assert after == before
+
+
+def test_a_line_for_each_result_in_the_order_of_the_cases():
+    lines = page.main_table(some_results()).splitlines()
+    what = [CASES[name].what for name in ("truncation", "posterior", "start/help")]
+    assert lines[2] == f"| {what[0]} | diffusers | 200 ms | 150 ms | too noisy to tell | A |"
+    third = "3.12 (3.06 to 3.21)"
+    assert lines[3] == f"| {what[1]} | diffusers | 312 ms | 100 ms | {third} | A |"
+    assert lines[4] == f"| {what[1]} | diffusers | 4 s | 5 s | 0.8 (0.8 to 0.8) | B |"
+    assert lines[5] == f"| {what[2]} |  |  | 2 s (1.75 s to 2.25 s) |  | A |"
+    assert "| 2,000 MiB | 1,234 MiB | 1.62 (1.62 to 1.62) | A |" in lines[6]
+    assert len(lines) == 7
+
+
+def test_a_result_without_a_case_stays_in_the_file_and_off_the_page(tmp_path):
+    results = Results().including("cpu", "gone", Result(MACHINE, CLEAR))
+    assert page.main_table(results) == ""
+    store.write(results, tmp_path / "bench.json")
+    assert "gone" in store.read(tmp_path / "bench.json").devices["cpu"]
+
+
+def test_machines_have_letters():
+    assert page.machine_list(some_results()).splitlines() == [
+        "- A: CPU; 2 cores with avx2, avx512_bf16, 1 threads; torch 2.0",
+        "- B: a GPU; 16 cores, 8 threads; torch 2.0",
+    ]
+
+
+def test_flags_are_those_of_the_first_core():
+    x86 = "processor: 0\nflags\t\t: fpu avx2 avx512_bf16\n\nprocessor: 1\nflags: amx_bf16\n"
+    assert cpu_flags(x86) == ("avx2", "avx512_bf16")
+    assert cpu_flags("Features : fp asimd bf16\n") == ("asimd", "bf16")
+    assert cpu_flags("") == ()
+    found = this_machine("cpu")
+    assert found.device == "CPU"
+    assert found.versions["diffusers"].startswith("0.")
+
+
+def power(sizes, exponent):
+    return {size: 3 * size**exponent for size in sizes}
+
+
+def test_the_exponent_of_a_power_is_found_and_its_interval_is_narrow():
+    low, value, high = growth.exponent(power([64, 256, 1024, 4096], 1.5))
+    assert value == pytest.approx(1.5)
+    assert high - low < 1e-6
+
+
+def test_where_growth_is_no_power_the_interval_is_wide():
+    low, value, high = growth.exponent({size: 1000 + size**2 for size in (8, 32, 128, 512)})
+    assert 0 < value < 2
+    assert high - low > 0.5
+
+
+def grown(device="cpu", machine=MACHINE):
+    results = Results()
+    for size in growth.AXES["tokens"]:
+        pair = Comparison((0.001 * size**2,) * 3, (0.001 * size,) * 3)
+        results = results.including(device, f"growth/tokens-{size}", Result(machine, pair))
+    return results
+
+
+def test_growth_is_that_of_the_stored_medians():
+    table = page.growth_table(grown())
+    assert "| tokens | 2.00 (2.00 to 2.00) | 1.00 (1.00 to 1.00) | A |" in table
+    assert f"]({PLOT})" in table
+    assert "steps |" not in table
+
+
+def test_two_sizes_have_no_interval():
+    results = grown()
+    few = dict(list(results.devices["cpu"].items())[:2])
+    assert page.growth_table(Results(devices={"cpu": few})) == ""
+
+
+def test_the_plot_is_written_where_something_was_measured(tmp_path):
+    plot(some_results(), tmp_path / PLOT)
+    assert not (tmp_path / PLOT).exists()
+    plot(grown(), tmp_path / PLOT)
+    with Image.open(tmp_path / PLOT) as image:
+        assert image.width > image.height > 300
+
+
+@pytest.fixture
+def two_cases(monkeypatch):
+    asked = []
+
+    def case(name, found, needs=None):
+        return Case(f"what {name} does", "x", lambda setting: asked.append(setting) or found, needs)
+
+    small = {"a": case("a", CLEAR), "b/c": case("b", NOISE), "d": case("d", CLEAR, CUDA)}
+    for name in list(CASES):
+        monkeypatch.delitem(CASES, name)
+    CASES.update(small)
+    yield asked
+    for name in small:
+        del CASES[name]
+
+
+def test_the_command_measures_all_or_some_and_keeps_the_others(files, two_cases, capsys):
+    command.main(["--pairs", "2", "--device", "cpu"])
+    assert two_cases == [Setting(2, "cpu", False)] * 2
+    assert list(store.read(files / "bench.json").devices["cpu"]) == ["a", "b/c"]
+    assert "what b does" in between(files / "bench.md", "bench")
+    assert "| what a does |" in capsys.readouterr().out
+    command.main(["--only", "b", "--device", "cpu", "--full-depth"])
+    assert two_cases[2:] == [Setting(10, "cpu", True)]
+    assert list(store.read(files / "bench.json").devices["cpu"]) == ["a", "b/c"]
+
+
+def test_each_result_is_kept_as_soon_as_it_is_there(files, two_cases, monkeypatch):
+    def stopped(setting):
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(CASES, "b/c", Case("", "", stopped))
+    with pytest.raises(KeyboardInterrupt):
+        command.main(["--device", "cpu"])
+    assert list(store.read(files / "bench.json").devices["cpu"]) == ["a"]
+    assert "what a does" in between(files / "bench.md", "bench")
+
+
+def test_no_pairs_are_refused():
+    with pytest.raises(ValueError, match="--pairs is 0"):
+        command.main(["--pairs", "0", "--device", "cpu"])
+
+
+def test_the_page_shows_what_is_stored():
+    results = store.read(store.RESULTS)
+    for mark, text in page.tables(results).items():
+        assert between(page.PAGE, mark) == text
+    assert (page.PAGE.parent / PLOT).exists() == bool(page.growth_table(results))
