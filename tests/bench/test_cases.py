@@ -2,35 +2,24 @@
 
 from dataclasses import replace
 
-import numpy as np
-import psutil
 import pytest
 import torch
 from bench import (
-    cases,
     distributions,
-    floor,
     generation,
     images,
-    memory,
-    process,
     raster,
     rules,
     starting,
     training,
 )
-from bench.case import CUDA, FULL_DEPTH, LINUX, Case, Setting, images_per_second, paired, result_of
-from bench.machine import this_machine
-from bench.pairs import Alone, Comparison
-from bench.twins import SCENES
+from bench.case import Setting, images_per_second
+from bench.pairs import Alone
 from einops import rearrange
 from support.accelerate_state import forget_accelerate
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from vqlearn.autoregressive.raster_transformer import RasterTransformerConfig
 from vqlearn.diffusion import reveal
-from vqlearn.transformer.denoiser import Denoiser
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*Transformer2DModel:FutureWarning")
 TWO = Setting(pairs=2)
@@ -124,36 +113,6 @@ def test_a_python_of_its_own_finds_both_packages():
     assert found.strip() == str(starting.ROOT / "vqlearn" / "__init__.py")
 
 
-def test_memory_is_what_each_process_says(tiny, monkeypatch):
-    told = []
-
-    def python(*arguments):
-        told.append(arguments[2:])
-        return "noise\n300.5\n" if "theirs" in arguments else "200.5\n"
-
-    monkeypatch.setattr(memory, "python", python)
-    assert memory.peaks_of_twins(tiny, TWO) == Comparison((300.5,) * 2, (200.5,) * 2, "MiB")
-    assert [arguments[0] for arguments in told] == ["theirs", "ours"] * 2
-    assert memory.peaks(SCENES, 25, 64, Setting(pairs=10)).ratios == (300.5 / 200.5,) * 3
-    assert told[-1] == ("ours", str(SCENES), "25", "64", "cpu")
-
-
-@pytest.mark.parametrize("side", ["theirs", "ours"])
-@pytest.mark.skipif(not Setting().has(LINUX), reason="reads /proc")
-def test_a_process_generates_and_says_how_much_memory_it_had(side, capsys):
-    process.main(side, str(SCENES), "1", "1", "cpu")
-    assert 100 < float(capsys.readouterr().out) <= process.peak("cpu")
-
-
-@pytest.mark.skipif(not Setting().has(LINUX), reason="reads /proc")
-def test_memory_that_is_gone_again_counts():
-    """A block that lifts this process 100 MiB above all that it had."""
-    before = process.peak("cpu")
-    more = before - psutil.Process().memory_info().rss / process.MIB + 100
-    np.ones(int(more * process.MIB), np.uint8)
-    assert before + 90 < process.peak("cpu") < before + 150
-
-
 def test_a_rule_is_measured_with_the_network_beside_a_plain_step(tiny, monkeypatch):
     config = replace(tiny, num_embeds_ada_norm=100)
     monkeypatch.setattr(rules, "seconds_of_network", lambda config, setting: 1000.0)
@@ -194,58 +153,3 @@ def test_photographs_and_small_files_are_trained_on_in_turn(monkeypatch):
     assert len(images.photographs(TWO, recipe, 3).ratios) == 2
     forget_accelerate()
     assert names == ["32", "64"]
-
-
-def test_the_operations_of_the_denoiser_are_those_that_torch_counts(tiny):
-    x_t, _, text = floor.random_inputs(tiny, 3, 5)
-    network = Denoiser(tiny)
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-        network(x_t, 4, text.float())  # torch counts no other kernel of attention on a CPU
-    assert floor.forward_flops(tiny, 3, 5) == counter.get_total_flops()
-
-
-def test_the_floor_is_the_time_of_as_many_operations_or_bytes(tiny, monkeypatch):
-    fixed = Comparison((1.0,), (8.0,))
-    monkeypatch.setattr(floor, "compare", lambda theirs, ours, pairs: (theirs(), ours()) and fixed)
-    found = floor.arithmetic(tiny, 2, torch.float32, TWO, side=10)
-    assert found.theirs == (floor.forward_flops(tiny, 2, 77) / 2000,)
-    assert found.ours == (8.0,)
-    weights = 4 * raster.size(raster.RasterTransformer(RASTER))
-    assert floor.bandwidth(RASTER, 1, TWO, copied=500).theirs == (9 * weights / 1000,)
-
-
-def test_cases_need_what_they_need():
-    cpu, cuda = Setting(), Setting(device="cuda")
-    assert not any(name.startswith("floor") for name in cases.chosen([], cpu))
-    assert list(cases.chosen(["floor"], cuda)) == list(floor.CASES)
-    assert not any("full" in name for name in cases.chosen([], cpu))
-    assert len(cases.chosen(["generation/full-depth"], Setting(full_depth=True))) == 2
-    needs = {case.needs for case in cases.CASES.values()}
-    assert needs == {None, CUDA, LINUX, FULL_DEPTH}
-
-
-def test_some_cases_are_chosen_by_the_beginnings_of_their_names():
-    found = cases.chosen(["posterior", "generation/small", "truncation"], Setting())
-    small = [name for name in generation.CASES if name.startswith("generation/small-")]
-    assert list(found) == [*small, "truncation", "posterior"]
-
-
-@pytest.mark.parametrize("wanted", ["gener", "floor", "posterior-"])
-def test_a_name_that_fits_no_case_is_refused(wanted):
-    with pytest.raises(ValueError, match=f"--only is '{wanted}'; allowed: .*truncation"):
-        cases.chosen(["truncation", wanted], Setting())
-
-
-def test_no_case_hides_another():
-    assert len(cases.CASES) == sum(len(room.CASES) for room in cases.ROOMS)
-    assert len({case.what + case.beside for case in cases.CASES.values()}) == len(cases.CASES)
-
-
-def test_a_result_knows_its_kind_and_machine():
-    machine = this_machine("cpu")
-    pair = Case("", "", paired(lambda device: (lambda: None, lambda: None)))
-    found = result_of(pair, TWO, machine)
-    assert (found.machine, found.alone) == (machine, None)
-    assert len(found.comparison.ratios) == 2
-    lonely = Case("", "", images_per_second(lambda device, images: lambda: None, 1))
-    assert result_of(lonely, TWO, machine).comparison is None

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from bench import __main__ as command
-from bench import growth, page, store
+from bench import cases, growth, page, store
 from bench.case import CUDA, Case, Result, Setting
 from bench.cases import CASES
 from bench.growth_plot import PLOT, plot
@@ -154,12 +154,9 @@ def two_cases(monkeypatch):
         return Case(f"what {name} does", "x", lambda setting: asked.append(setting) or found, needs)
 
     small = {"a": case("a", CLEAR), "b/c": case("b", NOISE), "d": case("d", CLEAR, CUDA)}
-    for name in list(CASES):
-        monkeypatch.delitem(CASES, name)
-    CASES.update(small)
-    yield asked
-    for name in small:
-        del CASES[name]
+    for module in (cases, page):
+        monkeypatch.setattr(module, "CASES", small)
+    return asked
 
 
 def test_the_command_measures_all_or_some_and_keeps_the_others(files, two_cases, capsys):
@@ -177,7 +174,7 @@ def test_each_result_is_kept_as_soon_as_it_is_there(files, two_cases, monkeypatc
     def stopped(setting):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(CASES, "b/c", Case("", "", stopped))
+    monkeypatch.setitem(cases.CASES, "b/c", Case("", "", stopped))
     with pytest.raises(KeyboardInterrupt):
         command.main(["--device", "cpu"])
     assert list(store.read(files / "bench.json").devices["cpu"]) == ["a"]
