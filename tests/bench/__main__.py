@@ -1,8 +1,8 @@
 """How fast is it here, beside other libraries, and how much memory does it take? `make bench`.
 
-    PYTHONPATH=tests python -m bench                               all cases of this device
-    PYTHONPATH=tests python -m bench --only generation/small       some, by beginnings of names
-    PYTHONPATH=tests python -m bench --full-depth                  also 36 layers (12 GB of memory)
+    TQDM_DISABLE=1 PYTHONPATH=tests python -m bench     all cases of this device: `make bench`
+    … -m bench --only generation/small truncation       some, by beginnings of names
+    … -m bench --full-depth                             also 36 layers (12 GB of memory)
 
 Each result is written into figures/bench.json, and into the table of figures/bench.md, as soon as
 it is there; all others stay. Threads are torch's own choice: OMP_NUM_THREADS changes it.
@@ -16,6 +16,7 @@ from bench.case import Setting, result_of
 from bench.cases import chosen
 from bench.machine import this_machine
 from bench.pairs import PAIRS
+from diffusers.utils import logging
 
 from vqlearn.experiments.runner import best_device
 from vqlearn.probability.checks import check_integer
@@ -50,4 +51,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore", FutureWarning)  # diffusers', of its next version
+    logging.set_verbosity_error()
     main()

@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import torch
 from bench.case import DIFFUSERS, Case, Setting
 from bench.pairs import Alone, Comparison, alone, compare
 from bench.store import ROOT
 from bench.twins import ITHQ_WIDTH, SCENES, SMALL, load_ours, load_theirs, write_twins
+from torch import nn
 
 from vqlearn.transformer.denoiser import DenoiserConfig
 
@@ -31,12 +33,25 @@ def python(*arguments: str) -> str:
     return run.stdout
 
 
-def loading(config: DenoiserConfig, setting: Setting) -> Comparison:
-    """Read a checkpoint from a folder that both have read before, to the CPU."""
+def loading(config: DenoiserConfig, setting: Setting, *, use: bool = False) -> Comparison:
+    """Read a checkpoint from a folder that both have read before, to the CPU.
+
+    diffusers maps its files into memory: a weight is read when it is used for the first time. With
+    `use` every weight of both is used once.
+    """
+    done = every_weight if use else lambda pipeline: None
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_twins(folder, config)
-        return compare(lambda: load_theirs(folder), lambda: load_ours(folder), setting.pairs)
+        theirs, ours = lambda: done(load_theirs(folder)), lambda: done(load_ours(folder))
+        return compare(theirs, ours, setting.pairs)
+
+
+@torch.no_grad()
+def every_weight(pipeline) -> float:
+    """The sum of all weights of a pipeline."""
+    networks = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
+    return sum(weight.sum().item() for part in networks for weight in part.parameters())
 
 
 def loading_scenes(setting: Setting) -> Comparison:
@@ -70,6 +85,11 @@ CASES = {
     ),
     "load/ithq-width": Case(
         "load 1,024 tokens, width 1,408, 4 layers", DIFFUSERS, lambda s: loading(ITHQ_WIDTH, s)
+    ),
+    "load/ithq-width-used": Case(
+        "load 1,024 tokens, width 1,408, 4 layers, and use every weight once",
+        DIFFUSERS,
+        lambda s: loading(ITHQ_WIDTH, s, use=True),
     ),
     "start/generate": Case(
         "`vqlearn generate`: one image, 25 exact steps, theirs 100", DIFFUSERS, generating

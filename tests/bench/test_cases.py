@@ -100,6 +100,10 @@ def test_loading_importing_and_the_help(tiny, monkeypatch):
     ran = []
     monkeypatch.setattr(starting, "python", lambda *arguments: ran.append(arguments))
     assert len(starting.loading(tiny, TWO).ratios) == 2
+    used, every_weight = [], starting.every_weight
+    monkeypatch.setattr(starting, "every_weight", lambda each: used.append(every_weight(each)))
+    assert len(starting.loading(tiny, TWO, use=True).ratios) == 2
+    assert used == pytest.approx(used[:1] * 6, rel=1e-4)
     assert len(starting.importing("import torch", TWO).ratios) == 2
     assert ran[:2] == [("-c", "import torch"), ("-c", starting.IMPORT_OURS)]
     assert len(starting.help_text(TWO).ours) == 2
