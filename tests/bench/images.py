@@ -1,7 +1,9 @@
 """Images per second: drawing scenes, tokens, generation, training; large files beside small."""
 
 import json
+from contextlib import redirect_stderr
 from dataclasses import replace
+from io import StringIO
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -69,7 +71,8 @@ def photographs(setting: Setting, recipe: Recipe = TOKEN_STEPS, files: int = 20)
             def work() -> None:
                 accelerator = Accelerator(cpu=setting.device == "cpu")
                 out = folder / f"out-{next(numbers)}"
-                fit("tokens", tokens_task(Run(out, source, recipe, accelerator)))
+                with redirect_stderr(StringIO()):  # the progress bar
+                    fit("tokens", tokens_task(Run(out, source, recipe, accelerator)))
 
             return work
 

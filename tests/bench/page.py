@@ -7,7 +7,7 @@ from bench.cases import CASES
 from bench.growth import exponent, measured, name_of
 from bench.growth_plot import PLOT, plot
 from bench.machine import Machine
-from bench.pairs import spread
+from bench.pairs import Alone, spread
 from bench.store import ROOT, Results
 
 from vqlearn.experiments.pages import table
@@ -55,16 +55,22 @@ def line(case: Case, result: Result, letters: dict[str, str]) -> tuple[str, ...]
     return (case.what, case.beside, *sides, ratio, on)
 
 
-def _with_quartiles(found) -> str:
-    low, median, high = (amount(number, found.unit) for number in spread(found.ours))
-    return f"{median} ({low} to {high})"
+def _with_quartiles(found: Alone) -> str:
+    quartiles = spread(found.ours)
+    unit = "ms" if found.unit == "s" and quartiles.median < 1 else found.unit
+    low, median, high = (digits(1000 * each if unit == "ms" else each) for each in quartiles)
+    return f"{median} {unit} ({low} to {high})"
 
 
 def amount(number: float, unit: str) -> str:
     """Three digits with a unit; seconds below 1 become milliseconds."""
-    if unit == "s" and number < 1:
-        number, unit = 1000 * number, "ms"
-    return f"{number:,.0f} {unit}" if number >= 100 else f"{number:.3g} {unit}"
+    is_short = unit == "s" and number < 1
+    return f"{digits(1000 * number)} ms" if is_short else f"{digits(number)} {unit}"
+
+
+def digits(number: float) -> str:
+    """Three digits, or all before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def machine_list(results: Results) -> str:
@@ -75,8 +81,8 @@ def machine_list(results: Results) -> str:
 def described(machine: Machine) -> str:
     """A machine in words."""
     flags = f" with {', '.join(machine.flags)}" if machine.flags else ""
-    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
-    cores = f"{machine.cores} cores{flags}, {machine.threads} threads"
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(machine.versions.items()))
+    cores = f"{machine.cores} cores{flags}; threads of torch: {machine.threads}"
     return f"{machine.device}; {cores}; {versions}"
 
 

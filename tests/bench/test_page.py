@@ -4,18 +4,17 @@ import json
 
 import pytest
 from bench import __main__ as command
-from bench import cases, growth, page, store
+from bench import cases, page, store
 from bench.case import CUDA, Case, Result, Setting
 from bench.cases import CASES
-from bench.growth_plot import PLOT, plot
+from bench.growth_plot import PLOT
 from bench.machine import Machine, cpu_flags, this_machine
 from bench.pairs import Alone, Comparison
 from bench.store import Results
-from PIL import Image
 
 from vqlearn.lessons.marks import between
 
-MACHINE = Machine("CPU", 2, ("avx2", "avx512_bf16"), 1, {"torch": "2.0"})
+MACHINE = Machine("CPU", 2, ("avx2", "avx512_bf16"), 1, {"torch": "2.0", "diffusers": "1"})
 OTHER = Machine("a GPU", 16, (), 8, {"torch": "2.0"})
 CLEAR = Comparison((0.31234567, 0.3, 0.33), (0.1, 0.1, 0.1))
 NOISE = Comparison((0.1, 0.2, 0.3), (0.15, 0.15, 0.15))
@@ -72,7 +71,7 @@ def test_a_line_for_each_result_in_the_order_of_the_cases():
     third = "3.12 (3.06 to 3.21)"
     assert lines[3] == f"| {what[1]} | diffusers | 312 ms | 100 ms | {third} | A |"
     assert lines[4] == f"| {what[1]} | diffusers | 4 s | 5 s | 0.8 (0.8 to 0.8) | B |"
-    assert lines[5] == f"| {what[2]} |  |  | 2 s (1.75 s to 2.25 s) |  | A |"
+    assert lines[5] == f"| {what[2]} |  |  | 2 s (1.75 to 2.25) |  | A |"
     assert "| 2,000 MiB | 1,234 MiB | 1.62 (1.62 to 1.62) | A |" in lines[6]
     assert len(lines) == 7
 
@@ -84,10 +83,28 @@ def test_a_result_without_a_case_stays_in_the_file_and_off_the_page(tmp_path):
     assert "gone" in store.read(tmp_path / "bench.json").devices["cpu"]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        ((0.9, 0.99, 1.1), "990 ms (945 to 1,045)"),
+        ((1.0, 1.5, 1234.5), "1.5 s (1.25 to 618)"),
+    ],
+)
+def test_quartiles_have_the_unit_of_the_median(seconds, shown):
+    results = Results().including("cpu", "start/help", Result(MACHINE, alone=Alone(seconds)))
+    assert f"| {shown} |" in page.main_table(results)
+
+
+def test_a_machine_is_the_same_when_it_comes_from_the_file(files):
+    store.write(some_results(), store.RESULTS)
+    both = store.read(store.RESULTS).including("cpu", "raster", Result(MACHINE, CLEAR))
+    assert page.machine_list(both) == page.machine_list(some_results())
+
+
 def test_machines_have_letters():
     assert page.machine_list(some_results()).splitlines() == [
-        "- A: CPU; 2 cores with avx2, avx512_bf16, 1 threads; torch 2.0",
-        "- B: a GPU; 16 cores, 8 threads; torch 2.0",
+        "- A: CPU; 2 cores with avx2, avx512_bf16; threads of torch: 1; diffusers 1, torch 2.0",
+        "- B: a GPU; 16 cores; threads of torch: 8; torch 2.0",
     ]
 
 
@@ -99,51 +116,6 @@ def test_flags_are_those_of_the_first_core():
     found = this_machine("cpu")
     assert found.device == "CPU"
     assert found.versions["diffusers"].startswith("0.")
-
-
-def power(sizes, exponent):
-    return {size: 3 * size**exponent for size in sizes}
-
-
-def test_the_exponent_of_a_power_is_found_and_its_interval_is_narrow():
-    low, value, high = growth.exponent(power([64, 256, 1024, 4096], 1.5))
-    assert value == pytest.approx(1.5)
-    assert high - low < 1e-6
-
-
-def test_where_growth_is_no_power_the_interval_is_wide():
-    low, value, high = growth.exponent({size: 1000 + size**2 for size in (8, 32, 128, 512)})
-    assert 0 < value < 2
-    assert high - low > 0.5
-
-
-def grown(device="cpu", machine=MACHINE):
-    results = Results()
-    for size in growth.AXES["tokens"]:
-        pair = Comparison((0.001 * size**2,) * 3, (0.001 * size,) * 3)
-        results = results.including(device, f"growth/tokens-{size}", Result(machine, pair))
-    return results
-
-
-def test_growth_is_that_of_the_stored_medians():
-    table = page.growth_table(grown())
-    assert "| tokens | 2.00 (2.00 to 2.00) | 1.00 (1.00 to 1.00) | A |" in table
-    assert f"]({PLOT})" in table
-    assert "steps |" not in table
-
-
-def test_two_sizes_have_no_interval():
-    results = grown()
-    few = dict(list(results.devices["cpu"].items())[:2])
-    assert page.growth_table(Results(devices={"cpu": few})) == ""
-
-
-def test_the_plot_is_written_where_something_was_measured(tmp_path):
-    plot(some_results(), tmp_path / PLOT)
-    assert not (tmp_path / PLOT).exists()
-    plot(grown(), tmp_path / PLOT)
-    with Image.open(tmp_path / PLOT) as image:
-        assert image.width > image.height > 300
 
 
 @pytest.fixture
