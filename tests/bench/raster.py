@@ -22,7 +22,6 @@ def sample(device: str, *, config: RasterTransformerConfig, count: int) -> tuple
         "max_new_tokens": config.num_positions,
         "do_sample": True,
         "top_k": 0,
-        "top_p": 1.0,
     }
     return lambda: theirs.generate(begin, **told)[:, 1:], lambda: ours.sample(count)
 
