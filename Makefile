@@ -82,8 +82,8 @@ raster: setup ## train every raster network once, small: figures/autoregressive.
 face-off: setup ## diffusion against autoregression, one budget: figures/comparison.md (14 hours)
 	OMP_NUM_THREADS=1 $(BIN)/python -m vqlearn.experiments face-off
 
-bench: setup ## how many images a second, here
-	TQDM_DISABLE=1 $(BIN)/python tests/bench.py
+bench: setup ## speed and memory here, beside other libraries: figures/bench.md
+	TQDM_DISABLE=1 PYTHONPATH=tests $(BIN)/python -m bench
 
 weights: setup ## train the checkpoint from nothing in runs/scenes (2 hours on 2 cores), and measure it
 	$(BIN)/vqlearn train tokens --out runs/scenes

@@ -1,6 +1,8 @@
 """Very small checkpoints: one of ours, and folders as diffusers writes them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import diffusers
@@ -69,16 +71,23 @@ def diffusers_pipeline(**sizes) -> reference.VQDiffusionPipeline:
     return pipeline
 
 
-def write_diffusers_folder(folder: Path, **sizes) -> Path:
-    """The folder that diffusers' `save_pretrained` writes."""
-    torch.manual_seed(0)
+@contextmanager
+def null_embedding_is_found() -> Iterator[None]:
+    """Inside, diffusers can save and load its pipeline: it looks for a class where it was once."""
     diffusers.LearnedClassifierFreeSamplingEmbeddings = (
         reference.LearnedClassifierFreeSamplingEmbeddings
     )
     try:
-        diffusers_pipeline(**sizes).save_pretrained(folder)
+        yield
     finally:
         del diffusers.LearnedClassifierFreeSamplingEmbeddings
+
+
+def write_diffusers_folder(folder: Path, **sizes) -> Path:
+    """The folder that diffusers' `save_pretrained` writes."""
+    torch.manual_seed(0)
+    with null_embedding_is_found():
+        diffusers_pipeline(**sizes).save_pretrained(folder)
     return folder
 
 
