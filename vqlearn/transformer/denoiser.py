@@ -212,8 +212,12 @@ class Denoiser(nn.Module):
 
 
 def initialise(module: nn.Module) -> None:
-    """Fresh weights of one layer, for `nn.Module.apply`: normal with INITIAL_STD, biases 0."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=INITIAL_STD)
+    """Fresh weights of one layer, for `nn.Module.apply`: normal with INITIAL_STD, biases 0.
+
+    On the meta device nothing is drawn: there are no numbers.
+    """
+    if not isinstance(module, nn.Linear | nn.Embedding) or module.weight.is_meta:
+        return
+    nn.init.normal_(module.weight, std=INITIAL_STD)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
