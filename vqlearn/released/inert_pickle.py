@@ -93,7 +93,7 @@ def _made(operation: pickletools.OpcodeInfo, argument: Any, taken: list[Any]) ->
     if name == "GLOBAL":
         return Global(*argument.split(" ", 1))
     if name == "STACK_GLOBAL":
-        return Global(*map(str, taken))
+        return Global(*taken) if {type(part) for part in taken} == {str} else INERT
     if name == "REDUCE":
         return {} if taken == [ORDERED_DICT, ()] else Call(*taken)
     if name == "BINPERSID":
