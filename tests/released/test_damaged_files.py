@@ -1,20 +1,19 @@
 """A damaged file is refused, or every weight in it is as it was.
 
-`make soak` damages 500 files, `make test` 60.
+`make soak` damages 30,000 files, `make test` 600.
 """
 
 import os
 import random
 from collections import Counter
 
-import pytest
 from support.time_limit import at_most
 from support.training_files import same, write_solver_file
 
 from vqlearn.checkpoints import CheckpointError
 from vqlearn.released import read_training_file
 
-FILES = 500 if os.environ.get("VQLEARN_DAMAGED_FILES") == "1" else 60
+FILES = 30_000 if os.environ.get("VQLEARN_DAMAGED_FILES") == "1" else 600
 LONGEST = 400  # characters of a message
 
 
@@ -56,7 +55,16 @@ def _flipped(data, chance, begin, end):
 DAMAGES = (truncated, without_a_piece, with_a_piece, flipped, flipped_pickle, flipped_directory)
 
 
-@pytest.mark.filterwarnings("ignore:Duplicate name")
+def outcome(file, content):
+    """The message of the one error that is allowed, or whether all is as before."""
+    try:
+        with at_most(10.0, TimeoutError):
+            ours = read_training_file(file)
+            return same(ours.raw, content["model"]) and same(ours.ema, content["ema"])
+    except CheckpointError as error:
+        return str(error)
+
+
 def test_damaged_files_are_refused_or_as_before(tmp_path):
     content = write_solver_file(tmp_path / "whole.pth")
     whole, found = (tmp_path / "whole.pth").read_bytes(), Counter()
@@ -64,16 +72,10 @@ def test_damaged_files_are_refused_or_as_before(tmp_path):
     for number in range(FILES):
         damage = DAMAGES[number % len(DAMAGES)]
         file.write_bytes(damage(whole, random.Random(number)))
-        with at_most(10.0, TimeoutError):
-            try:
-                ours = read_training_file(file)
-                assert same(ours.raw, content["model"]), (damage, number)
-                assert same(ours.ema, content["ema"]), (damage, number)
-                found["as before"] += 1
-            except CheckpointError as error:
-                assert str(file) in str(error)
-                assert len(str(error)) <= LONGEST
-                found["refused"] += 1
+        result = outcome(file, content)
+        is_message = isinstance(result, str) and str(file) in result and len(result) <= LONGEST
+        assert result is True or is_message, (damage.__name__, number, result)
+        found["as before" if result is True else "refused"] += 1
         file.unlink()
     print(dict(found))
     assert found["refused"] > 0.6 * FILES

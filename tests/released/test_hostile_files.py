@@ -59,7 +59,7 @@ def test_nothing_is_called_or_imported(watched, folder):
     assert {name for name, _ in events} <= HARMLESS
     opened = [values for name, values in events if name == "open"]
     assert len(opened) > 100
-    assert all(str(folder) in values and "'rb'" in values for values in opened)
+    assert all(f"('{folder}/" in values and values.endswith("'r')") for values in opened)
     assert modules == []
     assert not (folder.parent / "gone off").exists()
 
@@ -74,7 +74,7 @@ def test_the_files_would_go_off_elsewhere(tmp_path):
     code = f"open({str(marker)!r}, 'w').close()"
     content = {"model": {"a": tensor()}, "x": Call(eval, code)}
     (tmp_path / "file").write_bytes(archive_of(pickled(content)))
-    loaded = torch.load(tmp_path / "file", weights_only=False)
+    loaded = torch.load(tmp_path / "file", map_location="cpu", weights_only=False)
     assert loaded["model"]["a"].tolist() == [1.0, 2.0, 3.0, 4.0]
     assert marker.exists()
     marker.unlink()
