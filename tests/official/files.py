@@ -1,7 +1,7 @@
 """Synthetic checkpoint files with the names and the nesting of the official ones.
 
-`SMALL` sizes make files of a few megabytes. A state dict is made by `training_states`,
-`codec_state` and so on, a file by a function whose name starts with `save_`.
+`sizes.SMALL` makes files of a few megabytes. `training_states` and `codec_state` return state
+dicts; without a seed they are on the meta device, at any size. `save_*` write files.
 """
 
 import sys
@@ -21,13 +21,18 @@ from torch import Tensor
 State = dict[str, Tensor]
 
 
-def diffusion_state(sizes: ReleaseSizes, seed: int) -> State:
+def with_prefix(prefix: str, state: State) -> State:
+    return {f"{prefix}.{key}": value for key, value in state.items()}
+
+
+def diffusion_state(sizes: ReleaseSizes, seed: int | None, part: str) -> State:
     """What the EMA holds. The buffers of the process are those of the schedule, the rest random."""
-    return filled(keys.diffusion_model(sizes), seed) | schedule_buffers(sizes.denoiser)
+    state = filled(keys.diffusion_model(sizes), seed, part)
+    return state if seed is None else state | schedule_buffers(sizes.denoiser)
 
 
-def codec_state(sizes: CodecSizes, seed: int) -> State:
-    return filled(keys.codec(sizes), seed)
+def codec_state(sizes: CodecSizes, seed: int | None) -> State:
+    return filled(keys.codec(sizes), seed, "codec")
 
 
 def codec_twice(codec: State) -> State:
@@ -48,12 +53,11 @@ def codec_twice(codec: State) -> State:
     }
 
 
-def training_states(sizes: ReleaseSizes, seed: int) -> tuple[OrderedDict, OrderedDict]:
-    """`model` and `ema` of a training checkpoint. Their weights differ in every entry."""
-    model = codec_twice(codec_state(sizes.codec, seed))
-    raw = diffusion_state(sizes, seed + 1)
-    model |= {f"transformer.{key}": value for key, value in raw.items()}
-    return as_saved(model), as_saved(diffusion_state(sizes, seed + 2))
+def training_states(sizes: ReleaseSizes, seed: int | None) -> tuple[OrderedDict, OrderedDict]:
+    """`model` and `ema` of a training checkpoint. All their weights differ."""
+    raw = diffusion_state(sizes, seed, "model")
+    model = codec_twice(codec_state(sizes.codec, seed)) | with_prefix("transformer", raw)
+    return as_saved(model), as_saved(diffusion_state(sizes, seed, "ema"))
 
 
 def trained(sizes: ReleaseSizes) -> Shapes:
@@ -66,8 +70,8 @@ def trained(sizes: ReleaseSizes) -> Shapes:
     }
 
 
-def adam_state(shapes: Shapes, seed: int) -> dict:
-    moments = {name: filled(shapes, seed + i) for i, name in enumerate(("exp_avg", "exp_avg_sq"))}
+def adam_state(shapes: Shapes, seed: int | None) -> dict:
+    moments = {name: filled(shapes, seed, name) for name in ("exp_avg", "exp_avg_sq")}
     state = {
         number: {"step": 1000, **{name: moments[name][key] for name in moments}}
         for number, key in enumerate(shapes)
@@ -94,10 +98,10 @@ def scheduler_state() -> dict:
     }
 
 
-def training_checkpoint(sizes: ReleaseSizes, seed: int = 0) -> dict:
+def training_checkpoint(sizes: ReleaseSizes, seed: int | None = 0) -> dict:
     """Everything that the solver saves."""
     model, ema = training_states(sizes, seed)
-    optimizer = {"step_iteration": 1, "module": adam_state(trained(sizes), seed + 3)}
+    optimizer = {"step_iteration": 1, "module": adam_state(trained(sizes), seed)}
     run = {"name": "none", "start_epoch": 0, "end_epoch": -1}
     run |= {"start_iteration": 0, "end_iteration": -1, "optimizer": optimizer}
     run |= {"scheduler": {"step_iteration": 1, "module": scheduler_state()}}
@@ -106,10 +110,6 @@ def training_checkpoint(sizes: ReleaseSizes, seed: int = 0) -> dict:
         **{"last_epoch": 99, "last_iter": 999, "model": model, "ema": ema},
         **{"clip_grad_norm": clip, "optimizer_and_scheduler": {"none": run}},
     }
-
-
-def with_prefix(prefix: str, state: State) -> State:
-    return {f"{prefix}.{key}": value for key, value in state.items()}
 
 
 def loss_state(seed: int) -> State:
@@ -122,7 +122,7 @@ def loss_state(seed: int) -> State:
             ("discriminator.main.0", keys.layer(4, 3, 4, 4)),
         ]
     )
-    return filled(shapes, seed)
+    return filled(shapes, seed, "loss")
 
 
 def language_model_shapes(codes: int, length: int, width: int = 8) -> Shapes:
@@ -154,7 +154,7 @@ def taming_checkpoint(codec: State, callback: type, seed: int) -> dict:
 def net2net_checkpoint(codec: State, callback: type, seed: int) -> dict:
     """The tokenizer of faces: a part of an autoregressive model, in the same frame."""
     codes, length = len(codec["quantize.embedding.weight"]), 16
-    language_model = filled(language_model_shapes(codes, length), seed)
+    language_model = filled(language_model_shapes(codes, length), seed, "language model")
     state = with_prefix("first_stage_model", codec) | with_prefix("transformer", language_model)
     return taming_checkpoint({}, callback, seed) | {"state_dict": as_saved(state)}
 
@@ -199,7 +199,7 @@ def save_codec(path: Path, sizes: CodecSizes, seed: int = 0, *, net2net: bool = 
         return codec
     frame = net2net_checkpoint if net2net else taming_checkpoint
     with lightning_callback() as callback:
-        torch.save(frame(codec, callback, seed + 1), path)
+        torch.save(frame(codec, callback, seed), path)
     return codec
 
 

@@ -1,5 +1,6 @@
 """Numbers for synthetic checkpoints: random everywhere, so that no term of a model is hidden."""
 
+import hashlib
 import math
 from collections import OrderedDict
 
@@ -52,6 +53,8 @@ def value(key: str, shape: tuple[int, ...], generator: torch.Generator) -> Tenso
         return 0.3 * noise + (1.0 if last == "weight" else 0.0)
     if "bias" in last:
         return 0.2 * noise
+    if last.startswith("embedding") or module == "quantize.embedding":
+        return 0.4 * noise  # a codebook, about as large as what is quantized
     table = "emb" in last or module.endswith(("emb", "embed", "embedding"))
     if table or len(shape) == 1:
         return noise
@@ -59,26 +62,26 @@ def value(key: str, shape: tuple[int, ...], generator: torch.Generator) -> Tenso
     return gain * noise / math.prod(shape[1:]) ** 0.5
 
 
-def filled(shapes: Shapes, seed: int) -> dict[str, Tensor]:
-    """Tensors of these shapes and types. Each depends on the seed and on its own key alone."""
+def filled(shapes: Shapes, seed: int | None, part: str) -> dict[str, Tensor]:
+    """Tensors of these shapes and types: without a seed on the meta device, else random.
+
+    Each depends on the seed, on the name of the part and on its own key, and on nothing else.
+    """
+    if seed is None:
+        return {
+            key: torch.empty(shape, dtype=dtype, device="meta")
+            for key, (shape, dtype) in shapes.items()
+        }
     tensors = {}
     for key, (shape, dtype) in shapes.items():
-        letters = int.from_bytes(key.encode(), "big") % (2**61 - 1)
-        generator = torch.Generator().manual_seed(letters + seed)
+        digest = hashlib.sha256(f"{seed} {part} {key}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:6], "big"))
         tensors[key] = value(key, shape, generator).to(dtype)
     return tensors
 
 
-def empty(shapes: Shapes) -> dict[str, Tensor]:
-    """The same on the meta device: shapes without numbers."""
-    return {
-        key: torch.empty(shape, dtype=dtype, device="meta")
-        for key, (shape, dtype) in shapes.items()
-    }
-
-
 def as_saved(tensors: dict[str, Tensor]) -> OrderedDict[str, Tensor]:
-    """As `state_dict()` returns it: ordered, with the version of every module beside it."""
+    """As `state_dict()` returns it: ordered, with the versions of the modules beside it."""
     state = OrderedDict(tensors)
     modules = {""} | {key.rpartition(".")[0] for key in tensors}
     state._metadata = OrderedDict((module, {"version": 1}) for module in sorted(modules))
