@@ -203,14 +203,19 @@ def save_codec(path: Path, sizes: CodecSizes, seed: int = 0, *, net2net: bool = 
     return codec
 
 
-def save_remap(path: Path, sizes: ReleaseSizes) -> Tensor:
-    """Write a table from full to used codes as the original has it: 0 for all that are not used."""
+def remap_table(sizes: ReleaseSizes) -> Tensor:
+    """From full to used codes, as the original has it: 0 for all that are not used."""
     full, used = sizes.codec.codes, sizes.denoiser.codes
-    remap = torch.zeros(full, dtype=torch.int64)
+    table = torch.zeros(full, dtype=torch.int64)
     which = 1 + torch.randperm(full - 1, generator=torch.Generator().manual_seed(0))[: used - 1]
-    remap[which.sort().values] = torch.arange(1, used)
-    torch.save(remap, path)
-    return remap
+    table[which.sort().values] = torch.arange(1, used)
+    return table
+
+
+def save_remap(path: Path, sizes: ReleaseSizes) -> Tensor:
+    table = remap_table(sizes)
+    torch.save(table, path)
+    return table
 
 
 def split(path: Path, parts: int) -> list[Path]:
