@@ -154,3 +154,8 @@ def test_tokenizer_is_the_vq_model_of_diffusers(name):
     grid = rearrange(vectors, "b (h w) d -> b d h w", h=4)
     images = (model.decode(grid, force_not_quantize=True).sample.clamp(-1, 1) + 1) / 2
     torch.testing.assert_close(codec.decode(state, asked.codes), images, atol=1e-5, rtol=1e-5)
+
+
+def test_bytes_are_cut_off_not_rounded():
+    images = torch.tensor([0, 0.999 / 255, 1.5 / 255, 254.9 / 255, 1])
+    assert codec.to_bytes(images).tolist() == [0, 0, 1, 254, 255]
