@@ -1,0 +1,8 @@
+"""The official training checkpoints of VQ-Diffusion: reading them, and nothing else in them."""
+
+from vqlearn import lazy_names
+
+__getattr__, __dir__, __all__ = lazy_names(
+    __name__,
+    training_file="MappedTensors TrainingFile read_training_file",
+)
