@@ -55,6 +55,7 @@ from vqlearn.probability.checks import check_integer, shown
 from vqlearn.storage import write_json
 from vqlearn.text import NullText, NullTextConfig
 from vqlearn.tokens import VQVAE
+from vqlearn.tokens.full_codes import check_used_codes
 from vqlearn.transformer import Denoiser
 
 RASTER_CONFIG = configs.ConfigFile(RasterTransformerConfig, {"_class_name": "RasterTransformer"})
@@ -131,7 +132,12 @@ def whole_checkpoint(folder: Path) -> Iterator[Path]:
 
 def load_vqvae(folder: Path, wanted: Wanted = AS_STORED) -> VQVAE:
     """The VQ network, in the dtype of its file. Raises `CheckpointError` as all loaders here do."""
-    return load_module(folder / layout.VQVAE_FOLDER, KINDS[layout.VQVAE_FOLDER], wanted)
+    part = folder / layout.VQVAE_FOLDER
+    vqvae = load_module(part, KINDS[layout.VQVAE_FOLDER], wanted)
+    if vqvae.full_codes is not None:
+        with naming(part, ValueError):
+            check_used_codes(vqvae.full_codes.used_codes, vqvae.config.num_full_codes)
+    return vqvae
 
 
 def load_null_text(folder: Path, wanted: Wanted = AS_STORED) -> NullText:

@@ -88,6 +88,9 @@ VQVAE_RENAMES: Table = (
     ("to_code_space", "quant_conv"),
     ("quantizer.codebook", "quantize.embedding"),
     ("quantizer.to_logits", "quantize.to_logits"),  # of Gumbel quantizers, which diffusers lacks
+    ("full_codes", "quantize"),  # its buffer, used_codes
+    ("full_codes.quantizer.codebook", "quantize.full.embedding"),
+    ("full_codes.quantizer.to_logits", "quantize.full.to_logits"),
     ("from_code_space", "post_quant_conv"),
 )
 
