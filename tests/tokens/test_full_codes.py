@@ -95,7 +95,7 @@ def test_tokens_of_full_codes_by_hand():
 def test_bad_lists_of_used_codes_are_refused(used):
     check_used_codes(torch.tensor([0]), 1)
     check_used_codes(torch.tensor([0, 1, 15]), 16)
-    with pytest.raises(ValueError, match="used_codes go from .* allowed: 0 and then ascending"):
+    with pytest.raises(ValueError, match=r"used_codes go from .* allowed: 0 and then ascending"):
         check_used_codes(torch.tensor(used), 16)
 
 
@@ -146,7 +146,7 @@ def test_a_weight_of_whole_numbers_is_refused(tmp_path):
     state = load_file(tmp_path / WEIGHTS)
     state["quant_conv.bias"] = state["quant_conv.bias"].long()
     save_file(state, tmp_path / WEIGHTS)
-    with pytest.raises(CheckpointError, match="quant_conv.bias is torch.int64; allowed: a float"):
+    with pytest.raises(CheckpointError, match=r"quant_conv.bias is torch.int64; allowed: a float"):
         load_vqvae(tmp_path)
 
 

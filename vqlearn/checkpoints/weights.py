@@ -29,7 +29,7 @@ logger = logging.getLogger("vqlearn")
 
 
 class Stored(NamedTuple):
-    """What a file says of one weight: its shape, and its type (one that no weight has, by any name)."""
+    """What a file says of one weight: shape and type (an unusual type by its name in it)."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype | str

@@ -1,8 +1,9 @@
-"""The official training checkpoints of VQ-Diffusion: reading them, and nothing else in them."""
+"""The official training checkpoints of VQ-Diffusion: reading them, and folders made of them."""
 
 from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
+    converting="convert",
     training_file="MappedTensors TrainingFile read_training_file",
 )
