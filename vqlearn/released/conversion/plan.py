@@ -71,7 +71,8 @@ def plan_of(label: str, file: TrainingFile, asked: Asked) -> Plan:
 def _text_plan(label: str, file: TrainingFile, asked: Asked) -> Plan:
     found = Found(label, file, text.DENOISER.__add__)
     clip, whole = Found(label, file, text.CLIP.__add__), Found(label, file, str)
-    config, sizes = text.denoiser_config(found), text.text_sizes(clip)
+    sizes = text.text_sizes(clip)
+    config = text.denoiser_config(found, sizes.width)
     tokens = _tokens_part(label, file, asked, config.num_codes)
     parts = (
         tokens,

@@ -72,7 +72,7 @@ class TextSizes(NamedTuple):
     vocabulary: int
 
 
-def denoiser_config(found: Found) -> DenoiserConfig:
+def denoiser_config(found: Found, text_width: int) -> DenoiserConfig:
     """The sizes of a text denoiser. Raises `CheckpointError` as `Found` does."""
     width = found.length("to_logits.0.bias")
     if width % NUM_HEADS:
@@ -83,7 +83,7 @@ def denoiser_config(found: Found) -> DenoiserConfig:
         num_attention_heads=NUM_HEADS,
         attention_head_dim=width // NUM_HEADS,
         num_layers=found.count("blocks"),
-        cross_attention_dim=found.rows("blocks.0.attn2.key.weight", width),
+        cross_attention_dim=text_width,
         attention_bias=True,
         num_vector_embeds=found.length("to_logits.1.bias") + 1,
         sample_size=found.rows("content_emb.height_emb.weight", width),
