@@ -38,5 +38,5 @@ def test_each_is_asked_for_once_in_order(tmp_path):
 
 @pytest.mark.parametrize("value", [torch.zeros(3), torch.zeros(2).half()])
 def test_other_tensors_than_announced_are_refused(value, tmp_path):
-    with pytest.raises(ValueError, match="x is .* announced"):
+    with pytest.raises(ValueError, match=r"x is .* announced"):
         write_streamed(tmp_path / "file", {"x": Stored((2,), torch.float32)}, lambda _: value)
