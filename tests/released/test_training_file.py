@@ -249,6 +249,18 @@ def test_numbers_in_another_byte_order_are_refused(tmp_path):
                 read_training_file(tmp_path / "file.pth")
 
 
+def test_a_pickle_of_more_than_16_mb_is_refused(tmp_path):
+    """Zeros behind its end would do no harm, but a long pickle takes long."""
+    whole = pickled({"model": {"a": tensor()}})
+    for size, is_read in ((2**24, True), (2**24 + 1, False)):
+        (tmp_path / "file.pth").write_bytes(archive_of(whole.ljust(size, b"\0")))
+        if is_read:
+            assert same(read_training_file(tmp_path / "file.pth").raw, {"a": FOUR})
+        else:
+            with pytest.raises(CheckpointError, match="has 16777217 bytes; allowed: 16777216"):
+                read_training_file(tmp_path / "file.pth")
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"there is no file .*none.pth"):
         read_training_file(tmp_path / "none.pth")

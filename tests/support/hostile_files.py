@@ -136,7 +136,6 @@ def _programs(shell: str) -> dict[str, tuple[bytes, str]]:
         begin + b"N" + end + f"cos\nsystem\n(S{shell!r}\ntR.".encode(),
         READ,
     )
-    found["too long"] = b"N0" * 2**23 + b"N.", REFUSED
     return found
 
 
@@ -203,7 +202,8 @@ def _archives(shell: str) -> dict[str, tuple[bytes, str]]:
         "compressed": (zipped(members, zipfile.ZIP_DEFLATED), REFUSED),
         "a compressed bomb": (zipped({"x/data.pkl": zeros}, zipfile.ZIP_DEFLATED), REFUSED),
         "only numbers compressed": (_half_compressed(members), WEIGHT_REFUSED),
-        "a size of 4 GB": (_with_sizes(zipped(members), 2**32 - 2), REFUSED),
+        "a size of 4 GB": (_with_entry(members, 20, struct.pack("<II", *[2**32 - 2] * 2)), REFUSED),
+        "a locked member": (_with_entry(members, 8, b"\x01"), REFUSED),
         "bytes in front": (b"MZ" + zipped(members), REFUSED),
         "members in front": (zipped(members) + zipped(members), REFUSED),
         "an old file": (bad, REFUSED),
@@ -221,8 +221,9 @@ def _half_compressed(members: dict[str, bytes]) -> bytes:
     return bytes(data)
 
 
-def _with_sizes(data: bytes, size: int) -> bytes:
-    """The same archive, whose directory says that its first member has so many bytes."""
-    changed, entry = bytearray(data), data.index(b"PK\x01\x02")
-    changed[entry + 20 : entry + 28] = struct.pack("<II", size, size)
-    return bytes(changed)
+def _with_entry(members: dict[str, bytes], at: int, value: bytes) -> bytes:
+    """An archive whose directory has this value in the entry of the first member."""
+    data = bytearray(zipped(members))
+    begin = data.index(b"PK\x01\x02") + at
+    data[begin : begin + len(value)] = value
+    return bytes(data)
