@@ -86,7 +86,10 @@ def hostile_files(shell: str, code: str) -> dict[str, tuple[bytes, str]]:
         found[f"{name} as a weight"] = archive_of(pickled({"model": {"a": call}})), WEIGHT_REFUSED
     found["a hook as a weight"] = found["a hook as a weight"][0], READ  # of a parameter, left out
     found |= {name: (archive_of(p), result) for name, (p, result) in _programs(shell).items()}
-    found |= {f"tensor: {n}": (_with(value), WEIGHT_REFUSED) for n, value in _tensors(call).items()}
+    found |= {
+        f"tensor: {n}": (_with(value), WEIGHT_REFUSED)
+        for n, value in _tensors(Call(os.system, shell)).items()
+    }
     return found | _archives(shell)
 
 
