@@ -29,7 +29,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
         *("storage", "probability", "tokens", "text", "diffusion", "transformer"),
         "autoregressive",
     },
-    "released": {"probability", "checkpoints"},
+    "released": {"probability", "checkpoints", "transformer"},
     "pipeline": {
         *("storage", "probability", "tokens", "text", "diffusion", "transformer", "checkpoints"),
     },

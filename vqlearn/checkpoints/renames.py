@@ -55,7 +55,8 @@ def _as_pattern(template: str) -> str:
     return re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(template))
 
 
-def _under(ours: str, theirs: str, rows: Table) -> Table:
+def under(ours: str, theirs: str, rows: Table) -> Table:
+    """The rows of a part, with the names of what it is a part of."""
     return tuple((f"{ours}.{a}", f"{theirs}.{b}") for a, b in rows)
 
 
@@ -71,12 +72,12 @@ def _vqvae_half(half: str, blocks: str, resampling: tuple[str, str]) -> Table:
     middle, mid_block = f"{half}.middle", f"{half}.mid_block"
     return (
         (f"{half}.input", f"{half}.conv_in"),
-        *_under(f"{ours}.residuals.{{j}}", f"{theirs}.resnets.{{j}}", VQVAE_RESIDUAL),
-        *_under(f"{ours}.attentions.{{j}}", f"{theirs}.attentions.{{j}}", VQVAE_ATTENTION),
-        *_under(ours, theirs, (resampling,)),
-        *_under(f"{middle}.first", f"{mid_block}.resnets.0", VQVAE_RESIDUAL),
-        *_under(f"{middle}.attention", f"{mid_block}.attentions.0", VQVAE_ATTENTION),
-        *_under(f"{middle}.second", f"{mid_block}.resnets.1", VQVAE_RESIDUAL),
+        *under(f"{ours}.residuals.{{j}}", f"{theirs}.resnets.{{j}}", VQVAE_RESIDUAL),
+        *under(f"{ours}.attentions.{{j}}", f"{theirs}.attentions.{{j}}", VQVAE_ATTENTION),
+        *under(ours, theirs, (resampling,)),
+        *under(f"{middle}.first", f"{mid_block}.resnets.0", VQVAE_RESIDUAL),
+        *under(f"{middle}.attention", f"{mid_block}.attentions.0", VQVAE_ATTENTION),
+        *under(f"{middle}.second", f"{mid_block}.resnets.1", VQVAE_RESIDUAL),
         (f"{half}.output_norm", f"{half}.conv_norm_out"),
         (f"{half}.output", f"{half}.conv_out"),
     )
@@ -98,11 +99,13 @@ DENOISER_RENAMES: Table = (
     ("token_embedding.column", "latent_image_embedding.width_emb"),
     ("blocks.{i}.self_attention_norm.timestep_embedding", "transformer_blocks.{i}.norm1.emb"),
     ("blocks.{i}.self_attention_norm.to_scale_shift", "transformer_blocks.{i}.norm1.linear"),
-    *_under("blocks.{i}.self_attention", "transformer_blocks.{i}.attn1", ATTENTION),
+    *under("blocks.{i}.self_attention", "transformer_blocks.{i}.attn1", ATTENTION),
     ("blocks.{i}.cross_attention_norm.timestep_embedding", "transformer_blocks.{i}.norm2.emb"),
     ("blocks.{i}.cross_attention_norm.to_scale_shift", "transformer_blocks.{i}.norm2.linear"),
-    *_under("blocks.{i}.cross_attention", "transformer_blocks.{i}.attn2", ATTENTION),
+    *under("blocks.{i}.cross_attention", "transformer_blocks.{i}.attn2", ATTENTION),
     ("blocks.{i}.feed_forward_norm", "transformer_blocks.{i}.norm3"),
+    ("blocks.{i}.feed_forward_norm.class_embedding", "transformer_blocks.{i}.norm3.emb"),
+    ("blocks.{i}.feed_forward_norm.to_scale_shift", "transformer_blocks.{i}.norm3.linear"),
     ("blocks.{i}.feed_forward.expand", "transformer_blocks.{i}.ff.net.0.proj"),
     ("blocks.{i}.feed_forward.contract", "transformer_blocks.{i}.ff.net.2"),
     ("output_norm", "norm_out"),
