@@ -171,8 +171,8 @@ class ConvolutionalBlock(nn.Module):
         return x + self.feed_forward(self.feed_forward_norm(x, *labels))
 
 
-class UnconditionalDenoiser(nn.Module):
-    r"""A transformer that predicts the clean tokens without a condition: $p_\theta(x_0 \mid x_t)$.
+class ConvolutionalDenoiser(nn.Module):
+    r"""What both denoisers without text are made of.
 
     Scores and levels are those of `Denoiser`. Fresh weights are drawn as there; convolutions begin
     as PyTorch's do.
@@ -197,18 +197,14 @@ class UnconditionalDenoiser(nn.Module):
         """A new norm in front of the feed-forward of one block."""
         return nn.LayerNorm(self.config.width)
 
-    def forward(self, x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "b n k"]:
-        """Scores of the K real codes at each of the n positions, class axis last.
-
-        `x_t` holds tokens 0..K (K is MASK), `t` one level 1..T, or one for each sequence. Raises
-        `ValueError` for a wrong n or batch size, and on the CPU for tokens or levels outside their
-        range.
-        """
-        return self._scores(x_t, t)
-
-    def _scores(
+    def scores(
         self, x_t: Int[Tensor, "b n"], t: Level, *labels: Int[Tensor, " b"]
     ) -> Float[Tensor, "b n k"]:
+        """Scores of the K real codes at each of the n positions, class axis last.
+
+        Raises `ValueError` for a wrong n or batch size, and on the CPU for tokens or levels outside
+        their range.
+        """
         t = one_level_each(t, x_t)
         check_same_batch(x_t=x_t, t=t)
         check_sequences("x_t", x_t, self.config.num_positions, self.config.num_vector_embeds)
@@ -219,7 +215,15 @@ class UnconditionalDenoiser(nn.Module):
         return self.to_logits(self.output_norm(x))  # (b, n, d) -> (b, n, K)
 
 
-class ClassDenoiser(UnconditionalDenoiser):
+class UnconditionalDenoiser(ConvolutionalDenoiser):
+    r"""A transformer that predicts the clean tokens alone: $p_\theta(x_0 \mid x_t)$."""
+
+    def forward(self, x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "b n k"]:
+        """`scores`: `x_t` holds tokens 0..K (K is MASK), `t` a level 1..T, or one a sequence."""
+        return self.scores(x_t, t)
+
+
+class ClassDenoiser(ConvolutionalDenoiser):
     r"""A transformer that predicts the clean tokens of an image of a class.
 
     $p_\theta(x_0 \mid x_t, y)$, y in 0..C - 1; y = C, the null class, stands for "no class". It is
@@ -235,13 +239,13 @@ class ClassDenoiser(UnconditionalDenoiser):
     def forward(
         self, x_t: Int[Tensor, "b n"], t: Level, labels: Int[Tensor, " b"]
     ) -> Float[Tensor, "b n k"]:
-        """As `UnconditionalDenoiser.forward`, for images of these classes.
+        """`scores`, as of `UnconditionalDenoiser`, for images of these classes.
 
         Raises `ValueError` for labels outside 0..C too, on the CPU.
         """
         check_same_batch(x_t=x_t, labels=labels)
         check_range("labels", labels, 0, self.config.null_class)
-        return self._scores(x_t, t, labels)
+        return self.scores(x_t, t, labels)
 
 
 class ConvolutionalTextDenoiser(WholeDenoiser):
