@@ -96,6 +96,7 @@ def test_what_lies_outside_is_a_record():
         (b"(K\x00(cos\nsystem\nK\x01ot.", (0, INERT)),
         (b"\x82\x05.", INERT),  # EXT1
         (b"Pname\n.", INERT),  # PERSID
+        (b"cos\nsystem of\n.", Global("os", "system of")),
         (b"]\x94K\x01a.", INERT),
         (b"cos\nsystem\n}b.", Global("os", "system")),  # BUILD
         (b"cos\nsystem\n(K\x01K\x02u.", Global("os", "system")),  # SETITEMS

@@ -3,6 +3,7 @@
 import random
 import re
 import sys
+from mmap import mmap
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,21 @@ def test_parts_that_are_not_whole_are_refused(tmp_path):
         with pytest.raises(CheckpointError, match=f"{names}file_ac is not whole"):
             read_training_file(parts)
         part.write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("begin", "size", "kind"),
+    [
+        *((0, 50, mmap), (8, 42, mmap), (24, 1, mmap), (50, 50, mmap), (58, 4, mmap)),
+        *((4, 8, bytearray), (9, 8, bytearray), (48, 3, bytearray), (56, 8, bytearray)),
+    ],
+)
+def test_what_lies_well_in_one_part_is_mapped(tmp_path, begin, size, kind):
+    """Parts of 50 bytes, whose multiples of 8 are counted from their own beginnings."""
+    (tmp_path / "file.pth").write_bytes(bytes(range(100)))
+    view = Parts(cut(tmp_path / "file.pth", [50])).view(begin, size)
+    assert type(view.obj) is kind
+    assert bytes(view) == bytes(range(begin, begin + size))
 
 
 @pytest.mark.parametrize("platform", ["linux", "darwin"])

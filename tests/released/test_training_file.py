@@ -115,6 +115,25 @@ def test_views_are_read_as_they_were(tmp_path):
     }
 
 
+@pytest.mark.parametrize(
+    ("shape", "is_read"),
+    [
+        *(((1,) * 7 + (4,), True), ((1,) * 8 + (4,), False)),
+        *(((0, 2**62 - 1), True), ((0, 2**62), False), ((0, 2**31, 2**31), False)),
+    ],
+)
+def test_shapes_have_limits(tmp_path, shape, is_read):
+    content = {"model": {"a": tensor(shape, (1,) * len(shape))}}
+    (tmp_path / "file.pth").write_bytes(archive_of(pickled(content)))
+    raw = read_training_file(tmp_path / "file.pth").raw
+    if is_read:
+        assert raw["a"].shape == shape
+        assert raw["a"].flatten().tolist() == ([] if 0 in shape else FOUR.tolist())
+    else:
+        with pytest.raises(CheckpointError, match="'a' is a tensor with odd sizes; allowed: a den"):
+            raw["a"]
+
+
 def test_files_of_the_first_torch_with_archives_are_read(tmp_path):
     """They have no members but the pickle, the numbers and a version."""
     content = write_solver_file(tmp_path / "new.pth")
@@ -246,6 +265,18 @@ def test_numbers_in_another_byte_order_are_refused(tmp_path):
             assert same(read_training_file(tmp_path / "file.pth").raw, {"a": FOUR})
         else:
             with pytest.raises(CheckpointError, match="another byte order; allowed: little"):
+                read_training_file(tmp_path / "file.pth")
+
+
+def test_a_pickle_of_more_than_16_mb_is_refused(tmp_path):
+    """Zeros behind its end would do no harm, but a long pickle takes long."""
+    whole = pickled({"model": {"a": tensor()}})
+    for size, is_read in ((2**24, True), (2**24 + 1, False)):
+        (tmp_path / "file.pth").write_bytes(archive_of(whole.ljust(size, b"\0")))
+        if is_read:
+            assert same(read_training_file(tmp_path / "file.pth").raw, {"a": FOUR})
+        else:
+            with pytest.raises(CheckpointError, match="has 16777217 bytes; allowed: 16777216"):
                 read_training_file(tmp_path / "file.pth")
 
 

@@ -86,7 +86,10 @@ def hostile_files(shell: str, code: str) -> dict[str, tuple[bytes, str]]:
         found[f"{name} as a weight"] = archive_of(pickled({"model": {"a": call}})), WEIGHT_REFUSED
     found["a hook as a weight"] = found["a hook as a weight"][0], READ  # of a parameter, left out
     found |= {name: (archive_of(p), result) for name, (p, result) in _programs(shell).items()}
-    found |= {f"tensor: {n}": (_with(value), WEIGHT_REFUSED) for n, value in _tensors(call).items()}
+    found |= {
+        f"tensor: {n}": (_with(value), WEIGHT_REFUSED)
+        for n, value in _tensors(Call(os.system, shell)).items()
+    }
     return found | _archives(shell)
 
 
@@ -136,7 +139,6 @@ def _programs(shell: str) -> dict[str, tuple[bytes, str]]:
         begin + b"N" + end + f"cos\nsystem\n(S{shell!r}\ntR.".encode(),
         READ,
     )
-    found["too long"] = b"N0" * 2**23 + b"N.", REFUSED
     return found
 
 
@@ -168,6 +170,9 @@ def _tensors(call: Any) -> dict[str, Any]:
         "a call in the place of the numbers": tensor(numbers=call),
         "another number of numbers": tensor(numbers=Numbers(count=3)),
         "far too many numbers": tensor(numbers=Numbers(count=2**60)),
+        "shape beyond, with one axis of one": tensor(shape=(1, 5), stride=(5, 1)),
+        "empty and large": tensor(shape=(0, 2**61, 2**61), stride=(0, 0, 0)),
+        "one byte in no member": tensor((1,), numbers=Numbers("7", 1, torch.ByteStorage)),
         "numbers in no member": tensor(numbers=Numbers(key="7")),
         "numbers outside the folder": tensor(numbers=Numbers(key="../../../../etc/passwd")),
         "numbers that are a pickle": tensor(numbers=Numbers(key="../data.pkl")),
@@ -203,7 +208,8 @@ def _archives(shell: str) -> dict[str, tuple[bytes, str]]:
         "compressed": (zipped(members, zipfile.ZIP_DEFLATED), REFUSED),
         "a compressed bomb": (zipped({"x/data.pkl": zeros}, zipfile.ZIP_DEFLATED), REFUSED),
         "only numbers compressed": (_half_compressed(members), WEIGHT_REFUSED),
-        "a size of 4 GB": (_with_sizes(zipped(members), 2**32 - 2), REFUSED),
+        "a size of 4 GB": (_with_entry(members, 20, struct.pack("<II", *[2**32 - 2] * 2)), REFUSED),
+        "a locked member": (_with_entry(members, 8, b"\x01"), REFUSED),
         "bytes in front": (b"MZ" + zipped(members), REFUSED),
         "members in front": (zipped(members) + zipped(members), REFUSED),
         "an old file": (bad, REFUSED),
@@ -221,8 +227,9 @@ def _half_compressed(members: dict[str, bytes]) -> bytes:
     return bytes(data)
 
 
-def _with_sizes(data: bytes, size: int) -> bytes:
-    """The same archive, whose directory says that its first member has so many bytes."""
-    changed, entry = bytearray(data), data.index(b"PK\x01\x02")
-    changed[entry + 20 : entry + 28] = struct.pack("<II", size, size)
-    return bytes(changed)
+def _with_entry(members: dict[str, bytes], at: int, value: bytes) -> bytes:
+    """An archive whose directory has this value in the entry of the first member."""
+    data = bytearray(zipped(members))
+    begin = data.index(b"PK\x01\x02") + at
+    data[begin : begin + len(value)] = value
+    return bytes(data)

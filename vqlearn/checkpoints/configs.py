@@ -12,7 +12,11 @@ from vqlearn.diffusion import ScheduleConfig
 from vqlearn.probability.checks import check_choice, shown
 from vqlearn.text import NullTextConfig
 from vqlearn.tokens import VQVAEConfig
-from vqlearn.transformer import DenoiserConfig
+from vqlearn.transformer import (
+    ClassDenoiserConfig,
+    DenoiserConfig,
+    UnconditionalDenoiserConfig,
+)
 
 Values = Mapping[str, Any]
 LARGEST = 2**31 - 1
@@ -161,6 +165,11 @@ DENOISER_FILE = ConfigFile(
         "num_layers": 1,
         "attention_bias": False,
     },
+)
+CONVOLUTIONAL_TEXT_FILE = ConfigFile(DenoiserConfig, {"_class_name": "ConvolutionalTextDenoiser"})
+CLASS_FILE = ConfigFile(ClassDenoiserConfig, {"_class_name": "ClassDenoiser"})
+UNCONDITIONAL_FILE = ConfigFile(
+    UnconditionalDenoiserConfig, {"_class_name": "UnconditionalDenoiser"}
 )
 NULL_TEXT_FILE = ConfigFile(
     NullTextConfig,

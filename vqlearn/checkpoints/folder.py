@@ -5,8 +5,10 @@
     scheduler/  text_encoder/  tokenizer/
     SHA256SUMS  clip/                                                       may be missing
 
-In place of transformer/ and scheduler/ there may be another token model, raster_transformer/ or
-imagebart/, with the names of our own config and attributes in its files.
+In place of transformer/ there may be another denoiser: class_transformer/ or
+unconditional_transformer/, in a checkpoint without text, or convolutional_transformer/. In place of
+transformer/ and scheduler/ there may be another token model, raster_transformer/ or imagebart/,
+with the names of our own config and attributes in its files.
 
 The same functions serve the shipped, the saved and the downloaded checkpoints. Nothing in a
 folder is ever imported or executed: the JSON files are data, and so are weights (see `weights.py`).
@@ -56,7 +58,12 @@ from vqlearn.storage import write_json
 from vqlearn.text import NullText, NullTextConfig
 from vqlearn.tokens import VQVAE
 from vqlearn.tokens.full_codes import check_used_codes
-from vqlearn.transformer import Denoiser
+from vqlearn.transformer import (
+    ClassDenoiser,
+    ConvolutionalTextDenoiser,
+    Denoiser,
+    UnconditionalDenoiser,
+)
 
 RASTER_CONFIG = configs.ConfigFile(RasterTransformerConfig, {"_class_name": "RasterTransformer"})
 IMAGEBART_CONFIG = configs.ConfigFile(ImageBARTConfig, {"_class_name": "ImageBART"})
@@ -69,6 +76,21 @@ KINDS = {
     ),
     layout.DENOISER_FOLDER: Kind(
         Denoiser, configs.DENOISER_FILE, lambda config: config.num_layers, DENOISER_RENAMES
+    ),
+    layout.CONVOLUTIONAL_TEXT_FOLDER: Kind(
+        ConvolutionalTextDenoiser,
+        configs.CONVOLUTIONAL_TEXT_FILE,
+        lambda config: config.num_layers,
+        DENOISER_RENAMES,
+    ),
+    layout.CLASS_FOLDER: Kind(
+        ClassDenoiser, configs.CLASS_FILE, lambda config: config.num_layers, DENOISER_RENAMES
+    ),
+    layout.UNCONDITIONAL_FOLDER: Kind(
+        UnconditionalDenoiser,
+        configs.UNCONDITIONAL_FILE,
+        lambda config: config.num_layers,
+        DENOISER_RENAMES,
     ),
     layout.NULL_TEXT_FOLDER: Kind(NullText, configs.NULL_TEXT_FILE, lambda config: 1),
     layout.RASTER_FOLDER: Kind(RasterTransformer, RASTER_CONFIG, lambda config: config.num_layers),
@@ -185,7 +207,7 @@ def load_token_model(folder: Path, wanted: Wanted = AS_STORED) -> TokenModel:
     """The token model, in the dtype of its file. Raises if the folder has none, or several."""
     name = model_folder(folder)
     network = load_module(folder / name, KINDS[name], wanted)
-    if name != layout.DENOISER_FOLDER:
+    if layout.SCHEDULE_FOLDER not in layout.INDICES[name]:
         return network
     file = folder / SCHEDULE_FILE
     schedule, levels = understand(file, configs.SCHEDULE_FILE), network.config.num_embeds_ada_norm
@@ -199,7 +221,7 @@ def load_token_model(folder: Path, wanted: Wanted = AS_STORED) -> TokenModel:
 def save_network(network: nn.Module, folder: Path) -> None:
     """Write the folder of a network of one of the `KINDS`; older digests no longer hold and go.
 
-    diffusers reads the VQ network, the denoiser and the null embedding. Of a `DiffusionModel` the
+    diffusers reads the VQ network, `Denoiser` and the null embedding. Of a `DiffusionModel` the
     denoiser and the schedule are written. Raises `TypeError` for other networks and processes, and
     `ValueError` for a schedule that is no straight line.
     """
@@ -212,7 +234,7 @@ def save_network(network: nn.Module, folder: Path) -> None:
         write_json(folder / SCHEDULE_FILE, schedule)
         network = network.network
     for name, kind in KINDS.items():
-        if isinstance(network, kind.network):
+        if type(network) is kind.network:
             forget_digests(folder)
             return save_module(network, folder / name, kind)
     allowed = ", ".join(kind.network.__name__ for kind in KINDS.values())

@@ -57,7 +57,7 @@ def _as_pattern(template: str) -> str:
 
 
 def under(ours: str, theirs: str, rows: Table) -> Table:
-    """The rows with a name in front, ours and theirs."""
+    """The rows of a part, with the names of what it is a part of."""
     return tuple((f"{ours}.{a}", f"{theirs}.{b}") for a, b in rows)
 
 
@@ -108,6 +108,8 @@ DENOISER_RENAMES: Table = (
     ("blocks.{i}.cross_attention_norm.to_scale_shift", "transformer_blocks.{i}.norm2.linear"),
     *under("blocks.{i}.cross_attention", "transformer_blocks.{i}.attn2", ATTENTION),
     ("blocks.{i}.feed_forward_norm", "transformer_blocks.{i}.norm3"),
+    ("blocks.{i}.feed_forward_norm.class_embedding", "transformer_blocks.{i}.norm3.emb"),
+    ("blocks.{i}.feed_forward_norm.to_scale_shift", "transformer_blocks.{i}.norm3.linear"),
     ("blocks.{i}.feed_forward.expand", "transformer_blocks.{i}.ff.net.0.proj"),
     ("blocks.{i}.feed_forward.contract", "transformer_blocks.{i}.ff.net.2"),
     ("output_norm", "norm_out"),

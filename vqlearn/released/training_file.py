@@ -185,8 +185,11 @@ def _tensor(entry: Any) -> Place | None:
 def _is_plain(place: Place) -> bool:
     """Are all sizes whole numbers that torch can count with?"""
     sizes = (place.count, place.offset, *place.shape, *place.stride)
-    has_axes = len(place.shape) == len(place.stride) <= MOST_AXES
-    return has_axes and all(type(size) is int and 0 <= size < LARGEST_SIZE for size in sizes)
+    if not len(place.shape) == len(place.stride) <= MOST_AXES:
+        return False
+    if not all(type(size) is int and 0 <= size < LARGEST_SIZE for size in sizes):
+        return False
+    return math.prod(size or 1 for size in place.shape) < LARGEST_SIZE  # of an empty one too
 
 
 def _is_inside(place: Place) -> bool:
