@@ -1,7 +1,5 @@
 """The released models at their full sizes, on the meta device: shapes and published counts."""
 
-from collections.abc import Mapping
-
 import diffusers
 import pytest
 import torch
@@ -9,46 +7,14 @@ from diffusers.pipelines.deprecated.vq_diffusion import pipeline_vq_diffusion
 from official import files
 from official.sizes import FULL
 from official.test_counts import DENOISERS, TOKENIZERS
-from support.official_files import write_clip_tokenizer
+from support.official_files import Known, write_clip_tokenizer
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from vqlearn.checkpoints.weights import Stored
 from vqlearn.released.conversion import used_codes
 from vqlearn.released.conversion.plan import Asked, plan_of
 from vqlearn.released.training_file import TrainingFile
 
 TEXT = ["coco_pretrained", "coco_learnable", "ithq_learnable"]
-NUMBERS = ("log_", "content_codec.dec.quantize.")
-"""What conversion looks into: on the meta device there is nothing to be seen."""
-
-
-class OnMeta(Mapping):
-    """Tensors of which only shapes and types are known, as `MappedTensors`."""
-
-    def __init__(self, tensors):
-        self.tensors = {
-            name: tensor
-            for name, tensor in tensors.items()
-            if not name.removeprefix("transformer.").startswith(NUMBERS)
-        }
-
-    def __iter__(self):
-        return iter(self.tensors)
-
-    def __len__(self):
-        return len(self.tensors)
-
-    def __getitem__(self, name):
-        raise AssertionError(f"{name} is read")
-
-    def __contains__(self, name):
-        return name in self.tensors
-
-    def stored(self, name):
-        return Stored(tuple(self.tensors[name].shape), self.tensors[name].dtype)
-
-    def with_others(self, others, prefix):
-        return OnMeta(self.tensors | {prefix + name: w for name, w in others.tensors.items()})
 
 
 def asked_for(name, folder, monkeypatch):
@@ -64,7 +30,7 @@ def asked_for(name, folder, monkeypatch):
 
 
 def plan_for(name, folder, monkeypatch):
-    model, ema = (OnMeta(state) for state in files.training_states(FULL[name], None))
+    model, ema = (Known(state) for state in files.training_states(FULL[name], None))
     return plan_of(name, TrainingFile(model, ema, {}), asked_for(name, folder, monkeypatch))
 
 
@@ -101,7 +67,7 @@ def test_counts_before_and_after_conversion(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["imagenet_pretrained", "ffhq", "ithq_learnable"])
 def test_counts_of_tokenizers_alone(name):
-    state = OnMeta(files.codec_state(FULL[name].codec, None))
+    state = Known(files.codec_state(FULL[name].codec, None))
     (part,) = plan_of(name, TrainingFile(state, None, {}), Asked()).parts
     assert numel(part, lambda source: source.ours) == TOKENIZERS[name]
 

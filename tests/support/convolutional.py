@@ -3,16 +3,14 @@
 import torch
 from official import files
 from official.sizes import ReleaseSizes
+from support.official_files import Known
 from torch import Tensor, nn
 
+from vqlearn.checkpoints.folder import KINDS
 from vqlearn.checkpoints.renames import rename_from_diffusers
-from vqlearn.released import convolutional_keys as keys
-from vqlearn.transformer import (
-    ClassDenoiser,
-    ConvolutionalTextDenoiser,
-    DenoiserConfig,
-    UnconditionalDenoiser,
-)
+from vqlearn.released.conversion import denoisers
+from vqlearn.released.conversion.sources import Found
+from vqlearn.released.training_file import TrainingFile
 
 
 def official_state(sizes: ReleaseSizes, seed: int, dtype=torch.float64) -> dict[str, Tensor]:
@@ -23,21 +21,14 @@ def official_state(sizes: ReleaseSizes, seed: int, dtype=torch.float64) -> dict[
 
 def official_denoiser(sizes: ReleaseSizes, state: dict[str, Tensor]) -> nn.Module:
     """Our network with the official weights, in their dtype."""
-    state = {k: v for k, v in state.items() if k.startswith("transformer.") and "mask" not in k}
-    each = sizes.denoiser
-    if each.kind == "convolutional text":
-        config = DenoiserConfig(
-            *(keys.NUM_HEADS, each.width // keys.NUM_HEADS, each.blocks, each.condition),
-            *(True, each.codes + 1, each.grid, each.steps),
-        )
-        network = ConvolutionalTextDenoiser(config)
-        ours = rename_from_diffusers(state, keys.CONVOLUTIONAL_TEXT_KEYS)
+    found = Found("state", TrainingFile(Known(state), None, {}), "transformer.".__add__)
+    kind = KINDS[denoisers.folder_of(found)]
+    if denoisers.folder_of(found) in denoisers.TEXT_FOLDERS:
+        config = denoisers.text_config(found, sizes.denoiser.condition)
     else:
-        config = keys.config_of({key: value.shape for key, value in state.items()}, each.grid)
-        by_class = each.kind == "class"
-        network = (ClassDenoiser if by_class else UnconditionalDenoiser)(config)
-        table = keys.CLASS_KEYS if by_class else keys.UNCONDITIONAL_KEYS
-        ours = rename_from_diffusers(state, table)
-        ours = {name: keys.adapted(name, weight, config) for name, weight in ours.items()}
-    network.load_state_dict(ours, assign=True)
+        config = denoisers.config_without_text(found)
+    sources = denoisers.denoiser_part(found, config).weights
+    in_file = {name: source.change(state[source.key]) for name, source in sources.items()}
+    network = kind.network(config)
+    network.load_state_dict(rename_from_diffusers(in_file, kind.renames), assign=True)
     return network.eval()

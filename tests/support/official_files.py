@@ -1,12 +1,15 @@
 """Official files, small, and what their conversion needs besides."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from official import files
 from official.sizes import SMALL, ReleaseSizes, TextSizes
+
+from vqlearn.checkpoints.weights import Stored
 
 SEED = 0
 WORDS = {3: "c", 5: "e", 8: "h", 2: "b"}
@@ -61,3 +64,34 @@ def write_training(path: Path, model: dict, ema: dict | None) -> Path:
     """A training file of which nothing but the weights is there."""
     torch.save({"last_epoch": 1, "model": model, "ema": ema}, path)
     return path
+
+
+class Known(Mapping):
+    """Tensors of which shapes and types may be asked, as of `MappedTensors`; they may be on meta.
+
+    Those whose numbers a conversion would look at are left out.
+    """
+
+    looked_at = ("log_", "content_codec.dec.quantize.")
+
+    def __init__(self, tensors):
+        self.tensors = {
+            name: tensor
+            for name, tensor in tensors.items()
+            if not name.removeprefix("transformer.").startswith(self.looked_at)
+        }
+
+    def __iter__(self):
+        return iter(self.tensors)
+
+    def __len__(self):
+        return len(self.tensors)
+
+    def __getitem__(self, name):
+        return self.tensors[name]
+
+    def stored(self, name):
+        return Stored(tuple(self.tensors[name].shape), self.tensors[name].dtype)
+
+    def with_others(self, others, prefix):
+        return Known(self.tensors | {prefix + name: w for name, w in others.tensors.items()})

@@ -1,16 +1,23 @@
 """What a training file is, by the names of its weights alone, and what its folder will hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from transformers import CLIPTokenizer
 
-from vqlearn.checkpoints.layout import CheckpointError, naming
+from vqlearn.checkpoints.layout import (
+    CLASS_FOLDER,
+    CONVOLUTIONAL_TEXT_FOLDER,
+    DENOISER_FOLDER,
+    UNCONDITIONAL_FOLDER,
+    CheckpointError,
+    naming,
+)
 from vqlearn.diffusion.schedule import ScheduleConfig
 from vqlearn.probability import Sampling
-from vqlearn.released.conversion import books, codec, text
+from vqlearn.released.conversion import books, codec, denoisers, text
 from vqlearn.released.conversion.schedule import schedule_of
 from vqlearn.released.conversion.sources import Found, Part
 from vqlearn.released.conversion.tokenizer import clip_tokenizer
@@ -20,8 +27,18 @@ from vqlearn.released.training_file import TrainingFile
 UNGUIDED = Sampling(1.0, 0.86)
 GUIDED = Sampling(3.0, 1.0)
 GUIDED_ITHQ = Sampling(5.0, 1.0)
+GUIDED_CLASS = Sampling(1.5, 0.94)
 """Guidance and truncation of the official examples, `inference_VQ_Diffusion.py`: of models without
-a learned null, with one, and of that of ITHQ."""
+a learned null, with text and one, of that of ITHQ, with classes and one."""
+
+
+KINDS = {
+    DENOISER_FOLDER: "text-to-image model",
+    CONVOLUTIONAL_TEXT_FOLDER: "text-to-image model",
+    CLASS_FOLDER: "class-conditional model",
+    UNCONDITIONAL_FOLDER: "model without a condition",
+}
+"""What a model is, in words, by the folder of its denoiser."""
 
 
 class Asked(NamedTuple):
@@ -38,7 +55,8 @@ class Plan:
     - `kind`: what the file is, in words.
     - `parts`: those with weights.
     - `books`: where each weight of the file goes.
-    - `schedule`, `tokenizer`, `sampling`: None of a tokenizer alone. `sampling` is recommended.
+    - `schedule`, `sampling`: None of a tokenizer alone. `sampling` is recommended.
+    - `tokenizer`: CLIP's, of a model with text.
     """
 
     kind: str
@@ -57,39 +75,53 @@ def plan_of(label: str, file: TrainingFile, asked: Asked) -> Plan:
     whole = Found(label, file, str)
     with naming(label, ValueError):  # sizes that no network can have
         if whole.has("transformer.transformer"):
-            return _text_plan(label, file, asked)
+            return _model_plan(label, file, asked)
         if whole.has(codec.FACES.removesuffix(".")):
-            return _codec_plan(label, file, asked, codec.FACES.__add__)
+            return _tokenizer_plan(label, file, asked, codec.FACES.__add__)
         if whole.has("encoder"):
-            return _codec_plan(label, file, asked, str)
+            return _tokenizer_plan(label, file, asked, str)
     raise CheckpointError(
         f"{label} is no model of VQ-Diffusion and no tokenizer of one: it has no weights "
         "'transformer.transformer...', 'first_stage_model...' or 'encoder...'"
     )
 
 
-def _text_plan(label: str, file: TrainingFile, asked: Asked) -> Plan:
-    found = Found(label, file, text.DENOISER.__add__)
-    clip, whole = Found(label, file, text.CLIP.__add__), Found(label, file, str)
-    sizes = text.text_sizes(clip)
-    config = text.denoiser_config(found, sizes.width)
-    tokens = _tokens_part(label, file, asked, config.num_codes)
-    parts = (
-        tokens,
-        text.denoiser_part(found, config),
-        text.clip_part(clip, sizes),
-        text.null_part(whole, sizes),
-    )
-    balance = _balanced(label, file, parts)
-    levels = config.num_embeds_ada_norm
-    schedule = schedule_of(label, file.weights(), config.num_codes, levels)
-    if not whole.has(text.NULL):
-        sampling = UNGUIDED
+def _model_plan(label: str, file: TrainingFile, asked: Asked) -> Plan:
+    """Of a training checkpoint, whatever its denoiser is told."""
+    found = Found(label, file, denoisers.PREFIX.__add__)
+    is_text = denoisers.folder_of(found) in denoisers.TEXT_FOLDERS
+    if asked.tokenizer is not None and not is_text:
+        raise CheckpointError(f"the tokenizer is {asked.tokenizer}; allowed: none, it has no text")
+    sizes = text.text_sizes(Found(label, file, text.CLIP.__add__)) if is_text else None
+    if sizes is None:
+        config = denoisers.config_without_text(found)
     else:
-        is_ithq = codec.is_average(Found(label, file, codec.in_training_file))
-        sampling = GUIDED_ITHQ if is_ithq else GUIDED
-    tokenizer = clip_tokenizer(asked.tokenizer, sizes)
-    return Plan("text-to-image model", parts, balance, schedule, tokenizer, sampling)
+        config = denoisers.text_config(found, sizes.width)
+    parts = [
+        _tokens_part(label, file, asked, config.num_codes),
+        denoisers.denoiser_part(found, config),
+    ]
+    if sizes is not None:
+        parts += text.text_parts(label, file, sizes)
+    balance = _balanced(label, file, parts)
+    levels, weights = config.num_embeds_ada_norm, file.weights()
+    return Plan(
+        kind=KINDS[denoisers.folder_of(found)],
+        parts=tuple(parts),
+        books=balance,
+        schedule=schedule_of(label, weights, config.num_codes, levels),
+        tokenizer=None if sizes is None else clip_tokenizer(asked.tokenizer, sizes),
+        sampling=_recommended(label, file, found),
+    )
+
+
+def _recommended(label: str, file: TrainingFile, found: Found) -> Sampling:
+    if denoisers.folder_of(found) == CLASS_FOLDER:
+        return GUIDED_CLASS if denoisers.learns_null_class(found) else UNGUIDED
+    if text.NULL not in file.weights():
+        return UNGUIDED
+    is_ithq = codec.is_average(Found(label, file, codec.in_training_file))
+    return GUIDED_ITHQ if is_ithq else GUIDED
 
 
 def _tokens_part(label: str, file: TrainingFile, asked: Asked, num_tokens: int) -> Part:
@@ -101,7 +133,7 @@ def _tokens_part(label: str, file: TrainingFile, asked: Asked, num_tokens: int) 
     return codec.codec_part(found, config, used_codes)
 
 
-def _balanced(label: str, file: TrainingFile, parts: tuple[Part, ...]) -> books.Books:
+def _balanced(label: str, file: TrainingFile, parts: Sequence[Part]) -> books.Books:
     """The books of a training checkpoint, whose tokenizer has its quantizer twice."""
     sources = [source for part in parts for source in part.weights.values()]
     begin = f"{codec.ENCODING}quantize."
@@ -115,7 +147,9 @@ def _balanced(label: str, file: TrainingFile, parts: tuple[Part, ...]) -> books.
     return found
 
 
-def _codec_plan(label: str, file: TrainingFile, asked: Asked, place: Callable[[str], str]) -> Plan:
+def _tokenizer_plan(
+    label: str, file: TrainingFile, asked: Asked, place: Callable[[str], str]
+) -> Plan:
     if asked.used_codes is not None:
         raise CheckpointError(
             f"the used codes are {asked.used_codes}; allowed: none, {label} is a tokenizer alone"

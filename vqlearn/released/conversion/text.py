@@ -1,4 +1,4 @@
-"""The parts of the official text models besides the tokenizer: CLIP, the null, the denoiser."""
+"""Of the official text models CLIP, with the names of transformers, and the null embedding."""
 
 from functools import partial
 from typing import NamedTuple
@@ -8,7 +8,6 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from vqlearn.checkpoints.layout import (
-    DENOISER_FOLDER,
     NULL_TEXT_FOLDER,
     TEXT_FOLDER,
     TRANSFORMERS_STEMS,
@@ -16,31 +15,12 @@ from vqlearn.checkpoints.layout import (
 )
 from vqlearn.checkpoints.renames import Table, renamed, under
 from vqlearn.released.conversion.sources import Found, Part, Source, network_part
+from vqlearn.released.training_file import TrainingFile
 from vqlearn.text import NullTextConfig
-from vqlearn.transformer import DenoiserConfig
 
-DENOISER, CLIP = "transformer.transformer.", "transformer.condition_emb."
+CLIP = "transformer.condition_emb."
 NULL = "transformer.empty_text_embed"
-NUM_HEADS = 16  # of every official denoiser; in no weight
 CLIP_HEAD_WIDTH = 64  # of every CLIP
-
-ATTENTION = (*((name, name) for name in ("query", "key", "value")), ("output", "proj"))
-ADAPTIVE_NORM = (("timestep_embedding", "emb"), ("to_scale_shift", "linear"))
-DENOISER_NAMES: Table = (
-    ("token_embedding.token", "content_emb.emb"),
-    ("token_embedding.row", "content_emb.height_emb"),
-    ("token_embedding.column", "content_emb.width_emb"),
-    *under("blocks.{i}.self_attention_norm", "blocks.{i}.ln1", ADAPTIVE_NORM),
-    *under("blocks.{i}.self_attention", "blocks.{i}.attn1", ATTENTION),
-    *under("blocks.{i}.cross_attention_norm", "blocks.{i}.ln1_1", ADAPTIVE_NORM),
-    *under("blocks.{i}.cross_attention", "blocks.{i}.attn2", ATTENTION),
-    ("blocks.{i}.feed_forward_norm", "blocks.{i}.ln2"),
-    ("blocks.{i}.feed_forward.expand", "blocks.{i}.mlp.0"),
-    ("blocks.{i}.feed_forward.contract", "blocks.{i}.mlp.2"),
-    ("output_norm", "to_logits.0"),
-    ("to_logits", "to_logits.1"),
-)
-"""Our attributes, and the official names."""
 
 CLIP_NAMES: Table = (
     ("embeddings.token_embedding", "token_embedding"),
@@ -72,43 +52,6 @@ class TextSizes(NamedTuple):
     vocabulary: int
 
 
-def denoiser_config(found: Found, text_width: int) -> DenoiserConfig:
-    """The sizes of a text denoiser. Raises `CheckpointError` as `Found` does."""
-    width = found.length("to_logits.0.bias")
-    if width % NUM_HEADS:
-        raise CheckpointError(
-            f"{found.label}: the width is {width}; allowed: multiples of the {NUM_HEADS} heads"
-        )
-    return DenoiserConfig(
-        num_attention_heads=NUM_HEADS,
-        attention_head_dim=width // NUM_HEADS,
-        num_layers=found.count("blocks"),
-        cross_attention_dim=text_width,
-        attention_bias=True,
-        num_vector_embeds=found.length("to_logits.1.bias") + 1,
-        sample_size=found.rows("content_emb.height_emb.weight", width),
-        num_embeds_ada_norm=found.rows("blocks.0.ln1.emb.weight", width),
-    )
-
-
-def denoiser_part(found: Found, config: DenoiserConfig) -> Part:
-    """The denoiser."""
-
-    def source(name: str, shape: tuple[int, ...]) -> Source:
-        return Source(found.place(renamed(name, DENOISER_NAMES)), shape, shape)
-
-    return network_part(DENOISER_FOLDER, config, source, {})
-
-
-def null_part(found: Found, sizes: TextSizes) -> Part:
-    """The states of no caption; of a model that learned none an empty table."""
-    if not found.has(NULL):
-        config, empty = NullTextConfig(False), {"embeddings": torch.empty(0)}
-        return network_part(NULL_TEXT_FOLDER, config, Source, empty)
-    config = NullTextConfig(True, sizes.width, sizes.length)
-    return network_part(NULL_TEXT_FOLDER, config, lambda _, shape: Source(NULL, shape, shape), {})
-
-
 def text_sizes(found: Found) -> TextSizes:
     """The sizes of CLIP. Raises `CheckpointError` as `Found` does."""
     width = found.length("ln_final.bias")
@@ -120,7 +63,12 @@ def text_sizes(found: Found) -> TextSizes:
     return TextSizes(width, length, found.rows("token_embedding.weight", width))
 
 
-def clip_part(found: Found, sizes: TextSizes) -> Part:
+def text_parts(label: str, file: TrainingFile, sizes: TextSizes) -> tuple[Part, Part]:
+    """CLIP's text encoder, and the states of no caption."""
+    return _clip_part(Found(label, file, CLIP.__add__), sizes), _null_part(file, sizes)
+
+
+def _clip_part(found: Found, sizes: TextSizes) -> Part:
     """CLIP's text encoder, with the names of transformers."""
     config = CLIPTextConfig(
         vocab_size=sizes.vocabulary,
@@ -157,3 +105,12 @@ def _clip_source(found: Found, name: str, shape: tuple[int, ...]) -> Source:
 
 def _third(index: int, weight: Tensor) -> Tensor:
     return weight.chunk(3)[index]
+
+
+def _null_part(file: TrainingFile, sizes: TextSizes) -> Part:
+    """The states of no caption; of a model that learned none an empty table."""
+    if NULL not in file.weights():
+        config, empty = NullTextConfig(False), {"embeddings": torch.empty(0)}
+        return network_part(NULL_TEXT_FOLDER, config, Source, empty)
+    config = NullTextConfig(True, sizes.width, sizes.length)
+    return network_part(NULL_TEXT_FOLDER, config, lambda _, shape: Source(NULL, shape, shape), {})
