@@ -27,7 +27,7 @@ from vqlearn.pipeline.placement import (
     memory,
     one_of,
 )
-from vqlearn.probability import TokenModel
+from vqlearn.probability import GuidanceScale, Sampling, TokenModel
 from vqlearn.probability.checks import check_choice, check_kind
 from vqlearn.storage import as_path, check_output_folder
 from vqlearn.tokens import VQVAE
@@ -43,6 +43,10 @@ class ImagePipeline(PipelineMembers):
 
     token_models: Sequence[str] = ()
     """The folders of the token models that a checkpoint may have."""
+    usual = Sampling()
+    """Guidance and truncation of a call that says nothing of them."""
+    recommended: Sampling | None = None
+    """The same where a checkpoint recommends others for its model."""
 
     def __init__(self, vqvae: VQVAE, model: TokenModel) -> None:
         self.vqvae, self.model = vqvae, model
@@ -108,6 +112,7 @@ class ImagePipeline(PipelineMembers):
         with naming(folder, ValueError):
             check_choice("the token model", model_folder(folder), cls.token_models)
             pipeline = cls.opened(source)
+        pipeline.recommended = files.recommended_sampling(folder)
         return pipeline.to(place)
 
     @classmethod
@@ -123,8 +128,21 @@ class ImagePipeline(PipelineMembers):
         """
         folder = as_path("save_directory", save_directory)
         check_output_folder("save_directory", folder)
-        with files.whole_checkpoint(folder) as begun:
+        with files.whole_checkpoint(folder, self.recommended) as begun:
             self.write_parts(begun)
+
+    def settings(
+        self, guidance_scale: GuidanceScale | None, truncation_rate: float | None
+    ) -> Sampling:
+        """Guidance and truncation of a call; None: what is recommended for the model, or usual.
+
+        Raises `TypeError` or `ValueError` as `Sampling` does.
+        """
+        default = self.recommended or self.usual
+        return Sampling(
+            default.guidance_scale if guidance_scale is None else guidance_scale,
+            default.truncation_rate if truncation_rate is None else truncation_rate,
+        )
 
     def write_parts(self, folder: Path) -> None:
         """Write every part to a folder of its own."""

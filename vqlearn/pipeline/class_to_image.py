@@ -109,7 +109,8 @@ class ClassToImagePipeline(ReverseSteps):
 
         - `class_labels`: a class or a list: each its number, 0 to C - 1, or one of its names.
         - `num_images_per_label`: all images of the first label come first, then of the second.
-        - `guidance_scale`: guides away from the null class; 1, the default, or less: not at all.
+        - `guidance_scale`: guides away from the null class; 1 or less: not at all. Without it, what
+          the checkpoint recommends, or else 1.
         - `options`: those of `VQDiffusionPipeline`, with its defaults, that have nothing to do
           with a prompt: `StepOptions` names them.
 
@@ -119,7 +120,7 @@ class ClassToImagePipeline(ReverseSteps):
         check_names(type(self).__name__, options, ClassOptions.__annotations__)
         labels = self.numbers(class_labels)
         check_images(len(labels), num_images_per_label, self.most_images, "label")
-        scale = options.pop("guidance_scale", 1.0)
+        scale = options.pop("guidance_scale", None)
         told = torch.tensor(labels, device=self.device).repeat_interleave(int(num_images_per_label))
         condition = ClassConditioning(told, self.denoiser.config.null_class)
         return self._images_of(condition, len(condition), options, guidance_scale=scale)

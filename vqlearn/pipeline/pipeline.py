@@ -34,6 +34,7 @@ class VQDiffusionPipeline(ImageEditing, ReverseSteps, TextToImagePipeline):
     """
 
     network_kind = Denoiser
+    usual = Sampling(5.0)
 
     def check_parts_fit(self) -> None:
         """Raise `ValueError` for parts that do not fit each other, or this pipeline."""
@@ -46,8 +47,8 @@ class VQDiffusionPipeline(ImageEditing, ReverseSteps, TextToImagePipeline):
         self,
         prompt: str | list[str],
         num_inference_steps: int = 100,
-        guidance_scale: GuidanceScale = 5.0,
-        truncation_rate: float = 1.0,
+        guidance_scale: GuidanceScale | None = None,
+        truncation_rate: float | None = None,
         num_images_per_prompt: int = 1,
         generator: Generators = None,
         latents: Int[Tensor, "b n"] | None = None,
@@ -63,7 +64,8 @@ class VQDiffusionPipeline(ImageEditing, ReverseSteps, TextToImagePipeline):
 
         - `num_inference_steps`: 1 to T. Fewer: longer strides, the right posterior token by token.
         - `guidance_scale`: classifier-free guidance, 1 or less: none; or a function: see `Sampling`
-        - `truncation_rate`: nucleus (top-p) sampling of the predicted x_0, 0 < r <= 1.
+        - `truncation_rate`: nucleus (top-p) sampling of the predicted x_0, 0 < r <= 1. Without it
+          or a scale it is what the checkpoint recommends, or else 1.0 and a scale of 5.0.
         - `num_images_per_prompt`: the result is prompt-major: all images of the first prompt,
           then all of the second.
         - `generator`: one, or one for each image: then no image depends on the others in the call.
@@ -98,8 +100,8 @@ class VQDiffusionPipeline(ImageEditing, ReverseSteps, TextToImagePipeline):
         self,
         prompt: str | list[str],
         num_inference_steps: int = 100,
-        guidance_scale: GuidanceScale = 5.0,
-        truncation_rate: float = 1.0,
+        guidance_scale: GuidanceScale | None = None,
+        truncation_rate: float | None = None,
         num_images_per_prompt: int = 1,
         generator: Generators = None,
         output_type: str | None = "pil",
@@ -116,7 +118,7 @@ class VQDiffusionPipeline(ImageEditing, ReverseSteps, TextToImagePipeline):
 
         Raises `TypeError` or `ValueError` that names the argument.
         """
-        sampling = Sampling(guidance_scale, truncation_rate)
+        sampling = self.settings(guidance_scale, truncation_rate)
         prompts, each = self.checked(prompt, num_images_per_prompt, generator)
         negative = checked_negative(negative_prompt, len(prompts), sampling)
         request = self._planned(

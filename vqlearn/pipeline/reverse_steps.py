@@ -121,11 +121,11 @@ class ReverseSteps(ImagePipeline):
         count: int,
         options: StepOptions,
         *,
-        guidance_scale: GuidanceScale = 1.0,
+        guidance_scale: GuidanceScale | None = None,
     ) -> PipelineOutput | tuple:
         """So many images under a condition, with the defaults of the call for missing options."""
-        options = {"truncation_rate": 1.0, "latents": None, "noise": "exact", **options}
-        sampling = Sampling(guidance_scale, options.pop("truncation_rate"))
+        options = {"truncation_rate": None, "latents": None, "noise": "exact", **options}
+        sampling = self.settings(guidance_scale, options.pop("truncation_rate"))
         latents, noise = options.pop("latents"), options["noise"]
         check_generator(options.get("generator"), count)
         request = self._planned(count, sampling, **options)

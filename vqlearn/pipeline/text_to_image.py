@@ -7,6 +7,7 @@
 `pipeline.VQDiffusionPipeline` is the one for VQ-Diffusion, with the call that diffusers' has.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ from vqlearn.pipeline.arguments import (
 from vqlearn.pipeline.base import ImagePipeline
 from vqlearn.pipeline.loading import Source
 from vqlearn.pipeline.output import PipelineOutput
-from vqlearn.probability import Conditioning, Generators, GuidanceScale, Sampling, TokenModel
+from vqlearn.probability import Conditioning, Generators, GuidanceScale, TokenModel
 from vqlearn.probability.checks import check_choice
 from vqlearn.text import NullText, TextEncoder, negative_states, null_states
 from vqlearn.tokens import VQVAE
@@ -129,8 +130,8 @@ class TextToImagePipeline(ImagePipeline):
         self,
         prompt: str | list[str],
         num_inference_steps: int | None = None,
-        guidance_scale: GuidanceScale = 1.0,
-        truncation_rate: float = 1.0,
+        guidance_scale: GuidanceScale | None = None,
+        truncation_rate: float | None = None,
         num_images_per_prompt: int = 1,
         generator: Generators = None,
         output_type: str | None = "pil",
@@ -139,7 +140,8 @@ class TextToImagePipeline(ImagePipeline):
     ) -> PipelineOutput | tuple:
         """Generate images from one prompt or from many.
 
-        - `num_inference_steps`, `guidance_scale`, `truncation_rate`: see `Sampling`.
+        - `num_inference_steps`, `guidance_scale`, `truncation_rate`: see `Sampling`. The last two
+          are what the checkpoint recommends, or else 1.0.
         - `num_images_per_prompt`: all images of the first prompt come first, then of the second.
         - `generator`: one, or one for each image: then no image depends on the others in the call.
         - `output_type`: "pil", or "np" ("numpy", None): one float32 array (b, h, w, 3) in [0, 1].
@@ -149,7 +151,9 @@ class TextToImagePipeline(ImagePipeline):
 
         Raises `TypeError` or `ValueError` that names the argument, and what is allowed.
         """
-        sampling = Sampling(guidance_scale, truncation_rate, num_inference_steps)
+        sampling = replace(
+            self.settings(guidance_scale, truncation_rate), num_inference_steps=num_inference_steps
+        )
         prompts, each = self.checked(prompt, num_images_per_prompt, generator)
         check_output(output_type, return_dict)
         negative = checked_negative(negative_prompt, len(prompts), sampling)
