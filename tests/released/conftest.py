@@ -8,7 +8,8 @@ from official import reading
 from support.official_files import OfficialFile, save_official
 from torch import Tensor
 
-from vqlearn import VQDiffusionPipeline
+from vqlearn.pipeline import load_pipeline
+from vqlearn.pipeline.reverse_steps import ReverseSteps
 from vqlearn.released import convert
 
 
@@ -18,7 +19,7 @@ class Converted(NamedTuple):
     official: OfficialFile
     state: dict[str, Tensor]
     codec: dict[str, Tensor]
-    pipeline: VQDiffusionPipeline
+    pipeline: ReverseSteps
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +31,7 @@ def converted(tmp_path_factory):
         folder = tmp_path_factory.mktemp(name)
         official = save_official(folder, name)
         convert([official.file], folder / "out", **official.options)
-        pipeline = VQDiffusionPipeline.from_pretrained(folder / "out")
+        pipeline = load_pipeline(folder / "out")
         pipeline.set_progress_bar_config(disable=True)
         content = official.content
         state, codec = reading.diffusion_part(content), reading.codec_part(content)

@@ -17,7 +17,7 @@ from vqlearn.released import convert, read_training_file
 from vqlearn.released.conversion import books, used_codes
 from vqlearn.released.conversion.plan import Asked, plan_of
 
-TEXT = ["coco_pretrained", "coco_learnable", "ithq_learnable"]
+ALL = [*SMALL]
 TOKENIZERS = {
     "coco_pretrained": False,
     "ithq_learnable": False,
@@ -44,7 +44,7 @@ def same_weights(folder, other):
 # What becomes of each weight --------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", TEXT)
+@pytest.mark.parametrize("name", ALL)
 def test_the_books_balance(name, converted):
     official = converted(name).official
     model, ema = official.content["model"], official.content["ema"]
@@ -59,7 +59,7 @@ def test_the_books_balance(name, converted):
     assert all(plan.books.dropped.values())
 
 
-@pytest.mark.parametrize("name", TEXT)
+@pytest.mark.parametrize("name", ALL)
 def test_a_round_trip_through_the_official_names_is_the_identity(name, converted, tmp_path):
     one = converted(name)
     plan = plan_for(one.official)
@@ -88,7 +88,7 @@ def test_parts_of_a_file_are_converted_as_the_whole(converted, tmp_path):
 
 
 def test_all_weights_are_written_in_single_precision(converted):
-    for name in TEXT:
+    for name in ALL:
         for file in folder_of(converted(name)).rglob("*.safetensors"):
             kinds = {weight.dtype for weight in load_file(file).values()}
             assert kinds <= {torch.float32, torch.int64}
@@ -173,13 +173,13 @@ def can_be(kind, value, is_read):
 KINDS = ["renamed", "missing", "extra", "transposed", "not finite"]
 
 
-@pytest.mark.parametrize("name", TEXT)
+@pytest.mark.parametrize("name", ALL)
 def test_edited_files_are_refused_by_the_name_of_the_weight(name, converted, tmp_path):
     official = converted(name).official
     content = {part: dict(official.content[part]) for part in ("model", "ema")}
     plan = plan_for(official)
     keys = converted_keys(content, plan)
-    for number in range(EDITS // len(TEXT)):
+    for number in range(EDITS // len(ALL)):
         draw, kind = random.Random(f"{name} {number}"), KINDS[number % len(KINDS)]
         section, key = draw.choice(
             [

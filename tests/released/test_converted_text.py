@@ -17,7 +17,7 @@ from support.official_files import PROMPTS
 from vqlearn.diffusion import reference
 from vqlearn.probability import Conditioning
 
-TEXT = ["coco_pretrained", "coco_learnable", "ithq_learnable"]
+TEXT = ["coco_pretrained", "coco_learnable", "ithq_learnable", "cub_s"]
 CLOSE = {"atol": 1e-5, "rtol": 0}
 
 

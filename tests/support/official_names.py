@@ -1,7 +1,8 @@
 """From a converted folder back to an official file: the inverse of the conversion, written apart.
 
-It knows the plan's sources by their shapes alone: an official weight is ours with other axes, three
-of ours on top of each other (CLIP), or the larger one of two (all codes, and those that are used).
+It knows the plan's sources by their shapes alone: an official weight is ours with other axes, with
+more or fewer rows, three of ours on top of each other (CLIP), or the larger one of two (all codes,
+and those that are used).
 """
 
 import torch
@@ -25,4 +26,8 @@ def _joined(entries):
         order = ("q_proj", "k_proj", "v_proj")
         named = {next(p for p in order if p in name): value for name, _, value in entries}
         return torch.cat([named[name] for name in order])
-    return max(values, key=torch.numel).reshape(shape)
+    value = max(values, key=torch.numel)
+    missing = shape[0] - len(value)  # of the positions, rows that no position has
+    if missing > 0:
+        value = torch.cat([value, torch.zeros(missing, *value.shape[1:])])
+    return value[: shape[0]].reshape(shape)  # without the mean class
