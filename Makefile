@@ -30,7 +30,7 @@ test: setup lint ## run all tests
 
 soak: setup ## what takes long: nbgrader, full sizes (20 GB), 10,000 images, faults: figures/faults.md
 	VQLEARN_NBGRADER=1 $(BIN)/python -m pytest tests/course/test_nbgrader.py
-	VQLEARN_FULL_SIZE=1 $(BIN)/python -m pytest tests/test_full_size.py
+	VQLEARN_FULL_SIZE=1 $(BIN)/python -m pytest -rP tests/test_full_size.py tests/released/test_conversion_memory.py
 	VQLEARN_LARGE_FOLDER=1 $(BIN)/python -m pytest -rP tests/training/test_memory.py
 	VQLEARN_DAMAGED_FILES=1 $(BIN)/python -m pytest -rP tests/released/test_damaged_files.py
 	VQLEARN_OFFICIAL_EDITS=1 $(BIN)/python -m pytest tests/released/test_conversion.py

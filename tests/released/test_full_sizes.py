@@ -14,7 +14,7 @@ from vqlearn.released.conversion import used_codes
 from vqlearn.released.conversion.plan import Asked, plan_of
 from vqlearn.released.training_file import TrainingFile
 
-TEXT = ["coco_pretrained", "coco_learnable", "ithq_learnable"]
+TEXT = ["coco_pretrained", "coco_learnable", "ithq_learnable", "cub_s"]
 
 
 def asked_for(name, folder, monkeypatch):
@@ -34,35 +34,59 @@ def plan_for(name, folder, monkeypatch):
     return plan_of(name, TrainingFile(model, ema, {}), asked_for(name, folder, monkeypatch))
 
 
-def numel(part, key=lambda source: source.shape, names=lambda name: True):
-    return sum(
-        torch.Size(key(source)).numel() for name, source in part.weights.items() if names(name)
-    )
+def numel(part, shape=lambda source: source.shape):
+    return sum(torch.Size(shape(source)).numel() for source in part.weights.values())
+
+
+DENOISER_FOLDERS = {
+    **dict.fromkeys(("coco_pretrained", "coco_learnable", "ithq_learnable"), "transformer"),
+    **dict.fromkeys(("imagenet_pretrained", "imagenet_learnable"), "class_transformer"),
+    "cub_s": "convolutional_transformer",
+    "ffhq": "unconditional_transformer",
+}
+MEAN_CLASS = 24 * 512  # a row in each of 24 tables
+CUT_ROWS = 24 * 512  # of 32 rows of positions 8 are there in 16 x 16 tokens
+CHANGES = {
+    "imagenet_pretrained": MEAN_CLASS - CUT_ROWS,
+    "imagenet_learnable": -CUT_ROWS,
+    "ffhq": -CUT_ROWS,
+}
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_counts_of_the_denoiser_before_and_after(name, tmp_path, monkeypatch):
+    parts = {part.folder: part for part in plan_for(name, tmp_path, monkeypatch).parts}
+    denoiser = parts[DENOISER_FOLDERS[name]]
+    assert numel(denoiser) == DENOISERS[name]
+    after = numel(denoiser, lambda source: source.ours)
+    assert after == DENOISERS[name] + CHANGES.get(name, 0)
+    assert not denoiser.constants
 
 
 @pytest.mark.parametrize("name", TEXT)
-def test_counts_before_and_after_conversion(name, tmp_path, monkeypatch):
-    plan = plan_for(name, tmp_path, monkeypatch)
-    parts = {part.folder: part for part in plan.parts}
-    sizes = FULL[name]
-    for key in (lambda source: source.shape, lambda source: source.ours):
-        assert numel(parts["transformer"], key) == DENOISERS[name]
+def test_counts_of_clip_and_null(name, tmp_path, monkeypatch):
+    parts = {part.folder: part for part in plan_for(name, tmp_path, monkeypatch).parts}
     assert numel(parts["text_encoder"], lambda source: source.ours) == 63_165_952
     null = parts["learned_classifier_free_sampling_embeddings"]
-    assert numel(null) == (39_424 if sizes.learned_null else 0)
-    codec = parts["vqvae"]
-    all_codes = sum(
-        torch.Size(source.shape).numel()
-        for source in {source.key: source for source in codec.weights.values()}.values()
-    )
-    assert all_codes == TOKENIZERS[name if name in TOKENIZERS else "coco_pretrained"]
+    assert numel(null) == (39_424 if FULL[name].learned_null else 0)
+
+
+@pytest.mark.parametrize("name", FULL)
+def test_counts_of_the_tokenizer_before_and_after(name, tmp_path, monkeypatch):
+    """Nothing of it is lost; of sliced ones the rows of used codes are there once more."""
+    codec, *_ = plan_for(name, tmp_path, monkeypatch).parts
+    sizes = FULL[name]
+    once = {source.key: source for source in codec.weights.values()}
+    all_codes = sum(torch.Size(source.shape).numel() for source in once.values())
+    same = next(other for other in TOKENIZERS if FULL[other].codec == sizes.codec)
+    assert all_codes == TOKENIZERS[same]
     used, width = sizes.denoiser.codes, sizes.codec.code_width
     is_sliced = used != sizes.codec.codes
-    of_used = used * (2 * width + 1)  # codebook, and weights and biases of the scores
-    assert numel(codec, lambda source: source.ours) == all_codes + is_sliced * of_used
-    assert {n: tuple(w.shape) for n, w in codec.constants.items()} == (
-        {"quantize.used_codes": (2887,)} if is_sliced else {}
-    )
+    per_code = 2 * width + 1 if sizes.codec.kind == "gumbel" else width  # its scores, its vector
+    after = numel(codec, lambda source: source.ours)
+    assert after == all_codes + is_sliced * used * per_code
+    shapes = {name: tuple(w.shape) for name, w in codec.constants.items()}
+    assert shapes == ({"quantize.used_codes": (used,)} if is_sliced else {})
 
 
 @pytest.mark.parametrize("name", ["imagenet_pretrained", "ffhq", "ithq_learnable"])

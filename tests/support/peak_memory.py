@@ -39,3 +39,25 @@ print(json.dumps(read(folder / "large.pth")))
 
 "copied" is the memory that no file backs.
 """
+
+PEAK_OF_A_CONVERSION = """
+import json, re, sys
+from pathlib import Path
+from vqlearn.released import convert
+from vqlearn.released.conversion import used_codes
+def memory(name):
+    return int(re.search(name + r":\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
+used_codes.DIGESTS.clear()  # the released list is not here
+def peak(folder):
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = memory("VmRSS")
+    options = {"used_codes": folder / "used.pt", "tokenizer": folder / "clip"}
+    convert([folder / "model.pth"], folder / "out", **options)
+    return memory("VmHWM") - before
+folder = Path(sys.argv[1])
+peak(folder / "small")
+taken = peak(folder / "large")
+written = sum(file.stat().st_size for file in (folder / "large/out").rglob("*.safetensors"))
+print(json.dumps({"peak": taken, "written": written}))
+"""
+"""A program that prints the bytes that a conversion takes at its peak, and those that it writes."""
