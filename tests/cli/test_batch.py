@@ -162,7 +162,7 @@ def test_processes_share_the_work(tmp_path, monkeypatch, count):
     """Each makes its own images; together they make each once."""
     made, pipeline = [], load_pipeline("scenes")
     monkeypatch.setattr(many, "write_images", lambda _, jobs, *how: made.append(jobs))
-    monkeypatch.setattr(many, "open_model", lambda *_: pipeline)
+    monkeypatch.setattr(many, "open_text_model", lambda *_: pipeline)
     monkeypatch.setattr(many, "in_main_process", lambda accelerator, work: work())
     jobs = jobs_of([f"prompt {i}" for i in range(7)], 2, 0)
     for index in range(count):

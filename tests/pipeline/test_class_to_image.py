@@ -263,6 +263,7 @@ def test_a_network_that_no_folder_is_for_is_not_written_as_another(by_class, tmp
     network = CausalDenoiser(DenoiserConfig(2, 4, 1, 6, True, 12, 4, 100))
     with pytest.raises(TypeError, match="the network is a CausalDenoiser; allowed: VQVAE"):
         save_network(DiffusionModel(by_class.process, network), tmp_path)
+    assert not any(tmp_path.iterdir())
 
 
 def test_parts_that_do_not_fit_are_named(by_class, unconditional):

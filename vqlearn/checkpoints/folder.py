@@ -225,17 +225,18 @@ def save_network(network: nn.Module, folder: Path) -> None:
     denoiser and the schedule are written. Raises `TypeError` for other networks and processes, and
     `ValueError` for a schedule that is no straight line.
     """
+    schedule = None
     if isinstance(network, DiffusionModel):
         if not isinstance(network.process, MaskAndReplace):
             seen = type(network.process).__name__
             raise TypeError(f"the process is a {seen}; allowed: a MaskAndReplace")
         schedule = configs.SCHEDULE_FILE.write(network.process.schedule.config)
-        forget_digests(folder)
-        write_json(folder / SCHEDULE_FILE, schedule)
         network = network.network
-    for name, kind in KINDS.items():
-        if type(network) is kind.network:
-            forget_digests(folder)
-            return save_module(network, folder / name, kind)
-    allowed = ", ".join(kind.network.__name__ for kind in KINDS.values())
-    raise TypeError(f"the network is a {type(network).__name__}; allowed: {allowed}")
+    name = next((name for name, kind in KINDS.items() if type(network) is kind.network), None)
+    if name is None:
+        allowed = ", ".join(kind.network.__name__ for kind in KINDS.values())
+        raise TypeError(f"the network is a {type(network).__name__}; allowed: {allowed}")
+    forget_digests(folder)
+    if schedule is not None:
+        write_json(folder / SCHEDULE_FILE, schedule)
+    save_module(network, folder / name, KINDS[name])

@@ -63,10 +63,17 @@ def begin(
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What the image shall show.")],
+    prompt: Annotated[
+        str | None, typer.Argument(help="What the image shall show, of a model that reads text.")
+    ] = None,
     model: Model = "scenes",
+    class_label: Annotated[
+        str | None, typer.Option(help="Number or name of a class, of a model that is told one.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Sampling steps of VQ-Diffusion, 1 to T.")] = 25,
-    guidance: Guidance = 1.5,
+    guidance: Annotated[
+        float | None, typer.Option(help="Guidance scale; 1 or less: none. Default: 1.5.")
+    ] = None,
     truncation: Truncation = 0.9,
     seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
     images: Annotated[int, typer.Option(help="How many images.")] = 1,
@@ -85,26 +92,27 @@ def generate(
     import torch
 
     from vqlearn.cli import outputs
+    from vqlearn.cli.asked import GUIDANCE, options_of
     from vqlearn.cli.models import open_model, open_unfinished
-    from vqlearn.pipeline import Film, VQDiffusionPipeline, make_grid
+    from vqlearn.pipeline import Film, make_grid
+    from vqlearn.pipeline.reverse_steps import ReverseSteps
     from vqlearn.probability import Sampling
 
     check_images_and_seed(images, seed)
-    Sampling(guidance, truncation, steps)
+    Sampling(GUIDANCE if guidance is None else guidance, truncation, steps)
     out = outputs.check_image_file("--out", out)
     if film is not None:
         film = outputs.check_gif_file("--film", film)
         outputs.check_different("--film", film, "--out", out)
     pipeline = (open_unfinished if unfinished else open_model)(model, device, dtype)
-    if film is not None and not isinstance(pipeline, VQDiffusionPipeline):
+    asked = options_of(pipeline, prompt, class_label, guidance, images)
+    if film is not None and not isinstance(pipeline, ReverseSteps):
         raise ValueError(f"--film is {str(film)!r}; allowed: none, {model} is no VQ-Diffusion")
     watch = {} if film is None else {"callback": Film(pipeline)}
     result = pipeline(
-        prompt,
+        **asked,
         num_inference_steps=steps,
-        guidance_scale=guidance,
         truncation_rate=truncation,
-        num_images_per_prompt=images,
         generator=[torch.Generator().manual_seed(seed + i) for i in range(images)],
         **watch,
     )

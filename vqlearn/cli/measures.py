@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vqlearn.checkpoints import load_clip, resolve
-from vqlearn.cli.models import choices_of, open_model, reading_of
+from vqlearn.cli.models import choices_of, open_text_model, reading_of
 from vqlearn.cli.outputs import save_image
 from vqlearn.data import ImageFolder, Scenes
 from vqlearn.data.picture import picture_of_rows
@@ -29,7 +29,7 @@ def of_model(
 
     `grid` is the file of a picture: images of the folder, and below each a sample to its caption.
     """
-    pipeline, folder = open_model(model), resolve(model)
+    pipeline, folder = open_text_model(model), resolve(model)
     clip = load_clip(folder)
     if data == SCENES:
         _check_trained_on_scenes(folder)
@@ -69,7 +69,7 @@ def of_rules(model: str, evaluation: Evaluation) -> dict[str, Any]:
 
     Raises `ValueError` for a model that is no VQ-Diffusion.
     """
-    pipeline = open_model(model)
+    pipeline = open_text_model(model)
     if not isinstance(pipeline, VQDiffusionPipeline):
         raise ValueError(f"--model is {model!r}; allowed with --frontier: a VQ-Diffusion")
     _check_trained_on_scenes(resolve(model))

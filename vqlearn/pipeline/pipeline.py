@@ -94,7 +94,8 @@ class VQDiffusionPipeline(ImageEditing, ReverseSteps, TextToImagePipeline):
             *(num_images_per_prompt, generator, output_type, return_dict),
             *(callback, callback_steps, noise, rule, negative_prompt),
         )
-        return self._generated(request, self._condition(request), latents, noise)
+        x_t = self._start(latents, request.count)  # (b, n)
+        return self._generated(request, self._condition(request), x_t, noise)
 
     def _request(
         self,

@@ -129,13 +129,13 @@ class ReverseSteps(ImagePipeline):
         latents, noise = options.pop("latents"), options["noise"]
         check_generator(options.get("generator"), count)
         request = self._planned(count, sampling, **options)
-        return self._generated(request, condition, latents, noise)
+        x_t = self._start(latents, count)  # (b, n)
+        return self._generated(request, condition, x_t, noise)
 
     def _generated(
-        self, request: Request, condition: Condition | None, latents: Tensor | None, noise: str
+        self, request: Request, condition: Condition | None, x_t: Int[Tensor, "b n"], noise: str
     ) -> PipelineOutput | tuple:
         """The images of a request, drawn from x_T on."""
-        x_t = self._start(latents, request.count)  # (b, n)
         if noise == "reference":
             steps = self._reference_steps(x_t, condition, request)
         else:
