@@ -3,9 +3,24 @@
 from typing import Any
 
 from vqlearn.pipeline import ClassToImagePipeline, ImagePipeline, UnconditionalPipeline
+from vqlearn.probability import Sampling
 from vqlearn.probability.checks import shown
 
-GUIDANCE = 1.5
+USUAL = Sampling(1.5, 0.9)
+
+
+def settings(
+    recommended: Sampling | None, guidance: float | None, truncation: float | None
+) -> Sampling:
+    """What is given of guidance and truncation, else what the checkpoint recommends, else usual.
+
+    Raises `TypeError` or `ValueError` as `Sampling` does.
+    """
+    default = recommended or USUAL
+    return Sampling(
+        default.guidance_scale if guidance is None else guidance,
+        default.truncation_rate if truncation is None else truncation,
+    )
 
 
 def options_of(
@@ -15,7 +30,7 @@ def options_of(
     guidance: float | None,
     images: int,
 ) -> dict[str, Any]:
-    """What the pipeline's call gets of these; without `guidance` 1.5, where there is any.
+    """What the pipeline's call gets of these, and guidance as `settings` has it, if there is any.
 
     Raises `ValueError` that names the argument, if one is missing, or does not fit the model.
     """
@@ -23,7 +38,7 @@ def options_of(
         reason = "the model is told nothing"
         _refuse({"PROMPT": prompt, "--class-label": class_label, "--guidance": guidance}, reason)
         return {"num_images": images}
-    scale = {"guidance_scale": GUIDANCE if guidance is None else guidance}
+    scale = {"guidance_scale": settings(pipeline.recommended, guidance, None).guidance_scale}
     if isinstance(pipeline, ClassToImagePipeline):
         _refuse({"PROMPT": prompt}, "the model reads no text, but --class-label")
         _demand("--class-label", class_label, "the number or the name of a class")

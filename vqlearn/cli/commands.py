@@ -11,10 +11,20 @@ from typer.core import TyperGroup
 
 from vqlearn.cli.batch import batch
 from vqlearn.cli.challenge import challenge
+from vqlearn.cli.convert import convert
 from vqlearn.cli.course import assign, grade
 from vqlearn.cli.edit import edit
 from vqlearn.cli.messages import one_line
-from vqlearn.cli.options import Device, Dtype, Guidance, Model, Truncation, check_images_and_seed
+from vqlearn.cli.options import (
+    Device,
+    Dtype,
+    Guidance,
+    Model,
+    OwnGuidance,
+    OwnTruncation,
+    Truncation,
+    check_images_and_seed,
+)
 from vqlearn.cli.tokens import app as tokens_app
 from vqlearn.cli.train import train
 from vqlearn.cli.train_options import Grouped
@@ -71,10 +81,8 @@ def generate(
         str | None, typer.Option(help="Number or name of a class, of a model that is told one.")
     ] = None,
     steps: Annotated[int, typer.Option(help="Sampling steps of VQ-Diffusion, 1 to T.")] = 25,
-    guidance: Annotated[
-        float | None, typer.Option(help="Guidance scale; 1 or less: none. Default: 1.5.")
-    ] = None,
-    truncation: Truncation = 0.9,
+    guidance: OwnGuidance = None,
+    truncation: OwnTruncation = None,
     seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
     images: Annotated[int, typer.Option(help="How many images.")] = 1,
     out: Annotated[Path, typer.Option(help="Where the image or grid goes.")] = Path("out.png"),
@@ -92,27 +100,29 @@ def generate(
     import torch
 
     from vqlearn.cli import outputs
-    from vqlearn.cli.asked import GUIDANCE, options_of
+    from vqlearn.cli.asked import options_of, settings
     from vqlearn.cli.models import open_model, open_unfinished
     from vqlearn.pipeline import Film, make_grid
     from vqlearn.pipeline.reverse_steps import ReverseSteps
     from vqlearn.probability import Sampling
 
     check_images_and_seed(images, seed)
-    Sampling(GUIDANCE if guidance is None else guidance, truncation, steps)
+    settings(None, guidance, truncation)
+    Sampling(num_inference_steps=steps)
     out = outputs.check_image_file("--out", out)
     if film is not None:
         film = outputs.check_gif_file("--film", film)
         outputs.check_different("--film", film, "--out", out)
     pipeline = (open_unfinished if unfinished else open_model)(model, device, dtype)
     asked = options_of(pipeline, prompt, class_label, guidance, images)
+    sampling = settings(pipeline.recommended, guidance, truncation)
     if film is not None and not isinstance(pipeline, ReverseSteps):
         raise ValueError(f"--film is {str(film)!r}; allowed: none, {model} is no VQ-Diffusion")
     watch = {} if film is None else {"callback": Film(pipeline)}
     result = pipeline(
         **asked,
         num_inference_steps=steps,
-        truncation_rate=truncation,
+        truncation_rate=sampling.truncation_rate,
         generator=[torch.Generator().manual_seed(seed + i) for i in range(images)],
         **watch,
     )
@@ -188,6 +198,7 @@ app.add_typer(tokens_app, name="tokens")
 app.command()(assign)
 app.command()(grade)
 app.command()(challenge)
+app.command()(convert)
 
 
 @app.command()

@@ -50,20 +50,13 @@ def convert(
     Raises `CheckpointError` that names the file and the weight, or what is missing and where it
     comes from; `OSError` if it cannot be written.
     """
-    file = read_training_file(files)
-    first, last = files[0].name, files[-1].name
-    label = first if first == last else f"{first} .. {last}"
-    plan = plan_of(label, file, Asked(used_codes, tokenizer))
-    weights = file.weights()
     try:
+        file = read_training_file(files)
+        first, last = files[0].name, files[-1].name
+        label = first if first == last else f"{first} .. {last}"
+        plan = plan_of(label, file, Asked(used_codes, tokenizer))
         with _whole_folder(out, plan) as begun:
-            for part in plan.parts:
-                _write_part(begun / part.folder, part, weights, label)
-            if plan.schedule is not None:
-                write_json(begun / SCHEDULE_FILE, configs.SCHEDULE_FILE.write(plan.schedule))
-            if plan.tokenizer is not None:
-                save_tokenizer(plan.tokenizer, begun / TOKENIZER_FOLDER)
-            write_text(begun / CARD_FILE, model_card(label, plan))
+            _write(begun, plan, file.weights(), label)
     except BaseException:
         with suppress(OSError):  # what is not empty stays
             out.rmdir()
@@ -80,6 +73,17 @@ def _whole_folder(out: Path, plan: Plan) -> Iterator[Path]:
     with replaced(out, lambda old: files_read(old, PARTS), (SUMS_FILE,)) as begun:
         yield begun
         write_digests(begun, PARTS)
+
+
+def _write(folder: Path, plan: Plan, weights: Mapping[str, Tensor], label: str) -> None:
+    """All parts, and the model card."""
+    for part in plan.parts:
+        _write_part(folder / part.folder, part, weights, label)
+    if plan.schedule is not None:
+        write_json(folder / SCHEDULE_FILE, configs.SCHEDULE_FILE.write(plan.schedule))
+    if plan.tokenizer is not None:
+        save_tokenizer(plan.tokenizer, folder / TOKENIZER_FOLDER)
+    write_text(folder / CARD_FILE, model_card(label, plan))
 
 
 def _write_part(folder: Path, part: Part, weights: Mapping[str, Tensor], label: str) -> None:
