@@ -4,5 +4,6 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
+    catalogue="RELEASED Released released",
     training_file="MappedTensors TrainingFile read_training_file",
 )
