@@ -29,7 +29,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
         *("storage", "probability", "tokens", "text", "diffusion", "transformer"),
         "autoregressive",
     },
-    "released": {"probability", "checkpoints"},
+    "released": {"storage", "probability", "checkpoints"},
     "pipeline": {
         *("storage", "probability", "tokens", "text", "diffusion", "transformer", "checkpoints"),
     },
@@ -52,7 +52,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "lessons": {"probability", "diffusion", "pipeline", "course"},
     "cli": {
         *("storage", "probability", "tokens", "diffusion", "checkpoints", "pipeline", "training"),
-        *("data", "evaluation", "course", "challenge"),
+        *("data", "evaluation", "course", "challenge", "released"),
     },
     "__main__": {"cli"},
     "__init__": set(),

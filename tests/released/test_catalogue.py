@@ -51,6 +51,6 @@ def test_only_a_learned_null_is_guided(model):
 
 
 def test_another_name_is_refused_with_all_that_there_are():
-    with pytest.raises(ValueError, match="'ffhq'; allowed: .*'ithq_learnable'.*'ithq_vqvae'"):
+    with pytest.raises(ValueError, match=r"'ffhq'; allowed: .*'ithq_learnable'.*'ithq_vqvae'"):
         released("ffhq")
     assert {"FFHQ", "Oxford-102", "LAION-400M"} <= set(NOT_RELEASED)

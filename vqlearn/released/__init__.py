@@ -5,5 +5,6 @@ from vqlearn import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     catalogue="RELEASED Released released",
+    downloading="download",
     training_file="MappedTensors TrainingFile read_training_file",
 )

@@ -30,9 +30,9 @@ GUIDED_CLASS = Sampling(1.5, 0.94)
 
 NOT_RELEASED = {
     "FFHQ": "only its tokenizer was released, vqgan_ffhq_f16_1024, not its denoiser",
-    "CUB-S": "only its settings were released",
-    "Oxford-102": "never released",
-    "LAION-400M": "never released",
+    "CUB-S": "only its settings were published",
+    "Oxford-102": "not in the release",
+    "LAION-400M": "not in the release",
 }
 AZURE = "the Azure links of the original README are dead"
 
