@@ -40,6 +40,7 @@ def train(
     quantizer: options.Quantizer = None,
     schedule: options.Schedule = None,
     start_from: options.StartFrom = None,
+    tokenizer: options.Tokenizer = None,
     preset: options.Preset = None,
     codes: options.Codes = None,
     downsample: options.Downsample = None,
@@ -60,6 +61,7 @@ def train(
 
     `diffusion --start-from CHECKPOINT --learning-rate 2e-4 --steps 300` fine-tunes its denoiser,
     and a null embedding for guidance, if it has none: one caption in ten is replaced by it.
+    `--tokenizer FOLDER` takes the tokens of any checkpoint, or of a folder with nothing but vqvae/.
     `diffusion --steps 20000 --lengthen` goes on with the weights of a finished one, in its folder.
     """
     from vqlearn.data import Reading
@@ -78,7 +80,7 @@ def train(
     curves = "tensorboard" if tensorboard else None
     machine = {"mixed_precision": mixed_precision, "log_with": curves}
     reading = Reading(crop, flip, background, caption_column, hold_out)
-    how = (workers, start_from, preview, reading)
+    how = (workers, start_from, preview, reading, tokenizer)
     plan = Plan(stage, data, image_size, recipe, asked, machine, *how)
     _tell(lambda: plan.train(out, lengthen=lengthen))
 
