@@ -1,5 +1,7 @@
 """`vqlearn tokens`: a folder as tokens and back, with the tokenizer of any checkpoint."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,25 @@ def test_tokens_are_those_of_each_image_alone_and_come_back_as_images(
         with torch.no_grad():
             expected = vqvae.decode(tokens)[0].numpy()
         assert np.abs(seen - expected).max() <= 0.51 / 255
+
+
+def test_a_folder_with_nothing_but_vqvae_is_enough(images, of_diffusers, monkeypatch, capsys):
+    """It does not tell the size of the images that it was trained on."""
+    shutil.copytree(of_diffusers / "vqvae", "alone/vqvae")
+    encode = ["encode", images, "--model", "alone"]
+    code, _, stderr = run(monkeypatch, capsys, *encode)
+    assert code == 1
+    assert "--image-size is None, and alone does not tell it; allowed: multiples of 2" in stderr
+    assert run(monkeypatch, capsys, *encode, "--image-size", 8)[0] == 0
+    whole = ["encode", images, "--model", of_diffusers, "--out", "whole.npz"]
+    assert run(monkeypatch, capsys, *whole)[0] == 0
+    found, expected = (
+        TokenFile.read(images.parent / f"{name}.npz") for name in ("tokens", "whole")
+    )
+    assert torch.equal(found.tokens, expected.tokens)
+    assert run(monkeypatch, capsys, "decode", "whole.npz", "--model", "alone")[0] == 0
+    with Image.open(images.parent / "decoded" / "e.png") as picture:
+        assert picture.size == (8, 8)
 
 
 def test_the_image_size_decides_the_grid(images, monkeypatch, capsys):
