@@ -2,14 +2,13 @@
 
 import pytest
 from support.command import run_command
-from support.file_server import serving_files
 
 import vqlearn.released
 from vqlearn.released import RELEASED, catalogue
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(file_server, tmp_path, monkeypatch):
     """The release on this machine. Its files are converted to a folder that lists them."""
 
     def convert(files, out, *, used_codes):
@@ -18,10 +17,9 @@ def server(tmp_path, monkeypatch):
 
     monkeypatch.setattr(vqlearn.released, "convert", convert, raising=False)
     monkeypatch.chdir(tmp_path)
-    with serving_files() as server:
-        for address in ("RELEASE", "STATISTICS"):
-            monkeypatch.setattr(catalogue, address, server.base)
-        yield server
+    for address in ("RELEASE", "STATISTICS"):
+        monkeypatch.setattr(catalogue, address, file_server.base)
+    return file_server
 
 
 @pytest.fixture

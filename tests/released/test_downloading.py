@@ -54,11 +54,11 @@ class Toy:
 
 
 @pytest.fixture
-def toy(server, tmp_path, monkeypatch):
+def toy(file_server, tmp_path, monkeypatch):
     for address in ("RELEASE", "STATISTICS"):
-        monkeypatch.setattr(catalogue, address, server.base)
-    server.files |= CONTENTS
-    return Toy(server, tmp_path)
+        monkeypatch.setattr(catalogue, address, file_server.base)
+    file_server.files |= CONTENTS
+    return Toy(file_server, tmp_path)
 
 
 WHOLE = b"".join(CONTENTS[f"toy_a{end}"] for end in "abc")

@@ -11,6 +11,13 @@ HALF = len(CONTENT) // 2
 
 
 @pytest.fixture
+def server(file_server):
+    """Its one file is big."""
+    file_server.files["big"] = CONTENT
+    return file_server
+
+
+@pytest.fixture
 def client():
     with open_client() as client:
         yield client
@@ -22,7 +29,6 @@ def fetch(server, client, tmp_path):
 
     `grown` lists the steps that a progress bar is told.
     """
-    server.files["big"] = CONTENT
     address, file, grown = f"{server.base}/big", tmp_path / "big.part", []
 
     def fetch(there=b"", remote=None):
