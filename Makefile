@@ -33,6 +33,7 @@ soak: setup ## what takes long: nbgrader, full sizes (20 GB), 10,000 images, fau
 	VQLEARN_FULL_SIZE=1 $(BIN)/python -m pytest tests/test_full_size.py
 	VQLEARN_LARGE_FOLDER=1 $(BIN)/python -m pytest -rP tests/training/test_memory.py
 	VQLEARN_DAMAGED_FILES=1 $(BIN)/python -m pytest -rP tests/released/test_damaged_files.py
+	VQLEARN_OFFICIAL_EDITS=1 $(BIN)/python -m pytest tests/released/test_conversion.py
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m faults
 
 mutants: setup ## change one line at a time, and see what the tests notice: figures/mutants.json

@@ -29,7 +29,9 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
         *("storage", "probability", "tokens", "text", "diffusion", "transformer"),
         "autoregressive",
     },
-    "released": {"storage", "probability", "checkpoints"},
+    "released": {
+        *("storage", "probability", "tokens", "text", "diffusion", "transformer", "checkpoints"),
+    },
     "pipeline": {
         *("storage", "probability", "tokens", "text", "diffusion", "transformer", "checkpoints"),
     },

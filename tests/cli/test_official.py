@@ -11,13 +11,14 @@ from vqlearn.released import RELEASED, catalogue
 def server(file_server, tmp_path, monkeypatch):
     """The release on this machine. Its files are converted to a folder that lists them."""
 
-    def convert(files, out, *, used_codes):
+    def convert(files, out, *, used_codes, tokenizer):
         out.mkdir(parents=True)
-        (out / "converted").write_text(" ".join(file.name for file in [*files, used_codes]))
+        names = [file.name for file in [*files, used_codes, tokenizer]]
+        (out / "converted").write_text(" ".join(names))
 
-    monkeypatch.setattr(vqlearn.released, "convert", convert, raising=False)
+    monkeypatch.setattr(vqlearn.released, "convert", convert)
     monkeypatch.chdir(tmp_path)
-    for address in ("RELEASE", "STATISTICS"):
+    for address in ("RELEASE", "REPOSITORY"):
         monkeypatch.setattr(catalogue, address, file_server.base)
     return file_server
 
@@ -33,14 +34,14 @@ CUB = [f"cub_pretrained_a{end}" for end in "abcdefg"]
 @pytest.mark.parametrize("options", [[], ["--out", "elsewhere"]])
 @pytest.mark.parametrize("delete", [False, True])
 def test_a_model_is_fetched_and_converted(server, run, tmp_path, options, delete):
-    codes = "taming_vqvae_2887.pt"
-    server.files |= dict.fromkeys([*CUB, codes], b"0123456789")
+    others = ["taming_vqvae_2887.pt", "bpe_simple_vocab_16e6.txt.gz"]
+    server.files |= dict.fromkeys([*CUB, *others], b"0123456789")
     options, folder = [*options, *["--delete-parts"] * delete], (options or ["", ""])[1]
     code, stdout, stderr = run("official/cub_pretrained", *options)
     folder = folder or "official/cub_pretrained"
     assert (code, stdout) == (0, f"{folder}\n"), stderr
-    assert "cub_pretrained: 80 bytes in 8 files, 0 of them are there\n" in stderr
-    assert (tmp_path / folder / "converted").read_text().split() == [*CUB, codes]
+    assert "cub_pretrained: 90 bytes in 9 files, 0 of them are there\n" in stderr
+    assert (tmp_path / folder / "converted").read_text().split() == [*CUB, *others]
     assert (tmp_path / f"{folder}-files" / CUB[0]).exists() != delete
 
 

@@ -38,6 +38,15 @@ def test_the_statistics_of_used_codes_are_those_of_the_tokenizer():
     assert released("ithq_learnable").used_codes_file is None
 
 
+def test_text_models_need_the_tokenizer_of_clip():
+    files = {model.kind: model.tokenizer_file for model in RELEASED}
+    assert [kind for kind, file in files.items() if file is not None] == ["text"]
+    assert files["text"].address == (
+        "https://raw.githubusercontent.com/microsoft/VQ-Diffusion/main/image_synthesis/modeling/"
+        "modules/clip/bpe_simple_vocab_16e6.txt.gz"
+    )
+
+
 @pytest.mark.parametrize("model", RELEASED, ids=lambda model: model.name)
 def test_only_a_learned_null_is_guided(model):
     """Only `*_learnable` hold one; tokenizers take no condition."""

@@ -4,12 +4,16 @@ import hashlib
 import json
 import logging
 import random
+from dataclasses import replace
 
 import pytest
+import torch
 from filelock import FileLock
+from support.official_files import PROMPTS, save_official
 
+from vqlearn import VQDiffusionPipeline
 from vqlearn.checkpoints import CheckpointError
-from vqlearn.released import catalogue, download
+from vqlearn.released import catalogue, convert, download, released
 from vqlearn.released.catalogue import Released
 from vqlearn.released.downloading import LOCK, RECORD, files_folder
 
@@ -17,6 +21,7 @@ MODEL = Released("toy", "text", "nothing", 3, used_codes=5)
 CONTENTS = {
     **{f"toy_a{end}": bytes([i]) * 10_000 for i, end in enumerate("abc")},
     "taming_vqvae_5.pt": b"codes" * 100,
+    "bpe_simple_vocab_16e6.txt.gz": b"pieces" * 50,
 }
 TOTAL = sum(map(len, CONTENTS.values()))
 
@@ -29,8 +34,9 @@ class Toy:
         self.files = files_folder(self.out)
         self.told, self.converted = [], []
 
-    def convert(self, files, out, *, used_codes):
-        self.converted.append(([file.name for file in files], used_codes and used_codes.name))
+    def convert(self, files, out, **others):
+        others = {name: path and path.name for name, path in others.items()}
+        self.converted.append(([file.name for file in files], others))
         out.mkdir()
         (out / "all").write_bytes(b"".join(file.read_bytes() for file in files))
 
@@ -55,7 +61,7 @@ class Toy:
 
 @pytest.fixture
 def toy(file_server, tmp_path, monkeypatch):
-    for address in ("RELEASE", "STATISTICS"):
+    for address in ("RELEASE", "REPOSITORY"):
         monkeypatch.setattr(catalogue, address, file_server.base)
     file_server.files |= CONTENTS
     return Toy(file_server, tmp_path)
@@ -64,9 +70,10 @@ def toy(file_server, tmp_path, monkeypatch):
 WHOLE = b"".join(CONTENTS[f"toy_a{end}"] for end in "abc")
 
 
-def test_parts_are_fetched_and_converted_in_order_with_the_used_codes(toy):
+def test_parts_are_fetched_and_converted_in_order_with_all_that_it_needs(toy):
     assert toy.download() == WHOLE
-    assert toy.converted == [(["toy_aa", "toy_ab", "toy_ac"], "taming_vqvae_5.pt")]
+    others = {"used_codes": "taming_vqvae_5.pt", "tokenizer": "bpe_simple_vocab_16e6.txt.gz"}
+    assert toy.converted == [(["toy_aa", "toy_ab", "toy_ac"], others)]
     assert toy.names() == sorted([*CONTENTS, RECORD])
     record = json.loads((toy.files / RECORD).read_text())
     for name, content in CONTENTS.items():
@@ -74,15 +81,16 @@ def test_parts_are_fetched_and_converted_in_order_with_the_used_codes(toy):
         assert record[name]["sha256"] == hashlib.sha256(content).hexdigest()
 
 
-def test_a_model_without_a_list_of_used_codes_is_converted_without_one(toy):
+def test_a_tokenizer_needs_nothing_else(toy):
     toy.server.files["alone.pth"] = b"alone"
     assert toy.download(Released("alone", "tokenizer", "nothing", 0)) == b"alone"
-    assert toy.converted == [(["alone.pth"], None)]
+    assert toy.converted == [(["alone.pth"], {"used_codes": None, "tokenizer": None})]
+    assert toy.names() == sorted(["alone.pth", RECORD])
 
 
 def test_the_size_is_told_before_anything_is_fetched(toy):
     toy.download()
-    assert toy.told == [(f"toy: {TOTAL:,} bytes in 4 files, 0 of them are there", 0)]
+    assert toy.told == [(f"toy: {TOTAL:,} bytes in 5 files, 0 of them are there", 0)]
 
 
 def test_what_is_there_needs_no_server(toy):
@@ -101,7 +109,7 @@ def test_a_folder_that_is_there_is_not_touched(toy):
 
 
 def test_a_stopped_download_goes_on_where_it_was(toy):
-    toy.server.cuts, toy.server.statuses = [None, 4_000], [None] * 6 + [404]
+    toy.server.cuts, toy.server.statuses = [None, 4_000], [None] * 7 + [404]
     with pytest.raises(OSError, match=r"toy_ab: HTTP 404"):
         toy.download()
     assert toy.names() == sorted(["toy_aa", "toy_ab.part", RECORD])
@@ -114,7 +122,7 @@ def test_a_stopped_download_goes_on_where_it_was(toy):
 
 @pytest.mark.parametrize("size", [10_000, 11_000, 3_000])
 def test_a_file_that_changed_while_the_download_was_stopped_is_fetched_anew(toy, caplog, size):
-    toy.server.cuts, toy.server.statuses = [4_000], [None] * 5 + [404]
+    toy.server.cuts, toy.server.statuses = [4_000], [None] * 6 + [404]
     with pytest.raises(OSError, match="404"):
         toy.download()
     toy.server.files["toy_aa"] = b"!" * size
@@ -170,7 +178,7 @@ def test_parts_go_only_on_request_and_their_digests_stay(toy):
 
 
 def test_parts_stay_if_they_cannot_be_converted(toy):
-    def refuse(files, out, *, used_codes):
+    def refuse(files, out, **others):
         raise CheckpointError("no")
 
     with pytest.raises(CheckpointError, match="no"):
@@ -191,7 +199,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
     toy, monkeypatch, free, is_enough
 ):
     """4,000 bytes are there already."""
-    toy.server.cuts, toy.server.statuses = [4_000], [None] * 5 + [404]
+    toy.server.cuts, toy.server.statuses = [4_000], [None] * 6 + [404]
     with pytest.raises(OSError, match="404"):
         toy.download()
     toy.server.asked.clear()
@@ -211,6 +219,34 @@ def test_a_damaged_record_is_named(toy, text):
     (toy.files / RECORD).write_text(text)
     with pytest.raises(CheckpointError, match="download"):
         toy.download()
+
+
+def test_a_small_official_checkpoint_becomes_a_folder_that_generates(
+    file_server, tmp_path, monkeypatch
+):
+    """Cut into parts as the release cuts it. Its captions have a vocabulary of their own."""
+    official = save_official(tmp_path / "made", "coco_pretrained")
+    model = replace(released("coco_pretrained"), used_codes=official.sizes.denoiser.codes)
+    for address in ("RELEASE", "REPOSITORY"):
+        monkeypatch.setattr(catalogue, address, file_server.base)
+    content = official.file.read_bytes()
+    step = -(-len(content) // model.num_parts)
+    for number, file in enumerate(model.files):
+        file_server.files[file.name] = content[number * step : (number + 1) * step]
+    file_server.files[model.used_codes_file.name] = official.options["used_codes"].read_bytes()
+    file_server.files[model.tokenizer_file.name] = b"not read"
+    file_server.cuts = [None, 100_000, None, 7]
+
+    def convert_with_words(files, out, *, used_codes, tokenizer):
+        convert(files, out, used_codes=used_codes, tokenizer=official.options["tokenizer"])
+
+    folder = tmp_path / "coco"
+    download(model, folder, convert_with_words, delete_parts=True, tell=lambda line: None)
+    convert([official.file], tmp_path / "whole", **official.options)
+    pipes = [VQDiffusionPipeline.from_pretrained(path) for path in (folder, tmp_path / "whole")]
+    images = [pipe(PROMPTS, generator=torch.Generator().manual_seed(0)).images for pipe in pipes]
+    assert len(images[0]) == len(PROMPTS)
+    assert [image.tobytes() for image in images[0]] == [image.tobytes() for image in images[1]]
 
 
 @pytest.mark.parametrize("seed", range(20))

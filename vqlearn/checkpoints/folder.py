@@ -50,11 +50,12 @@ from vqlearn.checkpoints.text_parts import save_clip as save_clip
 from vqlearn.checkpoints.text_parts import save_text_encoder as save_text_encoder
 from vqlearn.checkpoints.writing import replaced
 from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule
-from vqlearn.probability import TokenModel
-from vqlearn.probability.checks import check_integer, shown
+from vqlearn.probability import Sampling, TokenModel
+from vqlearn.probability.checks import check_integer, check_kind, shown
 from vqlearn.storage import write_json
 from vqlearn.text import NullText, NullTextConfig
 from vqlearn.tokens import VQVAE
+from vqlearn.tokens.full_codes import check_used_codes
 from vqlearn.transformer import Denoiser
 
 RASTER_CONFIG = configs.ConfigFile(RasterTransformerConfig, {"_class_name": "RasterTransformer"})
@@ -76,6 +77,8 @@ KINDS = {
 """The networks of our own make, by the name of their folder."""
 
 SCHEDULE_FILE = f"{layout.SCHEDULE_FOLDER}/scheduler_config.json"
+
+RECOMMENDED_SETTINGS = ("guidance_scale", "truncation_rate")
 
 logger = logging.getLogger("vqlearn")
 
@@ -104,23 +107,44 @@ def _class_of(found: object) -> object:
     return found[-1] if isinstance(found, list) and found else found
 
 
-def finish(folder: Path) -> None:
-    """Write the file that names the parts of the checkpoint, then the digests of all its files."""
-    write_json(folder / layout.INDEX_FILE, layout.INDICES[model_folder(folder)])
+def finish(folder: Path, recommended: Sampling | None = None) -> None:
+    """Write the file that names the parts of the checkpoint, then the digests of all its files.
+
+    That file also says which settings are recommended for the model, if any are.
+    """
+    index = layout.INDICES[model_folder(folder)]
+    if recommended is not None:
+        settings = {name: getattr(recommended, name) for name in RECOMMENDED_SETTINGS}
+        index = {**index, layout.RECOMMENDED: settings}
+    write_json(folder / layout.INDEX_FILE, index)
     write_digests(folder, layout.PARTS)
 
 
+def recommended_sampling(folder: Path) -> Sampling | None:
+    """The settings that are recommended for the model of a folder; None: it names none.
+
+    Raises `CheckpointError` for settings that mean nothing.
+    """
+    index = folder / layout.INDEX_FILE
+    settings = read_json(index).get(layout.RECOMMENDED)
+    if settings is None:
+        return None
+    with naming(f"{layout.RECOMMENDED} of {index}", TypeError, ValueError):
+        check_kind("it", settings, dict)
+        return Sampling(**{name: settings.get(name, 1.0) for name in RECOMMENDED_SETTINGS})
+
+
 @contextmanager
-def whole_checkpoint(folder: Path) -> Iterator[Path]:
+def whole_checkpoint(folder: Path, recommended: Sampling | None = None) -> Iterator[Path]:
     """A folder to write all parts to; at the end they take the place of the checkpoint in `folder`.
 
     Older parts go, other files stay. If that is stopped in the middle, what is there is the older
-    checkpoint, or one without `model_index.json`, or the new one.
+    checkpoint, or one without `model_index.json`, or the new one. `recommended` is for `finish`.
     """
     markers = (layout.INDEX_FILE, SUMS_FILE)
     with replaced(folder, lambda old: files_read(old, layout.PARTS), markers) as begun:
         yield begun
-        finish(begun)
+        finish(begun, recommended)
         for name in layout.PARTS:
             if (folder / name).is_symlink():
                 (folder / name).unlink()  # the files that it leads to are not ours to change
@@ -131,7 +155,12 @@ def whole_checkpoint(folder: Path) -> Iterator[Path]:
 
 def load_vqvae(folder: Path, wanted: Wanted = AS_STORED) -> VQVAE:
     """The VQ network, in the dtype of its file. Raises `CheckpointError` as all loaders here do."""
-    return load_module(folder / layout.VQVAE_FOLDER, KINDS[layout.VQVAE_FOLDER], wanted)
+    part = folder / layout.VQVAE_FOLDER
+    vqvae = load_module(part, KINDS[layout.VQVAE_FOLDER], wanted)
+    if vqvae.full_codes is not None:
+        with naming(part, ValueError):
+            check_used_codes(vqvae.full_codes.used_codes, vqvae.config.num_full_codes)
+    return vqvae
 
 
 def load_null_text(folder: Path, wanted: Wanted = AS_STORED) -> NullText:

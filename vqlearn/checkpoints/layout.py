@@ -20,6 +20,8 @@ TRANSFORMERS_STEMS = ("model", "pytorch_model")
 STEMS = DIFFUSERS_STEMS + TRANSFORMERS_STEMS
 
 INDEX_FILE = "model_index.json"
+RECOMMENDED = "recommended_sampling"
+"""The key of our own in it."""
 SHARED = {
     VQVAE_FOLDER: ["diffusers", "VQModel"],
     TEXT_FOLDER: ["transformers", "CLIPTextModel"],

@@ -61,7 +61,6 @@ def train(
 
     `diffusion --start-from CHECKPOINT --learning-rate 2e-4 --steps 300` fine-tunes its denoiser,
     and a null embedding for guidance, if it has none: one caption in ten is replaced by it.
-    `--tokenizer FOLDER` takes the tokens of any checkpoint, or of a folder with nothing but vqvae/.
     `diffusion --steps 20000 --lengthen` goes on with the weights of a finished one, in its folder.
     """
     from vqlearn.data import Reading
@@ -74,9 +73,8 @@ def train(
         **{"save_every": save_every, "seed": seed},
     }
     asked = {"discriminator": discriminator or None, "quantizer": quantizer, "schedule": schedule}
-    asked |= {"preset": preset, "codes": codes, "downsample": downsample, "levels": levels}
-    asked |= {"vocabulary": vocabulary, "text_length": text_length, "width": width}
-    asked |= {"layers": layers}
+    asked |= {"vocabulary": vocabulary, "text_length": text_length, "codes": codes, "width": width}
+    asked |= {"preset": preset, "downsample": downsample, "levels": levels, "layers": layers}
     curves = "tensorboard" if tensorboard else None
     machine = {"mixed_precision": mixed_precision, "log_with": curves}
     reading = Reading(crop, flip, background, caption_column, hold_out)

@@ -13,7 +13,8 @@ from vqlearn.probability.checks import check_choice
 
 RELEASE = "https://github.com/tzco/storage/releases/download/vqdiffusion"
 """Where Microsoft's download script takes the files from: a GitHub release."""
-STATISTICS = "https://raw.githubusercontent.com/microsoft/VQ-Diffusion/main/help_folder/statistics"
+REPOSITORY = "https://raw.githubusercontent.com/microsoft/VQ-Diffusion/main"
+"""Where the files are that the official code reads besides."""
 CODE = "https://github.com/microsoft/VQ-Diffusion"
 TAMING = "https://github.com/CompVis/taming-transformers"
 LICENCE = (
@@ -79,7 +80,15 @@ class Released:
         if self.used_codes is None:
             return None
         name = f"taming_vqvae_{self.used_codes}.pt"
-        return RemoteFile(f"{STATISTICS}/{name}", name)
+        return RemoteFile(f"{REPOSITORY}/help_folder/statistics/{name}", name)
+
+    @property
+    def tokenizer_file(self) -> RemoteFile | None:
+        """CLIP's list of pieces of words, for captions; None: it takes none."""
+        if self.kind != TEXT:
+            return None
+        name = "bpe_simple_vocab_16e6.txt.gz"
+        return RemoteFile(f"{REPOSITORY}/image_synthesis/modeling/modules/clip/{name}", name)
 
 
 EMPTY, LEARNED = "the empty caption", "learned"

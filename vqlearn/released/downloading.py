@@ -33,7 +33,9 @@ BEGUN = ".part"
 class Convert(Protocol):
     """How `released.convert` is called."""
 
-    def __call__(self, files: Sequence[Path], out: Path, *, used_codes: Path | None) -> None: ...
+    def __call__(
+        self, files: Sequence[Path], out: Path, *, used_codes: Path | None, tokenizer: Path | None
+    ) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -144,9 +146,9 @@ def download(
     folder = files_folder(out)
     with _alone_in(folder):
         fetched = _fetched(model, Files(folder), tell)
-        codes = model.used_codes_file
-        used_codes = None if codes is None else fetched[codes]
-        convert([fetched[file] for file in model.files], out, used_codes=used_codes)
+        parts = [fetched[file] for file in model.files]
+        used_codes, tokenizer = map(fetched.get, (model.used_codes_file, model.tokenizer_file))
+        convert(parts, out, used_codes=used_codes, tokenizer=tokenizer)
         if delete_parts:
             for file in fetched.values():
                 file.unlink()
@@ -156,7 +158,7 @@ def _fetched(
     model: Released, files: Files, tell: Callable[[str], object]
 ) -> dict[RemoteFile, Path]:
     """Fetch what is missing; returns all files of a model, and where they are."""
-    wanted = [*model.files, *filter(None, [model.used_codes_file])]
+    wanted = [*model.files, *filter(None, [model.used_codes_file, model.tokenizer_file])]
     missing = [file for file in wanted if not files.is_whole(file)]
     with open_client() as client:
         remotes = {file: ask(client, file.address) for file in missing}
