@@ -6,10 +6,13 @@ All that they say stands in `vqlearn/released/catalogue.py`, and below: what was
 from pathlib import Path
 
 from vqlearn.experiments.pages import table, write_tables
-from vqlearn.released.catalogue import NOT_RELEASED, RELEASED, Released
+from vqlearn.released.catalogue import NOT_RELEASED, RELEASED, TEXT, TOKENIZER, Released
 
 BY_SERVER = "named by the server"
-CONVERTED_IN: dict[str, str] = {}
+CONVERTED_IN = {
+    TEXT: "tests/released/test_converted_text.py",
+    TOKENIZER: "tests/released/test_conversion.py",
+}
 """The file of tests that converts a synthetic file, by the kind of the model."""
 RUN_ON_RELEASED: dict[str, str] = {}
 """What was run with the released file itself, by the name of the model."""
