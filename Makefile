@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test soak mutants lint notebooks slides exercises map badges figures samplers frontier unmasking family raster face-off bench weights emoji
+.PHONY: help setup demo test soak mutants lint notebooks slides exercises map badges released figures samplers frontier unmasking family raster face-off bench weights emoji
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ map: setup ## write the map of the code, vqlearn/README.md
 badges: setup ## REPO=owner/name: a Colab badge in every lesson (REPO= takes it away)
 	$(BIN)/python -m vqlearn.lessons.badges "$(REPO)" $(LESSONS)
 	$(MAKE) notebooks
+
+released: setup ## write the tables of the released models, figures/released.md
+	$(BIN)/python -m vqlearn.experiments.released_models
 
 figures: setup ## make every figure of the shipped model again
 	$(BIN)/python -m vqlearn.experiments shipped-model

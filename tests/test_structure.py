@@ -45,6 +45,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "experiments": {
         *("storage", "probability", "tokens", "text", "diffusion", "transformer", "continuous"),
         *("autoregressive", "data", "checkpoints", "pipeline", "training", "evaluation"),
+        "released",
         "lessons",  # marks: where a page is written
     },
     "course": {"probability", "storage"},

@@ -203,15 +203,33 @@ app.command()(convert)
 
 @app.command()
 def download(
-    model: Annotated[str, typer.Argument(help="A repository of the hub, OWNER/NAME.")],
+    model: Annotated[
+        str, typer.Argument(help="OWNER/NAME of the hub, or official/NAME; official: which NAMEs.")
+    ],
     revision: Revision = None,
     variant: Variant = None,
     cache_dir: Annotated[Path | None, typer.Option(help="Instead of the hub's cache.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Of official/NAME: the folder; default: official/NAME.")
+    ] = None,
+    delete_parts: Annotated[
+        bool, typer.Option("--delete-parts", help="Of official/NAME: once they are converted.")
+    ] = False,
 ) -> None:
-    """Fetch a checkpoint from the hub, so that it needs no network later; prints its folder."""
+    """Fetch a checkpoint from the hub, so that it needs no network later; prints its folder.
+
+    Or fetch an official training checkpoint and convert it; its files go to OUT-files. Stopped, the
+    same command goes on where it was.
+    """
     from vqlearn.checkpoints import HubOptions, find_null_text
     from vqlearn.checkpoints import hub as repositories
+    from vqlearn.cli import official
 
+    if official.is_official(model):
+        official.check_no_hub_options(revision=revision, variant=variant, cache_dir=cache_dir)
+        typer.echo(official.fetched(model, out, delete_parts=delete_parts))
+        return
+    official.check_only_official(out, delete_parts=delete_parts)
     if not repositories.is_repository(model):
         raise ValueError(f"the model is {model!r}; allowed: OWNER/NAME of a repository of the hub")
     hub = HubOptions(revision, variant, cache_dir)

@@ -17,20 +17,13 @@ from vqlearn.checkpoints.layout import (
 )
 from vqlearn.diffusion.schedule import ScheduleConfig
 from vqlearn.probability import Sampling
+from vqlearn.released.catalogue import GUIDED, GUIDED_CLASS, GUIDED_ITHQ, UNGUIDED
 from vqlearn.released.conversion import books, codec, denoisers, text
 from vqlearn.released.conversion.schedule import schedule_of
 from vqlearn.released.conversion.sources import Found, Part
 from vqlearn.released.conversion.tokenizer import clip_tokenizer
 from vqlearn.released.conversion.used_codes import used_codes_of
 from vqlearn.released.training_file import TrainingFile
-
-UNGUIDED = Sampling(1.0, 0.86)
-GUIDED = Sampling(3.0, 1.0)
-GUIDED_ITHQ = Sampling(5.0, 1.0)
-GUIDED_CLASS = Sampling(1.5, 0.94)
-"""Guidance and truncation of the official examples, `inference_VQ_Diffusion.py`: of models without
-a learned null, with text and one, of that of ITHQ, with classes and one."""
-
 
 KINDS = {
     DENOISER_FOLDER: "text-to-image model",

@@ -22,7 +22,7 @@ DIGESTS = {
     2887: "5b024c7ad533bd0c9351596460b9ec38e070ac943c61b97a9be35024997f550b",
     974: "a3242cde9dd5dea79b0d15c6d096faf15eea88ae7ccd1389df683e982485548d",
 }
-"""SHA-256 of the released lists as int64, by their lengths."""
+"""SHA-256 of the released tables as int64, by the number of their tokens."""
 
 
 def used_codes_of(
@@ -45,9 +45,9 @@ def used_codes_of(
     return _read(file, num_tokens, num_codes)
 
 
-def digest_of(used_codes: Int[Tensor, " k"]) -> str:
-    """The SHA-256 of a list of codes as int64."""
-    return hashlib.sha256(used_codes.numpy().tobytes()).hexdigest()
+def digest_of(table: Int[Tensor, " codes"]) -> str:
+    """The SHA-256 of a table as int64."""
+    return hashlib.sha256(table.numpy().tobytes()).hexdigest()
 
 
 def _read(file: Path, num_tokens: int, num_codes: int) -> Int[Tensor, " k"]:
@@ -63,10 +63,10 @@ def _read(file: Path, num_tokens: int, num_codes: int) -> Int[Tensor, " k"]:
             f"{file} has other tokens; allowed: 0 for code 0 and those that are not used, "
             f"1 to {num_tokens - 1} once each, ascending"
         )
-    found = digest_of(used)
+    found = digest_of(table)
     if found != DIGESTS.get(num_tokens, found):
         raise CheckpointError(
-            f"{file} is not the released list: its codes have the SHA-256 {found}; "
+            f"{file} is not the released list: its numbers have the SHA-256 {found}; "
             f"allowed: {DIGESTS[num_tokens]}"
         )
     return used
