@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 LESSONS := $(wildcard notebooks/*.ipynb)
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout=180 -p no:cacheprovider
 
-.PHONY: help setup demo test soak mutants lint notebooks slides exercises map badges figures samplers frontier unmasking family raster face-off bench weights emoji
+.PHONY: help setup demo test soak mutants lint notebooks slides exercises map badges released figures samplers frontier unmasking family raster face-off bench weights emoji
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -30,9 +30,11 @@ test: setup lint ## run all tests
 
 soak: setup ## what takes long: nbgrader, full sizes (20 GB), 10,000 images, faults: figures/faults.md
 	VQLEARN_NBGRADER=1 $(BIN)/python -m pytest tests/course/test_nbgrader.py
-	VQLEARN_FULL_SIZE=1 $(BIN)/python -m pytest tests/test_full_size.py
+	VQLEARN_FULL_SIZE=1 $(BIN)/python -m pytest -rP tests/test_full_size.py tests/released/test_conversion_memory.py
 	VQLEARN_LARGE_FOLDER=1 $(BIN)/python -m pytest -rP \
 		tests/training/test_memory.py tests/cli/test_batch_memory.py
+	VQLEARN_DAMAGED_FILES=1 $(BIN)/python -m pytest -rP tests/released/test_damaged_files.py
+	VQLEARN_OFFICIAL_EDITS=1 $(BIN)/python -m pytest tests/released/test_conversion.py
 	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m faults
 
 mutants: setup ## change one line at a time, and see what the tests notice: figures/mutants.json
@@ -60,6 +62,9 @@ map: setup ## write the map of the code, vqlearn/README.md
 badges: setup ## REPO=owner/name: a Colab badge in every lesson (REPO= takes it away)
 	$(BIN)/python -m vqlearn.lessons.badges "$(REPO)" $(LESSONS)
 	$(MAKE) notebooks
+
+released: setup ## write the tables of the released models, figures/released.md
+	$(BIN)/python -m vqlearn.experiments.released_models
 
 figures: setup ## make every figure of the shipped model again
 	$(BIN)/python -m vqlearn.experiments shipped-model

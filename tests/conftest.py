@@ -36,3 +36,15 @@ def hub(tmp_path, monkeypatch):
 
     with released(tmp_path, monkeypatch) as hub:
         yield hub
+
+
+@pytest.fixture
+def file_server(monkeypatch):
+    """A server of files on this machine. Nobody waits between attempts to fetch one."""
+    from support.file_server import serving_files
+
+    from vqlearn.released import fetching
+
+    monkeypatch.setattr(fetching.time, "sleep", lambda seconds: None)
+    with serving_files() as server:
+        yield server

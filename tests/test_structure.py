@@ -29,6 +29,9 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
         *("storage", "probability", "tokens", "text", "diffusion", "transformer"),
         "autoregressive",
     },
+    "released": {
+        *("storage", "probability", "tokens", "text", "diffusion", "transformer", "checkpoints"),
+    },
     "pipeline": {
         *("storage", "probability", "tokens", "text", "diffusion", "transformer", "checkpoints"),
     },
@@ -42,6 +45,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "experiments": {
         *("storage", "probability", "tokens", "text", "diffusion", "transformer", "continuous"),
         *("autoregressive", "data", "checkpoints", "pipeline", "training", "evaluation"),
+        "released",
         "lessons",  # marks: where a page is written
     },
     "course": {"probability", "storage"},
@@ -51,7 +55,7 @@ FLOORS = {  # what the files of each room may import from vqlearn, besides the r
     "lessons": {"probability", "diffusion", "pipeline", "course"},
     "cli": {
         *("storage", "probability", "tokens", "diffusion", "checkpoints", "pipeline", "training"),
-        *("data", "evaluation", "course", "challenge"),
+        *("data", "evaluation", "course", "challenge", "released"),
     },
     "__main__": {"cli"},
     "__init__": set(),

@@ -34,7 +34,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     checkpoints="CheckpointError",
     diffusion="MaskAndReplace ScheduleConfig build_schedule",
-    pipeline="TextToImagePipeline VQDiffusionPipeline",
+    pipeline="ClassToImagePipeline TextToImagePipeline UnconditionalPipeline VQDiffusionPipeline",
     text="TextEncoder",
     tokens="VQVAE VQVAEConfig",
     transformer="Denoiser DenoiserConfig",

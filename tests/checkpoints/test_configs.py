@@ -7,7 +7,7 @@ import pytest
 
 from vqlearn.checkpoints.configs import DENOISER_FILE, SCHEDULE_FILE, VQVAE_FILE
 
-OURS = {"quantizer"}  # a key that diffusers does not know
+OURS = {"quantizer", "num_full_codes"}  # keys that diffusers does not know
 
 
 @pytest.mark.parametrize(

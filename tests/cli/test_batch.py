@@ -161,7 +161,7 @@ def test_a_folder_of_other_images_is_refused_and_kept(file, monkeypatch, capsys,
 def parts(tmp_path, monkeypatch):
     """What each of so many processes makes of some jobs, one process after the other."""
     pipeline = load_pipeline("scenes")
-    monkeypatch.setattr(many, "open_model", lambda *_: pipeline)
+    monkeypatch.setattr(many, "open_text_model", lambda *_: pipeline)
     monkeypatch.setattr(many, "in_main_process", lambda accelerator, work: work())
 
     def of(jobs, count):

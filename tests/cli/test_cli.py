@@ -81,7 +81,8 @@ def test_the_seed_decides_and_picture_i_has_seed_plus_i(folder, tmp_path, monkey
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["generate"], "Missing argument 'prompt'"),
+        (["generate"], "PROMPT is missing; allowed: what the image shall show"),
+        (["generate", "--class-label", 3], "--class-label is '3'; allowed: none, the model reads"),
         (["generate", "x", "--steps", "many"], "--steps"),
         (["generate", "x", "--steps", "0"], "num_inference_steps is 0; allowed: 1 or more"),
         (["generate", "x", "--steps", "101"], "num_inference_steps is 101; allowed: 1 to 10"),

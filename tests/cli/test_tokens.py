@@ -1,5 +1,7 @@
 """`vqlearn tokens`: a folder as tokens and back, with the tokenizer of any checkpoint."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,11 @@ from PIL import Image
 from support.command import run_command
 from support.tiny import write_diffusers_folder
 
-from vqlearn.checkpoints import load_vqvae, resolve
+from vqlearn.checkpoints import load_vqvae, resolve, save_network
 from vqlearn.cli.tokenizing import AT_ONCE, digest_of, png_names
 from vqlearn.data.image_files import read_image
 from vqlearn.data.token_file import TokenFile
+from vqlearn.tokens import VQVAE, VQVAEConfig
 
 PICTURES = ["e.png", "b/a.jpg", "b/c.webp", *(f"d{i:02}.png" for i in range(AT_ONCE))]
 
@@ -61,6 +64,68 @@ def test_tokens_are_those_of_each_image_alone_and_come_back_as_images(
         with torch.no_grad():
             expected = vqvae.decode(tokens)[0].numpy()
         assert np.abs(seen - expected).max() <= 0.51 / 255
+
+
+def test_a_folder_with_nothing_but_vqvae_is_enough(images, of_diffusers, monkeypatch, capsys):
+    """It does not tell the size of the images that it was trained on."""
+    shutil.copytree(of_diffusers / "vqvae", "alone/vqvae")
+    encode = ["encode", images, "--model", "alone"]
+    code, _, stderr = run(monkeypatch, capsys, *encode)
+    assert code == 1
+    assert "--image-size is None, and alone does not tell it; allowed: multiples of 2" in stderr
+    assert run(monkeypatch, capsys, *encode, "--image-size", 8)[0] == 0
+    whole = ["encode", images, "--model", of_diffusers, "--out", "whole.npz"]
+    assert run(monkeypatch, capsys, *whole)[0] == 0
+    found, expected = (
+        TokenFile.read(images.parent / f"{name}.npz") for name in ("tokens", "whole")
+    )
+    assert torch.equal(found.tokens, expected.tokens)
+    assert run(monkeypatch, capsys, "decode", "whole.npz", "--model", "alone")[0] == 0
+    with Image.open(images.parent / "decoded" / "e.png") as picture:
+        assert picture.size == (8, 8)
+
+
+@pytest.fixture
+def with_unused_codes(tmp_path):
+    """A folder with nothing but a tokenizer that knows 5 of 40 codes."""
+    torch.manual_seed(0)
+    sizes = {"num_vq_embeddings": 5, "num_full_codes": 40, "norm_num_groups": 4}
+    vqvae = VQVAE(VQVAEConfig((8, 8), 1, 6, 5, encoder_attention_resolutions=(),
+                              decoder_attention_resolutions=(), **sizes))  # fmt: skip
+    full = vqvae.full_codes
+    full.used_codes.copy_(torch.tensor([0, 7, 8, 20, 39]))
+    torch.nn.init.normal_(full.quantizer.codebook.weight)
+    torch.nn.init.normal_(vqvae.to_code_space.weight, std=3)
+    vqvae.quantizer.codebook.weight.data = full.quantizer.codebook.weight[full.used_codes].clone()
+    save_network(vqvae, tmp_path / "unused")
+    return tmp_path / "unused"
+
+
+@pytest.mark.parametrize("nearest_used", [False, True])
+def test_unused_codes_are_token_0_unless_it_is_said(
+    images, with_unused_codes, monkeypatch, capsys, nearest_used
+):
+    words = ["encode", images, "--model", with_unused_codes, "--image-size", 8]
+    code, _, stderr = run(monkeypatch, capsys, *words, *["--nearest-used"] * nearest_used)
+    assert code == 0, stderr
+    found, vqvae = TokenFile.read(images.parent / "tokens.npz"), load_vqvae(with_unused_codes)
+    assert found.num_codes == 5
+    quantizer, differing = vqvae.quantizer if nearest_used else vqvae.full_codes, 0
+    other = vqvae.full_codes if nearest_used else vqvae.quantizer
+    for name, grid in zip(found.file_names, found.tokens, strict=True):
+        with torch.no_grad():
+            features = vqvae.encode_features(read_image(images / name, 8).pixels[None] / 255)
+        assert torch.equal(quantizer.encode(features)[0], grid)
+        differing += (other.encode(features)[0] != grid).sum()
+    assert differing > 0
+    decode = ["decode", "tokens.npz", "--model", with_unused_codes]
+    assert run(monkeypatch, capsys, *decode)[0] == 0
+
+
+def test_a_model_that_knows_all_codes_takes_no_nearest_ones(images, monkeypatch, capsys):
+    code, _, stderr = run(monkeypatch, capsys, "encode", images, "--nearest-used")
+    assert code == 1
+    assert "--nearest-used is True; allowed: not with scenes, it knows all codes" in stderr
 
 
 def test_the_image_size_decides_the_grid(images, monkeypatch, capsys):

@@ -26,13 +26,26 @@ from vqlearn.diffusion.process import MaskAndReplace, Process
 from vqlearn.diffusion.sampler import levels_to_visit
 from vqlearn.diffusion.schedule import absorbing, build_schedule, multinomial, paper, released
 from vqlearn.probability.filters import guide, top_p
-from vqlearn.probability.model import Conditioning, Sampling, TokenModel
+from vqlearn.probability.model import (
+    ClassConditioning,
+    Condition,
+    Conditioning,
+    Sampling,
+    TokenModel,
+)
+from vqlearn.transformer.convolutional import (
+    ClassDenoiser,
+    ClassDenoiserConfig,
+    UnconditionalDenoiser,
+    UnconditionalDenoiserConfig,
+)
 from vqlearn.transformer.denoiser import Denoiser, DenoiserConfig
 from vqlearn.transformer.sequence import SequenceConfig, SequenceDenoiser
 
 K, N, LEVELS = 3, 4, 4
 STATES = all_states(K, N)  # (81, 4)
 WORDS, WIDTH = 2, 5  # of the text states
+CLASSES = 2
 
 
 @dataclass(frozen=True)
@@ -41,12 +54,18 @@ class Case:
 
     - `exact(case, model, sampling)`: the probabilities of all 81 sequences, (81,).
     - `prior(model, x)`: what `nll` holds beside n times the loss, nats: (b,). None: `nll` is exact.
+    - `reads_text`, `reads_classes`: its condition; at most one of them.
     """
 
     build: Callable[[], TokenModel]
     exact: Callable[["Case", TokenModel, Sampling], Tensor]
     prior: Callable[[TokenModel, Tensor], Tensor] | None = None
     reads_text: bool = False
+    reads_classes: bool = False
+
+    @property
+    def is_conditional(self) -> bool:
+        return self.reads_text or self.reads_classes
 
     def fresh(self) -> TokenModel:
         """The same weights every time, large enough that every term counts."""
@@ -59,17 +78,21 @@ class Case:
                 weight.copy_(0.4 * noise)
         return model
 
-    def condition(self, count: int) -> Conditioning | None:
-        """One caption for all of `count` sequences, and the null embedding."""
+    def condition(self, count: int) -> Condition | None:
+        """One caption or class for all of `count` sequences, and the null embedding or class."""
+        if self.reads_classes:
+            return ClassConditioning(torch.full((count,), 1), null=CLASSES)
         if not self.reads_text:
             return None
         generator = torch.Generator().manual_seed(2)
         text, null = torch.randn(2, 1, WORDS, WIDTH, generator=generator, dtype=torch.float64)
         return Conditioning(text.expand(count, -1, -1), null)
 
-    def null(self, count: int) -> Conditioning | None:
-        """The null embedding in place of the caption."""
+    def null(self, count: int) -> Condition | None:
+        """The null embedding in place of the caption, or the null class in place of the class."""
         condition = self.condition(count)
+        if self.reads_classes:
+            return ClassConditioning(condition.null_labels())
         return condition and Conditioning(condition.null_text())
 
 
@@ -136,6 +159,16 @@ def captioned(process: Process) -> DiffusionModel:
     )
 
 
+def by_class(process: Process) -> DiffusionModel:
+    config = ClassDenoiserConfig(2, 4, 1, K + 1, 2, LEVELS, 4, CLASSES)
+    return DiffusionModel(process, ClassDenoiser(config), auxiliary_weight=0.0)
+
+
+def convolutional(process: Process) -> DiffusionModel:
+    config = UnconditionalDenoiserConfig(2, 4, 1, K + 1, 2, LEVELS, 4)
+    return DiffusionModel(process, UnconditionalDenoiser(config), auxiliary_weight=0.0)
+
+
 def plain(process: Process, kind: type = SequenceDenoiser) -> DiffusionModel:
     config = SequenceConfig(K, process.num_classes, N, LEVELS, width=8, num_layers=1, num_heads=2)
     return DiffusionModel(process, kind(config), auxiliary_weight=0.0)
@@ -146,8 +179,8 @@ def nearest_neighbour() -> Process:
     return kernels.nearest_neighbour(line, LEVELS, num_neighbours=1)
 
 
-def diffusion(build: Callable[[], DiffusionModel], *, reads_text: bool = False) -> Case:
-    return Case(build, by_the_chain, cost_of_prior, reads_text)
+def diffusion(build: Callable[[], DiffusionModel], **reads: bool) -> Case:
+    return Case(build, by_the_chain, cost_of_prior, **reads)
 
 
 def autoregressive(kind: type, config: object, *, reads_text: bool = False) -> Case:
@@ -169,6 +202,8 @@ PIXELS = {"side": 2, "channels": 1, "num_codes": K}
 CASES: dict[str, Case] = {
     "vq-diffusion": diffusion(lambda: captioned(lines(released)), reads_text=True),
     "vq-diffusion, paper": diffusion(lambda: captioned(lines(paper)), reads_text=True),
+    "vq-diffusion, classes": diffusion(lambda: by_class(lines(released)), reads_classes=True),
+    "vq-diffusion, convolutional": diffusion(lambda: convolutional(lines(released))),
     "absorbing": diffusion(lambda: plain(lines(absorbing))),
     "multinomial": diffusion(lambda: plain(lines(multinomial))),
     "d3pm, nearest neighbour": diffusion(lambda: plain(nearest_neighbour())),

@@ -1,5 +1,7 @@
 """What every token model promises, each promise as one function that fails if it is broken."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from contracts.cases import STATES, Case, K, N
@@ -7,7 +9,16 @@ from contracts.cases import STATES, Case, K, N
 from vqlearn.autoregressive.decoding import sequential_log_likelihood
 from vqlearn.autoregressive.imagebart import ImageBART
 from vqlearn.autoregressive.model import AutoregressiveModel, dependence
-from vqlearn.probability.model import PLAIN, Conditioning, Given, Sampling, TokenModel
+from vqlearn.diffusion.model import DiffusionModel
+from vqlearn.probability.model import (
+    PLAIN,
+    ClassConditioning,
+    Condition,
+    Conditioning,
+    Given,
+    Sampling,
+    TokenModel,
+)
 
 COUNT = 20_000
 GUIDED = Sampling(guidance_scale=2.0, truncation_rate=0.9, num_inference_steps=2)
@@ -27,7 +38,7 @@ def it_is_a_token_model(case: Case, model: TokenModel) -> None:
 
 def all_sequences_have_probability_one(case: Case, model: TokenModel) -> None:
     """The enumeration, plain and filtered; for exact models also what `nll` says of all K^n."""
-    for sampling in (PLAIN, GUIDED if case.reads_text else UNGUIDED):
+    for sampling in (PLAIN, GUIDED if case.is_conditional else UNGUIDED):
         assert case.exact(case, model, sampling).sum().item() == pytest.approx(1, abs=1e-9)
     if model.exact:
         nll = model.nll(STATES, case.condition(len(STATES)))
@@ -50,7 +61,7 @@ def nll_is_minus_log_p_or_above_it(case: Case, model: TokenModel) -> None:
 
 def samples_follow_the_exact_distribution(case: Case, model: TokenModel) -> None:
     """20,000 samples, each of 81 counts within 5 sigma (and 1): a right model fails 1 in 20,000."""
-    for sampling in (PLAIN, GUIDED if case.reads_text else UNGUIDED):
+    for sampling in (PLAIN, GUIDED if case.is_conditional else UNGUIDED):
         p = case.exact(case, model, sampling).clamp(0, 1)
         x = model.sample(COUNT, case.condition(COUNT), sampling=sampling, generator=seeded(3))
         found = torch.bincount(x @ K ** torch.arange(N - 1, -1, -1), minlength=len(STATES))
@@ -110,6 +121,16 @@ def a_decoder_says_what_one_call_says(case: Case, model: TokenModel) -> None:
     torch.testing.assert_close(one_by_one, at_once, rtol=0, atol=1e-9)
 
 
+def unwanted_conditions(case: Case, model: TokenModel) -> list[Condition | None]:
+    """No condition for a model that needs one; captions and labels for those that read none."""
+    found = [None] if case.is_conditional else []
+    if not case.reads_text:
+        found.append(Conditioning(torch.zeros(2, 2, 5).double()))
+    if isinstance(model, DiffusionModel) and not case.reads_classes:
+        found.append(ClassConditioning(torch.zeros(2, dtype=torch.long)))
+    return found
+
+
 def wrong_input_is_refused(case: Case, model: TokenModel) -> None:
     condition, given = case.condition(2), Given(STATES[:2], STATES[:2] >= 0)
     ask = (lambda x, c: model.loss(x, c, generator=seeded(0)), lambda x, c: model.nll(x, c))
@@ -117,9 +138,9 @@ def wrong_input_is_refused(case: Case, model: TokenModel) -> None:
         for tokens in (STATES[:2] + K, STATES[:2] - 1, STATES[:2, :3]):
             with pytest.raises(ValueError, match="allowed"):
                 call(tokens, condition)
-        unwanted = None if case.reads_text else Conditioning(torch.zeros(2, 2, 5).double())
-        with pytest.raises(ValueError, match="allowed"):
-            call(STATES[:2], unwanted)
+        for unwanted in unwanted_conditions(case, model):
+            with pytest.raises(ValueError, match="allowed"):
+                call(STATES[:2], unwanted)
     for count, options in (
         (0, {}),
         (2, {"given": Given(STATES[:3], STATES[:3] >= 0)}),
@@ -127,11 +148,11 @@ def wrong_input_is_refused(case: Case, model: TokenModel) -> None:
         (2, {"given": given, "sampling": Sampling(guidance_scale=2.0)}),
     ):
         told = condition
-        if told is not None:  # without its null embedding there is no guidance
-            told = Conditioning(told.text)
+        if told is not None:  # without its null embedding or class there is no guidance
+            told = replace(told, null=None)
         with pytest.raises(ValueError, match="allowed"):
             model.sample(count, told, **options)
-    if case.reads_text:
+    if case.is_conditional:
         with pytest.raises(ValueError, match="allowed: 3"):
             model.sample(3, condition)
 

@@ -13,7 +13,7 @@ from vqlearn.experiments.face_off.training import RECIPE
 from vqlearn.experiments.sequences import count_weights
 from vqlearn.experiments.systems import ALL, SYSTEMS, VARIANTS
 from vqlearn.training.loop import Run
-from vqlearn.training.stages.order import copy_frozen_parts
+from vqlearn.training.stages.taken_parts import copy_frozen_parts
 
 
 @pytest.fixture(autouse=True, scope="module")

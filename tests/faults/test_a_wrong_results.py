@@ -500,7 +500,7 @@ def test_a_stage_is_not_built_on_tokens_of_other_data(tmp_path, monkeypatch):
 
 def test_tokens_to_start_from_do_not_stand_behind_others(trained):
     kept, recipes, _ = trained
-    with pytest.raises(ValueError, match=r"start_from is .*, but .*vqvae is another one"):
+    with pytest.raises(ValueError, match=r"vqvae of .* is asked for, but .*vqvae is another one"):
         train_stages(kept, recipes, start_from=resolve("scenes"))
 
 

@@ -495,7 +495,6 @@ def test_the_version_is_told(monkeypatch, capsys):
     [
         ["bogus"],
         ["--bogus"],
-        ["generate"],
         ["generate", "x", "y"],
         ["generate", "x", "--nope", "1"],
     ],

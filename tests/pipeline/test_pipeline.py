@@ -55,6 +55,11 @@ def test_the_defaults_are_those_of_diffusers(pipe):
     assert list(ours)[-3:] == ["noise", "rule", "negative_prompt"]  # diffusers has none of them
     assert ours.pop("noise").default == "exact"
     assert ours.pop("rule").default is ours.pop("negative_prompt").default is None
+    # None there: what the checkpoint recommends, or else what diffusers takes
+    usual = VQDiffusionPipeline.usual
+    for name in ("guidance_scale", "truncation_rate"):
+        assert ours.pop(name).default is None
+        assert getattr(usual, name) == theirs[name].default
     for name, parameter in ours.items():
         if name != "self":
             assert parameter.default == theirs[name].default, name

@@ -12,7 +12,11 @@ from vqlearn.diffusion import ScheduleConfig
 from vqlearn.probability.checks import check_choice, shown
 from vqlearn.text import NullTextConfig
 from vqlearn.tokens import VQVAEConfig
-from vqlearn.transformer import DenoiserConfig
+from vqlearn.transformer import (
+    ClassDenoiserConfig,
+    DenoiserConfig,
+    UnconditionalDenoiserConfig,
+)
 
 Values = Mapping[str, Any]
 LARGEST = 2**31 - 1
@@ -56,13 +60,16 @@ HALVES = {
 """Of each half of the VQ network: the key of its blocks in diffusers' files, 1 if they begin at the
 full resolution and -1 if they end there, and their types without and with attention."""
 
+OURS_ALONE = ("quantizer", "num_full_codes")
+"""Keys that diffusers' VQ network lacks: a file has them if they differ from the default."""
+
 
 class _VQVAEConfigFile(ConfigFile):
     """diffusers names the type of each block; we list the resolutions that have attention.
 
-    A Gumbel quantizer has one key more,
-    `quantizer`. diffusers has none such: it decodes the tokens of that folder as we do, but would
-    choose others when it encodes.
+    A Gumbel quantizer has one key more, `quantizer`, and one with unused codes `num_full_codes`.
+    diffusers has none such: it decodes the tokens of that folder as we do, but would choose others
+    when it encodes.
     """
 
     def read(self, values: Values) -> VQVAEConfig:
@@ -85,9 +92,8 @@ class _VQVAEConfigFile(ConfigFile):
             attention = values.pop(f"{half}_attention_resolutions")
             types = [names[i in attention] for i in range(len(config.block_out_channels))]
             values[key] = types[::order]
-        if config.quantizer == "nearest":
-            del values["quantizer"]
-        return values
+        defaults = {name: self.defaults[name] for name in OURS_ALONE}
+        return {key: value for key, value in values.items() if (key, value) not in defaults.items()}
 
 
 def _value(values: Values, key: str, kind: Any) -> Any:
@@ -131,6 +137,7 @@ VQVAE_FILE = _VQVAEConfigFile(
         "num_vq_embeddings": 256,
         "norm_num_groups": 32,
         "quantizer": "nearest",
+        "num_full_codes": None,
     },
 )
 DENOISER_FILE = ConfigFile(
@@ -158,6 +165,11 @@ DENOISER_FILE = ConfigFile(
         "num_layers": 1,
         "attention_bias": False,
     },
+)
+CONVOLUTIONAL_TEXT_FILE = ConfigFile(DenoiserConfig, {"_class_name": "ConvolutionalTextDenoiser"})
+CLASS_FILE = ConfigFile(ClassDenoiserConfig, {"_class_name": "ClassDenoiser"})
+UNCONDITIONAL_FILE = ConfigFile(
+    UnconditionalDenoiserConfig, {"_class_name": "UnconditionalDenoiser"}
 )
 NULL_TEXT_FILE = ConfigFile(
     NullTextConfig,

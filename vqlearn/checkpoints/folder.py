@@ -5,8 +5,10 @@
     scheduler/  text_encoder/  tokenizer/
     SHA256SUMS  clip/                                                       may be missing
 
-In place of transformer/ and scheduler/ there may be another token model, raster_transformer/ or
-imagebart/, with the names of our own config and attributes in its files.
+In place of transformer/ there may be another denoiser: class_transformer/ or
+unconditional_transformer/, in a checkpoint without text, or convolutional_transformer/. In place of
+transformer/ and scheduler/ there may be another token model, raster_transformer/ or imagebart/,
+with the names of our own config and attributes in its files.
 
 The same functions serve the shipped, the saved and the downloaded checkpoints. Nothing in a
 folder is ever imported or executed: the JSON files are data, and so are weights (see `weights.py`).
@@ -50,12 +52,18 @@ from vqlearn.checkpoints.text_parts import save_clip as save_clip
 from vqlearn.checkpoints.text_parts import save_text_encoder as save_text_encoder
 from vqlearn.checkpoints.writing import replaced
 from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule
-from vqlearn.probability import TokenModel
-from vqlearn.probability.checks import check_integer, shown
+from vqlearn.probability import Sampling, TokenModel
+from vqlearn.probability.checks import check_integer, check_kind, shown
 from vqlearn.storage import write_json
 from vqlearn.text import NullText, NullTextConfig
 from vqlearn.tokens import VQVAE
-from vqlearn.transformer import Denoiser
+from vqlearn.tokens.full_codes import check_used_codes
+from vqlearn.transformer import (
+    ClassDenoiser,
+    ConvolutionalTextDenoiser,
+    Denoiser,
+    UnconditionalDenoiser,
+)
 
 RASTER_CONFIG = configs.ConfigFile(RasterTransformerConfig, {"_class_name": "RasterTransformer"})
 IMAGEBART_CONFIG = configs.ConfigFile(ImageBARTConfig, {"_class_name": "ImageBART"})
@@ -69,6 +77,21 @@ KINDS = {
     layout.DENOISER_FOLDER: Kind(
         Denoiser, configs.DENOISER_FILE, lambda config: config.num_layers, DENOISER_RENAMES
     ),
+    layout.CONVOLUTIONAL_TEXT_FOLDER: Kind(
+        ConvolutionalTextDenoiser,
+        configs.CONVOLUTIONAL_TEXT_FILE,
+        lambda config: config.num_layers,
+        DENOISER_RENAMES,
+    ),
+    layout.CLASS_FOLDER: Kind(
+        ClassDenoiser, configs.CLASS_FILE, lambda config: config.num_layers, DENOISER_RENAMES
+    ),
+    layout.UNCONDITIONAL_FOLDER: Kind(
+        UnconditionalDenoiser,
+        configs.UNCONDITIONAL_FILE,
+        lambda config: config.num_layers,
+        DENOISER_RENAMES,
+    ),
     layout.NULL_TEXT_FOLDER: Kind(NullText, configs.NULL_TEXT_FILE, lambda config: 1),
     layout.RASTER_FOLDER: Kind(RasterTransformer, RASTER_CONFIG, lambda config: config.num_layers),
     layout.IMAGEBART_FOLDER: Kind(ImageBART, IMAGEBART_CONFIG, lambda config: config.num_layers),
@@ -76,6 +99,8 @@ KINDS = {
 """The networks of our own make, by the name of their folder."""
 
 SCHEDULE_FILE = f"{layout.SCHEDULE_FOLDER}/scheduler_config.json"
+
+RECOMMENDED_SETTINGS = ("guidance_scale", "truncation_rate")
 
 logger = logging.getLogger("vqlearn")
 
@@ -104,23 +129,44 @@ def _class_of(found: object) -> object:
     return found[-1] if isinstance(found, list) and found else found
 
 
-def finish(folder: Path) -> None:
-    """Write the file that names the parts of the checkpoint, then the digests of all its files."""
-    write_json(folder / layout.INDEX_FILE, layout.INDICES[model_folder(folder)])
+def finish(folder: Path, recommended: Sampling | None = None) -> None:
+    """Write the file that names the parts of the checkpoint, then the digests of all its files.
+
+    That file also says which settings are recommended for the model, if any are.
+    """
+    index = layout.INDICES[model_folder(folder)]
+    if recommended is not None:
+        settings = {name: getattr(recommended, name) for name in RECOMMENDED_SETTINGS}
+        index = {**index, layout.RECOMMENDED: settings}
+    write_json(folder / layout.INDEX_FILE, index)
     write_digests(folder, layout.PARTS)
 
 
+def recommended_sampling(folder: Path) -> Sampling | None:
+    """The settings that are recommended for the model of a folder; None: it names none.
+
+    Raises `CheckpointError` for settings that mean nothing.
+    """
+    index = folder / layout.INDEX_FILE
+    settings = read_json(index).get(layout.RECOMMENDED)
+    if settings is None:
+        return None
+    with naming(f"{layout.RECOMMENDED} of {index}", TypeError, ValueError):
+        check_kind("it", settings, dict)
+        return Sampling(**{name: settings.get(name, 1.0) for name in RECOMMENDED_SETTINGS})
+
+
 @contextmanager
-def whole_checkpoint(folder: Path) -> Iterator[Path]:
+def whole_checkpoint(folder: Path, recommended: Sampling | None = None) -> Iterator[Path]:
     """A folder to write all parts to; at the end they take the place of the checkpoint in `folder`.
 
     Older parts go, other files stay. If that is stopped in the middle, what is there is the older
-    checkpoint, or one without `model_index.json`, or the new one.
+    checkpoint, or one without `model_index.json`, or the new one. `recommended` is for `finish`.
     """
     markers = (layout.INDEX_FILE, SUMS_FILE)
     with replaced(folder, lambda old: files_read(old, layout.PARTS), markers) as begun:
         yield begun
-        finish(begun)
+        finish(begun, recommended)
         for name in layout.PARTS:
             if (folder / name).is_symlink():
                 (folder / name).unlink()  # the files that it leads to are not ours to change
@@ -131,7 +177,12 @@ def whole_checkpoint(folder: Path) -> Iterator[Path]:
 
 def load_vqvae(folder: Path, wanted: Wanted = AS_STORED) -> VQVAE:
     """The VQ network, in the dtype of its file. Raises `CheckpointError` as all loaders here do."""
-    return load_module(folder / layout.VQVAE_FOLDER, KINDS[layout.VQVAE_FOLDER], wanted)
+    part = folder / layout.VQVAE_FOLDER
+    vqvae = load_module(part, KINDS[layout.VQVAE_FOLDER], wanted)
+    if vqvae.full_codes is not None:
+        with naming(part, ValueError):
+            check_used_codes(vqvae.full_codes.used_codes, vqvae.config.num_full_codes)
+    return vqvae
 
 
 def load_null_text(folder: Path, wanted: Wanted = AS_STORED) -> NullText:
@@ -156,7 +207,7 @@ def load_token_model(folder: Path, wanted: Wanted = AS_STORED) -> TokenModel:
     """The token model, in the dtype of its file. Raises if the folder has none, or several."""
     name = model_folder(folder)
     network = load_module(folder / name, KINDS[name], wanted)
-    if name != layout.DENOISER_FOLDER:
+    if layout.SCHEDULE_FOLDER not in layout.INDICES[name]:
         return network
     file = folder / SCHEDULE_FILE
     schedule, levels = understand(file, configs.SCHEDULE_FILE), network.config.num_embeds_ada_norm
@@ -170,21 +221,22 @@ def load_token_model(folder: Path, wanted: Wanted = AS_STORED) -> TokenModel:
 def save_network(network: nn.Module, folder: Path) -> None:
     """Write the folder of a network of one of the `KINDS`; older digests no longer hold and go.
 
-    diffusers reads the VQ network, the denoiser and the null embedding. Of a `DiffusionModel` the
+    diffusers reads the VQ network, `Denoiser` and the null embedding. Of a `DiffusionModel` the
     denoiser and the schedule are written. Raises `TypeError` for other networks and processes, and
     `ValueError` for a schedule that is no straight line.
     """
+    schedule = None
     if isinstance(network, DiffusionModel):
         if not isinstance(network.process, MaskAndReplace):
             seen = type(network.process).__name__
             raise TypeError(f"the process is a {seen}; allowed: a MaskAndReplace")
         schedule = configs.SCHEDULE_FILE.write(network.process.schedule.config)
-        forget_digests(folder)
-        write_json(folder / SCHEDULE_FILE, schedule)
         network = network.network
-    for name, kind in KINDS.items():
-        if isinstance(network, kind.network):
-            forget_digests(folder)
-            return save_module(network, folder / name, kind)
-    allowed = ", ".join(kind.network.__name__ for kind in KINDS.values())
-    raise TypeError(f"the network is a {type(network).__name__}; allowed: {allowed}")
+    name = next((name for name, kind in KINDS.items() if type(network) is kind.network), None)
+    if name is None:
+        allowed = ", ".join(kind.network.__name__ for kind in KINDS.values())
+        raise TypeError(f"the network is a {type(network).__name__}; allowed: {allowed}")
+    forget_digests(folder)
+    if schedule is not None:
+        write_json(folder / SCHEDULE_FILE, schedule)
+    save_module(network, folder / name, KINDS[name])

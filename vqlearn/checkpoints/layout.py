@@ -9,6 +9,9 @@ VQVAE_FOLDER = "vqvae"
 DENOISER_FOLDER = "transformer"
 NULL_TEXT_FOLDER = "learned_classifier_free_sampling_embeddings"
 SCHEDULE_FOLDER = "scheduler"
+CLASS_FOLDER = "class_transformer"
+UNCONDITIONAL_FOLDER = "unconditional_transformer"
+CONVOLUTIONAL_TEXT_FOLDER = "convolutional_transformer"
 RASTER_FOLDER = "raster_transformer"
 IMAGEBART_FOLDER = "imagebart"
 TEXT_FOLDER = "text_encoder"
@@ -20,8 +23,13 @@ TRANSFORMERS_STEMS = ("model", "pytorch_model")
 STEMS = DIFFUSERS_STEMS + TRANSFORMERS_STEMS
 
 INDEX_FILE = "model_index.json"
+RECOMMENDED = "recommended_sampling"
+"""The key of our own in it."""
+CLASS_NAMES_FILE = "class_names.json"
+VQVAE = {VQVAE_FOLDER: ["diffusers", "VQModel"]}
+SCHEDULE = {SCHEDULE_FOLDER: ["diffusers", "VQDiffusionScheduler"]}
 SHARED = {
-    VQVAE_FOLDER: ["diffusers", "VQModel"],
+    **VQVAE,
     TEXT_FOLDER: ["transformers", "CLIPTextModel"],
     TOKENIZER_FOLDER: ["transformers", "CLIPTokenizer"],
     NULL_TEXT_FOLDER: ["diffusers", "LearnedClassifierFreeSamplingEmbeddings"],
@@ -31,8 +39,26 @@ INDICES = {
     DENOISER_FOLDER: {
         "_class_name": "VQDiffusionPipeline",
         DENOISER_FOLDER: ["diffusers", "Transformer2DModel"],
-        SCHEDULE_FOLDER: ["diffusers", "VQDiffusionScheduler"],
+        **SCHEDULE,
         **SHARED,
+    },
+    CONVOLUTIONAL_TEXT_FOLDER: {
+        "_class_name": "VQDiffusionPipeline",
+        CONVOLUTIONAL_TEXT_FOLDER: ["vqlearn", "ConvolutionalTextDenoiser"],
+        **SCHEDULE,
+        **SHARED,
+    },
+    CLASS_FOLDER: {
+        "_class_name": "ClassToImagePipeline",
+        CLASS_FOLDER: ["vqlearn", "ClassDenoiser"],
+        **SCHEDULE,
+        **VQVAE,
+    },
+    UNCONDITIONAL_FOLDER: {
+        "_class_name": "UnconditionalPipeline",
+        UNCONDITIONAL_FOLDER: ["vqlearn", "UnconditionalDenoiser"],
+        **SCHEDULE,
+        **VQVAE,
     },
     RASTER_FOLDER: {RASTER_FOLDER: ["vqlearn", "RasterTransformer"], **OURS},
     IMAGEBART_FOLDER: {IMAGEBART_FOLDER: ["vqlearn", "ImageBART"], **OURS},
@@ -46,6 +72,7 @@ OTHER_CLASSES = {
 
 PARTS = (
     INDEX_FILE,
+    CLASS_NAMES_FILE,
     CLIP_FOLDER,
     *dict.fromkeys(name for index in INDICES.values() for name in index if name[0] != "_"),
 )
@@ -65,7 +92,8 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 def is_read(name: str) -> bool:
     """May a loader open a file of this name? All others may lie in a checkpoint, and are let be."""
     stem, _, rest = name.partition(".")
-    if name in (INDEX_FILE, CONFIG_FILE, "scheduler_config.json", *TOKENIZER_FILES):
+    named = (INDEX_FILE, CLASS_NAMES_FILE, CONFIG_FILE, "scheduler_config.json", *TOKENIZER_FILES)
+    if name in named:
         return True
     return stem in STEMS and f".{rest}".endswith((".safetensors", ".bin"))
 

@@ -56,7 +56,10 @@ def load_module(folder: Path, kind: Kind, wanted: Wanted) -> nn.Module:
         network = kind.network(config)
     expected = rename_to_diffusers(network.state_dict(), kind.renames)
     weights.check_fit(expected)
-    state = {name: weights.read(name, wanted.dtype) for name in expected}
+    state = {
+        name: weights.read(name, wanted.dtype if weight.is_floating_point() else None)
+        for name, weight in expected.items()
+    }
     network.load_state_dict(rename_from_diffusers(state, kind.renames), assign=True)
     return network.eval()
 

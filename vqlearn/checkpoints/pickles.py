@@ -18,10 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from vqlearn.checkpoints.layout import CheckpointError, naming
+from vqlearn.checkpoints.reading import check_file
 from vqlearn.probability.checks import shown
 
 ARCHIVE = b"PK\x03\x04"
 PICKLES_OF_A_FILE = 5  # before 2020: a number, a version, the machine, the weights, their keys
+LARGEST_TENSOR = 2**20  # bytes of a file with one tensor
 DEEPEST_TUPLE = 8  # torch.save writes two: a shape among the arguments of a tensor
 FOREIGN = re.compile(r"(?:GLOBAL|Unsupported class|instantiate) (\S+)")
 
@@ -32,15 +34,9 @@ def load_pickle(file: Path) -> dict[str, Tensor]:
     An archive is mapped, so nothing but names is read; files of before 2020 are no archives, and
     torch reads them whole. Raises `CheckpointError` for everything else.
     """
-    with file.open("rb") as stream:
-        mapped = stream.read(len(ARCHIVE)) == ARCHIVE
+    mapped = _is_archive(file)
     sizes = _member_sizes(file) if mapped else None
-    _check_nesting(file, mapped)
-    # torch raises a dozen kinds of errors for what a file can hold
-    try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:
-        raise CheckpointError(f"{file} {_reason(error)}; allowed: named tensors") from error
+    loaded = _opened(file, mapped)
     if not isinstance(loaded, dict):
         raise CheckpointError(f"{file} holds a {type(loaded).__name__}; allowed: named tensors")
     for name, value in loaded.items():
@@ -48,6 +44,35 @@ def load_pickle(file: Path) -> dict[str, Tensor]:
     if sizes is not None and _storage_sizes(loaded) != sizes:
         raise CheckpointError(f"{file} is damaged: its tensors are not as long as its members")
     return loaded
+
+
+def load_tensor(file: Path) -> Tensor:
+    """The one tensor that a small file holds. Raises `CheckpointError` for everything else."""
+    check_file(file)
+    if file.stat().st_size > LARGEST_TENSOR:
+        raise CheckpointError(
+            f"{file} has {file.stat().st_size} bytes; allowed: one tensor, up to {LARGEST_TENSOR}"
+        )
+    mapped = _is_archive(file)
+    if mapped:
+        _member_sizes(file)
+    loaded = _opened(file, mapped)
+    _check_tensor(file, "what it holds", loaded)
+    return loaded
+
+
+def _is_archive(file: Path) -> bool:
+    with file.open("rb") as stream:
+        return stream.read(len(ARCHIVE)) == ARCHIVE
+
+
+def _opened(file: Path, mapped: bool) -> Any:
+    _check_nesting(file, mapped)
+    # torch raises a dozen kinds of errors for what a file can hold
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception as error:
+        raise CheckpointError(f"{file} {_reason(error)}; allowed: named tensors") from error
 
 
 def _storage_sizes(tensors: dict[str, Tensor]) -> list[int]:

@@ -23,7 +23,7 @@ def rename_to_diffusers(state: dict[str, Tensor], table: Table) -> dict[str, Ten
 
     Raises `KeyError` with the first name that no row of the table covers.
     """
-    return {_rename(key, table): value for key, value in state.items()}
+    return {renamed(key, table): value for key, value in state.items()}
 
 
 def rename_from_diffusers(state: dict[str, Tensor], table: Table) -> dict[str, Tensor]:
@@ -39,7 +39,8 @@ def with_new_names(key: str) -> str:
     return OLD_ATTENTION.sub(lambda found: f".attentions.{found[1]}.{NEW_NAMES[found[2]]}.", key)
 
 
-def _rename(key: str, table: Table) -> str:
+def renamed(key: str, table: Table) -> str:
+    """The new name of one weight. Raises `KeyError` if no row of the table covers it."""
     stem, dot, leaf = key.rpartition(".")
     for source, target in table:
         match = re.fullmatch(_as_pattern(source), stem)
@@ -55,7 +56,8 @@ def _as_pattern(template: str) -> str:
     return re.sub(r"\\{(\w)\\}", r"(?P<\1>\\d+)", re.escape(template))
 
 
-def _under(ours: str, theirs: str, rows: Table) -> Table:
+def under(ours: str, theirs: str, rows: Table) -> Table:
+    """The rows of a part, with the names of what it is a part of."""
     return tuple((f"{ours}.{a}", f"{theirs}.{b}") for a, b in rows)
 
 
@@ -71,12 +73,12 @@ def _vqvae_half(half: str, blocks: str, resampling: tuple[str, str]) -> Table:
     middle, mid_block = f"{half}.middle", f"{half}.mid_block"
     return (
         (f"{half}.input", f"{half}.conv_in"),
-        *_under(f"{ours}.residuals.{{j}}", f"{theirs}.resnets.{{j}}", VQVAE_RESIDUAL),
-        *_under(f"{ours}.attentions.{{j}}", f"{theirs}.attentions.{{j}}", VQVAE_ATTENTION),
-        *_under(ours, theirs, (resampling,)),
-        *_under(f"{middle}.first", f"{mid_block}.resnets.0", VQVAE_RESIDUAL),
-        *_under(f"{middle}.attention", f"{mid_block}.attentions.0", VQVAE_ATTENTION),
-        *_under(f"{middle}.second", f"{mid_block}.resnets.1", VQVAE_RESIDUAL),
+        *under(f"{ours}.residuals.{{j}}", f"{theirs}.resnets.{{j}}", VQVAE_RESIDUAL),
+        *under(f"{ours}.attentions.{{j}}", f"{theirs}.attentions.{{j}}", VQVAE_ATTENTION),
+        *under(ours, theirs, (resampling,)),
+        *under(f"{middle}.first", f"{mid_block}.resnets.0", VQVAE_RESIDUAL),
+        *under(f"{middle}.attention", f"{mid_block}.attentions.0", VQVAE_ATTENTION),
+        *under(f"{middle}.second", f"{mid_block}.resnets.1", VQVAE_RESIDUAL),
         (f"{half}.output_norm", f"{half}.conv_norm_out"),
         (f"{half}.output", f"{half}.conv_out"),
     )
@@ -88,6 +90,9 @@ VQVAE_RENAMES: Table = (
     ("to_code_space", "quant_conv"),
     ("quantizer.codebook", "quantize.embedding"),
     ("quantizer.to_logits", "quantize.to_logits"),  # of Gumbel quantizers, which diffusers lacks
+    ("full_codes", "quantize"),  # its buffer, used_codes
+    ("full_codes.quantizer.codebook", "quantize.full.embedding"),
+    ("full_codes.quantizer.to_logits", "quantize.full.to_logits"),
     ("from_code_space", "post_quant_conv"),
 )
 
@@ -98,11 +103,13 @@ DENOISER_RENAMES: Table = (
     ("token_embedding.column", "latent_image_embedding.width_emb"),
     ("blocks.{i}.self_attention_norm.timestep_embedding", "transformer_blocks.{i}.norm1.emb"),
     ("blocks.{i}.self_attention_norm.to_scale_shift", "transformer_blocks.{i}.norm1.linear"),
-    *_under("blocks.{i}.self_attention", "transformer_blocks.{i}.attn1", ATTENTION),
+    *under("blocks.{i}.self_attention", "transformer_blocks.{i}.attn1", ATTENTION),
     ("blocks.{i}.cross_attention_norm.timestep_embedding", "transformer_blocks.{i}.norm2.emb"),
     ("blocks.{i}.cross_attention_norm.to_scale_shift", "transformer_blocks.{i}.norm2.linear"),
-    *_under("blocks.{i}.cross_attention", "transformer_blocks.{i}.attn2", ATTENTION),
+    *under("blocks.{i}.cross_attention", "transformer_blocks.{i}.attn2", ATTENTION),
     ("blocks.{i}.feed_forward_norm", "transformer_blocks.{i}.norm3"),
+    ("blocks.{i}.feed_forward_norm.class_embedding", "transformer_blocks.{i}.norm3.emb"),
+    ("blocks.{i}.feed_forward_norm.to_scale_shift", "transformer_blocks.{i}.norm3.linear"),
     ("blocks.{i}.feed_forward.expand", "transformer_blocks.{i}.ff.net.0.proj"),
     ("blocks.{i}.feed_forward.contract", "transformer_blocks.{i}.ff.net.2"),
     ("output_norm", "norm_out"),

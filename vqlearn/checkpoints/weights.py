@@ -23,12 +23,13 @@ from vqlearn.probability.checks import shown
 SUFFIXES = {None: (".safetensors", ".bin"), True: (".safetensors",), False: (".bin",)}
 """The endings of files of weights, the best first, by `use_safetensors`."""
 FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DTYPES = {**FLOATS, "I64": torch.int64}
 
 logger = logging.getLogger("vqlearn")
 
 
 class Stored(NamedTuple):
-    """What a file says of one weight: its shape, and its type (another than float by any name)."""
+    """What a file says of one weight: shape and type (an unusual type by its name in it)."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype | str
@@ -86,7 +87,7 @@ class WeightsFile:
         self.stored = {}
         for name, there in self._names.items():
             shape, dtype = found[there]
-            self.stored[name] = Stored(tuple(shape), FLOATS.get(dtype, dtype))
+            self.stored[name] = Stored(tuple(shape), DTYPES.get(dtype, dtype))
 
     def common_dtype(self) -> torch.dtype:
         """The float type of the first weight that has one. Raises `CheckpointError` if none has."""
@@ -119,8 +120,9 @@ class WeightsFile:
                 f"{shown(missing[:3])}, {len(extra)} are unknown {shown(extra[:3])}"
             )
         for name, (shape, dtype) in stored.items():
-            if dtype not in FLOATS.values():
-                raise CheckpointError(f"{file}: {name} is {dtype}; allowed: a float type")
+            if not _is_like(dtype, expected[name].dtype):
+                kind = "a float type" if expected[name].is_floating_point() else "int64"
+                raise CheckpointError(f"{file}: {name} is {dtype}; allowed: {kind}")
             if shape != expected[name].shape:
                 raise CheckpointError(
                     f"{file}: {name} has the shape {shown(shape)}; "
@@ -143,6 +145,11 @@ class WeightsFile:
         if value.numel() > 0 and not torch.stack(value.aminmax()).isfinite().all():
             raise CheckpointError(f"{self.file}: {name} holds NaN or infinity as {dtype}")
         return value
+
+
+def _is_like(dtype: torch.dtype | str, expected: torch.dtype) -> bool:
+    """Are both float types, or both the same other type?"""
+    return dtype in FLOATS.values() if expected.is_floating_point else dtype == expected
 
 
 def _header(file: Path) -> dict[str, tuple[list[int], str]]:

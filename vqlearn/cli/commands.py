@@ -13,10 +13,20 @@ from typer.core import TyperGroup
 
 from vqlearn.cli.batch import batch
 from vqlearn.cli.challenge import challenge
+from vqlearn.cli.convert import convert
 from vqlearn.cli.course import assign, grade
 from vqlearn.cli.edit import edit
 from vqlearn.cli.messages import one_line
-from vqlearn.cli.options import Device, Dtype, Guidance, Model, Truncation, check_images_and_seed
+from vqlearn.cli.options import (
+    Device,
+    Dtype,
+    Guidance,
+    Model,
+    OwnGuidance,
+    OwnTruncation,
+    Truncation,
+    check_images_and_seed,
+)
 from vqlearn.cli.tokens import app as tokens_app
 from vqlearn.cli.train import train
 from vqlearn.cli.train_options import Grouped
@@ -65,11 +75,16 @@ def begin(
 
 @app.command()
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What the image shall show.")],
+    prompt: Annotated[
+        str | None, typer.Argument(help="What the image shall show, of a model that reads text.")
+    ] = None,
     model: Model = "scenes",
+    class_label: Annotated[
+        str | None, typer.Option(help="Number or name of a class, of a model that is told one.")
+    ] = None,
     steps: Annotated[int, typer.Option(help="Sampling steps of VQ-Diffusion, 1 to T.")] = 25,
-    guidance: Guidance = 1.5,
-    truncation: Truncation = 0.9,
+    guidance: OwnGuidance = None,
+    truncation: OwnTruncation = None,
     seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
     images: Annotated[int, typer.Option(help="How many images.")] = 1,
     out: Annotated[Path, typer.Option(help="Where the image or grid goes.")] = Path("out.png"),
@@ -87,26 +102,29 @@ def generate(
     import torch
 
     from vqlearn.cli import outputs
+    from vqlearn.cli.asked import options_of, settings
     from vqlearn.cli.models import open_model, open_unfinished
-    from vqlearn.pipeline import Film, VQDiffusionPipeline, make_grid
+    from vqlearn.pipeline import Film, make_grid
+    from vqlearn.pipeline.reverse_steps import ReverseSteps
     from vqlearn.probability import Sampling
 
     check_images_and_seed(images, seed)
-    Sampling(guidance, truncation, steps)
+    settings(None, guidance, truncation)
+    Sampling(num_inference_steps=steps)
     out = outputs.check_image_file("--out", out)
     if film is not None:
         film = outputs.check_gif_file("--film", film)
         outputs.check_different("--film", film, "--out", out)
     pipeline = (open_unfinished if unfinished else open_model)(model, device, dtype)
-    if film is not None and not isinstance(pipeline, VQDiffusionPipeline):
+    asked = options_of(pipeline, prompt, class_label, guidance, images)
+    sampling = settings(pipeline.recommended, guidance, truncation)
+    if film is not None and not isinstance(pipeline, ReverseSteps):
         raise ValueError(f"--film is {str(film)!r}; allowed: none, {model} is no VQ-Diffusion")
     watch = {} if film is None else {"callback": Film(pipeline)}
     result = pipeline(
-        prompt,
+        **asked,
         num_inference_steps=steps,
-        guidance_scale=guidance,
-        truncation_rate=truncation,
-        num_images_per_prompt=images,
+        truncation_rate=sampling.truncation_rate,
         generator=[torch.Generator().manual_seed(seed + i) for i in range(images)],
         **watch,
     )
@@ -185,19 +203,38 @@ app.add_typer(tokens_app, name="tokens")
 app.command()(assign)
 app.command()(grade)
 app.command()(challenge)
+app.command()(convert)
 
 
 @app.command()
 def download(
-    model: Annotated[str, typer.Argument(help="A repository of the hub, OWNER/NAME.")],
+    model: Annotated[
+        str, typer.Argument(help="OWNER/NAME of the hub, or official/NAME; official: which NAMEs.")
+    ],
     revision: Revision = None,
     variant: Variant = None,
     cache_dir: Annotated[Path | None, typer.Option(help="Instead of the hub's cache.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Of official/NAME: the folder; default: official/NAME.")
+    ] = None,
+    delete_parts: Annotated[
+        bool, typer.Option("--delete-parts", help="Of official/NAME: once they are converted.")
+    ] = False,
 ) -> None:
-    """Fetch a checkpoint from the hub, so that it needs no network later; prints its folder."""
+    """Fetch a checkpoint from the hub, so that it needs no network later; prints its folder.
+
+    Or fetch an official training checkpoint and convert it; its files go to OUT-files. Stopped, the
+    same command goes on where it was.
+    """
     from vqlearn.checkpoints import HubOptions, find_null_text
     from vqlearn.checkpoints import hub as repositories
+    from vqlearn.cli import official
 
+    if official.is_official(model):
+        official.check_no_hub_options(revision=revision, variant=variant, cache_dir=cache_dir)
+        typer.echo(official.fetched(model, out, delete_parts=delete_parts))
+        return
+    official.check_only_official(out, delete_parts=delete_parts)
     if not repositories.is_repository(model):
         raise ValueError(f"the model is {model!r}; allowed: OWNER/NAME of a repository of the hub")
     hub = HubOptions(revision, variant, cache_dir)

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from vqlearn.checkpoints import resolve
 from vqlearn.checkpoints.layout import PARTS
-from vqlearn.cli.models import open_model
+from vqlearn.cli.models import open_text_model
 from vqlearn.pipeline import TextToImagePipeline, VQDiffusionPipeline
 from vqlearn.pipeline.arguments import checked_prompts
 from vqlearn.probability import Sampling
@@ -98,7 +98,7 @@ def make_images(
     `ValueError` if the folder holds anything else than a part of these images.
     """
     accelerator, (name, device, dtype) = best_accelerator(), model
-    pipeline = open_model(name, accelerator.device if device is None else device, dtype)
+    pipeline = open_text_model(name, accelerator.device if device is None else device, dtype)
     if isinstance(pipeline, VQDiffusionPipeline):
         check_integer("--steps", sampling.num_inference_steps, 1, pipeline.process.num_timesteps)
     bar = {**pipeline.progress_bar_config, "disable": not accelerator.is_main_process}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vqlearn.checkpoints import load_clip, resolve
-from vqlearn.cli.models import choices_of, open_model, reading_of
+from vqlearn.cli.models import choices_of, open_text_model, reading_of
 from vqlearn.cli.outputs import save_image
 from vqlearn.data import ImageFolder, Scenes
 from vqlearn.data.picture import picture_of_rows
@@ -32,7 +32,7 @@ def of_model(
 
     `grid` is the file of a picture: images of the folder, and below each a sample to its caption.
     """
-    pipeline, folder = open_model(*model), resolve(model[0])
+    pipeline, folder = open_text_model(*model), resolve(model[0])
     clip = load_clip(folder)
     if data == SCENES:
         _check_trained_on_scenes(folder)
@@ -72,7 +72,7 @@ def of_rules(model: Asked, evaluation: Evaluation) -> dict[str, Any]:
 
     Raises `ValueError` for a model that is no VQ-Diffusion.
     """
-    pipeline, name = open_model(*model), model[0]
+    pipeline, name = open_text_model(*model), model[0]
     if not isinstance(pipeline, VQDiffusionPipeline):
         raise ValueError(f"--model is {name!r}; allowed with --frontier: a VQ-Diffusion")
     _check_trained_on_scenes(resolve(name))

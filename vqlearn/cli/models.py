@@ -9,7 +9,12 @@ import torch
 from vqlearn.checkpoints import resolve
 from vqlearn.checkpoints.layout import INDEX_FILE
 from vqlearn.data import Reading
-from vqlearn.pipeline import TextToImagePipeline, best_device, load_pipeline
+from vqlearn.pipeline import (
+    ImagePipeline,
+    TextToImagePipeline,
+    best_device,
+    load_pipeline,
+)
 from vqlearn.training import record
 
 logger = logging.getLogger("vqlearn")
@@ -17,7 +22,7 @@ logger = logging.getLogger("vqlearn")
 
 def open_model(
     name_or_dir: str, device: str | torch.device | None = None, dtype: str | None = None
-) -> TextToImagePipeline:
+) -> ImagePipeline:
     """The pipeline of a checkpoint, on a device, by default the best one, in a dtype.
 
     Its progress bar says both. Raises `CheckpointError`, and `ValueError` for the folder of a
@@ -28,11 +33,21 @@ def open_model(
     return placed(load_pipeline(name_or_dir), device, dtype)
 
 
+def open_text_model(
+    name_or_dir: str, device: str | torch.device | None = None, dtype: str | None = None
+) -> TextToImagePipeline:
+    """The same of a model that reads text; `ValueError` for one that does not."""
+    pipeline = open_model(name_or_dir, device, dtype)
+    if not isinstance(pipeline, TextToImagePipeline):
+        raise ValueError(f"--model is {name_or_dir!r}; allowed: a model that reads text")
+    return pipeline
+
+
 def placed(
-    pipeline: TextToImagePipeline,
+    pipeline: ImagePipeline,
     device: str | torch.device | None = None,
     dtype: str | None = None,
-) -> TextToImagePipeline:
+) -> ImagePipeline:
     """The pipeline where it shall be; its progress bar says so."""
     pipeline.to(device=best_device() if device is None else device, dtype=dtype)
     where = f"{pipeline.device}, {str(pipeline.dtype).removeprefix('torch.')}"
@@ -42,7 +57,7 @@ def placed(
 
 def open_unfinished(
     name_or_dir: str, device: str | None = None, dtype: str | None = None
-) -> TextToImagePipeline:
+) -> ImagePipeline:
     """The pipeline of the newest state of a training, which a warning names.
 
     Raises as `write_newest` does, and as `open_model` does for device and dtype.

@@ -14,6 +14,14 @@ Dtype = Annotated[
     typer.Option(help="float16, bfloat16: half the memory; float32, float64. Default: as stored."),
 ]
 Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")]
+OwnGuidance = Annotated[
+    float | None,
+    typer.Option(help="Guidance scale; 1 or less: none. Default: the model's own, or 1.5."),
+]
+OwnTruncation = Annotated[
+    float | None,
+    typer.Option(help="Truncation rate, above 0, up to 1. Default: the model's own, or 0.9."),
+]
 
 MOST_IMAGES = 1_000
 SEEDS = (-(2**63), 2**64 - 1)  # what torch takes

@@ -11,7 +11,7 @@ from einops import rearrange
 from tqdm.auto import tqdm
 
 from vqlearn.checkpoints import load_vqvae, resolve
-from vqlearn.checkpoints.layout import DENOISER_FOLDER
+from vqlearn.checkpoints.layout import CONFIG_FILE, INDICES
 from vqlearn.checkpoints.reading import read_json
 from vqlearn.cli.models import choices_of, reading_of
 from vqlearn.data.image_files import read_image
@@ -32,8 +32,12 @@ Item = TypeVar("Item")
 logger = logging.getLogger("vqlearn")
 
 
-def encoded(model: str, folder: Path, image_size: int | None) -> TokenFile:
+def encoded(
+    model: str, folder: Path, image_size: int | None, *, nearest_used: bool = False
+) -> TokenFile:
     """The tokens of all images in a folder, in the order of their names.
+
+    `nearest_used` as in `VQVAE.encode`: only for a model that does not know all codes.
 
     Transparent pixels get the background that the model was trained with, where that is known.
 
@@ -44,6 +48,8 @@ def encoded(model: str, folder: Path, image_size: int | None) -> TokenFile:
     if not files:
         raise ValueError(f"FOLDER is {str(folder)!r}; allowed: one with {', '.join(SUFFIXES)}")
     vqvae = _tokenizer(model)
+    if nearest_used and vqvae.full_codes is None:
+        raise ValueError(f"--nearest-used is True; allowed: not with {model}, it knows all codes")
     size = _image_size(model, image_size, vqvae.config.downsampling_factor)
     background = reading_of(choices_of(resolve(model))).background
     images, left_out = {}, []
@@ -57,7 +63,8 @@ def encoded(model: str, folder: Path, image_size: int | None) -> TokenFile:
             except (OSError, ValueError) as error:
                 left_out.append(f"{name} is left out: {error}")
         if squares:
-            tokens = vqvae.encode(torch.stack(list(squares.values()))).cpu()  # (b, n)
+            pixels = torch.stack(list(squares.values()))
+            tokens = vqvae.encode(pixels, nearest_used=nearest_used).cpu()  # (b, n)
             images |= zip(squares, tokens, strict=True)
     _warn(left_out)
     if not images:
@@ -106,9 +113,10 @@ def _tokenizer(model: str) -> VQVAE:
 
 def _image_size(model: str, wanted: int | None, factor: int) -> int:
     """What the user wants, or what the denoiser of the checkpoint was trained for."""
-    config = resolve(model) / DENOISER_FOLDER / "config.json"
-    if wanted is None and config.is_file() and "sample_size" in (told := read_json(config)):
-        wanted = told["sample_size"] * factor
+    if wanted is None:
+        configs = [resolve(model) / name / CONFIG_FILE for name in INDICES]
+        sides = [read_json(file).get("sample_size") for file in configs if file.is_file()]
+        wanted = next((side * factor for side in sides if side is not None), None)
     if wanted is None:
         raise ValueError(
             f"--image-size is None, and {model} does not tell it; allowed: multiples of {factor}"

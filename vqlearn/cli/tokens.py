@@ -19,6 +19,9 @@ def encode(
     folder: Annotated[Path, typer.Argument(help="A folder of images; folders in it count too.")],
     model: Model = "scenes",
     image_size: ImageSize = None,
+    nearest_used: Annotated[
+        bool, typer.Option("--nearest-used", help="Choose among the codes that the model knows.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="The file of tokens.")] = Path("tokens.npz"),
 ) -> None:
     """Write all images of a folder as tokens, in one file; prints its path.
@@ -26,6 +29,9 @@ def encode(
     Each is cut to its middle square and resized. An image that cannot be read is named and left
     out. The file holds the arrays tokens (images, rows, columns), file_names, num_codes and
     tokenizer, which says which model made the tokens.
+
+    Several official models know only some codes of their tokenizer. The others become token 0, with
+    which the models have learned; with --nearest-used none does, and more of an image is kept.
     """
     from vqlearn.cli.tokenizing import encoded
     from vqlearn.storage import as_path, check_output_file
@@ -36,7 +42,7 @@ def encode(
     if file.suffix != ".npz":
         raise ValueError(f"--out is {str(file)!r}; allowed: a file such as tokens.npz")
     check_output_file("--out", file)
-    encoded(model, folder, image_size).write(file)
+    encoded(model, folder, image_size, nearest_used=nearest_used).write(file)
     typer.echo(file)
 
 

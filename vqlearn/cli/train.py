@@ -40,6 +40,7 @@ def train(
     quantizer: options.Quantizer = None,
     schedule: options.Schedule = None,
     start_from: options.StartFrom = None,
+    tokenizer: options.Tokenizer = None,
     preset: options.Preset = None,
     codes: options.Codes = None,
     downsample: options.Downsample = None,
@@ -72,13 +73,12 @@ def train(
         **{"save_every": save_every, "seed": seed},
     }
     asked = {"discriminator": discriminator or None, "quantizer": quantizer, "schedule": schedule}
-    asked |= {"preset": preset, "codes": codes, "downsample": downsample, "levels": levels}
-    asked |= {"vocabulary": vocabulary, "text_length": text_length, "width": width}
-    asked |= {"layers": layers}
+    asked |= {"vocabulary": vocabulary, "text_length": text_length, "codes": codes, "width": width}
+    asked |= {"preset": preset, "downsample": downsample, "levels": levels, "layers": layers}
     curves = "tensorboard" if tensorboard else None
     machine = {"mixed_precision": mixed_precision, "log_with": curves}
     reading = Reading(crop, flip, background, caption_column, hold_out)
-    how = (workers, start_from, preview, reading)
+    how = (workers, start_from, preview, reading, tokenizer)
     plan = Plan(stage, data, image_size, recipe, asked, machine, *how)
     _tell(lambda: plan.train(out, lengthen=lengthen))
 

@@ -81,6 +81,9 @@ Schedule = Annotated[
 StartFrom = Annotated[
     str | None, _option(TRAINING, "A checkpoint: its tokens, its text, a matching denoiser.")
 ]
+Tokenizer = Annotated[
+    str | None, _option(TRAINING, "A folder with vqvae/: its tokens are taken, none are trained.")
+]
 
 Preset = Annotated[
     str | None,

@@ -22,7 +22,7 @@ from vqlearn.diffusion.reveal.unmasking import unmask
 from vqlearn.diffusion.sampler import Denoise, all_masked, draw_prior, levels_to_visit, sample
 from vqlearn.probability import (
     PLAIN,
-    Conditioning,
+    Condition,
     Generators,
     Given,
     Sampling,
@@ -50,9 +50,9 @@ class DiffusionModel(nn.Module):
     r"""The distribution of what the reverse process makes of noise; a `TokenModel`.
 
     $p(x_0) = \sum_{x_1 \ldots x_T} p(x_T) \prod_t p(x_{t-1} \mid x_t)$ with the steps of
-    `process.log_reverse`. `network(x_t, t)`, or `network(x_t, t, text)`, gives scores of the K
-    codes: their log-softmax is $\log p_\theta(x_0 \mid x_t, y)$. $-\log p$ is a sum over all paths,
-    so `nll` is the negative ELBO (`exact` is False).
+    `process.log_reverse`. `network(x_t, t)`, or `network(x_t, t, y)` with text states or class
+    labels y, gives scores of the K codes: their log-softmax is $\log p_\theta(x_0 \mid x_t, y)$.
+    $-\log p$ is a sum over all paths, so `nll` is the negative ELBO (`exact` is False).
 
     `num_positions` is that of the network's config unless it is given; `auxiliary_weight` is that
     of `objective.training_loss`.
@@ -77,7 +77,7 @@ class DiffusionModel(nn.Module):
 
     def denoiser(
         self,
-        condition: Conditioning | None = None,
+        condition: Condition | None = None,
         sampling: Sampling = PLAIN,
         *,
         renormalised: bool = True,
@@ -98,33 +98,33 @@ class DiffusionModel(nn.Module):
 
         return denoise
 
-    def scores(self, condition: Conditioning | None, *, guided: bool) -> Scores:
-        """The network with its text; if guided, the batch is there twice, first without caption."""
-        text = self.text(condition, guided=guided)
+    def scores(self, condition: Condition | None, *, guided: bool) -> Scores:
+        """The network with its condition; if guided, the batch is there twice, first without."""
+        told = self.told(condition, guided=guided)
 
         def scores(x_t: Int[Tensor, "b n"], t: Level) -> Float[Tensor, "rows n k"]:
-            tokens = torch.cat([x_t, x_t]) if guided else x_t  # without and with the caption
+            tokens = torch.cat([x_t, x_t]) if guided else x_t  # without and with the condition
             if not isinstance(t, int):
                 t = (torch.cat([t, t]) if guided else t).to(x_t.device)
-            return self.network(tokens, t, *text)
+            return self.network(tokens, t, *told)
 
         return scores
 
-    def text(self, condition: Conditioning | None, *, guided: bool) -> tuple[Tensor, ...]:
-        """What the network reads besides tokens and level: nothing, or the text states.
+    def told(self, condition: Condition | None, *, guided: bool) -> tuple[Tensor, ...]:
+        """What the network reads besides tokens and level: nothing, text states, or class labels.
 
+        A network says by `reads_text` and `reads_classes` what it reads; without them, text.
         Raises `ValueError` as `check_condition` does.
         """
-        reads_text = getattr(self.network, "reads_text", condition is not None)
-        check_condition(condition, reads_text=reads_text, guided=guided)
-        if guided:
-            return (torch.cat([condition.null_text(), condition.text]),)
-        return () if condition is None else (condition.text,)
+        text = getattr(self.network, "reads_text", condition is not None)
+        classes = getattr(self.network, "reads_classes", False)
+        check_condition(condition, reads_text=text, reads_classes=classes, guided=guided)
+        return () if condition is None else (condition.network_input(guided=guided),)
 
     def loss(
         self,
         x: Int[Tensor, "b n"],
-        condition: Conditioning | None = None,
+        condition: Condition | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, " b"]:
@@ -151,7 +151,7 @@ class DiffusionModel(nn.Module):
             return Noisy(t, weight, self.process.corrupt(x, t, generator=generator))
 
     def terms(
-        self, x: Int[Tensor, "b n"], noisy: Noisy, condition: Conditioning | None = None
+        self, x: Int[Tensor, "b n"], noisy: Noisy, condition: Condition | None = None
     ) -> TrainingLoss:
         """The bound and the auxiliary loss at these levels, not weighted: the second half."""
         log_p_x0 = self.denoiser(condition)(noisy.x_t, noisy.t)  # (b, n, k), under autocast if any
@@ -168,7 +168,7 @@ class DiffusionModel(nn.Module):
     def nll(
         self,
         x: Int[Tensor, "b n"],
-        condition: Conditioning | None = None,
+        condition: Condition | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, " b"]:
@@ -183,7 +183,7 @@ class DiffusionModel(nn.Module):
     def sample(
         self,
         count: int,
-        condition: Conditioning | None = None,
+        condition: Condition | None = None,
         *,
         given: Given | None = None,
         sampling: Sampling = PLAIN,
@@ -228,7 +228,7 @@ class DiffusionModel(nn.Module):
         self,
         x_t: Int[Tensor, "b n"],
         levels: Sequence[int] | UnmaskingRule,
-        condition: Conditioning | None = None,
+        condition: Condition | None = None,
         *,
         given: Given | None = None,
         sampling: Sampling = PLAIN,

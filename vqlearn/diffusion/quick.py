@@ -39,7 +39,7 @@ from vqlearn.diffusion.sampler import Denoise
 from vqlearn.probability import (
     IMPOSSIBLE,
     PLAIN,
-    Conditioning,
+    Condition,
     Generators,
     Given,
     Sampling,
@@ -88,7 +88,7 @@ def quick_walk(
 
 def quick_denoiser(
     model: DiffusionModel,
-    condition: Conditioning | None = None,
+    condition: Condition | None = None,
     sampling: Sampling = PLAIN,
     *,
     renormalised: bool = True,
@@ -101,7 +101,7 @@ def quick_denoiser(
     plain = model.denoiser(condition, sampling, renormalised=renormalised)  # checks what is asked
     if condition is None or not hasattr(model.network, "prepared"):
         return at_positions(torch.no_grad()(plain))
-    text = model.network.prepared(*model.text(condition, guided=sampling.is_guided))
+    text = model.network.prepared(*model.told(condition, guided=sampling.is_guided))
 
     def denoise(
         x_t: Int[Tensor, "b n"], t: Level, positions: Int[Tensor, " m"] | None = None

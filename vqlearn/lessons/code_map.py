@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).parents[1]
 PAGE, MARK = PACKAGE / "README.md", "map"
 ROOMS = (
     *("probability", "tokens", "text", "diffusion", "transformer", "autoregressive"),
-    *("continuous", "storage", "data", "checkpoints", "pipeline", "training", "evaluation"),
-    *("course", "challenge", "lessons", "experiments", "cli"),
+    *("continuous", "storage", "data", "checkpoints", "released", "pipeline", "training"),
+    *("evaluation", "course", "challenge", "lessons", "experiments", "cli"),
 )
 """In the order of reading."""
 

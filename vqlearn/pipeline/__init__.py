@@ -4,10 +4,13 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
+    base="ImagePipeline",
+    class_to_image="ClassToImagePipeline UnconditionalPipeline",
     film="Film paint save_gif",
     grid="make_grid",
-    pipeline="load_pipeline VQDiffusionPipeline",
+    opening="load_pipeline",
     output="PipelineOutput as_pil",
+    pipeline="VQDiffusionPipeline",
     placement="best_device",
     text_to_image="Parts TextToImagePipeline",
 )

@@ -5,8 +5,9 @@ values allowed. They are asked before the prompt is read.
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from types import NoneType
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, TypedDict
 
 import torch
 from jaxtyping import Int
@@ -37,27 +38,48 @@ class CallOptions(TypedDict, total=False):
     negative_prompt: str | list[str] | None
 
 
-class Request(NamedTuple):
+class StepOptions(TypedDict, total=False):
+    """The arguments of VQ-Diffusion's call that have nothing to do with a condition."""
+
+    num_inference_steps: int
+    truncation_rate: float
+    generator: Generators
+    latents: Int[Tensor, "b n"] | None
+    output_type: str | None
+    return_dict: bool
+    callback: Callable[[int, int, Tensor], Any] | None
+    callback_steps: int
+    noise: str
+    rule: UnmaskingRule | None
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
     """What VQ-Diffusion is asked for, all of it checked.
 
-    `negative`: what to guide away from, if it is not the null embedding. `each`: images of one
-    prompt. `plan`: the levels to visit, or a rule that finds its own.
+    `count`: the number of images. `plan`: the levels to visit, or a rule that finds its own.
     `watch`: the callback, and every how many steps it is called. `output`: type and `return_dict`.
     """
 
-    prompts: list[str]
-    negative: list[str] | None
-    each: int
+    count: int
     plan: list[int] | UnmaskingRule
     sampling: Sampling
     generator: Generators
     watch: tuple[Callable | None, int]
     output: tuple[str | None, bool]
 
-    @property
-    def count(self) -> int:
-        """The number of images."""
-        return len(self.prompts) * self.each
+
+@dataclass(frozen=True, eq=False)
+class PromptRequest(Request):
+    """The same with prompts.
+
+    `negative`: what to guide away from, if it is not the null embedding. `each`: images of one
+    prompt.
+    """
+
+    prompts: list[str]
+    negative: list[str] | None
+    each: int
 
 
 def checked_prompts(prompt: str | list[str], name: str = "prompt") -> list[str]:
@@ -91,12 +113,13 @@ def checked_negative(
     return negative
 
 
-def check_images(prompts: int, num_images_per_prompt: int, most: int) -> None:
-    """At least one image for each prompt, and together no more than `most`, what memory holds."""
-    check_integer("num_images_per_prompt", num_images_per_prompt, 1)
-    if prompts * num_images_per_prompt > most:
+def check_images(count: int, each: int, most: int, what: str = "prompt") -> None:
+    """At least one image for each prompt (or of what there are `count`), and no more in all of them
+    together than `most`, what memory holds."""
+    check_integer(f"num_images_per_{what}", each, 1)
+    if count * each > most:
         raise ValueError(
-            f"num_images_per_prompt is {shown(num_images_per_prompt)} for {prompts} prompts; "
+            f"num_images_per_{what} is {shown(each)} for {count} {what}s; "
             f"allowed: {most} images in one call, more do not fit into the memory"
         )
 

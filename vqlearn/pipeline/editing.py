@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vqlearn.diffusion import all_masked
 from vqlearn.diffusion.sampler import Denoise
-from vqlearn.pipeline.arguments import CallOptions, Request, check_names
+from vqlearn.pipeline.arguments import CallOptions, PromptRequest, check_names
 from vqlearn.pipeline.inputs import (
     Images,
     checked_canvas,
@@ -161,18 +161,20 @@ class ImageEditing:
 
     def _asked(
         self, method: str, prompt: str | list[str], level: int, options: CallOptions
-    ) -> Request:
+    ) -> PromptRequest:
         """The options, checked; without a number of steps every level below is visited."""
         check_names(method, options, CallOptions.__annotations__)
         return self._request(prompt, **{"num_inference_steps": level, **options}, level=level)
 
-    def _tokens(self, request: Request, images: Float[Tensor, "b 3 h w"]) -> Int[Tensor, "b n"]:
+    def _tokens(
+        self, request: PromptRequest, images: Float[Tensor, "b 3 h w"]
+    ) -> Int[Tensor, "b n"]:
         """The encoded images, each as often as the prompt has images."""
         return self.vqvae.encode(images).repeat_interleave(request.each, dim=0)
 
     def _repainted(
         self,
-        request: Request,
+        request: PromptRequest,
         images: Float[Tensor, "b 3 h w"],
         masks: Bool[Tensor, "b h w"],
         *,
@@ -192,7 +194,7 @@ class ImageEditing:
 
     def _renewed(
         self,
-        request: Request,
+        request: PromptRequest,
         images: Float[Tensor, "b 3 h w"],
         level: int,
         condition: Conditioning,

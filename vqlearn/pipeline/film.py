@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from vqlearn.pipeline.grid import make_grid
 from vqlearn.pipeline.output import as_pil
-from vqlearn.pipeline.pipeline import VQDiffusionPipeline
+from vqlearn.pipeline.reverse_steps import ReverseSteps
 from vqlearn.storage import as_path, atomic_write
 
 LIGHT, DARK = 0.85, 0.7
@@ -32,9 +32,7 @@ class Film:
     that the call has. Another call of the pipeline begins the film anew.
     """
 
-    def __init__(
-        self, pipeline: VQDiffusionPipeline, latents: Int[Tensor, "b n"] | None = None
-    ) -> None:
+    def __init__(self, pipeline: ReverseSteps, latents: Int[Tensor, "b n"] | None = None) -> None:
         self.pipeline, self.latents = pipeline, latents
         self.states: list[Int[Tensor, "b n"]] = []
 
@@ -70,7 +68,7 @@ def save_gif(frames: list[Image.Image], file: str | Path) -> None:
 
 
 @torch.no_grad()
-def paint(pipeline: VQDiffusionPipeline, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 H W"]:
+def paint(pipeline: ReverseSteps, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b 3 H W"]:
     """Decode a half finished image, RGB in 0 to 1; MASK is a light checkerboard.
 
     MASK has no code vector: the decoder gets the image's most common token at its position, and the

@@ -1,8 +1,11 @@
-"""The arguments of diffusers' `from_pretrained` that ours does not need: accepted, or refused."""
+"""What `from_pretrained` reads from, and those of diffusers' arguments that ours does not need."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from vqlearn.checkpoints import HubOptions
 from vqlearn.checkpoints.layout import INDICES
+from vqlearn.checkpoints.modules import Wanted
 from vqlearn.probability.checks import shown
 
 NOTHING_RUNS = "nothing in a checkpoint is executed"
@@ -25,6 +28,20 @@ REASONS = {
 """By the name of the argument, why it can only be None or False."""
 
 PARTS = {name for index in INDICES.values() for name in index}
+
+
+class Source(NamedTuple):
+    """A checkpoint by the name that it was asked for, its folder, and how it shall be read."""
+
+    name: str | Path
+    folder: Path
+    hub: HubOptions
+    wanted: Wanted
+
+    @property
+    def read(self) -> tuple[Path, Wanted]:
+        """What the loaders of its parts take."""
+        return self.folder, self.wanted
 
 
 def check_others(others: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = lazy_names(
     "student_interval wilson_interval",
     filters="Filter guide temperature top_k top_p",
     log_probs="at_least_float32 IMPOSSIBLE kl_divergence log_add log_normalise log_one_hot log_sum",
-    model="check_condition check_request Conditioning Given GuidanceScale PLAIN Sampling "
-    "TokenModel",
+    model="check_condition check_request ClassConditioning Condition Conditioning Given "
+    "GuidanceScale PLAIN Sampling TokenModel",
     random="finest_float Generators inverse_cdf random_stream sample_categorical uniform",
 )

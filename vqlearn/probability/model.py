@@ -7,7 +7,8 @@ transformer and the pixel networks (`autoregressive`), and ImageBART are all tok
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from types import NoneType
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -26,6 +27,7 @@ from vqlearn.probability.random import Generators
 MAX_GUIDANCE = 1000
 LEAST_TRUNCATION = torch.finfo(torch.float32).tiny  # smaller ones are 0 beside probabilities
 NO_NULL = "null is None; allowed with guidance: the states of the null embedding"
+NO_NULL_CLASS = "null is None; allowed with guidance: the number of the null class"
 
 GuidanceScale = float | Callable[[int], float]
 """The scale w of classifier-free guidance, or a function that gives it for a noise level t."""
@@ -119,6 +121,53 @@ class Conditioning:
             raise ValueError(f"null is {len(self.null)} of {len(self)}; allowed: one, or one each")
         return self.null.to(self.text.dtype).expand(len(self.text), -1, -1)
 
+    def network_input(self, *, guided: bool) -> Float[Tensor, "rows l c"]:
+        """What the network reads: the text states; if guided, those of "no caption" before them."""
+        return torch.cat([self.null_text(), self.text]) if guided else self.text
+
+
+@dataclass(frozen=True, eq=False)
+class ClassConditioning:
+    """What a class-conditional model is told: the number of a class for each sequence.
+
+    `null` is the number of the null class, "no class": guidance and `dropped` need it.
+    """
+
+    labels: Int[Tensor, " b"]
+    null: int | None = None
+
+    def __len__(self) -> int:
+        """The number of labels."""
+        return len(self.labels)
+
+    def null_labels(self) -> Int[Tensor, " b"]:
+        """The null class, once for each sequence. Raises `ValueError` if there is none."""
+        if self.null is None:
+            raise ValueError(NO_NULL_CLASS)
+        return torch.full_like(self.labels, self.null)
+
+    def network_input(self, *, guided: bool) -> Int[Tensor, " rows"]:
+        """What the network reads: the labels; if guided, the null class of each before them."""
+        return torch.cat([self.null_labels(), self.labels]) if guided else self.labels
+
+    def dropped(
+        self, rate: float, *, generator: torch.Generator | None = None
+    ) -> "ClassConditioning":
+        """Each label replaced by the null class with probability `rate`: for training.
+
+        So one network learns $p(x_0|x_t, y)$ and $p(x_0|x_t)$, which guidance needs. Raises
+        `ValueError` for a rate outside 0..1, and if there is no null class.
+        """
+        check_number("rate", rate, (0, 1))
+        device = generator.device if generator else "cpu"
+        is_dropped = torch.rand(len(self), generator=generator, device=device) < rate
+        labels = torch.where(is_dropped.to(self.labels.device), self.null_labels(), self.labels)
+        return replace(self, labels=labels)
+
+
+Condition = Conditioning | ClassConditioning
+"""What a model is told of each sequence."""
+
 
 @dataclass(frozen=True, eq=False)
 class Given:
@@ -159,7 +208,7 @@ class TokenModel(Protocol):
     def loss(
         self,
         x: Int[Tensor, "b n"],
-        condition: Conditioning | None = None,
+        condition: Condition | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, " b"]:
@@ -168,7 +217,7 @@ class TokenModel(Protocol):
     def nll(
         self,
         x: Int[Tensor, "b n"],
-        condition: Conditioning | None = None,
+        condition: Condition | None = None,
         *,
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, " b"]:
@@ -177,7 +226,7 @@ class TokenModel(Protocol):
     def sample(
         self,
         count: int,
-        condition: Conditioning | None = None,
+        condition: Condition | None = None,
         *,
         given: Given | None = None,
         sampling: Sampling = PLAIN,
@@ -187,7 +236,7 @@ class TokenModel(Protocol):
 
 
 def check_request(
-    model: TokenModel, count: int, condition: Conditioning | None, given: Given | None
+    model: TokenModel, count: int, condition: Condition | None, given: Given | None
 ) -> None:
     """Refuse a call of `sample` whose captions or given tokens fit neither the model nor `count`.
 
@@ -205,17 +254,26 @@ def check_request(
 
 
 def check_condition(
-    condition: Conditioning | None, *, reads_text: bool, guided: bool = False
+    condition: Condition | None,
+    *,
+    reads_text: bool,
+    reads_classes: bool = False,
+    guided: bool = False,
 ) -> None:
     """Refuse a condition that a model does not read, or lacks.
 
     Raises `ValueError`; with guidance also where the null embedding is missing or does not fit.
     """
-    if reads_text and condition is None:
-        raise ValueError("condition is None; allowed: a Conditioning, since the network reads text")
-    if condition is not None and not reads_text:
-        raise ValueError("condition is a Conditioning; allowed: None, the network reads no text")
+    missing = "classes" if isinstance(condition, ClassConditioning) else "text"
+    kind, allowed = NoneType, f"None, the network reads no {missing}"
+    if reads_text:
+        kind, allowed = Conditioning, "a Conditioning, since the network reads text"
+    elif reads_classes:
+        kind, allowed = ClassConditioning, "a ClassConditioning, since the network reads classes"
+    if not isinstance(condition, kind):
+        seen = "None" if condition is None else f"a {type(condition).__name__}"
+        raise ValueError(f"condition is {seen}; allowed: {allowed}")
     if guided and condition is None:
-        raise ValueError("condition is None; allowed with a guidance scale above 1: a Conditioning")
+        raise ValueError("condition is None; allowed with a guidance scale above 1: a condition")
     if guided:
-        condition.null_text()
+        condition.network_input(guided=True)

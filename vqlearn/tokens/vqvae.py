@@ -1,6 +1,6 @@
 """From images to tokens and back: the VQ-VAE of the released VQ-Diffusion models, any size."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isqrt
 
 import torch
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vqlearn.probability import at_least_float32
-from vqlearn.probability.checks import check_choice, check_sizes
+from vqlearn.probability.checks import check_choice, check_integer, check_sizes
 from vqlearn.tokens.blocks import Middle, Resolution, group_norm
+from vqlearn.tokens.full_codes import FullCodes
 from vqlearn.tokens.gumbel import GumbelQuantized, GumbelQuantizer
 from vqlearn.tokens.quantizer import Quantized, VectorQuantizer
 
@@ -39,6 +40,9 @@ class VQVAEConfig:
     tokens: "nearest" takes the nearest code (`VectorQuantizer`), as the released models do;
     "gumbel" takes the code that the encoder finds likeliest (`GumbelQuantizer`).
 
+    `num_full_codes`: the encoder knows so many codes, and the `num_vq_embeddings` tokens stand for
+    those that are used (`FullCodes`); None: tokens and codes are the same.
+
     Raises `ValueError` for a size that no network can have.
     """
 
@@ -51,6 +55,8 @@ class VQVAEConfig:
     encoder_attention_resolutions: tuple[int, ...]
     decoder_attention_resolutions: tuple[int, ...]
     quantizer: str = "nearest"
+    # not in the repr: files of tokens hold a digest of it
+    num_full_codes: int | None = field(default=None, repr=False)
 
     def __post_init__(self):
         if not self.block_out_channels:
@@ -67,6 +73,8 @@ class VQVAEConfig:
             if not set(getattr(self, name)) <= set(range(deepest + 1)):
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 to {deepest}")
         check_choice("quantizer", self.quantizer, QUANTIZERS)
+        if self.num_full_codes is not None:
+            check_integer("num_full_codes", self.num_full_codes, self.num_vq_embeddings)
 
     @property
     def downsampling_factor(self) -> int:
@@ -144,6 +152,10 @@ class VQVAE(nn.Module):
         self.to_code_space = nn.Conv2d(config.latent_channels, config.vq_embed_dim, 1)
         kind = QUANTIZERS[config.quantizer]
         self.quantizer = kind(config.num_vq_embeddings, config.vq_embed_dim)
+        self.full_codes = None
+        if config.num_full_codes is not None:
+            full = kind(config.num_full_codes, config.vq_embed_dim)
+            self.full_codes = FullCodes(full, config.num_vq_embeddings)
         self.from_code_space = nn.Conv2d(config.vq_embed_dim, config.latent_channels, 1)
         self.decoder = Decoder(config)
 
@@ -163,12 +175,20 @@ class VQVAE(nn.Module):
         return rearrange(features, "b d h w -> b h w d")
 
     @torch.no_grad()
-    def encode(self, images: Float[Tensor, "b 3 H W"]) -> Int[Tensor, "b n"]:
+    def encode(
+        self, images: Float[Tensor, "b 3 H W"], *, nearest_used: bool = False
+    ) -> Int[Tensor, "b n"]:
         """The tokens of each image, row by row.
+
+        Of a tokenizer with unused codes these are token 0, as in the released models. With
+        `nearest_used` a token is chosen among the used codes alone: so more of an image is kept,
+        but the denoiser has not learned from such tokens.
 
         Raises `ValueError` as `encode_features` does.
         """
-        return rearrange(self.quantizer.encode(self.encode_features(images)), "b h w -> b (h w)")
+        among_all = self.full_codes is not None and not nearest_used
+        quantizer = self.full_codes if among_all else self.quantizer
+        return rearrange(quantizer.encode(self.encode_features(images)), "b h w -> b (h w)")
 
     def decode_vectors(self, vectors: Float[Tensor, "b h w d"]) -> Float[Tensor, "b 3 H W"]:
         """The decoder's output for a grid of code vectors: about -1 to 1, not clamped."""

@@ -126,7 +126,7 @@ class Denoiser(nn.Module):
         super().__init__()
         self.config = config
         tokens, side, width = config.num_vector_embeds, config.sample_size, config.width
-        self.token_embedding = TokenEmbedding(tokens, side, width)
+        self.token_embedding = TokenEmbedding(tokens, side, side, width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
         self.output_norm = nn.LayerNorm(config.width)
         self.to_logits = nn.Linear(config.width, config.num_codes)

@@ -30,11 +30,11 @@ class TokenEmbedding(nn.Module):
     as an image is read. MASK is a token like the others and has its own vector.
     """
 
-    def __init__(self, num_tokens: int, grid_size: int, width: int):
+    def __init__(self, num_tokens: int, rows: int, columns: int, width: int):
         super().__init__()
         self.token = nn.Embedding(num_tokens, width)
-        self.row = nn.Embedding(grid_size, width)
-        self.column = nn.Embedding(grid_size, width)
+        self.row = nn.Embedding(rows, width)
+        self.column = nn.Embedding(columns, width)
 
     def forward(self, tokens: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         rows = rearrange(self.row.weight, "r d -> r 1 d")

@@ -164,10 +164,12 @@ def attend_to_text(
     return attention.mix(query, prepared.keys, prepared.values)
 
 
-def feed_forward(layer: FeedForward, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-    r"""The same function in one tensor of the hidden layer's size.
+def feed_forward(layer: nn.Module, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
+    r"""The same function in one tensor of the hidden layer's size, if it is a `FeedForward`.
 
     With the slope $s$: $h\,\sigma(s h) = \mathrm{SiLU}(s h) / s$, which PyTorch computes in place.
     """
+    if not isinstance(layer, FeedForward):
+        return layer(x)
     hidden = F.silu(layer.expand(x).mul_(GELU_SLOPE), inplace=True)  # (b, n, 4d)
     return layer.contract(hidden.mul_(1 / GELU_SLOPE))

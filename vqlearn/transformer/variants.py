@@ -23,7 +23,25 @@ class CausalAttention(Attention):
         return super().forward(x, source, causal_mask(x.shape[1], 0, x.device))
 
 
-class CausalDenoiser(Denoiser):
+class WholeDenoiser(Denoiser):
+    """A denoiser in which a position cannot be computed apart from the others in the last block."""
+
+    def quick_scores(
+        self,
+        x_t: Int[Tensor, "b n"],
+        t: Level,
+        text: PreparedText,
+        positions: Int[Tensor, " m"] | None = None,
+    ) -> Float[Tensor, "*rm k"]:
+        """As `Denoiser.quick_scores`, computed at all positions."""
+        scores = super().quick_scores(x_t, t, text)  # (r b, n, K)
+        if positions is None:
+            return scores
+        scores = rearrange(scores, "(r b) n k -> r (b n) k", b=len(x_t))
+        return rearrange(scores[:, positions.to(x_t.device)], "r m k -> (r m) k")
+
+
+class CausalDenoiser(WholeDenoiser):
     r"""A denoiser whose tokens attend only to those before them, in reading order.
 
     $p(x_0^i \mid x_t^1 \ldots x_t^i, y)$. The caption is still read as a whole. Raises as
@@ -36,20 +54,6 @@ class CausalDenoiser(Denoiser):
         for block in self.blocks:
             block.self_attention = CausalAttention(*sizes, bias=config.attention_bias)
         self.apply(initialise)  # the new attentions too
-
-    def quick_scores(
-        self,
-        x_t: Int[Tensor, "b n"],
-        t: Level,
-        text: PreparedText,
-        positions: Int[Tensor, " m"] | None = None,
-    ) -> Float[Tensor, "*rm k"]:
-        """As `Denoiser.quick_scores`, computed at all positions: each sees others."""
-        scores = super().quick_scores(x_t, t, text)  # (r b, n, K)
-        if positions is None:
-            return scores
-        scores = rearrange(scores, "(r b) n k -> r (b n) k", b=len(x_t))
-        return rearrange(scores[:, positions.to(x_t.device)], "r m k -> (r m) k")
 
 
 class DirectDenoiser(Denoiser):

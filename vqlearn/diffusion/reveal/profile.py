@@ -29,7 +29,7 @@ from torch import Tensor
 from vqlearn.diffusion.model import DiffusionModel
 from vqlearn.diffusion.process import MaskAndReplace
 from vqlearn.diffusion.reveal.counts import ScheduledCounts, nearest_level
-from vqlearn.probability import Conditioning, finest_float, uniform
+from vqlearn.probability import Condition, finest_float, uniform
 from vqlearn.probability.checks import check_integer, check_kind, check_sequences
 
 
@@ -77,7 +77,7 @@ def step_costs(profile: InformationProfile) -> Float64[Tensor, "from to"]:
 def measured_profile(
     model: DiffusionModel,
     x: Int[Tensor, "b n"],
-    condition: Conditioning | None = None,
+    condition: Condition | None = None,
     *,
     generator: torch.Generator | None = None,
 ) -> InformationProfile:

@@ -22,7 +22,8 @@ from vqlearn.training import record
 from vqlearn.training.loop import Run as Training
 from vqlearn.training.loop import best_accelerator, fit
 from vqlearn.training.recipes import RECIPES
-from vqlearn.training.stages.order import SCENES, copy_frozen_parts, open_source
+from vqlearn.training.stages.order import SCENES, open_source
+from vqlearn.training.stages.taken_parts import copy_frozen_parts
 from vqlearn.training.tasks.diffusion import diffusion_task
 
 MODEL = "scenes"

@@ -4,6 +4,7 @@ from vqlearn import lazy_names
 
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
-    order="copy_frozen_parts train",
+    order="take_tokenizer train",
     plan="Plan",
+    taken_parts="copy_frozen_parts",
 )

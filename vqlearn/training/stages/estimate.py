@@ -23,6 +23,7 @@ from vqlearn.training.loop import Run
 from vqlearn.training.processes import alone_in, in_main_process
 from vqlearn.training.recipes import Recipe
 from vqlearn.training.stages import order
+from vqlearn.training.stages.taken_parts import FROZEN_PARTS
 from vqlearn.training.state import FOLDER
 
 NAME = "estimate"
@@ -109,6 +110,6 @@ def _begin(folder: Path, scratch: Path) -> None:
     """A scratch folder with the parts that are there already."""
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    for part in order.FROZEN_PARTS:
+    for part in FROZEN_PARTS:
         if (folder / part).is_dir():
             shutil.copytree(folder / part, scratch / part)

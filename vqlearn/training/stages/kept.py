@@ -86,10 +86,10 @@ def check_data(folder: Path, others: Mapping[str, Iterable[str]], chosen: record
 
 
 def check_copy(checkpoint: Path, folder: Path, part: str) -> None:
-    """Is this part of a folder that of the checkpoint to start from?"""
+    """Is this part of a folder that of the checkpoint that it is to be taken from?"""
     if record.digest_of(folder, [part]) != record.digest_of(checkpoint, [part]):
         raise ValueError(
-            f"start_from is {str(checkpoint)!r}, but {folder / part} is another one; "
+            f"{part} of {checkpoint} is asked for, but {folder / part} is another one; "
             "choose another folder with --out"
         )
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -18,8 +19,8 @@ COUNT, AT_ONCE = 32, 8  # images
 logger = logging.getLogger("vqlearn")
 
 
-def tell_reconstruction(run: Run) -> None:
-    """Say how well the tokens of `run.folder` describe the images of `run.source`.
+def tell_reconstruction(run: Run, checkpoint: Path) -> None:
+    """Say how well the tokens of `run.folder`, taken from `checkpoint`, describe `run.source`.
 
     A token is worth its place only if it says more than the mean colour of its square. If the
     images come back no better than from mean colours, that is a warning.
@@ -29,15 +30,13 @@ def tell_reconstruction(run: Run) -> None:
     from_tokens = decibels(images, _decoded(vqvae, images))
     from_colours = decibels(images, mean_colours(images, vqvae.config.downsampling_factor))
     message = (
-        f"the tokens of {run.start_from} on {run.source.name}: {from_tokens:.1f} dB (PSNR of "
+        f"the tokens of {checkpoint} on {run.source.name}: {from_tokens:.1f} dB (PSNR of "
         f"{COUNT} images); one mean colour a token: {from_colours:.1f} dB"
     )
     if from_tokens > from_colours:
         logger.info(message)
     else:
-        logger.warning(
-            "%s. They do not suit these images: train tokens on them, without --start-from", message
-        )
+        logger.warning("%s. They do not suit these images: train tokens on them instead", message)
 
 
 def decibels(images: Float[Tensor, "b 3 h w"], others: Float[Tensor, "b 3 h w"]) -> float:

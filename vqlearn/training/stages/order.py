@@ -4,28 +4,24 @@ Each stage reads from one folder what the stages before it wrote, and adds its o
 last the folder is a checkpoint. A stage that is finished is kept, one that was stopped goes on.
 """
 
-import json
 import logging
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from functools import partial
 from pathlib import Path
-from shutil import copytree
 from typing import Any, NamedTuple
 
-from accelerate import PartialState
 from accelerate.utils import set_seed
 from torch import nn
 
-from vqlearn.checkpoints import layout
+from vqlearn.checkpoints import load_vqvae
 from vqlearn.checkpoints.digests import SUMS_FILE
-from vqlearn.checkpoints.folder import check
+from vqlearn.checkpoints.layout import VQVAE_FOLDER
 from vqlearn.data import ImageFolder, Reading, Scenes, Source
 from vqlearn.data.folder_options import DEFAULT_READING
 from vqlearn.probability.checks import check_integer, shown
-from vqlearn.storage import as_path, atomic_folder, disk_errors
+from vqlearn.storage import as_path, disk_errors
 from vqlearn.training import record
 from vqlearn.training.loop import Run, Task, fit
 from vqlearn.training.optimizers import warm_up_and_cosine
@@ -35,6 +31,7 @@ from vqlearn.training.sizes import SMALL, check_parts
 from vqlearn.training.stages import kept, lengthening
 from vqlearn.training.stages.kept_tokens import tell_reconstruction
 from vqlearn.training.stages.lengthening import state_name
+from vqlearn.training.stages.taken_parts import FROZEN_PARTS, copy_frozen_parts, is_whole
 from vqlearn.training.state import FOLDER, forget
 from vqlearn.training.tasks.autoregressive import imagebart_task, raster_task
 from vqlearn.training.tasks.captioned import COME_FIRST
@@ -43,7 +40,6 @@ from vqlearn.training.tasks.text import TextTask
 from vqlearn.training.tasks.tokens import tokens_task
 
 SCENES = "scenes"
-FROZEN_PARTS = ("vqvae", "text_encoder", "tokenizer", "clip")
 SMALLEST, LARGEST = 16, 1024  # pixels of a side
 NEARLY = 0.75  # of the learning rate that is asked for
 
@@ -58,7 +54,7 @@ class Stage(NamedTuple):
 
     def is_finished(self, folder: Path) -> bool:
         """Has this stage written all of its part?"""
-        return all(_is_whole(folder / name) for name in self.results)
+        return all(is_whole(folder / name) for name in self.results)
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -101,8 +97,7 @@ def train(name: str, run: Run, *, lengthen: bool = False, **options: Any) -> boo
     stage = STAGES[name]
     with alone_in(run.folder, run.accelerator):
         if run.start_from is not None:
-            copied = copy_frozen_parts(run.start_from, run.folder)
-            in_main_process(run.accelerator, partial(_tell, run, copied))
+            _take(run.start_from, run, FROZEN_PARTS)
         if lengthen:
             said = _lengthen(name, run, options)
             in_main_process(run.accelerator, partial(forget, run.folder, state_name(name)))
@@ -189,11 +184,6 @@ def _check_nothing_stands_on(name: str, folder: Path) -> None:
             )
 
 
-def _tell(run: Run, copied: bool) -> None:
-    if copied:
-        tell_reconstruction(run)
-
-
 def _save(name: str, task: Task, trained: nn.Module) -> None:
     try:
         with disk_errors(task.run.folder):
@@ -205,25 +195,26 @@ def _save(name: str, task: Task, trained: nn.Module) -> None:
         ) from error
 
 
-def copy_frozen_parts(checkpoint: Path, folder: Path) -> bool:
-    """Copy what a token model reads and does not change, unless it is there already.
+def take_tokenizer(checkpoint: Path, run: Run) -> None:
+    """Copy the VQ network of `checkpoint`, which need hold nothing else, in place of training one.
 
-    Returns whether this process has copied the VQ network. Raises `CheckpointError` if `checkpoint`
-    is damaged, or has no VQ network, and `ValueError` if `folder` has another one already.
+    If it is new in `run.folder`, it is told how well it suits the images. Raises `CheckpointError`
+    if it cannot be used, `ValueError` if the folder has another one; as `train` does otherwise.
     """
-    index, vqvae = checkpoint / layout.INDEX_FILE, checkpoint / layout.VQVAE_FOLDER
-    if index.exists() or not vqvae.is_dir():
-        check(checkpoint)  # otherwise it is a folder that still grows
-    with PartialState().main_process_first():  # the other processes find the parts there
-        there = [name for name in FROZEN_PARTS if (checkpoint / name).is_dir()]
-        missing = [name for name in there if not _is_whole_part(folder / name)]
-        for name in there:
-            if name not in missing:
-                kept.check_copy(checkpoint, folder, name)
-        for name in missing:
-            with atomic_folder(folder / name) as part:
-                copytree(checkpoint / name, part, dirs_exist_ok=True)
-    return layout.VQVAE_FOLDER in missing
+    _check_folder(run.folder, "tokens")
+    load_vqvae(checkpoint)  # a damaged one is not copied
+    with alone_in(run.folder, run.accelerator):
+        _take(checkpoint, run, (VQVAE_FOLDER,))
+
+
+def _take(checkpoint: Path, run: Run, parts: Sequence[str]) -> None:
+    copied = copy_frozen_parts(checkpoint, run.folder, parts)  # in one of the processes
+
+    def tell() -> None:
+        if copied:
+            tell_reconstruction(run, checkpoint)
+
+    in_main_process(run.accelerator, tell)
 
 
 def check_data(data: str, image_size: int, downsample: int = SMALL.downsample) -> None:
@@ -274,25 +265,7 @@ def _check_folder(folder: Path, name: str) -> None:
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder} cannot be written to; choose another folder with --out")
     sums = folder / SUMS_FILE
-    if _is_whole(sums) and not STAGES[name].is_finished(folder):
+    if is_whole(sums) and not STAGES[name].is_finished(folder):
         raise FileExistsError(
             f"{sums} is there already, built on other {name}; choose another folder with --out"
         )
-
-
-def _is_whole_part(part: Path) -> bool:
-    """Are the JSON files of this folder whole? The last file of a part that is written is one."""
-    files = list(part.glob("*.json"))
-    return bool(files) and all(map(_is_whole, files))
-
-
-def _is_whole(file: Path) -> bool:
-    """Is this file of JSON or of digests there, neither empty nor broken off?"""
-    try:
-        text = file.read_text(encoding="utf-8")
-        if file.suffix != ".json":
-            return re.search("^[0-9a-f]{64}  .", text, re.MULTILINE) is not None
-        json.loads(text)
-        return True
-    except (OSError, ValueError, RecursionError):
-        return False

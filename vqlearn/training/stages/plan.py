@@ -44,7 +44,8 @@ class Plan:
 
     `recipe` has fields of `Recipe`, `options` those of the stages' tasks and of `sizes_of`,
     `machine` those of `best_accelerator`, `reading` those of a folder of images. What is left out,
-    or None, is as in the command.
+    or None, is as in the command. `tokenizer` is a folder whose VQ network is taken instead of the
+    stage "tokens".
     """
 
     stage: str = "all"
@@ -57,6 +58,7 @@ class Plan:
     start_from: str | None = None
     preview: int | None = None
     reading: Reading = DEFAULT_READING
+    tokenizer: str | None = None
 
     @said_once()
     def train(self, out: str | Path | None = None, *, lengthen: bool = False) -> Path:
@@ -64,17 +66,21 @@ class Plan:
 
         With `lengthen` the stage is finished and learns on: see `stages.lengthening`.
         """
-        options = options_of(self.stage, self.start_from, self.options)
+        self._check_tokenizer()
+        options = options_of(self.stage, self.start_from, self.options, self.tokenizer)
         recipes = recipes_of(list(options), self.recipe)
         if lengthen:
             recipes = longer(self.stage, recipes, self.recipe)
         check_workers(self.workers)
         self._check_preview()
         start = None if self.start_from is None else resolve(self.start_from)
+        tokenizer = None if self.tokenizer is None else resolve(self.tokenizer)
         if start is not None:
             options = beside(start, options, self.options)
         folder = folder_of(self.stage, self.data) if out is None else as_path("out", out)
-        order.check_data(self.data, self.image_size, downsample_of(options, start or folder))
+        order.check_data(
+            self.data, self.image_size, downsample_of(options, start or tokenizer or folder)
+        )
         order.check_reading(self.data, self.reading)
         machine = {**self.machine, "project_dir": folder / "logs"}
         best_accelerator(**machine)
@@ -84,13 +90,25 @@ class Plan:
                 kept.check_sizes(folder, stage.parts, sizes_asked(self.options))
         source = order.open_source(self.data, self.image_size, self.reading)
         quiet = best_accelerator(**{**machine, "log_with": None})
-        some = next(iter(recipes.values()))
-        tell_time(Run(folder, source, some, quiet, start_from=start), recipes, options)
+        run = Run(folder, source, next(iter(recipes.values())), quiet, start_from=start)
+        if tokenizer is not None:
+            order.take_tokenizer(tokenizer, run)
+        tell_time(run, recipes, options)
         for name, recipe in recipes.items():
             device, preview = best_accelerator(**machine), self.preview or 0
             run = Run(folder, source, recipe, device, self.workers, start, preview)
             order.train(name, run, lengthen=lengthen, **options[name])
         return folder
+
+    def _check_tokenizer(self) -> None:
+        """It stands for the stage "tokens", and a checkpoint to start from has one of its own."""
+        if self.tokenizer is None:
+            return
+        seen = f"tokenizer is {shown(self.tokenizer)}"
+        if self.stage == "tokens":
+            raise ValueError(f"{seen}; allowed: none for the stage 'tokens'")
+        if self.start_from is not None:
+            raise ValueError(f"{seen}; allowed: none with start_from {shown(self.start_from)}")
 
     def _check_preview(self) -> None:
         if self.preview is None:
@@ -102,16 +120,23 @@ class Plan:
             )
 
 
-def options_of(stage: str, start_from: str | None, given: Mapping[str, Any]) -> Options:
+def options_of(
+    stage: str,
+    start_from: str | None,
+    given: Mapping[str, Any],
+    tokenizer: str | None = None,
+) -> Options:
     """The options of each stage that is asked for. One that no stage takes is refused."""
     check_choice("stage", stage, ("all", *STAGES))
-    names = VQ_DIFFUSION if stage == "all" else (stage,)
+    trained = VQ_DIFFUSION if tokenizer is None else VQ_DIFFUSION[1:]
+    names = trained if stage == "all" else (stage,)
     takes = {name: set(inspect.signature(STAGES[name].task).parameters) for name in names}
     given = {option: value for option, value in given.items() if value is not None}
     for option, value in given.items():
         if option in CHOICES:
             check_choice(option, value, CHOICES[option])
-    _check_taken(given, takes, f"allowed: none for the stage {stage!r}")
+    beside_tokenizer = "" if tokenizer is None else f" with the tokenizer {shown(tokenizer)}"
+    _check_taken(given, takes, f"allowed: none for the stage {stage!r}{beside_tokenizer}")
     if stage == "tokens" and start_from is not None:
         raise ValueError(f"start_from is {shown(start_from)}; allowed: none for 'tokens'")
     sizes = vars(sizes_of({option: given[option] for option in given if option in DECIDES}))

@@ -11,7 +11,8 @@ from vqlearn.training.loop import Run
 from vqlearn.training.recipes import RECIPES
 from vqlearn.training.record import NOT_TOLD
 from vqlearn.training.sizes import Size
-from vqlearn.training.stages.order import FROZEN_PARTS, STAGES, TOKEN_MODELS
+from vqlearn.training.stages.order import STAGES, TOKEN_MODELS
+from vqlearn.training.stages.taken_parts import FROZEN_PARTS
 from vqlearn.training.state import TrainingState
 
 CHOSEN = ("schedule", "levels", "num_scales")

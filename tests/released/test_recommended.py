@@ -1,0 +1,75 @@
+"""What a converted model recommends is the default of its pipeline, and stays so."""
+
+import json
+
+import pytest
+import torch
+from support.official_files import PROMPTS
+
+from vqlearn import CheckpointError
+from vqlearn.pipeline import load_pipeline
+from vqlearn.probability import Sampling
+
+RECOMMENDED = {
+    "coco_pretrained": (1.0, 0.86),
+    "coco_learnable": (3.0, 1.0),
+    "cub_s": (1.0, 0.86),
+    "ithq_learnable": (5.0, 1.0),
+    "imagenet_pretrained": (1.0, 0.86),
+    "imagenet_learnable": (1.5, 0.94),
+    "ffhq": (1.0, 0.86),
+}
+TEXT = ["coco_pretrained", "coco_learnable", "ithq_learnable"]
+
+
+def images(pipe, name, **options):
+    generator = torch.Generator().manual_seed(0)
+    options = {"num_inference_steps": 10, "output_type": "np", "generator": generator, **options}
+    if name == "ffhq":
+        return pipe(num_images=2, **options).images
+    given = [3, 999] if name.startswith("imagenet") else PROMPTS
+    return pipe(given, **options).images
+
+
+@pytest.mark.parametrize("name", RECOMMENDED)
+def test_it_is_what_a_call_takes_without_other_settings(name, converted):
+    pipe = converted(name).pipeline
+    scale, rate = RECOMMENDED[name]
+    assert pipe.recommended == Sampling(scale, rate)
+    guided = {} if name == "ffhq" else {"guidance_scale": scale}
+    told = images(pipe, name, truncation_rate=rate, **guided)
+    assert (images(pipe, name) == told).all()
+    others = [{"truncation_rate": 0.3}] + ([] if name == "ffhq" else [{"guidance_scale": 8.0}])
+    for other in others:
+        assert not (images(pipe, name, **other) == told).all()
+
+
+@pytest.mark.parametrize("name", ["coco_learnable", "imagenet_learnable"])
+def test_it_is_saved_and_loaded(name, converted, tmp_path):
+    pipe = converted(name).pipeline
+    pipe.save_pretrained(tmp_path / "again")
+    again = load_pipeline(tmp_path / "again")
+    again.set_progress_bar_config(disable=True)
+    assert again.recommended == pipe.recommended
+    assert (images(again, name) == images(pipe, name)).all()
+    again.recommended = None
+    again.save_pretrained(tmp_path / "usual")
+    assert "recommended_sampling" not in (tmp_path / "usual/model_index.json").read_text()
+    assert load_pipeline(tmp_path / "usual").recommended is None
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"guidance_scale": "3"}, "guidance_scale is '3'; allowed"),
+        ({"truncation_rate": 2}, "truncation_rate is 2; allowed"),
+        ([3.0, 1.0], "it is .* allowed: dict"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(value, message, converted, tmp_path):
+    converted("coco_learnable").pipeline.save_pretrained(tmp_path)
+    (tmp_path / "SHA256SUMS").unlink()
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    (tmp_path / "model_index.json").write_text(json.dumps(index | {"recommended_sampling": value}))
+    with pytest.raises(CheckpointError, match=f"recommended_sampling of .*{message}"):
+        load_pipeline(tmp_path)

@@ -1,0 +1,124 @@
+"""Which official weight each weight of a folder comes from, and how it is changed on the way."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from vqlearn.checkpoints.folder import KINDS
+from vqlearn.checkpoints.layout import DIFFUSERS_STEMS, CheckpointError
+from vqlearn.checkpoints.renames import renamed
+from vqlearn.probability.checks import shown
+from vqlearn.released.training_file import TrainingFile
+
+EMA_PREFIX = "transformer."
+"""Of names in the model; the average has them without it."""
+
+
+class Source(NamedTuple):
+    """The official weight that one of ours comes from.
+
+    `shape` is the official one; `change` makes ours of it, which has the shape `ours`.
+    """
+
+    key: str
+    shape: tuple[int, ...]
+    ours: tuple[int, ...]
+    change: Callable[[Tensor], Tensor] = torch.clone
+
+
+class Part(NamedTuple):
+    """One part of a folder before it is written: its config file, and its weights.
+
+    The weights have the names of the file, whose name begins with `stem`; `constants` are those
+    that no official file holds.
+    """
+
+    folder: str
+    config: Mapping[str, Any]
+    weights: Mapping[str, Source]
+    constants: Mapping[str, Tensor]
+    stem: str = DIFFUSERS_STEMS[0]
+
+
+def network_part(
+    folder: str,
+    config: Any,
+    source: Callable[[str, tuple[int, ...]], Source],
+    constants: Mapping[str, Tensor],
+) -> Part:
+    """The part of a network of our own: `source` says where a weight of a name and shape is from.
+
+    `constants` are named as the network's attributes, as the names that `source` is given.
+    """
+    kind = KINDS[folder]
+    with torch.device("meta"):  # shapes without memory
+        state = kind.network(config).state_dict()
+    weights, fixed = {}, {}
+    for name, weight in state.items():
+        in_file = renamed(name, kind.renames)
+        if name in constants:
+            fixed[in_file] = constants[name]
+        else:
+            weights[in_file] = source(name, tuple(weight.shape))
+    return Part(folder, kind.config.write(config), weights, fixed)
+
+
+class Found:
+    """The weights of a training file that a part is made of, by their names in that part.
+
+    `place` says what a name is in the whole file. All methods raise `CheckpointError` that names a
+    weight that is missing, or cannot have the shape that it has.
+    """
+
+    def __init__(self, label: str, file: TrainingFile, place: Callable[[str], str]) -> None:
+        self.label, self.place = label, place
+        self.weights = file.weights()
+        self._beginnings = {
+            ".".join(parts[:count])
+            for name in self.weights
+            for parts in [name.split(".")]
+            for count in range(1, len(parts) + 1)
+        }
+
+    def has(self, name: str) -> bool:
+        """Is there a weight of this name, or one whose name begins with it and a dot?"""
+        return self.place(name) in self._beginnings
+
+    def is_weight(self, name: str) -> bool:
+        """Is there a weight of just this name?"""
+        return self.place(name) in self.weights
+
+    def count(self, name: str) -> int:
+        """How many of name.0, name.1, ... there are, in this order."""
+        number = 0
+        while self.has(f"{name}.{number}"):
+            number += 1
+        return number
+
+    def length(self, name: str) -> int:
+        """Of a weight with one axis."""
+        shape = self._shape(name)
+        if len(shape) != 1:
+            self._refuse(name, shape, "one axis")
+        return shape[0]
+
+    def rows(self, name: str, width: int) -> int:
+        """Of a table with rows of this width: also if rows and columns were exchanged."""
+        shape = self._shape(name)
+        if not width or math.prod(shape) % width:
+            self._refuse(name, shape, f"rows of {width}")
+        return math.prod(shape) // width
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        if not self.is_weight(name):
+            raise CheckpointError(f"{self.label} lacks the weight {shown(self.place(name))}")
+        return self.weights.stored(self.place(name)).shape
+
+    def _refuse(self, name: str, shape: tuple[int, ...], allowed: str) -> None:
+        raise CheckpointError(
+            f"{self.label}: {shown(self.place(name))} has the shape {shown(shape)}; "
+            f"allowed: {allowed}"
+        )

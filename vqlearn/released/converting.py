@@ -1,0 +1,105 @@
+"""A training checkpoint as a folder that `from_pretrained` reads, and diffusers part by part.
+
+convert([Path("coco_learnable.pth")], Path("coco"), used_codes=Path("taming_vqvae_2887.pt"))
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vqlearn.checkpoints import configs
+from vqlearn.checkpoints.digests import SUMS_FILE, files_read, write_digests
+from vqlearn.checkpoints.folder import SCHEDULE_FILE, whole_checkpoint
+from vqlearn.checkpoints.layout import CONFIG_FILE, PARTS, TOKENIZER_FOLDER, CheckpointError
+from vqlearn.checkpoints.tokenizer_files import save_tokenizer
+from vqlearn.checkpoints.weights import Stored
+from vqlearn.checkpoints.writing import replaced
+from vqlearn.probability.checks import shown
+from vqlearn.released.conversion.card import model_card
+from vqlearn.released.conversion.plan import Asked, Plan, plan_of
+from vqlearn.released.conversion.sources import Part
+from vqlearn.released.conversion.streaming import write_streamed
+from vqlearn.released.training_file import read_training_file
+from vqlearn.storage import write_json, write_text
+
+CARD_FILE = "README.md"
+WRITTEN = torch.float32
+"""What all weights are written in: CLIP has half precision in a training file, a null double."""
+
+
+def convert(
+    files: Sequence[Path],
+    out: Path,
+    *,
+    used_codes: Path | None = None,
+    tokenizer: Path | None = None,
+) -> None:
+    """Write the folder of an official checkpoint: of one file, or of all its parts in order.
+
+    What the file is, its weights tell: a model with its tokenizer, or a tokenizer alone. The moving
+    average of a weight is taken where there is one. An older checkpoint in `out` is replaced once
+    all of the new one is written; before that nothing is. Memory: the weights that are written.
+
+    - `used_codes`: the statistics file that says which codes of the tokenizer the model knows.
+    - `tokenizer`: CLIP's, for text: a folder, or `bpe_simple_vocab_16e6.txt.gz`; without it, what
+      is installed or in the hub's cache.
+
+    Raises `CheckpointError` that names the file and the weight, or what is missing and where it
+    comes from; `OSError` if it cannot be written.
+    """
+    try:
+        file = read_training_file(files)
+        first, last = files[0].name, files[-1].name
+        label = first if first == last else f"{first} .. {last}"
+        plan = plan_of(label, file, Asked(used_codes, tokenizer))
+        with _whole_folder(out, plan) as begun:
+            _write(begun, plan, file.weights(), label)
+    except BaseException:
+        with suppress(OSError):  # what is not empty stays
+            out.rmdir()
+        raise
+
+
+@contextmanager
+def _whole_folder(out: Path, plan: Plan) -> Iterator[Path]:
+    """A folder to write to, which takes the place of `out`: whole, or not at all."""
+    if plan.schedule is not None:
+        with whole_checkpoint(out, plan.sampling) as begun:
+            yield begun
+        return
+    with replaced(out, lambda old: files_read(old, PARTS), (SUMS_FILE,)) as begun:
+        yield begun
+        write_digests(begun, PARTS)
+
+
+def _write(folder: Path, plan: Plan, weights: Mapping[str, Tensor], label: str) -> None:
+    """All parts, and the model card."""
+    for part in plan.parts:
+        _write_part(folder / part.folder, part, weights, label)
+    if plan.schedule is not None:
+        write_json(folder / SCHEDULE_FILE, configs.SCHEDULE_FILE.write(plan.schedule))
+    if plan.tokenizer is not None:
+        save_tokenizer(plan.tokenizer, folder / TOKENIZER_FOLDER)
+    write_text(folder / CARD_FILE, model_card(label, plan))
+
+
+def _write_part(folder: Path, part: Part, weights: Mapping[str, Tensor], label: str) -> None:
+    """The weights, one at a time, then the config file."""
+    stored = {name: Stored(tuple(w.shape), w.dtype) for name, w in part.constants.items()}
+    stored |= {name: Stored(source.ours, WRITTEN) for name, source in part.weights.items()}
+
+    def read(name: str) -> Tensor:
+        if name in part.constants:
+            return part.constants[name]
+        source = part.weights[name]
+        value = source.change(weights[source.key]).to(WRITTEN)
+        if not value.isfinite().all():
+            raise CheckpointError(f"{label}: {shown(source.key)} holds NaN or infinity")
+        return value
+
+    folder.mkdir(parents=True)
+    write_streamed(folder / f"{part.stem}.safetensors", stored, read)
+    write_json(folder / CONFIG_FILE, part.config)
