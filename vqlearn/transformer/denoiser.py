@@ -153,8 +153,7 @@ class Denoiser(nn.Module):
         wait for the device at every call.
         """
         check_choice("the width of text", text.shape[2], (self.config.cross_attention_dim,))
-        check_same_batch(x_t=x_t, text=text)
-        t = self._checked(x_t, t)
+        t = self._checked(x_t, t, text=text)
         x = self.token_embedding(x_t)  # (b, n) -> (b, n, d)
         for block in self.blocks:
             x = block(x, t - 1, text)  # (b, n, d)
@@ -202,10 +201,10 @@ class Denoiser(nn.Module):
             x = rearrange(x, "r m d -> (r m) d")
         return self.to_logits(self.output_norm(x))
 
-    def _checked(self, x_t: Tensor, t: Level) -> Int[Tensor, " b"]:
+    def _checked(self, x_t: Tensor, t: Level, **others: Tensor) -> Int[Tensor, " b"]:
         """One level for each sequence, if levels and tokens are in their ranges."""
         t = one_level_each(t, x_t)
-        check_same_batch(x_t=x_t, t=t)
+        check_same_batch(x_t=x_t, t=t, **others)
         check_sequences("x_t", x_t, self.config.num_positions, self.config.num_vector_embeds)
         check_range("t", t, 1, self.config.num_embeds_ada_norm)
         return t
