@@ -7,6 +7,8 @@ from bench.case import DIFFUSERS, FULL_DEPTH, Case, paired
 from bench.pairs import Work
 from bench.twins import ITHQ_WIDTH, SCENES, SMALL, load_twins, make_twins
 
+from vqlearn.diffusion.reveal import scheduled
+from vqlearn.evaluation.frontier_rules import Sizes
 from vqlearn.transformer.denoiser import DenoiserConfig
 
 PROMPT = "a red circle"
@@ -47,6 +49,18 @@ def default_to_default(device: str, *, theirs_steps: int, ours_steps: int) -> tu
     )
 
 
+def in_few_steps(device: str, *, theirs_steps: int, ours_steps: int) -> tuple[Work, Work]:
+    """The same by the unmasking rule of `bench.fewest`, which needs fewer steps."""
+    theirs, ours = load_twins(SCENES, device)
+    sampling = {"guidance_scale": 1.5, "truncation_rate": 0.9, "num_images_per_prompt": 4}
+    sizes = Sizes(ours.process.num_timesteps, ours.denoiser.config.sample_size)
+    rule = scheduled(sizes.slow_start(ours_steps))
+    return (
+        lambda: theirs(PROMPT, theirs_steps, **sampling, output_type="np").images,
+        lambda: ours(PROMPT, **sampling, output_type="np", rule=rule).images,
+    )
+
+
 def _case(size: str, config: DenoiserConfig, steps: int, names: tuple[str, str, str]) -> Case:
     dtype, guided, noise = names
     what = f"one image, {size}: {steps} {guided} steps, {dtype}, {noise} noise"
@@ -71,4 +85,12 @@ CASES["generation/scenes"] = Case(
     "four images of the shipped scenes: 25 fast steps, theirs 100",
     DIFFUSERS,
     paired(default_to_default, theirs_steps=100, ours_steps=25),
+)
+CASES["generation/scenes-few"] = Case(
+    "four images of the shipped scenes: 20 steps of fixed counts with a slow start, theirs 100",
+    DIFFUSERS,
+    paired(in_few_steps, theirs_steps=100, ours_steps=20),
+)
+CASES["generation/small-all-steps"] = _case(
+    "256 tokens, width 256, 8 layers", SMALL, 100, ("float32", "guided", "fast")
 )
