@@ -73,3 +73,14 @@ def test_settings_that_mean_nothing_are_refused(value, message, converted, tmp_p
     (tmp_path / "model_index.json").write_text(json.dumps(index | {"recommended_sampling": value}))
     with pytest.raises(CheckpointError, match=f"recommended_sampling of .*{message}"):
         load_pipeline(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["coco_learnable", "imagenet_learnable", "ffhq"])
+def test_the_example_of_the_card_runs(name, converted):
+    folder = converted(name).official.file.parent / "out"
+    lines = (folder / "README.md").read_text(encoding="utf-8").splitlines()
+    example = [line.strip() for line in lines if line.startswith("    ")]
+    assert len(example) == 3
+    seen = {}
+    exec("\n".join(example[:2]).replace("FOLDER", str(folder)), seen)
+    assert eval(example[2], seen).size == (seen["pipe"].image_size,) * 2

@@ -31,10 +31,16 @@ A {kind} of VQ-Diffusion, converted by `vqlearn convert` from the official train
 USE = """Recommended, and the defaults of this folder's pipeline: guidance scale {guidance},
 truncation rate {truncation} (`inference_VQ_Diffusion.py` of the official code).
 
-    from vqlearn import VQDiffusionPipeline
-    pipe = VQDiffusionPipeline.from_pretrained("FOLDER")
+    from vqlearn.pipeline import load_pipeline
+    pipe = load_pipeline("FOLDER")
     pipe({example}).images[0]
 """
+EXAMPLES = {
+    "text-to-image model": '"a red bird"',
+    "class-conditional model": "[207]",
+    "model without a condition": "num_images=1",
+}
+"""What the pipeline is asked for, by the kind of the model."""
 
 
 def model_card(label: str, plan: Plan) -> str:
@@ -45,7 +51,7 @@ def model_card(label: str, plan: Plan) -> str:
         use = USE.format(
             guidance=plan.sampling.guidance_scale,
             truncation=plan.sampling.truncation_rate,
-            example='"a red bird"',
+            example=EXAMPLES[plan.kind],
         )
     return CARD.format(
         label=label,
