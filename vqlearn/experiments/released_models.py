@@ -6,11 +6,12 @@ All that they say stands in `vqlearn/released/catalogue.py`, and below: what was
 from pathlib import Path
 
 from vqlearn.experiments.pages import table, write_tables
-from vqlearn.released.catalogue import NOT_RELEASED, RELEASED, TEXT, TOKENIZER, Released
+from vqlearn.released.catalogue import CLASS, NOT_RELEASED, RELEASED, TEXT, TOKENIZER, Released
 
 BY_SERVER = "named by the server"
 CONVERTED_IN = {
     TEXT: "tests/released/test_converted_text.py",
+    CLASS: "tests/released/test_converted_others.py",
     TOKENIZER: "tests/released/test_conversion.py",
 }
 """The file of tests that converts a synthetic file, by the kind of the model."""
