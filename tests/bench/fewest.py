@@ -34,7 +34,7 @@ class Fewest:
 
     command: str
     prompts: int
-    right: dict[int, dict[str, str]]
+    right: dict[str, dict[str, str]]
 
 
 def rule_for(steps: int) -> FrontierRule:
@@ -57,13 +57,14 @@ def difference(few: str, many: str) -> Estimate:
 def steps_table(found: Fewest) -> str:
     """A line for each number of steps."""
     rows = []
-    for steps, by_kind in sorted(found.right.items(), reverse=True):
+    for steps in sorted(map(int, found.right), reverse=True):
+        by_kind = found.right[str(steps)]
         cells = []
         for composition in COMPOSITIONS:
             share = Point(by_kind[composition], {}).accuracy
             text = "{:.0f} ({:.0f} to {:.0f})".format(*(100 * each for each in share))
             if steps != ALL:
-                change = difference(by_kind[composition], found.right[ALL][composition])
+                change = difference(by_kind[composition], found.right[str(ALL)][composition])
                 text += "; {:+.1f} points ({:+.1f} to {:+.1f})".format(*change)
             cells.append(text)
         rows.append((str(steps), *cells))
@@ -79,8 +80,8 @@ def main(arguments: list[str] | None = None) -> None:
     pipeline.set_progress_bar_config(disable=True)
     right = {}
     for steps in (ALL, *FEW):
-        right[steps] = measured(pipeline, steps, told.prompts)
-        shares = {kind: Point(digits, {}).accuracy.value for kind, digits in right[steps].items()}
+        right[str(steps)] = measured(pipeline, steps, told.prompts)
+        shares = {kind: Point(d, {}).accuracy.value for kind, d in right[str(steps)].items()}
         print(steps, shares, flush=True)
     found = Fewest("PYTHONPATH=tests python -m bench.fewest", told.prompts, right)
     write_json(RESULTS, to_json(found))

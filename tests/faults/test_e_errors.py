@@ -200,8 +200,8 @@ class Odd:
 REFUSED = {
     "prompt": (b"x", {"a": 1}, ["a", None], [], "\ud800", np.array(["a"]), Odd()),
     "num_inference_steps": (0, -1, 11, 2.5, True, "5", None, 10**5000, np.float64(5)),
-    "guidance_scale": (float("nan"), float("inf"), "5", None, True, 1j, 10**5000, 1e39, Odd()),
-    "truncation_rate": (0, 1e-320, -0.5, 1.1, float("nan"), "1", None, True, np.array([0.5])),
+    "guidance_scale": (float("nan"), float("inf"), "5", True, 1j, 10**5000, 1e39, Odd()),
+    "truncation_rate": (0, 1e-320, -0.5, 1.1, float("nan"), "1", True, np.array([0.5])),
     "num_images_per_prompt": (0, -1, 10**9, 10**5000, 1.0, True, None, "2"),
     "generator": (3, "cpu", [], [None], [torch.Generator()] * 2, Odd()),
     "latents": ("x", 3, torch.zeros(1, 16), np.zeros((1, 16), dtype=int)),

@@ -18,6 +18,7 @@ def test_every_figure_is_made(tmp_path, capsys):
     report = tiny.run(folder)
     others = [name.replace("-", "_") for name in STUDIES if name != "shipped-model"]
     others += ["comparison", "faults", "mutants"]  # of face-off, `make soak` and `make mutants`
+    others += ["bench", "growth"]  # of `make bench`
     stored = {
         file.name
         for file in FIGURES.iterdir()
