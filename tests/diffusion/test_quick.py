@@ -245,6 +245,23 @@ def test_given_tokens_are_never_asked():
     assert (x_0[given.where] == 4).all()
 
 
+def test_where_nothing_can_change_the_network_is_not_asked():
+    process, network = process_of("absorbing", 5), Counting(5)
+    codes = torch.tensor([[0, 4, 2]])
+    assert [s for s, _ in quick_sample(process, network, codes, [8, 5, 0])] == [0]
+    given = Given(codes, torch.ones(1, 3, dtype=torch.bool))
+    ((s, x_0),) = quick_sample(process, network, all_masked(process, (1, 3)), [8, 0], given=given)
+    assert (s, x_0.tolist(), network.asked) == (0, codes.tolist(), [])
+    assert list(quick_sample(process, network, codes, [8])) == []
+
+
+def test_a_walk_may_end_above_level_0():
+    process, generator = process_of("paper", 5, 50), torch.Generator().manual_seed(0)
+    start = all_masked(process, (2, 6))
+    *_, (s, _) = quick_sample(process, Counting(5), start, [50, 30, 10], generator=generator)
+    assert s == 10
+
+
 def test_a_rule_takes_the_same_tokens_as_on_the_plain_path():
     world, process = chain(), process_of("paper")
     model = DiffusionModel(process, world.denoiser(process), num_positions=4)

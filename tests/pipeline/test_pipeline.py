@@ -139,6 +139,9 @@ for noise, wanted in zip(["exact", "fast"], plain, strict=True):
     assert torch.equal(tokens(noise), wanted), noise
 assert len(graphs) >= 2, "both halves of a block"
 assert [*pipe.denoiser.state_dict()] == names
+seen = len(graphs)
+pipe.denoiser(torch.zeros(1, 16, dtype=torch.long), 1, pipe.text_encoder(["a"]))
+assert len(graphs) == seen, "training stays as it is"
 """
 
 

@@ -141,15 +141,18 @@ def quick_sample(
     """As `sampler.sample`, one evaluation after the other: yields (s, x_s) after each.
 
     The same distribution with other random numbers. The sequences have levels of their own; s is
-    the highest, from which the next evaluation starts. Given tokens are never asked. What is
-    yielded must not be changed: the steps to come are planned for it.
+    the highest, from which the next evaluation starts. Given tokens are never asked. Where nothing
+    can change, x_t is yielded once. What is yielded must not be changed: the steps to come are
+    planned for it.
     """
     x_t = x_t.clone() if given is None else given.keep(x_t)  # (b, n)
     plan = planned(process, x_t, levels, given=given, generator=generator)
-    for asked, following in zip(plan, [*plan[1:], None], strict=True):
+    if not plan and len(levels) > 1:  # nothing can change
+        yield levels[-1], x_t
+    for number, asked in enumerate(plan, 1):
         log_p_x0 = denoise(x_t, levels_of(asked, x_t), asked.positions)  # (m, K)
         x_t = take_step(process, log_p_x0, x_t, asked)
-        yield 0 if following is None else int(following.t.max()), x_t
+        yield levels[-1] if number == len(plan) else int(plan[number].t.max()), x_t
 
 
 def levels_of(asked: Asked, x_t: Int[Tensor, "b n"]) -> Level:
@@ -187,6 +190,8 @@ def planned(
 
 def evaluations(steps: list[Asked], num_positions: int) -> list[Asked]:
     """The same questions, put together: first what each sequence is asked first, and so on."""
+    if not any(len(asked.positions) for asked in steps):
+        return []
     together = Asked(*(torch.cat(each) for each in zip(*steps, strict=True)))
     sequence = together.positions // num_positions
     times, time = torch.stack([sequence, -together.t], dim=1).unique(dim=0, return_inverse=True)

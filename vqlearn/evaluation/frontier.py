@@ -6,7 +6,8 @@ A rule is better if it is as accurate in fewer evaluations, without giving up di
 always draws the likeliest scene is often right and shows little. So both are measured, on the same
 prompts and with the same random streams.
 
-A sampling step is one network evaluation (NFE), two with guidance. Both are counted at the network.
+A sampling step is one network evaluation (NFE), two with guidance. Steps are counted at the
+network.
 """
 
 from collections.abc import Iterator, Sequence

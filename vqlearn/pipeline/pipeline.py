@@ -86,7 +86,7 @@ class VQDiffusionPipeline(ImageEditing, ReverseSteps, TextToImagePipeline):
         - `noise`: "exact" draws every token from the model's own reverse steps, in float64. "fast"
           draws from the same distribution with less work (`diffusion.quick`): without a rule a seed
           gives another image, steps in which no token can change are left out, and each image has
-          a level of its own.
+          a level of its own: `timestep` counts from the highest.
           "reference" repeats the float32 noise, posterior and truncation of diffusers and of the
           official code (`diffusion.reference`), all T steps, one generator: a seed's own tokens.
         - `rule`: an unmasking rule such as `diffusion.reveal.purity(32)`, not with "reference". It

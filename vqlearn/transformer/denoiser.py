@@ -190,7 +190,7 @@ class Denoiser(nn.Module):
                 f"allowed: multiples of the batch size, {len(x_t)}"
             )
         levels = self._checked(x_t, t)
-        row = t - 1 if isinstance(t, int) else levels - 1
+        row = t - 1 if isinstance(t, int) else (levels - 1).to(x_t.device)
         x = self.token_embedding(x_t)  # (b, n, d)
         if positions is None:
             x = run_blocks(self.blocks, x, row, text, None, self.halves)  # (r b, n, d)

@@ -168,6 +168,7 @@ def feed_forward(layer: nn.Module, x: Float[Tensor, "b n d"]) -> Float[Tensor, "
     r"""The same function in one tensor of the hidden layer's size, if it is a `FeedForward`.
 
     With the slope $s$: $h\,\sigma(s h) = \mathrm{SiLU}(s h) / s$, which PyTorch computes in place.
+    In float16 it overflows for |h| above 38,000.
     """
     if not isinstance(layer, FeedForward):
         return layer(x)
