@@ -104,6 +104,7 @@ def test_tokenizers_that_do_not_fit_are_refused(tmp_path):
         (gzip.compress(b"first\na b c\n"), "a line that is no pair of pieces"),
         (gzip.compress(b"first\na b\n")[:-9], "cannot be used"),
         (gzip.compress(b"\xff\xff\n"), "cannot be used"),
+        (gzip.compress(b"first\n")[:10] + 30 * b"\xff", "cannot be used"),
         (gzip.compress(b"first\nxx yy\n"), "cannot be used"),
     ],
 )

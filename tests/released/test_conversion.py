@@ -273,6 +273,28 @@ def test_other_files_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_foreign_readme_is_not_replaced(tmp_path):
+    files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "README.md").write_text("my notes")
+    with pytest.raises(CheckpointError, match=r"README\.md that is none of ours; allowed"):
+        convert([tmp_path / "vq.pth"], tmp_path / "out")
+    assert (tmp_path / "out" / "README.md").read_text() == "my notes"
+
+
+def test_what_a_linked_part_leads_to_stays(tmp_path):
+    files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
+    convert([tmp_path / "vq.pth"], tmp_path / "first")
+    kept = {path.name: path.read_bytes() for path in (tmp_path / "first" / "vqvae").iterdir()}
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "vqvae").symlink_to(tmp_path / "first" / "vqvae")
+    files.save_codec(tmp_path / "other.pth", SMALL["ffhq"].codec, seed=1)
+    convert([tmp_path / "other.pth"], tmp_path / "out")
+    assert {p.name: p.read_bytes() for p in (tmp_path / "first" / "vqvae").iterdir()} == kept
+    assert not (tmp_path / "out" / "vqvae").is_symlink()
+    assert load_vqvae(tmp_path / "out").config == load_vqvae(tmp_path / "first").config
+
+
 def test_an_older_checkpoint_stays_if_the_conversion_fails(converted, tmp_path):
     one = converted("coco_learnable").official
     out = tmp_path / "out"

@@ -167,12 +167,17 @@ def whole_checkpoint(folder: Path, recommended: Sampling | None = None) -> Itera
     with replaced(folder, lambda old: files_read(old, layout.PARTS), markers) as begun:
         yield begun
         finish(begun, recommended)
-        for name in layout.PARTS:
-            if (folder / name).is_symlink():
-                (folder / name).unlink()  # the files that it leads to are not ours to change
+        unlink_parts(folder)
     for name in layout.PARTS:
         if (folder / name).is_dir() and not any((folder / name).iterdir()):
             (folder / name).rmdir()  # of an older model
+
+
+def unlink_parts(folder: Path) -> None:
+    """Forget parts that lie elsewhere: the files that a link leads to are not ours to change."""
+    for name in layout.PARTS:
+        if (folder / name).is_symlink():
+            (folder / name).unlink()
 
 
 def load_vqvae(folder: Path, wanted: Wanted = AS_STORED) -> VQVAE:

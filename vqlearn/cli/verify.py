@@ -21,6 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from vqlearn.checkpoints import HubOptions, resolve
+from vqlearn.checkpoints.configs import OURS_ALONE
 from vqlearn.checkpoints.digests import file_digests
 from vqlearn.checkpoints.folder import KINDS
 from vqlearn.checkpoints.layout import DENOISER_FOLDER, PARTS, VQVAE_FOLDER
@@ -42,7 +43,7 @@ PROMPTS = (
 GUIDANCE = 2.0
 TRUNCATION = 0.9
 VISITED = 5
-NOT_THEIRS = ("_class_name", "quantizer")  # how tokens are chosen makes no difference to decoding
+NOT_THEIRS = ("_class_name", *OURS_ALONE)  # how tokens are chosen makes no difference to decoding
 
 
 def write_report(

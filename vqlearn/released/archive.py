@@ -89,7 +89,7 @@ class Archive:
     def _bytes(self, begin: int, size: int) -> memoryview:
         if not 0 <= begin <= begin + size <= self.parts.size:
             raise CheckpointError(f"{self.parts} is damaged: a member lies outside of it")
-        return self.parts.view(begin, size)
+        return self.parts.view(begin, size) if size > 0 else memoryview(b"")
 
 
 def _members(parts: Parts, stream: object) -> dict[str, zipfile.ZipInfo]:

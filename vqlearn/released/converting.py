@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vqlearn.checkpoints import configs
 from vqlearn.checkpoints.digests import SUMS_FILE, files_read, write_digests
-from vqlearn.checkpoints.folder import SCHEDULE_FILE, whole_checkpoint
+from vqlearn.checkpoints.folder import SCHEDULE_FILE, unlink_parts, whole_checkpoint
 from vqlearn.checkpoints.layout import CONFIG_FILE, PARTS, TOKENIZER_FOLDER, CheckpointError
 from vqlearn.checkpoints.tokenizer_files import save_tokenizer
 from vqlearn.checkpoints.weights import Stored
@@ -50,6 +50,11 @@ def convert(
     Raises `CheckpointError` that names the file and the weight, or what is missing and where it
     comes from; `OSError` if it cannot be written.
     """
+    if (out / CARD_FILE).exists() and not (out / SUMS_FILE).exists():
+        raise CheckpointError(
+            f"{out} holds a {CARD_FILE} that is none of ours; allowed: a new or empty folder, or "
+            "one with a checkpoint"
+        )
     try:
         file = read_training_file(files)
         first, last = files[0].name, files[-1].name
@@ -73,6 +78,7 @@ def _whole_folder(out: Path, plan: Plan) -> Iterator[Path]:
     with replaced(out, lambda old: files_read(old, PARTS), (SUMS_FILE,)) as begun:
         yield begun
         write_digests(begun, PARTS)
+        unlink_parts(out)
 
 
 def _write(folder: Path, plan: Plan, weights: Mapping[str, Tensor], label: str) -> None:

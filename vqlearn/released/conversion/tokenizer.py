@@ -1,6 +1,7 @@
 """CLIP's tokenizer, which no training file holds: from files on this machine, never the network."""
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,7 +72,7 @@ def _on_this_machine() -> Iterator[Path]:
 
 def _of_merges(file: Path, size: int) -> CLIPTokenizer:
     """The tokenizer of OpenAI's list: bytes, bytes that end a word, merged pieces, start, end."""
-    with naming(file, OSError, EOFError, ValueError), gzip.open(file) as stream:
+    with naming(file, OSError, EOFError, ValueError, zlib.error), gzip.open(file) as stream:
         lines = stream.read(LARGEST).decode("utf-8").split("\n")
     letters = _letters()
     base = letters + [letter + END_OF_WORD for letter in letters]
