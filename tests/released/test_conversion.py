@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import shutil
 
 import pytest
 import torch
@@ -180,7 +181,7 @@ def test_edited_files_are_refused_by_the_name_of_the_weight(name, converted, tmp
     content = {part: dict(official.content[part]) for part in ("model", "ema")}
     plan = plan_for(official)
     keys = converted_keys(content, plan)
-    for number in range(EDITS // len(ALL)):
+    for number in range(EDITS // len(ALL) + 1):
         draw, kind = random.Random(f"{name} {number}"), KINDS[number % len(KINDS)]
         section, key = draw.choice(
             [
@@ -196,6 +197,41 @@ def test_edited_files_are_refused_by_the_name_of_the_weight(name, converted, tmp
         assert named in str(refused.value), (section, key, kind, str(refused.value))
         assert "edited.pth" in str(refused.value)
         assert not (tmp_path / "out").exists()
+
+
+def damaged(content, draw):
+    """The bytes of a file, cut off somewhere, or with one bit that is wrong."""
+    at = draw.randrange(len(content))
+    if draw.random() < 0.3:
+        return content[:at]
+    return content[:at] + bytes([content[at] ^ 1 << draw.randrange(8)]) + content[at + 1 :]
+
+
+def message_of(file, out, options):
+    """What a conversion is refused with; None: it is not."""
+    try:
+        convert([file], out, **options)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
+def test_damaged_files_are_refused_or_converted_as_before(converted, tmp_path):
+    """Of a wrong bit in what is not read, such as the optimizer's state, nothing is seen."""
+    one = converted("coco_learnable")
+    whole, found = one.official.file.read_bytes(), []
+    file, out = tmp_path / "damaged.pth", tmp_path / "out"
+    for number in range(EDITS):
+        file.write_bytes(damaged(whole, random.Random(number)))
+        message = message_of(file, out, one.official.options)
+        if message is None:
+            assert same_weights(folder_of(one), out)
+            shutil.rmtree(out)
+        else:
+            assert "damaged.pth" in message
+            assert not out.exists()
+        found.append("converted" if message is None else "refused")
+    assert set(found) == {"refused", "converted"}
 
 
 @pytest.mark.parametrize(
