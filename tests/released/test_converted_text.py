@@ -100,7 +100,7 @@ def test_all_steps_and_the_tokens_of_a_chain_are_the_same(both, scale, rate, mon
     assert len(tokens[-1].unique()) > 1
 
 
-@pytest.mark.parametrize(("scale", "rate"), [(1.0, 1.0), (3.0, 0.86), (5.0, 1.0)])
+@SETTINGS
 @torch.no_grad()
 def test_in_single_precision_the_tokens_are_the_same(both, scale, rate, monkeypatch):
     log_p, tokens = chain(both, monkeypatch, guidance_scale=scale, truncation_rate=rate)
