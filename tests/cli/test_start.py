@@ -43,13 +43,24 @@ def test_generate_imports_nothing_that_it_does_not_need(tmp_path):
     assert not found & set(NOT_NEEDED)
 
 
-def test_python_does_not_search_all_modules_for_garbage_at_the_end():
+def frozen_at_the_end_of(*arguments):
+    """Whether Python leaves out its last search for garbage after `vqlearn ARGUMENTS`."""
     code = (
         "import atexit, gc, sys\n"
         "atexit.register(lambda: print(gc.get_freeze_count() > 10_000))\n"
-        "sys.argv = ['vqlearn', '--version']\n"
+        f"sys.argv = ['vqlearn', *{[str(each) for each in arguments]!r}]\n"
         "from vqlearn.cli import main\n"
         "main()\n"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.splitlines()[-1] == "True"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return run.stdout.splitlines()[-1] == "True"
+
+
+def test_python_does_not_search_all_modules_for_garbage_at_the_end(tmp_path):
+    assert frozen_at_the_end_of("generate", "a", "--steps", 1, "--out", tmp_path / "image.png")
+
+
+def test_after_a_training_what_several_processes_share_is_cleaned_up(tmp_path):
+    """Also where it fails: a process that ends with threads of others alive is aborted."""
+    arguments = ["train", "diffusion", "--data", tmp_path / "none", "--out", tmp_path / "out"]
+    assert not frozen_at_the_end_of(*arguments)

@@ -108,6 +108,9 @@ def generate(
     from vqlearn.pipeline.reverse_steps import ReverseSteps
     from vqlearn.probability import Sampling
 
+    # Or Python searches all that was imported for garbage, 0.6 s. Only here: threads of trainings in
+    # several processes must be cleaned up.
+    atexit.register(gc.freeze)
     check_images_and_seed(images, seed)
     settings(None, guidance, truncation)
     Sampling(num_inference_steps=steps)
@@ -274,7 +277,6 @@ def doctor() -> None:
 
 def main() -> None:
     """Run the command; a user's mistake ends with one line and an exit code other than 0."""
-    atexit.register(gc.freeze)  # or Python searches all that was imported for garbage: 0.6 s
     try:
         sys.exit(app(standalone_mode=False))
     except typer.TyperException as error:
