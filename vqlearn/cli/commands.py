@@ -108,8 +108,8 @@ def generate(
     from vqlearn.pipeline.reverse_steps import ReverseSteps
     from vqlearn.probability import Sampling
 
-    # Or Python searches all that was imported for garbage, 0.6 s. Only here: threads of trainings in
-    # several processes must be cleaned up.
+    # Or Python searches all that was imported for garbage: 0.6 s. Only here: what the processes of
+    # a training share must be cleaned up.
     atexit.register(gc.freeze)
     check_images_and_seed(images, seed)
     settings(None, guidance, truncation)
