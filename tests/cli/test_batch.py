@@ -18,6 +18,7 @@ from vqlearn.probability import Sampling
 
 PROMPTS = ["a large red circle", "a small blue square", "a large green ring"]
 STEPS = ["--steps", 2]
+MODEL = ("scenes", None, None)
 
 
 @pytest.fixture
@@ -176,7 +177,7 @@ def parts(tmp_path, monkeypatch):
                 wait_for_everyone=lambda: None,
             )
             monkeypatch.setattr(many, "best_accelerator", lambda one=accelerator: one)
-            many.make_images(("scenes", None, None), jobs, tmp_path, Sampling(1.5, 0.9, 2), 100)
+            many.make_images(MODEL, jobs, tmp_path, lambda _: Sampling(1.5, 0.9, 2), 100)
         return made
 
     return of

@@ -4,6 +4,9 @@ import json
 
 import pytest
 import torch
+from PIL import Image
+from support.accelerate_state import forget_accelerate
+from support.command import run_command
 from support.official_files import PROMPTS
 
 from vqlearn import CheckpointError
@@ -73,6 +76,48 @@ def test_settings_that_mean_nothing_are_refused(value, message, converted, tmp_p
     (tmp_path / "model_index.json").write_text(json.dumps(index | {"recommended_sampling": value}))
     with pytest.raises(CheckpointError, match=f"recommended_sampling of .*{message}"):
         load_pipeline(tmp_path)
+
+
+@pytest.fixture
+def made(converted, tmp_path, monkeypatch, capsys):
+    """The bytes of the image that a command makes with a model that recommends guidance."""
+    folder = converted("coco_learnable").official.file.parent / "out"
+    (tmp_path / "prompts.txt").write_text(PROMPTS[0])
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "image.png")
+    Image.new("L", (64, 64), "white").save(tmp_path / "mask.png")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words):
+        place = tmp_path / str(len(list(tmp_path.iterdir())))
+        image = place / "000000.png" if words[0] == "batch" else place / "out.png"
+        out = place if words[0] == "batch" else image
+        code, _, error = run_command(
+            monkeypatch, capsys, *words, "--model", folder, "--out", out, "--steps", 10
+        )
+        assert code == 0, error
+        return image.read_bytes()
+
+    yield run
+    forget_accelerate()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("generate", PROMPTS[0]),
+        ("batch", "prompts.txt"),
+        ("edit", "image.png", "--prompt", PROMPTS[0]),
+        ("edit", "image.png", "--prompt", PROMPTS[0], "--mask", "mask.png"),
+        ("edit", "image.png"),
+    ],
+    ids=["generate", "batch", "edit", "inpaint", "variation"],
+)
+def test_every_command_takes_it_too(words, made):
+    found = made(*words)
+    assert made(*words, "--guidance", 3, "--truncation", 1) == found
+    assert made(*words, "--truncation", 0.3) != found
+    if "--prompt" in words or "edit" not in words:
+        assert made(*words, "--guidance", 9) != found
 
 
 @pytest.mark.parametrize("name", ["coco_learnable", "imagenet_learnable", "ffhq"])

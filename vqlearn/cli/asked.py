@@ -1,4 +1,4 @@
-"""What `vqlearn generate` asks a model for: a prompt, a class, or nothing, as it needs."""
+"""What a command asks a model for: a prompt, a class or nothing, and the settings of sampling."""
 
 from typing import Any
 
@@ -10,7 +10,10 @@ USUAL = Sampling(1.5, 0.9)
 
 
 def settings(
-    recommended: Sampling | None, guidance: float | None, truncation: float | None
+    recommended: Sampling | None,
+    guidance: float | None,
+    truncation: float | None,
+    steps: int | None = None,
 ) -> Sampling:
     """What is given of guidance and truncation, else what the checkpoint recommends, else usual.
 
@@ -20,6 +23,7 @@ def settings(
     return Sampling(
         default.guidance_scale if guidance is None else guidance,
         default.truncation_rate if truncation is None else truncation,
+        steps,
     )
 
 

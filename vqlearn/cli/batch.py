@@ -1,11 +1,12 @@
 """The command `vqlearn batch`: its options."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vqlearn.cli.options import SEEDS, Device, Dtype, Guidance, Model, Truncation
+from vqlearn.cli.options import SEEDS, Device, Dtype, Model, OwnGuidance, OwnTruncation
 
 MOST_IMAGES = 1_000_000  # names have six digits
 
@@ -15,8 +16,8 @@ def batch(
     out: Annotated[Path, typer.Option(help="The folder of images.")] = Path("images"),
     model: Model = "scenes",
     steps: Annotated[int, typer.Option(help="Sampling steps of VQ-Diffusion, 1 to T.")] = 25,
-    guidance: Guidance = 1.5,
-    truncation: Truncation = 0.9,
+    guidance: OwnGuidance = None,
+    truncation: OwnTruncation = None,
     seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
     images: Annotated[int, typer.Option(help="How many images of each prompt.")] = 1,
     batch_size: Annotated[int, typer.Option(help="Images that are generated together.")] = 16,
@@ -32,15 +33,16 @@ def batch(
     """
     from accelerate import PartialState
 
+    from vqlearn.cli.asked import settings
     from vqlearn.cli.many import jobs_of, make_images, read_prompts
-    from vqlearn.probability import Sampling
     from vqlearn.probability.checks import check_integer
     from vqlearn.storage import as_path, check_output_folder
 
     prompts, out = as_path("PROMPTS", prompts), as_path("--out", out)
     if not prompts.is_file():
         raise FileNotFoundError(f"PROMPTS is {str(prompts)!r}; allowed: a file of prompts")
-    sampling = Sampling(guidance, truncation, steps)
+    settings_for = partial(settings, guidance=guidance, truncation=truncation, steps=steps)
+    settings_for(None)  # refused before the model is read
     check_integer("--images", images, 1)
     check_integer("--batch-size", batch_size, 1)
     texts = read_prompts(prompts)
@@ -48,6 +50,6 @@ def batch(
     check_integer("the number of images", total, 1, MOST_IMAGES)
     check_integer("--seed", seed, SEEDS[0], SEEDS[1] - total + 1)
     check_output_folder("--out", out)
-    make_images((model, device, dtype), jobs_of(texts, images, seed), out, sampling, batch_size)
+    make_images((model, device, dtype), jobs_of(texts, images, seed), out, settings_for, batch_size)
     if PartialState().is_main_process:
         typer.echo(out)

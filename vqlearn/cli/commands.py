@@ -172,6 +172,9 @@ def evaluate(
     bits per token, and how often CLIP finds the caption of an image: of those that the model has
     learned from, and of those held out, if it was trained so. With --frontier, of scenes: accuracy
     and diversity against network evaluations; hours for 300 prompts, so try 20 first.
+
+    Guidance and truncation are the same for all models, whatever one recommends, so that results
+    can be compared.
     """
     from vqlearn.cli import measures, outputs
     from vqlearn.evaluation import Evaluation

@@ -1,5 +1,6 @@
 """The command `vqlearn edit`: its options."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -8,9 +9,9 @@ import typer
 from vqlearn.cli.options import (
     Device,
     Dtype,
-    Guidance,
     Model,
-    Truncation,
+    OwnGuidance,
+    OwnTruncation,
     check_images_and_seed,
 )
 
@@ -31,8 +32,8 @@ def edit(
     steps: Annotated[
         int | None, typer.Option(help="Sampling steps, 1 to the level; default: 25, or the level.")
     ] = None,
-    guidance: Guidance = 1.5,
-    truncation: Truncation = 0.9,
+    guidance: OwnGuidance = None,
+    truncation: OwnTruncation = None,
     seed: Annotated[int, typer.Option(help="Image i has the seed SEED + i.")] = 0,
     images: Annotated[int, typer.Option(help="How many images.")] = 1,
     out: Annotated[Path, typer.Option(help="Where the image or grid goes.")] = Path("out.png"),
@@ -48,25 +49,21 @@ def edit(
     import torch
 
     from vqlearn.cli import outputs
+    from vqlearn.cli.asked import settings
     from vqlearn.cli.edited import check_combination, edited
     from vqlearn.pipeline import make_grid
-    from vqlearn.probability import Sampling
 
     check_images_and_seed(images, seed)
-    Sampling(guidance, truncation, steps)
+    settings_for = partial(settings, guidance=guidance, truncation=truncation, steps=steps)
+    settings_for(None)  # refused before the model is read
     check_combination(prompt, mask, level, paste=paste)
     out = outputs.check_image_file("--out", out)
     options = {
-        "truncation_rate": truncation,
         "num_images_per_prompt": images,
         "generator": [torch.Generator().manual_seed(seed + i) for i in range(images)],
     }
-    if prompt is not None:
-        options["guidance_scale"] = guidance
-    if steps is not None:
-        options["num_inference_steps"] = steps
     if mask is not None:
         options["paste"] = paste
-    result = edited((model, device, dtype), image, prompt, mask, level, options)
+    result = edited((model, device, dtype), image, prompt, mask, level, settings_for, options)
     outputs.save_image(make_grid(result.images), out)
     typer.echo(out)

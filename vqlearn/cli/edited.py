@@ -1,5 +1,6 @@
 """What `vqlearn edit` does: read the files, then inpaint, edit, or vary."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from vqlearn.cli.models import choices_of, open_model, reading_of
 from vqlearn.data.image_files import ImageFile, read_image
 from vqlearn.pipeline import PipelineOutput, VQDiffusionPipeline
 from vqlearn.pipeline.inputs import WHITE
+from vqlearn.probability import Sampling
 from vqlearn.storage import as_path
 
 STEPS = 25  # or as many as there are levels, if they are fewer
@@ -33,11 +35,14 @@ def edited(
     prompt: str | None,
     mask: Path | None,
     level: int | None,
+    settings_for: Callable[[Sampling | None], Sampling],
     options: dict[str, Any],
 ) -> PipelineOutput:
     """The images: with a mask inpainted, with a prompt alone edited, with neither varied.
 
     `model`: the name of a checkpoint, the device (None: the best) and the dtype (None: as stored).
+    `settings_for`: of what a checkpoint recommends, the settings of sampling.
+
     Raises `ValueError` that names the option, for a model that is no VQ-Diffusion, for files that
     are no images, and for a mask of another size than the image.
     """
@@ -47,20 +52,24 @@ def edited(
         raise ValueError(f"--model is {name!r}; allowed: a checkpoint of VQ-Diffusion")
     background = reading_of(choices_of(resolve(name))).background
     original = _read("the image", image, pipeline.image_size, background)
-    top = pipeline.process.num_timesteps
+    top, sampling = pipeline.process.num_timesteps, settings_for(pipeline.recommended)
+    begin = top if mask is not None else max(top // 2, 1) if level is None else level
+    options = {
+        **options,
+        "truncation_rate": sampling.truncation_rate,
+        "num_inference_steps": sampling.num_inference_steps or min(STEPS, begin),
+    }
+    if prompt is None:
+        return pipeline.variations(original.pixels, begin, **options)
+    options["guidance_scale"] = sampling.guidance_scale
     if mask is not None:
         white = _read("--mask", mask, pipeline.image_size, background)
         if white.own_size != original.own_size:
             seen, allowed = (" x ".join(map(str, x.own_size)) for x in (white, original))
             raise ValueError(f"--mask has {seen} pixels; allowed: {allowed}, as the image")
-        options = {"num_inference_steps": min(STEPS, top), **options}
         is_white = white.pixels[1] > WHITE  # of grey, every channel says the same
         return pipeline.inpaint(original.pixels, is_white, prompt, **options)
-    level = max(top // 2, 1) if level is None else level
-    options = {"num_inference_steps": min(STEPS, level), **options}
-    if prompt is None:
-        return pipeline.variations(original.pixels, level, **options)
-    return pipeline.edit(original.pixels, prompt, level, **options)
+    return pipeline.edit(original.pixels, prompt, begin, **options)
 
 
 def _read(name: str, file: Path, size: int, background: str) -> ImageFile:

@@ -10,7 +10,7 @@ That is a folder of images as `vqlearn train --data` and `vqlearn evaluate --dat
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -87,18 +87,21 @@ def make_images(
     model: tuple[str, str | None, str | None],
     jobs: Sequence[Job],
     folder: Path,
-    sampling: Sampling,
+    settings_for: Callable[[Sampling | None], Sampling],
     batch_size: int,
 ) -> None:
     """Make the images that are not there yet; of n processes each makes every n-th of them.
 
     `model`: the name of a checkpoint, the device (None: the best, another one for each process) and
-    the dtype (None: as stored). Nothing is written before all
-    of it can be used. Raises `BlockingIOError` if another command works in the folder, and
-    `ValueError` if the folder holds anything else than a part of these images.
+    the dtype (None: as stored). `settings_for`: of what a checkpoint recommends, the settings of
+    sampling. Nothing is written before all of it can be used.
+
+    Raises `BlockingIOError` if another command works in the folder, and `ValueError` if the folder
+    holds anything else than a part of these images.
     """
     accelerator, (name, device, dtype) = best_accelerator(), model
     pipeline = open_text_model(name, accelerator.device if device is None else device, dtype)
+    sampling = settings_for(pipeline.recommended)
     if isinstance(pipeline, VQDiffusionPipeline):
         check_integer("--steps", sampling.num_inference_steps, 1, pipeline.process.num_timesteps)
     bar = {**pipeline.progress_bar_config, "disable": not accelerator.is_main_process}
