@@ -14,6 +14,7 @@ from official import clip_text, codec, denoiser, files, sampling
 from official.inputs import conditions, given
 from support.official_files import PROMPTS
 
+from vqlearn.cli.verify import verify
 from vqlearn.diffusion import reference
 from vqlearn.probability import Conditioning
 
@@ -111,6 +112,16 @@ def test_in_single_precision_the_tokens_are_the_same(both, scale, rate, monkeypa
         assert torch.equal(x_t, expected_x_t)
 
 
+def test_both_halves_have_the_floor_before_guidance():
+    """Without it codes that neither half thinks possible would be the likeliest of all."""
+    logits = 60 * torch.randn(2, 50, 40, generator=torch.Generator().manual_seed(0))
+    ours = reference.reference_log_p_x0(logits, guidance_scale=5.0, truncation_rate=0.86)
+    null, told = rearrange(logits, "b k n -> b n k").double().log_softmax(-1).float()
+    null, told = (sampling.with_mask(x, sampling.FLOOR).clamp(sampling.FLOOR) for x in (null, told))
+    theirs = sampling.truncate(sampling.guide(told, null, 5.0), 0.86)[..., :-1]
+    torch.testing.assert_close(rearrange(ours, "1 k n -> n k"), theirs)
+
+
 @torch.no_grad()
 def test_truncation_and_guidance_change_the_chain(both, monkeypatch):
     settings = [(1.0, 1.0), (3.0, 1.0), (1.0, 0.86)]
@@ -183,3 +194,14 @@ def test_the_learned_null_is_not_that_of_the_empty_caption(converted):
     assert pipe.null_text.config.learnable
     assert not plain.pipeline.null_text.config.learnable
     torch.testing.assert_close(plain.pipeline.conditioning([""]).null_text()[:1], empty, **CLOSE)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_converted_model_is_verified_with_what_diffusers_has_of_it(both):
+    folder = both.official.file.parent / "out"
+    found = verify(both.pipeline, folder, steps=2)[0]["agreement_with_diffusers"]
+    if both.official.sizes.denoiser.kind == "convolutional text":
+        assert found == "not compared: diffusers has no ConvolutionalTextDenoiser"
+        return
+    assert all(line["clean_token"] < 1e-5 for line in found)
+    assert found[0]["picture"] < 1e-4

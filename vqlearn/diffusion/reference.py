@@ -5,6 +5,11 @@ lies in [-4.24, 16.64], so that rare codes are too rare, and the posterior is ri
 $10^{-6}$. Nobody should copy that; but a published seed stands for their rounding too, so here it
 is repeated, operation for operation. `sampler.py` has the exact distribution of each step.
 
+They differ from each other in two places. Before guidance the official code raises
+log-probabilities to -70, diffusers does not: here they are raised, for guidance would make much of
+what is less likely. In the step to x_0 the official code draws a number for MASK too, which cannot
+be chosen; here none is drawn, as in diffusers, so that its seeds stand for the same tokens.
+
 The class axis is the second one here, (b, k, n), because a sum rounds as its axes lie.
 """
 
@@ -32,12 +37,13 @@ def reference_log_p_x0(
     """Guidance, truncation and a floor, in the references' order and rounding.
 
     With a `guidance_scale` the first half of the batch is unconditional, the second conditional.
+    Each has the floor before they are combined, too.
     Unlike in `filters.top_p` nothing is renormalised, and a rate of 1 still cuts what lies behind
     a float32 sum of 1.
     """
     log_p_x0 = logits.to(finest_float(logits.device)).log_softmax(dim=1).float()
     if guidance_scale is not None:
-        unconditional, conditional = log_p_x0.chunk(2)
+        unconditional, conditional = log_p_x0.clamp(LEAST_LOG).chunk(2)
         log_p_x0 = unconditional + guidance_scale * (conditional - unconditional)
         log_p_x0 = log_p_x0 - log_p_x0.logsumexp(dim=1, keepdim=True)
     ranked, order = log_p_x0.sort(dim=1, descending=True)
