@@ -64,6 +64,8 @@ INDICES = {
     IMAGEBART_FOLDER: {IMAGEBART_FOLDER: ["vqlearn", "ImageBART"], **OURS},
 }
 """What `model_index.json` says of each kind of checkpoint, by the folder of its token model."""
+DENOISER_FOLDERS = tuple(name for name, index in INDICES.items() if SCHEDULE_FOLDER in index)
+"""The folders of the token models that are VQ-Diffusion."""
 
 OTHER_CLASSES = {
     TOKENIZER_FOLDER: ("CLIPTokenizerFast",),

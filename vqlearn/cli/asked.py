@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from vqlearn.checkpoints.class_names import as_label
 from vqlearn.pipeline import ClassToImagePipeline, ImagePipeline, UnconditionalPipeline
 from vqlearn.probability import Sampling
 from vqlearn.probability.checks import shown
@@ -46,8 +47,7 @@ def options_of(
     if isinstance(pipeline, ClassToImagePipeline):
         _refuse({"PROMPT": prompt}, "the model reads no text, but --class-label")
         _demand("--class-label", class_label, "the number or the name of a class")
-        is_number = class_label.removeprefix("-").isdecimal()
-        label = int(class_label) if is_number else class_label
+        label = as_label(class_label)
         return {"class_labels": label, "num_images_per_label": images, **scale}
     _refuse({"--class-label": class_label}, "the model reads no class, but a prompt")
     _demand("PROMPT", prompt, "what the image shall show")

@@ -101,6 +101,7 @@ def check_finished(folder: Path) -> None:
     goal = next((name for name in begun if name not in VQ_DIFFUSION), None)
     wanted = VQ_DIFFUSION if goal is None else (*VQ_DIFFUSION[:2], goal)
     missing = next((name for name in wanted if name not in done), wanted[-1])
+    missing = next((name for name in wanted if name in begun), missing)
     command = " ".join(["vqlearn train", *([] if goal is None else [goal]), f"--out {folder}"])
     raise ValueError(
         f"the training in {str(folder)!r} is not finished, the stage {missing} is missing; "

@@ -60,7 +60,7 @@ def train(
     that is finished is kept as it is, if it was trained with the same options.
 
     `diffusion --start-from CHECKPOINT --learning-rate 2e-4 --steps 300` fine-tunes its denoiser,
-    and a null embedding for guidance, if it has none: one caption in ten is replaced by it.
+    with a null embedding for guidance. Captions for a model of classes: their numbers, or names.
     `diffusion --steps 20000 --lengthen` goes on with the weights of a finished one, in its folder.
     """
     from vqlearn.data import Reading

@@ -96,6 +96,7 @@ class ImageFolder(FiniteSource):
         self.lying = torch.tensor([height > width for height, width in sides])
         self.rows = torch.tensor([place[path] for path, _ in reader.lines])
         self._captions = [caption for _, caption in reader.lines]
+        self._places = [str(entry) for entry in reader.lines.values()]
         self.digest = reader.digest()
         self._draws = reader.draws()
         self.training, self.held_out = self.parted(reading.hold_out)
@@ -139,6 +140,10 @@ class ImageFolder(FiniteSource):
     def captions(self) -> list[str]:
         """All that batches may have, once for each line."""
         return [self._captions[line] for line in self.training.tolist()]
+
+    def place_of(self, caption: str) -> str:
+        """The first usable line with this caption, and its file, for messages."""
+        return self._places[self._captions.index(caption)]
 
     def parted(self, share: float) -> tuple[Int[Tensor, " seen"], Int[Tensor, " held_out"]]:
         """The lines to learn from, and those held out, which are about this share.

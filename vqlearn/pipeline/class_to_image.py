@@ -14,20 +14,22 @@ from typing import Unpack
 import torch
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.class_names import load_class_names, save_class_names
-from vqlearn.checkpoints.layout import CLASS_FOLDER, CLASS_NAMES_FILE, UNCONDITIONAL_FOLDER
+from vqlearn.checkpoints.class_names import (
+    Label,
+    load_class_names,
+    number_of,
+    save_class_names,
+)
+from vqlearn.checkpoints.layout import CLASS_FOLDER, UNCONDITIONAL_FOLDER
 from vqlearn.diffusion import DiffusionModel
 from vqlearn.pipeline.arguments import StepOptions, check_images, check_names
 from vqlearn.pipeline.loading import Source
 from vqlearn.pipeline.output import PipelineOutput
 from vqlearn.pipeline.reverse_steps import ReverseSteps
 from vqlearn.probability import ClassConditioning, GuidanceScale
-from vqlearn.probability.checks import check_choice, check_integer, shown
+from vqlearn.probability.checks import check_choice, check_integer
 from vqlearn.tokens import VQVAE
 from vqlearn.transformer import ClassDenoiser, UnconditionalDenoiser
-
-Label = int | str
-"""A class by its number, or by a name that no other class has."""
 
 
 class ClassOptions(StepOptions, total=False):
@@ -134,24 +136,5 @@ class ClassToImagePipeline(ReverseSteps):
         labels = class_labels if several else [class_labels]
         if not labels:
             raise ValueError("class_labels is an empty list; allowed: at least one class")
-        return [self._number(label) for label in labels]
-
-    def _number(self, label: Label) -> int:
-        last, names = self.denoiser.config.num_classes - 1, self.class_names
-        if not isinstance(label, str):
-            check_integer("a class of class_labels", label, 0, last)
-            return int(label)
-        seen = f"a class of class_labels is {shown(label)}; allowed:"
-        if names is None:
-            raise ValueError(f"{seen} 0 to {last}, for the checkpoint has no {CLASS_NAMES_FILE}")
-        found = [number for number, name in enumerate(names) if label in names_in(name)]
-        if not found:
-            raise ValueError(f"{seen} 0 to {last}, or a name in {CLASS_NAMES_FILE}")
-        if len(found) > 1:
-            raise ValueError(f"{seen} a number, for classes {found} have this name")
-        return found[0]
-
-
-def names_in(names: str) -> list[str]:
-    """All of them together, and each: "tench, Tinca tinca", "tench", "Tinca tinca"."""
-    return [names, *(name.strip() for name in names.split(","))]
+        known = self.denoiser.config.num_classes, self.class_names
+        return [number_of("a class of class_labels", label, *known) for label in labels]

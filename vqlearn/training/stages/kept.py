@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from vqlearn.checkpoints.folder import KINDS, understand
 from vqlearn.checkpoints.layout import (
     CONFIG_FILE,
-    DENOISER_FOLDER,
+    DENOISER_FOLDERS,
     IMAGEBART_FOLDER,
     RASTER_FOLDER,
     TEXT_FOLDER,
@@ -27,7 +27,7 @@ OF_TRANSFORMER = {"width": "width", "layers": "num_layers"}
 OF_CONFIGS = {
     TEXT_FOLDER: {"text_length": "max_position_embeddings"},
     VQVAE_FOLDER: {"codes": "num_vq_embeddings", "downsample": "downsampling_factor"},
-    DENOISER_FOLDER: {**OF_TRANSFORMER, "levels": "num_embeds_ada_norm"},
+    **{name: {**OF_TRANSFORMER, "levels": "num_embeds_ada_norm"} for name in DENOISER_FOLDERS},
     RASTER_FOLDER: OF_TRANSFORMER,
     IMAGEBART_FOLDER: OF_TRANSFORMER,
 }

@@ -17,7 +17,13 @@ from torch import nn
 
 from vqlearn.checkpoints import load_vqvae
 from vqlearn.checkpoints.digests import SUMS_FILE
-from vqlearn.checkpoints.layout import VQVAE_FOLDER
+from vqlearn.checkpoints.layout import (
+    CONFIG_FILE,
+    DENOISER_FOLDERS,
+    IMAGEBART_FOLDER,
+    RASTER_FOLDER,
+    VQVAE_FOLDER,
+)
 from vqlearn.data import ImageFolder, Reading, Scenes, Source
 from vqlearn.data.folder_options import DEFAULT_READING
 from vqlearn.probability.checks import check_integer, shown
@@ -47,19 +53,25 @@ logger = logging.getLogger("vqlearn")
 
 
 class Stage(NamedTuple):
-    """`results` are files that are all there, and not empty, once the stage is finished."""
+    """`results` are files that are all there, and not empty, once the stage is finished.
+
+    Of a token model, which ends a checkpoint, the results are one of the folders `models`.
+    """
 
     task: Callable[..., Task]
     results: tuple[str, ...]
+    models: tuple[str, ...] = ()
 
     def is_finished(self, folder: Path) -> bool:
         """Has this stage written all of its part?"""
-        return all(is_whole(folder / name) for name in self.results)
+        configs = [folder / name / CONFIG_FILE for name in self.models]
+        is_there = not configs or any(map(is_whole, configs))
+        return is_there and all(is_whole(folder / name) for name in self.results)
 
     @property
     def parts(self) -> tuple[str, ...]:
         """The folders with its results."""
-        return tuple(name.split("/")[0] for name in self.results if name != SUMS_FILE)
+        return self.models or tuple(name.split("/")[0] for name in self.results)
 
     def is_taken_from(self, checkpoint: Path | None) -> bool:
         """Are the results copies of frozen parts of this checkpoint?"""
@@ -71,9 +83,9 @@ class Stage(NamedTuple):
 STAGES = {
     "tokens": Stage(tokens_task, ("vqvae/config.json",)),
     "text": Stage(TextTask, ("text_encoder/config.json", "tokenizer/tokenizer.json")),
-    "diffusion": Stage(diffusion_task, ("transformer/config.json", SUMS_FILE)),
-    "raster": Stage(raster_task, ("raster_transformer/config.json", SUMS_FILE)),
-    "imagebart": Stage(imagebart_task, ("imagebart/config.json", SUMS_FILE)),
+    "diffusion": Stage(diffusion_task, (SUMS_FILE,), DENOISER_FOLDERS),
+    "raster": Stage(raster_task, (SUMS_FILE,), (RASTER_FOLDER,)),
+    "imagebart": Stage(imagebart_task, (SUMS_FILE,), (IMAGEBART_FOLDER,)),
 }
 VQ_DIFFUSION = ("tokens", "text", "diffusion")
 """The stages of a checkpoint of VQ-Diffusion, in order."""
@@ -96,10 +108,11 @@ def train(name: str, run: Run, *, lengthen: bool = False, **options: Any) -> boo
     _check_folder(run.folder, name)
     stage = STAGES[name]
     with alone_in(run.folder, run.accelerator):
+        before = _choices_before(name, run) if lengthen else None
         if run.start_from is not None:
             _take(run.start_from, run, FROZEN_PARTS)
-        if lengthen:
-            said = _lengthen(name, run, options)
+        if before is not None:
+            said = _lengthen(name, run, before, options)
             in_main_process(run.accelerator, partial(forget, run.folder, state_name(name)))
         elif stage.is_finished(run.folder) and stage.is_taken_from(run.start_from):
             said = f"{name}: those of {run.start_from}, kept"
@@ -128,11 +141,15 @@ def _train_unless_finished(name: str, run: Run, options: dict[str, Any]) -> str:
     return ""
 
 
-def _lengthen(name: str, run: Run, options: dict[str, Any]) -> str:
-    """As `_train_unless_finished`, of a stage that has as many steps already."""
+def _choices_before(name: str, run: Run) -> record.Choices:
+    """With which choices the stage was trained that is to be lengthened, and may be."""
     _check_nothing_stands_on(name, run.folder)
+    return lengthening.choices_before(name, run.folder, STAGES[name].parts, run.recipe.steps)
+
+
+def _lengthen(name: str, run: Run, before: record.Choices, options: dict[str, Any]) -> str:
+    """As `_train_unless_finished`, of a stage that has as many steps already."""
     stage, folder = STAGES[name], run.folder
-    before = lengthening.choices_before(name, folder, stage.parts, run.recipe.steps)
     done = run.recipe.steps == before["steps"]
     run = run if done else lengthening.run_of(run, before)
     set_seed(run.recipe.seed)

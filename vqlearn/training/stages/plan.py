@@ -11,6 +11,7 @@ from typing import Any
 
 from vqlearn.checkpoints import resolve
 from vqlearn.checkpoints.layout import VQVAE_FOLDER
+from vqlearn.data import Source
 from vqlearn.data.folder_options import DEFAULT_READING, Reading
 from vqlearn.diffusion.schedule import SCHEDULES
 from vqlearn.probability.checks import check_choice, check_integer, shown
@@ -23,7 +24,8 @@ from vqlearn.training.sizes import SMALL, Sizes, sizes_of
 from vqlearn.training.stages import kept, lengthening, order
 from vqlearn.training.stages.estimate import tell_time
 from vqlearn.training.stages.order import SCENES, STAGES, VQ_DIFFUSION
-from vqlearn.training.tasks.diffusion import goes_on
+from vqlearn.training.tasks.captioned import COME_FIRST, check_come_first
+from vqlearn.training.tasks.start import check_fits, goes_on, reads_text
 
 RUNS = Path("runs")
 CHOICES = {"quantizer": QUANTIZERS, "schedule": SCHEDULES}
@@ -77,6 +79,7 @@ class Plan:
         tokenizer = None if self.tokenizer is None else resolve(self.tokenizer)
         if start is not None:
             options = beside(start, options, self.options)
+            recipes = {name: recipes[name] for name in options}
         folder = folder_of(self.stage, self.data) if out is None else as_path("out", out)
         order.check_data(
             self.data, self.image_size, downsample_of(options, start or tokenizer or folder)
@@ -89,6 +92,8 @@ class Plan:
             if stage.is_finished(folder):
                 kept.check_sizes(folder, stage.parts, sizes_asked(self.options))
         source = order.open_source(self.data, self.image_size, self.reading)
+        taken = () if tokenizer is None else ("tokens",)
+        check_start([*taken, *options], folder, source, start)
         quiet = best_accelerator(**{**machine, "log_with": None})
         run = Run(folder, source, next(iter(recipes.values())), quiet, start_from=start)
         if tokenizer is not None:
@@ -160,6 +165,13 @@ def beside(start: Path, options: Options, given: Mapping[str, Any]) -> Options:
 
     The others have none. An option that none of these stages takes is refused.
     """
+    if goes_on(start) and not reads_text(start):
+        if "diffusion" not in options:
+            raise ValueError(
+                f"stage is {next(iter(options))!r}; allowed: 'diffusion', {start} is a model "
+                "without text; its tokens alone are taken with --tokenizer"
+            )
+        options = {"diffusion": options["diffusion"]}
     left = {
         name: {} if STAGES[name].is_taken_from(start) or _goes_on(name, start) else own
         for name, own in options.items()
@@ -167,6 +179,21 @@ def beside(start: Path, options: Options, given: Mapping[str, Any]) -> Options:
     given = {option: value for option, value in given.items() if value is not None}
     _check_taken(given, left, f"allowed: none with start_from, {start} has its own")
     return left
+
+
+def check_start(names: Collection[str], folder: Path, source: Source, start: Path | None) -> None:
+    """Is all there that the token model among these stages needs, and does it fit the images?
+
+    Raises `CheckpointError` or `ValueError` before anything is copied to the folder.
+    """
+    if start is None and "diffusion" in names and goes_on(folder) and not reads_text(folder):
+        raise ValueError(f"start_from is None; allowed: that with which {folder} was trained")
+    going_on = "diffusion" in names and goes_on(start)
+    if going_on:
+        check_fits(start, source)
+    if set(names) & set(order.TOKEN_MODELS) and not (going_on and not reads_text(start)):
+        first = [name for name in COME_FIRST if name not in names]
+        check_come_first(folder, source, first, [] if start is None else [start])
 
 
 def downsample_of(options: Options, there: Path) -> int:
