@@ -42,10 +42,11 @@ CAPTIONS = {
     "ffhq": ["a face", "a face", "another", "a face"],
     "cub_s": ["c e", "b", "e h", "h"],
     "coco_learnable": ["c e", "b", "e h", "h"],
+    "coco_pretrained": ["c e", "b", "e h", "h"],
 }
 """Two classes share the name crane."""
-SIDES = {"cub_s": 32, "coco_learnable": 32}
-TEXTLESS = ["imagenet_pretrained", "imagenet_learnable", "ffhq"]
+SIDES = {"cub_s": 32, "coco_learnable": 32, "coco_pretrained": 32}
+TEXTLESS = ["imagenet_learnable", "ffhq"]
 
 
 @pytest.fixture(autouse=True)
@@ -219,6 +220,8 @@ def test_a_stopped_training_goes_on_bit_for_bit(train, tmp_path, monkeypatch, na
         with pytest.raises(RuntimeError, match="power cut"):
             train(name, "stopped")
     assert (tmp_path / "stopped" / ".training" / "diffusion" / "1").exists()
+    with pytest.raises(ValueError, match=r"start_from is None; allowed: that with which .*stopped"):
+        train(name, "stopped", start_from=None)
     assert digests(train(name, "stopped")) == digests(whole)
 
 

@@ -24,8 +24,9 @@ from vqlearn.training.sizes import SMALL, Sizes, sizes_of
 from vqlearn.training.stages import kept, lengthening, order
 from vqlearn.training.stages.estimate import tell_time
 from vqlearn.training.stages.order import SCENES, STAGES, VQ_DIFFUSION
+from vqlearn.training.state import TrainingState
 from vqlearn.training.tasks.captioned import COME_FIRST, check_come_first
-from vqlearn.training.tasks.start import check_fits, goes_on, reads_text
+from vqlearn.training.tasks.start import check_fits, goes_on, is_textless
 
 RUNS = Path("runs")
 CHOICES = {"quantizer": QUANTIZERS, "schedule": SCHEDULES}
@@ -165,7 +166,7 @@ def beside(start: Path, options: Options, given: Mapping[str, Any]) -> Options:
 
     The others have none. An option that none of these stages takes is refused.
     """
-    if goes_on(start) and not reads_text(start):
+    if is_textless(start):
         if "diffusion" not in options:
             raise ValueError(
                 f"stage is {next(iter(options))!r}; allowed: 'diffusion', {start} is a model "
@@ -186,14 +187,19 @@ def check_start(names: Collection[str], folder: Path, source: Source, start: Pat
 
     Raises `CheckpointError` or `ValueError` before anything is copied to the folder.
     """
-    if start is None and "diffusion" in names and goes_on(folder) and not reads_text(folder):
+    if "diffusion" in names and start is None and (is_textless(folder) or _has_begun_from(folder)):
         raise ValueError(f"start_from is None; allowed: that with which {folder} was trained")
-    going_on = "diffusion" in names and goes_on(start)
-    if going_on:
+    if "diffusion" in names and goes_on(start):
         check_fits(start, source)
-    if set(names) & set(order.TOKEN_MODELS) and not (going_on and not reads_text(start)):
+    if set(names) & set(order.TOKEN_MODELS) and not is_textless(start):
         first = [name for name in COME_FIRST if name not in names]
         check_come_first(folder, source, first, [] if start is None else [start])
+
+
+def _has_begun_from(folder: Path) -> bool:
+    """Is there the state of a training that started from a checkpoint?"""
+    state = TrainingState(folder, "diffusion", {})
+    return state.latest() > 0 and state.config().get("start_from_name") is not None
 
 
 def downsample_of(options: Options, there: Path) -> int:

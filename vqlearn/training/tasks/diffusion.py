@@ -31,8 +31,8 @@ from vqlearn.training.tasks.captioned import (
     Frozen,
     FrozenTokens,
 )
-from vqlearn.training.tasks.start import FrozenLabels, check_fits, goes_on, reads_text
-from vqlearn.transformer import ClassDenoiser, Denoiser
+from vqlearn.training.tasks.start import FrozenLabels, check_fits, goes_on, is_textless
+from vqlearn.transformer import ClassDenoiser, Denoiser, UnconditionalDenoiser
 
 PARTS = (*DENOISER_FOLDERS, CLASS_NAMES_FILE, SCHEDULE_FOLDER, NULL_TEXT_FOLDER)
 """What is taken of a checkpoint to start from, besides the frozen parts."""
@@ -186,15 +186,15 @@ def _going_on(run: Run, start: Path) -> DiffusionTask:
     digest = record.digest_of(start, PARTS)
     config = {"schedule": None, "start_from": digest, "start_from_name": str(start)}
     recommended = files.recommended_sampling(start)
-    if reads_text(start):
-        frozen = Frozen(run)
-        network = CaptionedDiffusion(model, _null_text(start, frozen))
-        return DiffusionTask(run, frozen, network, config, recommended)
     if isinstance(model.network, ClassDenoiser):
         frozen, network = FrozenLabels(run), ClassDiffusion(model)
-    else:
+    elif isinstance(model.network, UnconditionalDenoiser):
         frozen, network = FrozenTokens(run), UnconditionalDiffusion(model)
-    return TextlessTask(run, frozen, network, config, recommended)
+    else:
+        frozen = Frozen(run)
+        network = CaptionedDiffusion(model, _null_text(start, frozen))
+    task = TextlessTask if is_textless(start) else DiffusionTask
+    return task(run, frozen, network, config, recommended)
 
 
 def _null_text(start: Path, frozen: Frozen) -> NullText:

@@ -28,9 +28,9 @@ def goes_on(start_from: Path | None) -> bool:
     return start_from is not None and any((start_from / name).is_dir() for name in INDICES)
 
 
-def reads_text(start: Path) -> bool:
-    """Is the token model told captions? Others are told a class, or nothing."""
-    return TEXT_FOLDER in INDICES[model_folder(start)]
+def is_textless(folder: Path | None) -> bool:
+    """Is there a token model that is told a class, or nothing, in place of captions?"""
+    return goes_on(folder) and TEXT_FOLDER not in INDICES[model_folder(folder)]
 
 
 def check_fits(start: Path, source: Source) -> None:
