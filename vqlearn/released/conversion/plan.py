@@ -97,12 +97,12 @@ def _model_plan(label: str, file: TrainingFile, asked: Asked) -> Plan:
     if sizes is not None:
         parts += text.text_parts(label, file, sizes)
     balance = _balanced(label, file, parts)
-    levels, weights = config.num_embeds_ada_norm, file.weights()
+    levels = config.num_embeds_ada_norm
     return Plan(
         kind=KINDS[denoisers.folder_of(found)],
         parts=tuple(parts),
         books=balance,
-        schedule=schedule_of(label, weights, config.num_codes, levels),
+        schedule=schedule_of(label, file.raw, config.num_codes, levels),
         tokenizer=None if sizes is None else clip_tokenizer(asked.tokenizer, sizes),
         sampling=_recommended(label, file, found),
     )
