@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import re
 import shutil
 
 import pytest
@@ -255,6 +256,53 @@ def test_another_shape_is_refused(key, converted, tmp_path):
     message = rf"'{key}' has the shape \({rows}.* ask for \({rows - 1}"
     with pytest.raises(CheckpointError, match=message):
         convert([file], tmp_path / "out", **one.options)
+
+
+CONTENT = "transformer.transformer.content_emb."
+BLOCK = "transformer.transformer.blocks.0."
+SIZES = [
+    ("imagenet_pretrained", CONTENT + "height_emb.weight"),
+    ("imagenet_learnable", CONTENT + "width_emb.weight"),
+    ("coco_learnable", CONTENT + "height_emb.weight"),
+    ("imagenet_learnable", BLOCK + "ln2.emb.weight"),
+    ("ffhq", "transformer.transformer.to_logits.0.bias"),
+    ("ffhq", "transformer.transformer.to_logits.1.bias"),
+    ("ffhq", "content_codec.enc.encoder.down.1.block.0.conv1.bias"),
+    ("ffhq", "content_codec.enc.encoder.conv_out.bias"),
+    ("ffhq", "content_codec.enc.quant_conv.bias"),
+    ("ithq_learnable", "content_codec.enc.quantize.embedding"),
+    ("coco_learnable", "content_codec.enc.quantize.embed.weight"),
+    ("coco_learnable", "content_codec.enc.quantize.proj.bias"),
+    ("coco_learnable", "transformer.condition_emb.ln_final.bias"),
+]
+"""Weights whose shapes say how large a network is."""
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, -1])
+@pytest.mark.parametrize(("name", "key"), SIZES)
+def test_a_size_is_refused_unless_another_weight_says_it_too(name, key, count, converted, tmp_path):
+    """Of the raw weight and its average: nothing else is there to compare with."""
+    official = converted(name).official
+    found = {part: dict(official.content[part]) for part in ("model", "ema")}
+    for part, there in (("model", key), ("ema", key.removeprefix("transformer."))):
+        if there in found[part]:
+            value = found[part][there]
+            found[part][there] = torch.cat([value, value[-1:]]) if count < 0 else value[:count]
+    file = write_training(tmp_path / "edited.pth", **found)
+    with pytest.raises(CheckpointError, match=f"edited.pth: .*'{re.escape(key)}'"):
+        convert([file], tmp_path / "out", **official.options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("change", [lambda w: w[:-1], lambda w: torch.cat([w, w[:1]])])
+def test_the_codes_of_a_tokenizer_alone_are_as_many_as_their_sums(change, tmp_path):
+    state = files.codec_state(SMALL["ithq_learnable"].codec, 0)
+    state["quantize.embedding"] = change(state["quantize.embedding"])
+    file = write_training(tmp_path / "edited.pth", state, None)
+    with pytest.raises(
+        CheckpointError, match=r"'quantize.embedding' has the shape .* ask for \(11"
+    ):
+        convert([file], tmp_path / "out")
 
 
 @pytest.mark.parametrize(

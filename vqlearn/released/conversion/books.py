@@ -73,7 +73,7 @@ def balanced(
             section,
             *(sorted(key.removeprefix(prefix) for key in keys) for keys in (missing, unknown)),
         )
-        for key in expected:
+        for key in sorted(expected):
             _check_stored(label, weights, there[key], shapes[key])
         is_averaged = section == "model" and file.ema is not None
         for key, name in there.items():
