@@ -127,6 +127,51 @@ def test_a_tokenizer_alone_is_the_one_inside_its_model(name, tmp_path):
     assert "alone" in (tmp_path / "out" / "README.md").read_text()
 
 
+BESIDES = {
+    "ffhq": (
+        *("first_stage_model.loss.discriminator.main.3.num_batches_tracked",),
+        *("first_stage_model.loss.perceptual_loss.lin0.model.1.weight",),
+        *("first_stage_model.colorize", "cond_stage_model.encoder.conv_in.weight"),
+        *("permuter.forward_shuffle_idx", "permuter.backward_shuffle_idx"),
+        *("transformer.blocks.1.attn.mask", "transformer.ln_f.bias", "transformer.pos_emb"),
+    ),
+    "ithq_learnable": ("loss.discriminator.main.3.num_batches_tracked", "loss.logvar", "colorize"),
+}
+"""What the official classes may hold besides a tokenizer: whole numbers are among it."""
+
+
+def tokenizer_state(name):
+    state = files.codec_state(SMALL[name].codec, 0)
+    return files.with_prefix("first_stage_model", state) if TOKENIZERS[name] else state
+
+
+@pytest.mark.parametrize("name", BESIDES)
+def test_a_tokenizer_is_found_among_all_that_may_be_there(name, tmp_path):
+    state = tokenizer_state(name)
+    alone = write_training(tmp_path / "alone.pth", state, None)
+    convert([alone], tmp_path / "alone")
+    besides = {key: torch.arange(3) for key in BESIDES[name]}
+    is_lightning = TOKENIZERS[name]  # which keeps no average
+    averages = {} if is_lightning else {key: w + 1 for key, w in (state | besides).items()}
+    file = write_training(tmp_path / "more.pth", state | besides, averages or None)
+    convert([file], tmp_path / "more")
+    assert same_weights(tmp_path / "alone", tmp_path / "more")
+    found = plan_of("file", read_training_file(file), Asked()).books
+    there = [f"model.{key}" for key in state | besides] + [f"ema.{key}" for key in averages]
+    assert sorted([*found.converted, *found.dropped]) == sorted(there)
+    assert {f"model.{key}" for key in besides} <= set(found.dropped)
+    assert all(found.dropped.values())
+
+
+@pytest.mark.parametrize(
+    "key", ["first_stage_model.lossy.bias", "loss", "cond_stage.bias", "transformer.head.bias"]
+)
+def test_what_no_official_class_holds_is_refused(key, tmp_path):
+    file = write_training(tmp_path / "vq.pth", tokenizer_state("ffhq") | {key: torch.ones(1)}, None)
+    with pytest.raises(CheckpointError, match=f"1 are unknown .'{re.escape(key)}'"):
+        convert([file], tmp_path / "out")
+
+
 def test_used_codes_are_refused_for_a_tokenizer_alone(tmp_path):
     files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
     with pytest.raises(CheckpointError, match=r"used\.pt; allowed: none, vq\.pth is a tokenizer"):
