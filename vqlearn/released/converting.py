@@ -1,4 +1,4 @@
-"""A training checkpoint as a folder that `from_pretrained` reads, and diffusers part by part.
+"""A training checkpoint as a folder for `from_pretrained`; diffusers reads the parts that it knows.
 
 convert([Path("coco_learnable.pth")], Path("coco"), used_codes=Path("taming_vqvae_2887.pt"))
 """

@@ -53,8 +53,8 @@ EXAMPLES = {
 """What the pipeline is asked for, by the kind of the model."""
 UNGUIDED = """A truncation rate of r (top-p) means that each token is sampled from its likeliest
 codes alone, as few as have the probability r together."""
-GUIDED = f"""A guidance scale of s means that what the condition changes in a prediction is made s times
-as large.
+GUIDED = f"""A guidance scale of s means that what the condition changes in a prediction
+is made s times as large.
 {UNGUIDED}"""
 OFFICIAL = "These defaults are those of the official examples, `inference_VQ_Diffusion.py`."
 NO_EXAMPLE = "No official example is of this kind; the others without guidance have this rate."
