@@ -32,7 +32,8 @@ def _number(label: Label, last: int, names: Sequence[str] | None) -> int:
         raise ValueError(f"{seen} 0 to {last}, for the checkpoint has no {CLASS_NAMES_FILE}")
     found = [number for number, name in enumerate(names) if label in names_in(name)]
     if not found:
-        raise ValueError(f"{seen} 0 to {last}, or a name in {CLASS_NAMES_FILE}")
+        example = shown(names_in(names[0])[1])
+        raise ValueError(f"{seen} 0 to {last}, or a name in {CLASS_NAMES_FILE} such as {example}")
     if len(found) > 1:
         raise ValueError(f"{seen} a number, for classes {found} have this name")
     return found[0]

@@ -1,4 +1,4 @@
-"""A training checkpoint as a folder that `from_pretrained` reads, and diffusers part by part.
+"""A training checkpoint as a folder for `from_pretrained`; diffusers reads the parts that it knows.
 
 convert([Path("coco_learnable.pth")], Path("coco"), used_codes=Path("taming_vqvae_2887.pt"))
 """
@@ -11,9 +11,16 @@ import torch
 from torch import Tensor
 
 from vqlearn.checkpoints import configs
+from vqlearn.checkpoints.class_names import save_class_names
 from vqlearn.checkpoints.digests import SUMS_FILE, files_read, write_digests
 from vqlearn.checkpoints.folder import SCHEDULE_FILE, unlink_parts, whole_checkpoint
-from vqlearn.checkpoints.layout import CONFIG_FILE, PARTS, TOKENIZER_FOLDER, CheckpointError
+from vqlearn.checkpoints.layout import (
+    CLASS_FOLDER,
+    CONFIG_FILE,
+    PARTS,
+    TOKENIZER_FOLDER,
+    CheckpointError,
+)
 from vqlearn.checkpoints.tokenizer_files import save_tokenizer
 from vqlearn.checkpoints.weights import Stored
 from vqlearn.checkpoints.writing import replaced
@@ -26,6 +33,9 @@ from vqlearn.released.training_file import read_training_file
 from vqlearn.storage import write_json, write_text
 
 CARD_FILE = "README.md"
+IMAGENET_CLASSES = Path(__file__).with_name("imagenet_classes.txt")
+"""What the classes of the official models are called; the `.md` beside it says where that is from.
+"""
 WRITTEN = torch.float32
 """What all weights are written in: CLIP has half precision in a training file, a null double."""
 
@@ -82,13 +92,15 @@ def _whole_folder(out: Path, plan: Plan) -> Iterator[Path]:
 
 
 def _write(folder: Path, plan: Plan, weights: Mapping[str, Tensor], label: str) -> None:
-    """All parts, and the model card."""
+    """All parts, the names of classes, and the model card."""
     for part in plan.parts:
         _write_part(folder / part.folder, part, weights, label)
     if plan.schedule is not None:
         write_json(folder / SCHEDULE_FILE, configs.SCHEDULE_FILE.write(plan.schedule))
     if plan.tokenizer is not None:
         save_tokenizer(plan.tokenizer, folder / TOKENIZER_FOLDER)
+    if CLASS_FOLDER in [part.folder for part in plan.parts]:
+        save_class_names(IMAGENET_CLASSES.read_text(encoding="utf-8").splitlines(), folder)
     write_text(folder / CARD_FILE, model_card(label, plan))
 
 

@@ -13,6 +13,7 @@ from vqlearn.released.conversion.sources import EMA_PREFIX, Source
 from vqlearn.released.training_file import MappedTensors, TrainingFile
 
 AVERAGED = "the moving average is taken in its place"
+RAW = "the average of a tokenizer, which the official code never reads"
 TWIN = "the same in both halves of the tokenizer"
 SUMS = {
     r"(.+\.)?quantize\.(cluster_size|embedding_avg)": "the sums whose quotient the codes are",
@@ -27,12 +28,17 @@ DROPPED = {
 """Weights of a training checkpoint that no folder needs, and why; by their whole names."""
 DROPPED_OF_TOKENIZERS = {
     **SUMS,
-    r"loss\..+": "the loss of the tokenizer's training: a perceptual network, a discriminator",
+    r"(first_stage_model\.)?loss\..+": (
+        "the loss of the tokenizer's training: a perceptual network, a discriminator"
+    ),
+    r"(first_stage_model\.)?colorize": "shows segmentation maps in training",
     r"transformer\.(pos_emb|tok_emb\.weight|head\.weight|ln_f\..+|blocks\.\d+\..+)": (
         "an autoregressive model of the tokens"
     ),
+    r"cond_stage_model\..+": "makes the condition of that model",
+    r"permuter\.(forward|backward)_shuffle_idx": "the order in which that model reads the tokens",
 }
-"""The same for the file of a tokenizer alone."""
+"""The same for the file of a tokenizer alone: all that the official classes may hold besides it."""
 
 
 class Books(NamedTuple):
@@ -73,7 +79,7 @@ def balanced(
             section,
             *(sorted(key.removeprefix(prefix) for key in keys) for keys in (missing, unknown)),
         )
-        for key in expected:
+        for key in sorted(expected):
             _check_stored(label, weights, there[key], shapes[key])
         is_averaged = section == "model" and file.ema is not None
         for key, name in there.items():

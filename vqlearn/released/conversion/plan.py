@@ -1,7 +1,7 @@
 """What a training file is, by the names of its weights alone, and what its folder will hold."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,8 +147,10 @@ def _tokenizer_plan(
         raise CheckpointError(
             f"the used codes are {asked.used_codes}; allowed: none, {label} is a tokenizer alone"
         )
+    averages, file = file.ema or (), replace(file, ema=None)
     found = Found(label, file, place)
     parts = (codec.codec_part(found, codec.codec_config(found, None), None),)
     sources = list(parts[0].weights.values())
     balance = books.balanced(label, file, sources, books.DROPPED_OF_TOKENIZERS, ())
+    balance.dropped.update((f"ema.{name}", books.RAW) for name in averages)
     return Plan("tokenizer alone", parts, balance)
