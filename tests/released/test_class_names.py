@@ -10,7 +10,7 @@ from PIL import Image
 from support.command import run_command
 
 from vqlearn.pipeline import load_pipeline
-from vqlearn.pipeline.class_to_image import names_in
+from vqlearn.pipeline.class_labels import names_in
 from vqlearn.released.converting import IMAGENET_CLASSES
 
 CLASSES = IMAGENET_CLASSES.read_text(encoding="utf-8").splitlines()

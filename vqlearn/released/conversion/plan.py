@@ -39,6 +39,7 @@ class Asked(NamedTuple):
 
     used_codes: Path | None = None
     tokenizer: Path | None = None
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _model_plan(label: str, file: TrainingFile, asked: Asked) -> Plan:
     ]
     if sizes is not None:
         parts += text.text_parts(label, file, sizes)
-    balance = _balanced(label, file, parts)
+    balance = _balanced(label, file, parts, asked.unused)
     levels = config.num_embeds_ada_norm
     return Plan(
         kind=KINDS[denoisers.folder_of(found)],
@@ -126,7 +127,9 @@ def _tokens_part(label: str, file: TrainingFile, asked: Asked, num_tokens: int) 
     return codec.codec_part(found, config, used_codes)
 
 
-def _balanced(label: str, file: TrainingFile, parts: Sequence[Part]) -> books.Books:
+def _balanced(
+    label: str, file: TrainingFile, parts: Sequence[Part], unused: Sequence[str]
+) -> books.Books:
     """The books of a training checkpoint, whose tokenizer has its quantizer twice."""
     sources = [source for part in parts for source in part.weights.values()]
     begin = f"{codec.ENCODING}quantize."
@@ -135,7 +138,7 @@ def _balanced(label: str, file: TrainingFile, parts: Sequence[Part]) -> books.Bo
         for key in (source.key for source in sources)
         if key.startswith(begin)
     }
-    found = books.balanced(label, file, sources, books.DROPPED, twins)
+    found = books.balanced(label, file, sources, books.DROPPED, twins, unused)
     books.check_twins(label, file.raw, twins)
     return found
 
@@ -151,6 +154,7 @@ def _tokenizer_plan(
     found = Found(label, file, place)
     parts = (codec.codec_part(found, codec.codec_config(found, None), None),)
     sources = list(parts[0].weights.values())
-    balance = books.balanced(label, file, sources, books.DROPPED_OF_TOKENIZERS, ())
+    dropped = books.DROPPED_OF_TOKENIZERS
+    balance = books.balanced(label, file, sources, dropped, unused=asked.unused)
     balance.dropped.update((f"ema.{name}", books.RAW) for name in averages)
     return Plan("tokenizer alone", parts, balance)
