@@ -309,13 +309,25 @@ def test_other_files_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_foreign_readme_is_not_replaced(tmp_path):
+@pytest.mark.parametrize("among", ["nothing", "a checkpoint"])
+def test_a_foreign_readme_is_not_replaced(among, tmp_path):
     files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
     (tmp_path / "out").mkdir()
+    if among == "a checkpoint":
+        convert([tmp_path / "vq.pth"], tmp_path / "out")
     (tmp_path / "out" / "README.md").write_text("my notes")
     with pytest.raises(CheckpointError, match=r"README\.md that is none of ours; allowed"):
         convert([tmp_path / "vq.pth"], tmp_path / "out")
     assert (tmp_path / "out" / "README.md").read_text() == "my notes"
+
+
+def test_the_card_of_a_conversion_that_was_killed_is_replaced(tmp_path):
+    """A kill may leave the card, but not yet the digests."""
+    files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
+    convert([tmp_path / "vq.pth"], tmp_path / "out")
+    (tmp_path / "out" / "SHA256SUMS").unlink()
+    convert([tmp_path / "vq.pth"], tmp_path / "out")
+    assert (tmp_path / "out" / "SHA256SUMS").exists()
 
 
 def test_what_a_linked_part_leads_to_stays(tmp_path):

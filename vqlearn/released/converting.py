@@ -3,22 +3,20 @@
 convert([Path("coco_learnable.pth")], Path("coco"), used_codes=Path("taming_vqvae_2887.pt"))
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from vqlearn.checkpoints import configs
-from vqlearn.checkpoints.digests import SUMS_FILE, files_read, write_digests
-from vqlearn.checkpoints.folder import SCHEDULE_FILE, unlink_parts, whole_checkpoint
-from vqlearn.checkpoints.layout import CONFIG_FILE, PARTS, TOKENIZER_FOLDER, CheckpointError
+from vqlearn.checkpoints.folder import SCHEDULE_FILE, whole_checkpoint, whole_parts
+from vqlearn.checkpoints.layout import CONFIG_FILE, TOKENIZER_FOLDER, CheckpointError
 from vqlearn.checkpoints.tokenizer_files import save_tokenizer
 from vqlearn.checkpoints.weights import Stored
-from vqlearn.checkpoints.writing import replaced
 from vqlearn.probability.checks import shown
-from vqlearn.released.conversion.card import model_card
+from vqlearn.released.conversion.card import is_model_card, model_card
 from vqlearn.released.conversion.plan import Asked, Plan, plan_of
 from vqlearn.released.conversion.sources import Part
 from vqlearn.released.conversion.streaming import write_streamed
@@ -50,35 +48,23 @@ def convert(
     Raises `CheckpointError` that names the file and the weight, or what is missing and where it
     comes from; `OSError` if it cannot be written.
     """
-    if (out / CARD_FILE).exists() and not (out / SUMS_FILE).exists():
+    if (out / CARD_FILE).exists() and not is_model_card(out / CARD_FILE):
         raise CheckpointError(
-            f"{out} holds a {CARD_FILE} that is none of ours; allowed: a new or empty folder, or "
-            "one with a checkpoint"
+            f"{out} holds a {CARD_FILE} that is none of ours; allowed: a folder without one"
         )
     try:
         file = read_training_file(files)
         first, last = files[0].name, files[-1].name
         label = first if first == last else f"{first} .. {last}"
         plan = plan_of(label, file, Asked(used_codes, tokenizer))
-        with _whole_folder(out, plan) as begun:
+        is_model = plan.schedule is not None
+        whole = whole_checkpoint(out, plan.sampling) if is_model else whole_parts(out)
+        with whole as begun:
             _write(begun, plan, file.weights(), label)
     except BaseException:
         with suppress(OSError):  # what is not empty stays
             out.rmdir()
         raise
-
-
-@contextmanager
-def _whole_folder(out: Path, plan: Plan) -> Iterator[Path]:
-    """A folder to write to, which takes the place of `out`: whole, or not at all."""
-    if plan.schedule is not None:
-        with whole_checkpoint(out, plan.sampling) as begun:
-            yield begun
-        return
-    with replaced(out, lambda old: files_read(old, PARTS), (SUMS_FILE,)) as begun:
-        yield begun
-        write_digests(begun, PARTS)
-        unlink_parts(out)
 
 
 def _write(folder: Path, plan: Plan, weights: Mapping[str, Tensor], label: str) -> None:

@@ -1,12 +1,15 @@
 """The model card of a converted checkpoint: what it is, where it is from, whose licences."""
 
 from collections import Counter
+from pathlib import Path
 
 from vqlearn.released.conversion.plan import Plan
 
+SIGN = "converted by `vqlearn convert` from the official training file"
+"""A text with these words is a card of ours."""
 CARD = """# {label}, converted
 
-A {kind} of VQ-Diffusion, converted by `vqlearn convert` from the official training file
+A {kind} of VQ-Diffusion, {sign}
 `{label}`. The folder has the layout of diffusers.
 
 {use}
@@ -55,9 +58,15 @@ def model_card(label: str, plan: Plan) -> str:
         )
     return CARD.format(
         label=label,
+        sign=SIGN,
         kind=plan.kind,
         use=use,
         converted=len(plan.books.converted),
         dropped=len(plan.books.dropped),
         reasons="\n".join(f"| {count} | {why} |" for why, count in reasons.items()),
     )
+
+
+def is_model_card(file: Path) -> bool:
+    """Was this file written from `model_card`? Raises `OSError` if it cannot be read."""
+    return SIGN.encode() in file.read_bytes()
