@@ -12,7 +12,7 @@ def server(file_server, tmp_path, monkeypatch):
     """The release on this machine. Its files are converted to a folder that lists them."""
 
     def convert(files, out, *, used_codes, tokenizer):
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
         names = [file.name for file in [*files, used_codes, tokenizer]]
         (out / "converted").write_text(" ".join(names))
 
