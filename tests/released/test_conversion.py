@@ -302,6 +302,23 @@ def test_what_is_dropped_may_be_missing(converted, tmp_path):
     assert same_weights(folder_of(converted("coco_learnable")), tmp_path / "out")
 
 
+@pytest.mark.parametrize("several", [True, False])
+def test_paths_may_be_text(several, converted, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    one = converted("coco_learnable")
+    shutil.copy(one.official.file, tmp_path / "a.pth")
+    options = {name: str(path) for name, path in one.official.options.items()}
+    convert(["~/a.pth"] if several else "~/a.pth", "~/out", **options)
+    assert same_weights(folder_of(one), tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["files", "out", "used_codes", "tokenizer"])
+def test_what_is_no_path_is_named(name, tmp_path):
+    arguments = {"files": "a.pth", "out": tmp_path / "out", name: 3}
+    with pytest.raises(TypeError, match=f"^{name} is 3; allowed: a path"):
+        convert(**arguments)
+
+
 def test_other_files_are_refused(tmp_path):
     file = write_training(tmp_path / "other.pth", {"layer.weight": torch.ones(2)}, None)
     with pytest.raises(CheckpointError, match=r"other\.pth is no model of VQ-Diffusion"):

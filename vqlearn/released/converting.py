@@ -1,10 +1,9 @@
 """A training checkpoint as a folder that `from_pretrained` reads, and diffusers part by part.
 
-convert([Path("coco_learnable.pth")], Path("coco"), used_codes=Path("taming_vqvae_2887.pt"))
+convert("coco_learnable.pth", "coco", used_codes="taming_vqvae_2887.pt")
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from vqlearn.released.conversion.plan import Asked, Plan, plan_of
 from vqlearn.released.conversion.sources import Part
 from vqlearn.released.conversion.streaming import write_streamed
 from vqlearn.released.training_file import read_training_file
-from vqlearn.storage import write_json, write_text
+from vqlearn.storage import as_path, as_paths, write_json, write_text
 
 CARD_FILE = "README.md"
 WRITTEN = torch.float32
@@ -29,11 +28,11 @@ WRITTEN = torch.float32
 
 
 def convert(
-    files: Sequence[Path],
-    out: Path,
+    files: str | Path | Sequence[str | Path],
+    out: str | Path,
     *,
-    used_codes: Path | None = None,
-    tokenizer: Path | None = None,
+    used_codes: str | Path | None = None,
+    tokenizer: str | Path | None = None,
 ) -> None:
     """Write the folder of an official checkpoint: of one file, or of all its parts in order.
 
@@ -46,25 +45,26 @@ def convert(
       is installed or in the hub's cache.
 
     Raises `CheckpointError` that names the file and the weight, or what is missing and where it
-    comes from; `OSError` if it cannot be written.
+    comes from; `OSError` if it cannot be written; `TypeError` or `ValueError` that names an
+    argument which is no path.
     """
+    parts, out = as_paths("files", files), as_path("out", out)
+    asked = Asked(
+        None if used_codes is None else as_path("used_codes", used_codes),
+        None if tokenizer is None else as_path("tokenizer", tokenizer),
+    )
     if (out / CARD_FILE).exists() and not is_model_card(out / CARD_FILE):
         raise CheckpointError(
             f"{out} holds a {CARD_FILE} that is none of ours; allowed: a folder without one"
         )
-    try:
-        file = read_training_file(files)
-        first, last = files[0].name, files[-1].name
-        label = first if first == last else f"{first} .. {last}"
-        plan = plan_of(label, file, Asked(used_codes, tokenizer))
-        is_model = plan.schedule is not None
-        whole = whole_checkpoint(out, plan.sampling) if is_model else whole_parts(out)
-        with whole as begun:
-            _write(begun, plan, file.weights(), label)
-    except BaseException:
-        with suppress(OSError):  # what is not empty stays
-            out.rmdir()
-        raise
+    file = read_training_file(parts)
+    first, last = parts[0].name, parts[-1].name
+    label = first if first == last else f"{first} .. {last}"
+    plan = plan_of(label, file, asked)
+    is_model = plan.schedule is not None
+    whole = whole_checkpoint(out, plan.sampling) if is_model else whole_parts(out)
+    with whole as begun:
+        _write(begun, plan, file.weights(), label)
 
 
 def _write(folder: Path, plan: Plan, weights: Mapping[str, Tensor], label: str) -> None:
