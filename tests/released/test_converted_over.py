@@ -1,12 +1,15 @@
 """What a conversion finds in its folder: older parts go, and a stop in the middle loses nothing."""
 
+import errno
 import pathlib
 import shutil
+from contextlib import nullcontext
 from itertools import groupby
 
 import pytest
 from official import files
 from official.sizes import SMALL
+from safetensors.torch import load_file
 
 from vqlearn.checkpoints.digests import SUMS_FILE, check_digests
 from vqlearn.checkpoints.layout import INDEX_FILE, PARTS
@@ -107,3 +110,30 @@ def test_a_kill_leaves_the_old_or_no_markers_or_the_new(
     assert states == [before, None, parts_of(out)][before is None :]
     if linked:
         assert listed(tmp_path / "vqvae") == behind
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_room_for_the_weights_is_there_before_the_first_is_written(
+    missing, convert_to, tmp_path, monkeypatch
+):
+    convert_to("coco_learnable", tmp_path / "whole")
+    weights = [load_file(file) for file in (tmp_path / "whole").rglob("*.safetensors")]
+    needed = sum(each.nbytes for part in weights for each in part.values())
+    usage = type("Usage", (), {"free": needed - missing})
+    monkeypatch.setattr("vqlearn.storage.paths.shutil.disk_usage", lambda folder: usage)
+    told = f"{needed:,} bytes are to be written, and {needed - 1:,} are free"
+    with pytest.raises(OSError, match=told) if missing else nullcontext():
+        convert_to("coco_learnable", tmp_path / "out")
+    assert (tmp_path / "out").exists() != missing
+
+
+def test_an_error_of_the_disk_names_the_folder(convert_to, tmp_path, monkeypatch):
+    """Not every limit can be asked for: a quota is told by the first byte that is too much."""
+
+    def write(*arguments):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    monkeypatch.setattr("vqlearn.released.converting.write_streamed", write)
+    with pytest.raises(OSError, match=f"Disk quota exceeded: '{tmp_path}/out'"):
+        convert_to("coco_learnable", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -274,7 +274,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
         toy.download()
     toy.server.asked.clear()
     usage = type("Usage", (), {"free": free})
-    monkeypatch.setattr("vqlearn.released.downloading.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("vqlearn.storage.paths.shutil.disk_usage", lambda folder: usage)
     if is_enough:
         assert toy.download() == WHOLE
     else:

@@ -28,8 +28,14 @@ def test_a_file_is_written_with_its_folder(tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_an_error_leaves_what_was_there(tmp_path, error):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), r"left on device: .*marker\.json"),
+        (KeyboardInterrupt(), None),
+    ],
+)
+def test_an_error_leaves_what_was_there(tmp_path, error, message):
     file = tmp_path / "marker.json"
     write_text(file, "before")
 
@@ -38,7 +44,7 @@ def test_an_error_leaves_what_was_there(tmp_path, error):
             part.write_text("aft")
             raise error
 
-    with pytest.raises(type(error)):
+    with pytest.raises(type(error), match=message):
         break_off()
     assert file.read_text() == "before"
     assert list(tmp_path.iterdir()) == [file]

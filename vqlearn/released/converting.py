@@ -3,6 +3,7 @@
 convert("coco_learnable.pth", "coco", used_codes="taming_vqvae_2887.pt")
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from vqlearn.released.conversion.plan import Asked, Plan, plan_of
 from vqlearn.released.conversion.sources import Part
 from vqlearn.released.conversion.streaming import write_streamed
 from vqlearn.released.training_file import read_training_file
-from vqlearn.storage import as_path, as_paths, write_json, write_text
+from vqlearn.storage import as_path, as_paths, check_room, write_json, write_text
 
 CARD_FILE = "README.md"
 WRITTEN = torch.float32
@@ -69,6 +70,9 @@ def convert(
 
 def _write(folder: Path, plan: Plan, weights: Mapping[str, Tensor], label: str) -> None:
     """All parts, and the model card."""
+    stored = [each for part in plan.parts for each in _stored(part).values()]
+    needed = sum(math.prod(shape) * dtype.itemsize for shape, dtype in stored)
+    check_room(folder, needed, "written")
     for part in plan.parts:
         _write_part(folder / part.folder, part, weights, label)
     if plan.schedule is not None:
@@ -78,10 +82,15 @@ def _write(folder: Path, plan: Plan, weights: Mapping[str, Tensor], label: str) 
     write_text(folder / CARD_FILE, model_card(label, plan))
 
 
+def _stored(part: Part) -> dict[str, Stored]:
+    """Shape and type of each weight in the file of a part."""
+    constants = {name: Stored(tuple(w.shape), w.dtype) for name, w in part.constants.items()}
+    weights = {name: Stored(source.ours, WRITTEN) for name, source in part.weights.items()}
+    return constants | weights
+
+
 def _write_part(folder: Path, part: Part, weights: Mapping[str, Tensor], label: str) -> None:
     """The weights, one at a time, then the config file."""
-    stored = {name: Stored(tuple(w.shape), w.dtype) for name, w in part.constants.items()}
-    stored |= {name: Stored(source.ours, WRITTEN) for name, source in part.weights.items()}
 
     def read(name: str) -> Tensor:
         if name in part.constants:
@@ -93,5 +102,5 @@ def _write_part(folder: Path, part: Part, weights: Mapping[str, Tensor], label: 
         return value
 
     folder.mkdir(parents=True)
-    write_streamed(folder / f"{part.stem}.safetensors", stored, read)
+    write_streamed(folder / f"{part.stem}.safetensors", _stored(part), read)
     write_json(folder / CONFIG_FILE, part.config)

@@ -4,10 +4,8 @@ No list of their digests was published. So the first download writes down what i
 later one must get the same: `download.json` beside the files, which stays when they are deleted.
 """
 
-import errno
 import logging
 import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -22,7 +20,7 @@ from vqlearn.checkpoints.layout import naming
 from vqlearn.checkpoints.reading import read_json
 from vqlearn.released.catalogue import Released, RemoteFile
 from vqlearn.released.fetching import Remote, ask, fetch_rest, open_client, size_of
-from vqlearn.storage import atomic_folder, sha256, write_json
+from vqlearn.storage import atomic_folder, check_room, sha256, write_json
 
 logger = logging.getLogger("vqlearn")
 
@@ -186,7 +184,7 @@ def _fetched(
         there = whole + sum(size_of(files.begun(file)) for file in missing)
         total = whole + sum(remote.size for remote in remotes.values())
         tell(f"{model.name}: {total:,} bytes in {len(wanted)} files, {there:,} of them are there")
-        _check_room(files.folder, total - there)
+        check_room(files.folder, total - there, "fetched")
         bar = {"unit": "B", "unit_scale": True, "disable": not missing}
         with tqdm(desc=model.name, total=total, initial=there, **bar) as progress:
             for file, remote in remotes.items():
@@ -194,14 +192,6 @@ def _fetched(
                 fetch_rest(client, file.address, remote, begun, progress.update)
                 files.finish(file)
     return {file: files.whole(file) for file in wanted}
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(
-            errno.ENOSPC, f"{needed:,} bytes are to be fetched, and {free:,} are free", str(folder)
-        )
 
 
 @contextmanager

@@ -1,6 +1,8 @@
 """Where paths come in: `~` is the home folder, and outputs are tried before the work begins."""
 
+import errno
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -59,3 +61,12 @@ def check_output_folder(name: str, folder: Path) -> None:
         raise type(error)(
             f"{name}: {str(folder)!r} cannot be written to ({reason}); allowed: a writable folder"
         ) from error
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Raise `OSError` if fewer bytes are free where this folder lies; `what` is done with them."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC, f"{needed:,} bytes are to be {what}, and {free:,} are free", str(folder)
+        )
