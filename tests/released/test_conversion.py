@@ -395,6 +395,23 @@ def test_what_is_dropped_may_be_missing(converted, tmp_path):
     assert same_weights(folder_of(converted("coco_learnable")), tmp_path / "out")
 
 
+@pytest.mark.parametrize("several", [True, False])
+def test_paths_may_be_text(several, converted, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    one = converted("coco_learnable")
+    shutil.copy(one.official.file, tmp_path / "a.pth")
+    options = {name: str(path) for name, path in one.official.options.items()}
+    convert(["~/a.pth"] if several else "~/a.pth", "~/out", **options)
+    assert same_weights(folder_of(one), tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["files", "out", "used_codes", "tokenizer"])
+def test_what_is_no_path_is_named(name, tmp_path):
+    arguments = {"files": "a.pth", "out": tmp_path / "out", name: 3}
+    with pytest.raises(TypeError, match=f"^{name} is 3; allowed: a path"):
+        convert(**arguments)
+
+
 def test_other_files_are_refused(tmp_path):
     file = write_training(tmp_path / "other.pth", {"layer.weight": torch.ones(2)}, None)
     with pytest.raises(CheckpointError, match=r"other\.pth is no model of VQ-Diffusion"):
@@ -402,13 +419,25 @@ def test_other_files_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_foreign_readme_is_not_replaced(tmp_path):
+@pytest.mark.parametrize("among", ["nothing", "a checkpoint"])
+def test_a_foreign_readme_is_not_replaced(among, tmp_path):
     files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
     (tmp_path / "out").mkdir()
+    if among == "a checkpoint":
+        convert([tmp_path / "vq.pth"], tmp_path / "out")
     (tmp_path / "out" / "README.md").write_text("my notes")
     with pytest.raises(CheckpointError, match=r"README\.md that is none of ours; allowed"):
         convert([tmp_path / "vq.pth"], tmp_path / "out")
     assert (tmp_path / "out" / "README.md").read_text() == "my notes"
+
+
+def test_the_card_of_a_conversion_that_was_killed_is_replaced(tmp_path):
+    """A kill may leave the card, but not yet the digests."""
+    files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
+    convert([tmp_path / "vq.pth"], tmp_path / "out")
+    (tmp_path / "out" / "SHA256SUMS").unlink()
+    convert([tmp_path / "vq.pth"], tmp_path / "out")
+    assert (tmp_path / "out" / "SHA256SUMS").exists()
 
 
 def test_what_a_linked_part_leads_to_stays(tmp_path):

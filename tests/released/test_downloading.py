@@ -4,6 +4,9 @@ import hashlib
 import json
 import logging
 import random
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -37,7 +40,7 @@ class Toy:
     def convert(self, files, out, **others):
         others = {name: path and path.name for name, path in others.items()}
         self.converted.append(([file.name for file in files], others))
-        out.mkdir()
+        out.mkdir(exist_ok=True)
         (out / "all").write_bytes(b"".join(file.read_bytes() for file in files))
 
     def tell(self, line):
@@ -100,12 +103,79 @@ def test_what_is_there_needs_no_server(toy):
     assert toy.told[1][0].endswith(f"{TOTAL:,} of them are there")
 
 
-def test_a_folder_that_is_there_is_not_touched(toy):
-    toy.out.mkdir()
-    with pytest.raises(FileExistsError, match="toy is there already; allowed: another folder"):
+@pytest.mark.parametrize("there", ["a file", "a folder", "a link", "a link to itself", "."])
+def test_what_is_there_is_not_touched(toy, there, monkeypatch):
+    target = toy.out.parent / "elsewhere"
+    place = toy.out if there in ("a file", "a folder", ".") else target
+    if there == "a file":
+        place.write_text("mine")
+    elif there == "a link to itself":
+        place = toy.out
+    else:
+        place.mkdir()
+        (place / "notes.txt").write_text("mine") if there != "." else monkeypatch.chdir(place)
+    if "link" in there:
+        toy.out.symlink_to(place)
+    before = sorted(toy.out.parent.rglob("*"))
+    with pytest.raises(FileExistsError, match=f"{place} is there already; allowed: another folder"):
         toy.download()
     assert toy.server.asked == []
-    assert list(toy.out.iterdir()) == []
+    assert sorted(toy.out.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("there", ["a folder", "what a killed conversion left", "a link"])
+def test_an_empty_folder_is_filled(toy, there):
+    place = toy.out.with_name("elsewhere") if there == "a link" else toy.out
+    place.mkdir()
+    if there == "a link":
+        toy.out.symlink_to(place)
+    if there == "what a killed conversion left":
+        (place / ".part-new").mkdir()
+        (place / ".part-new" / "half").write_bytes(b"half")
+    assert toy.download() == WHOLE
+    assert [path.name for path in place.iterdir()] == ["all"]
+
+
+def test_what_came_there_while_it_was_fetched_stays(toy):
+    def convert(files, out, **others):
+        toy.out.mkdir()
+        (toy.out / "notes.txt").write_text("mine")
+
+    with pytest.raises(FileExistsError, match="toy is there already"):
+        toy.download(convert=convert, delete_parts=True)
+    assert (toy.out / "notes.txt").read_text() == "mine"
+    assert toy.names() == sorted([*CONTENTS, RECORD])
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from vqlearn.released import catalogue, download
+from vqlearn.released.catalogue import Released
+
+def convert(files, out, **others):
+    (out / "vqvae").mkdir()
+    (out / "vqvae" / "config.json").write_text("{}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+catalogue.RELEASE, out = sys.argv[1:]
+model = Released("alone", "tokenizer", "nothing", 0)
+download(model, Path(out), convert, delete_parts=True, tell=print)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system kills in another way")
+def test_a_download_that_was_killed_while_it_converted_goes_on(toy):
+    toy.server.files["alone.pth"] = b"alone"
+    arguments = [sys.executable, "-c", KILLED, toy.server.base, str(toy.out)]
+    killed = subprocess.run(arguments, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not toy.out.exists()
+    toy.server.asked.clear()
+    assert toy.download(Released("alone", "tokenizer", "nothing", 0)) == b"alone"
+    assert toy.server.asked == []
+    assert sorted(path.name for path in toy.out.parent.iterdir()) == ["toy", "toy-files"]
+    assert [path.name for path in toy.out.iterdir()] == ["all"]
 
 
 def test_a_stopped_download_goes_on_where_it_was(toy):
@@ -204,7 +274,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
         toy.download()
     toy.server.asked.clear()
     usage = type("Usage", (), {"free": free})
-    monkeypatch.setattr("vqlearn.released.downloading.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("vqlearn.storage.paths.shutil.disk_usage", lambda folder: usage)
     if is_enough:
         assert toy.download() == WHOLE
     else:

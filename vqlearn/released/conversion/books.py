@@ -10,8 +10,8 @@ import torch
 
 from vqlearn.checkpoints.layout import CheckpointError
 from vqlearn.probability.checks import shown
-from vqlearn.released.conversion.sources import EMA_PREFIX, Source
-from vqlearn.released.training_file import MappedTensors, TrainingFile
+from vqlearn.released.conversion.sources import Source
+from vqlearn.released.training_file import EMA_PREFIX, MappedTensors, TrainingFile
 
 AVERAGED = "the moving average is taken in its place"
 RAW = "the average of a tokenizer, which the official code never reads"

@@ -1,6 +1,7 @@
 """The model card of a converted checkpoint: what it is, where it is from, whose licences."""
 
 from collections import Counter
+from pathlib import Path
 
 from vqlearn.checkpoints.configs import OURS_ALONE
 from vqlearn.checkpoints.layout import (
@@ -14,9 +15,11 @@ from vqlearn.released.catalogue import CODE, TAMING
 from vqlearn.released.conversion import codec
 from vqlearn.released.conversion.plan import Plan
 
+SIGN = "converted by `vqlearn convert` from the training file"
+"""A text with these words is a card of ours."""
 CARD = """# {label}, converted
 
-A {kind}, converted by `vqlearn convert` from the training file `{label}`.
+A {kind}, {sign} `{label}`.
 {layout}
 
 {use}## What was converted
@@ -75,6 +78,7 @@ def model_card(label: str, plan: Plan) -> str:
     reasons = Counter(plan.books.dropped.values())
     return CARD.format(
         label=label,
+        sign=SIGN,
         kind=plan.kind,
         layout=_layout(plan),
         use=_use(plan),
@@ -123,3 +127,8 @@ def _sources(plan: Plan) -> list[str]:
         *([TEXT] if TEXT_FOLDER in folders else []),
         *([CLASSES] if CLASS_FOLDER in folders else []),
     ]
+
+
+def is_model_card(file: Path) -> bool:
+    """Was this file written from `model_card`? Raises `OSError` if it cannot be read."""
+    return SIGN.encode() in file.read_bytes()

@@ -13,9 +13,6 @@ from vqlearn.checkpoints.renames import renamed
 from vqlearn.probability.checks import shown
 from vqlearn.released.training_file import TrainingFile
 
-EMA_PREFIX = "transformer."
-"""Of names in the model; the average has them without it."""
-
 
 class Source(NamedTuple):
     """The official weight that one of ours comes from.
