@@ -57,6 +57,15 @@ def test_a_class_model_and_a_tokenizer_alone_are_converted(run, tmp_path):
     assert run("tokens", "encode", ".", *options)[:2] == (0, "tokens.npz\n")
 
 
+def test_unknown_weights_are_left_out_where_they_are_named(run, tmp_path):
+    state = files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
+    torch.save({"state_dict": state | {"a.x": torch.ones(1), "b": torch.ones(1)}}, "vq.pth")
+    code, _, stderr = run("convert", "vq.pth", "--out", "tokens", "--drop", "a.*")
+    assert code == 1
+    assert "1 are unknown ['b']; allowed: all weights of a model, and others that --drop" in stderr
+    assert run("convert", "vq.pth", "--out", "tokens", "--drop", "a.*", "--drop", "b")[0] == 0
+
+
 def test_errors_are_one_line(run, tmp_path):
     official = save_official(tmp_path, "coco_pretrained")
     code, stdout, stderr = run("convert", official.file, "--out", "model")

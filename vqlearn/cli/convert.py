@@ -20,7 +20,8 @@ def convert(
         typer.Option(help="CLIP's, of text models: a folder, or bpe_simple_vocab_16e6.txt.gz."),
     ] = None,
     drop: Annotated[
-        list[str] | None, typer.Option(help="An unknown weight of no use, or several: 'loss.*'.")
+        list[str] | None,
+        typer.Option(help="An unknown weight that is of no use, or a pattern; one each time."),
     ] = None,
 ) -> None:
     """Write an official VQ-Diffusion checkpoint as a folder for --model; prints its path.
