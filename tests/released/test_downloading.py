@@ -1,13 +1,16 @@
 """A released model: all its files are those that were downloaded first, or it is not converted."""
 
 import hashlib
+import importlib
 import json
 import logging
 import random
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -147,6 +150,43 @@ def test_what_came_there_while_it_was_fetched_stays(toy):
     assert toy.names() == sorted([*CONTENTS, RECORD])
 
 
+STAGES = {
+    "asked": "vqlearn.released.downloading.ask",
+    "written down": "vqlearn.released.downloading.write_json",
+    "counted": "vqlearn.released.downloading.check_room",
+    "fetched": "vqlearn.released.fetching._understood",
+    "brought to the disk": "os.fsync",
+    "compared": "vqlearn.released.downloading.sha256",
+    "given its place": "shutil.rmtree",
+}
+"""What is called at each stage, most of them for each file."""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("call", [1, 2, 8])
+def test_ctrl_c_at_any_stage_costs_nothing(toy, stage, call, monkeypatch):
+    *module, name = STAGES[stage].split(".")
+    module = importlib.import_module(".".join(module))
+    real, calls = getattr(module, name), []
+
+    def stopped(*arguments, **options):
+        calls.append(name)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, stopped)
+        with suppress(KeyboardInterrupt):
+            toy.download()
+    fetched = [file for file in CONTENTS if (toy.files / file).exists()]
+    there = toy.out.exists()
+    toy.server.asked.clear()
+    assert (toy.again if there else toy.download)() == WHOLE
+    assert not [request for request in toy.server.asked if request.name in fetched]
+    assert sorted(path.name for path in toy.out.parent.iterdir()) == ["toy", "toy-files"]
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path
@@ -249,11 +289,47 @@ def test_parts_go_only_on_request_and_their_digests_stay(toy):
 
 def test_parts_stay_if_they_cannot_be_converted(toy):
     def refuse(files, out, **others):
+        (out / "half").mkdir()
         raise CheckpointError("no")
 
-    with pytest.raises(CheckpointError, match="no"):
+    with pytest.raises(CheckpointError, match=f"no; to fetch it all again, delete {toy.files}"):
         toy.download(convert=refuse, delete_parts=True)
     assert toy.names() == sorted([*CONTENTS, RECORD])
+    assert [path.name for path in toy.out.parent.iterdir()] == [toy.files.name]
+
+
+def test_a_second_download_does_not_take_the_first_for_an_old_folder(toy):
+    """While the first converts, "delete it" would be bad advice."""
+    refused = []
+
+    def convert(files, out, **others):
+        with pytest.raises(BlockingIOError, match="another download works"):
+            toy.download()
+        refused.append(out)
+        toy.convert(files, out, **others)
+
+    assert toy.download(convert=convert) == WHOLE
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_parts_that_could_not_be_deleted_do_not_harm_the_folder(toy, at, monkeypatch):
+    """Stopped, or refused by the system, while it deletes: the model is whole, the rest stays."""
+    unlink, deleted = Path.unlink, []
+
+    def stopped(path, **options):
+        deleted.extend([path] if path.name in CONTENTS else [])
+        if len(deleted) == at:
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            toy.download(delete_parts=True)
+    assert (toy.out / "all").read_bytes() == WHOLE
+    assert len(toy.names()) == len(CONTENTS) + 1 - (at - 1)
+    assert toy.again() == WHOLE
 
 
 def test_two_downloads_do_not_meet(toy):

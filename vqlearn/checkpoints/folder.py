@@ -188,7 +188,7 @@ def _forget_parts(folder: Path) -> None:
     """
     for name in layout.PARTS:
         part = folder / name
-        if part.is_file() or part.is_symlink():
+        if part.is_symlink() or (part.is_file() and layout.is_read(name)):
             part.unlink()
         elif part.is_dir():
             unlink_read(part)

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from vqlearn.checkpoints import writing
-from vqlearn.checkpoints.layout import naming
+from vqlearn.checkpoints.layout import CheckpointError, naming
 from vqlearn.checkpoints.reading import read_json
 from vqlearn.released.catalogue import Released, RemoteFile
 from vqlearn.released.fetching import Remote, ask, fetch_rest, open_client, size_of
@@ -148,7 +148,10 @@ def download(
         parts = [fetched[file] for file in model.files]
         used_codes, tokenizer = map(fetched.get, (model.used_codes_file, model.tokenizer_file))
         with atomic_folder(out) as begun:
-            convert(parts, begun, used_codes=used_codes, tokenizer=tokenizer)
+            try:
+                convert(parts, begun, used_codes=used_codes, tokenizer=tokenizer)
+            except CheckpointError as error:  # the first download may have been a damaged one
+                raise CheckpointError(f"{error}; to fetch it all again, delete {folder}") from error
             _check_free(out)  # hours later
         if delete_parts:
             for file in fetched.values():
