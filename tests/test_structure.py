@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,12 @@ def test_every_file_says_in_one_sentence_what_it_is():
     for file in package_files():
         if file.name != "__main__.py":
             assert code_map._summary(file), file
+
+
+def test_all_files_of_the_package_are_installed():
+    """Those that are no Python, but for the page that is for readers of the repository."""
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    listed = [path for glob in patterns["package-data"]["vqlearn"] for path in PACKAGE.glob(glob)]
+    there = {file for file in PACKAGE.rglob("*") if file.is_file()}
+    needed = {file for file in there if file.suffix not in (".py", ".pyc")}
+    assert needed - set(listed) == {PACKAGE / "README.md"}

@@ -66,7 +66,9 @@ def test_without_a_mask_the_image_is_edited_or_varied(folder, files, monkeypatch
     monkeypatch.setattr(
         VQDiffusionPipeline,
         name,
-        lambda *args, **kwargs: called.update(kwargs, level=args[-1]) or original(*args, **kwargs),
+        lambda *args, **kwargs: (
+            called.update({"level": args[-1], **kwargs}) or original(*args, **kwargs)
+        ),
     )
     run_command(monkeypatch, capsys, *arguments)
     assert (called["level"], called["num_inference_steps"]) == (5, 5)  # half of 10 levels
@@ -78,11 +80,13 @@ def test_without_a_mask_the_image_is_edited_or_varied(folder, files, monkeypatch
         ([], "Missing argument 'image'"),
         (["nowhere.png"], "the image is 'nowhere.png'; No such file"),
         (["words.png"], "the image is 'words.png'; it is no image; allowed: JPEG"),
-        (["image.png", "--mask", "left.png"], "--prompt is missing; allowed with --mask"),
+        (["image.png", "--mask", "left.png"], "--prompt is missing; allowed: what the"),
         (["image.png", "--prompt", "x", "--mask", "narrow.png"], "--mask has 9 x 32 pixels; allo"),
         (["image.png", "--prompt", "x", "--mask", "words.png"], "--mask is 'words.png'; it is no"),
         (["image.png", "--mask", "left.png", "--level", "5"], "--level is 5; allowed with --mask"),
         (["image.png", "--paste"], "--paste is given; allowed: with --mask"),
+        (["image.png", "--class-label", "3"], "--class-label is '3'; allowed: none, the model rea"),
+        (["image.png", "--guidance", "3"], "--guidance is 3.0; allowed: none, nothing is told"),
         (["image.png", "--level", "0"], "level is 0; allowed: 1 to 10"),
         (["image.png", "--level", "11"], "level is 11; allowed: 1 to 10"),
         (

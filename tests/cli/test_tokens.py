@@ -10,6 +10,8 @@ from support.command import run_command
 from support.tiny import write_diffusers_folder
 
 from vqlearn.checkpoints import load_vqvae, resolve, save_network
+from vqlearn.checkpoints.digests import write_digests
+from vqlearn.checkpoints.layout import PARTS
 from vqlearn.cli.tokenizing import AT_ONCE, digest_of, png_names
 from vqlearn.data.image_files import read_image
 from vqlearn.data.token_file import TokenFile
@@ -213,3 +215,21 @@ def test_a_model_that_does_not_say_its_size_needs_one(images, of_diffusers, monk
     assert "--image-size is None" in stderr
     arguments = ["encode", images, "--model", folder, "--image-size", 8]
     assert run(monkeypatch, capsys, *arguments)[0] == 0
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_a_tokenizer_that_is_not_what_was_written_is_refused(index, images, monkeypatch, capsys):
+    shutil.copytree(resolve("scenes"), "copy")
+    if not index:
+        (images.parent / "copy" / "model_index.json").unlink()
+        write_digests(images.parent / "copy", PARTS)
+    options = ("--model", "./copy", "--image-size", 32)
+    assert run(monkeypatch, capsys, "encode", images, *options)[0] == 0
+    (file,) = (images.parent / "copy" / "vqvae").glob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-4] ^= 1
+    file.write_bytes(content)
+    for asked in (("encode", images, *options), ("decode", "tokens.npz", *options[:2])):
+        code, stdout, stderr = run(monkeypatch, capsys, *asked)
+        assert (code, stdout) == (1, "")
+        assert f"{file.name} was changed: its SHA-256 is" in stderr

@@ -52,6 +52,7 @@ def test_assign_writes_all_notebooks_and_prints_their_paths(repository, monkeypa
 
 def test_assign_only_says_which_notebook_is_for_whom(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.ipynb").write_text(assigning.as_text(small_source("one", "two")))
     arguments = ["assign", "a.ipynb", "--only", "two, one", "--name", "mine", "--out", "out"]
     code, stdout, _ = run_command(monkeypatch, capsys, *arguments)
@@ -94,11 +95,13 @@ def test_grade_hands_on_what_was_asked_for(tmp_path, monkeypatch, capsys):
         (["grade", "in", "--processes", "0"], "--processes is 0; allowed: 1 to"),
         (["grade", "in", "--assignment", "b.ipynb"], "b.ipynb"),
         (["grade", "in", "--assignment", "a.ipynb"], "an exercise of --assignment is 'one'"),
+        (["grade", "in", "--assignment", "~/a.ipynb"], "an exercise of --assignment is 'one'"),
         (["grade", "in", "--out", "a.ipynb"], "--out: 'a.ipynb' cannot be written to"),
     ],
 )
 def test_mistakes_end_with_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "a.ipynb").write_text(assigning.as_text(small_source("one", "two")))
     (tmp_path / "in").mkdir()
     code, stdout, stderr = run_command(monkeypatch, capsys, *arguments)

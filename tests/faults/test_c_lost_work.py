@@ -240,6 +240,10 @@ def test_an_error_of_the_disk_is_an_oserror_whichever_library_meets_it(tmp_path)
             with disk_errors(tmp_path):
                 raise Exception(message)
         assert told.value.errno == errno.ENOSPC
+    with pytest.raises(OSError, match=f"Disk quota exceeded: '{tmp_path}'"), disk_errors(tmp_path):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")  # no file is named
+    with pytest.raises(OSError, match="'another'"), disk_errors(tmp_path):
+        raise OSError(errno.ENOSPC, "No space left on device", "another")
     with pytest.raises(KeyError, match="another"), disk_errors(tmp_path):
         raise KeyError("another")
 

@@ -22,7 +22,7 @@ from vqlearn.diffusion.reveal import (
     known_rules,
 )
 from vqlearn.pipeline.arguments import CallOptions
-from vqlearn.pipeline.editing import swapped
+from vqlearn.pipeline.prompt_editing import swapped
 from vqlearn.probability import Conditioning, Sampling
 from vqlearn.text import null_states
 

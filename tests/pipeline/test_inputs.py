@@ -81,7 +81,7 @@ def test_a_canvas_repeats_the_edge_of_the_image():
         (
             lambda: checked_images([PIXELS] * 2, 8, 3),
             ValueError,
-            "number of images is 2; allowed: 1, or one for each of 3 prompts",
+            "number of images is 2; allowed: 1 or 3",
         ),
         (
             lambda: checked_images(PIXELS, 16),

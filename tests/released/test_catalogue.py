@@ -11,6 +11,10 @@ human_pretrained_ag imagenet_learnable_ai imagenet_pretrained_ai ithq_learnable_
 vqgan_ffhq_f16_1024_aj ithq_vqvae.pth taming_f8_8192_openimages_last.pth
 vqgan_imagenet_f16_16384.pth
 """  # of each model in vqdiffusion_download_checkpoints.sh, which fetches CLIP's own file as well
+OF_COMMIT = (
+    "https://raw.githubusercontent.com/microsoft/VQ-Diffusion/"
+    "d1d39487eaab07375d95b8ed59c6b3becf1329c6"
+)  # a branch may move or go
 
 
 def test_the_models_are_those_of_the_official_script():
@@ -32,8 +36,7 @@ def test_the_statistics_of_used_codes_are_those_of_the_tokenizer():
     assert set(numbers.values()) == {2887}
     assert len(numbers) == 6
     assert released("imagenet_learnable").used_codes_file.address == (
-        "https://raw.githubusercontent.com/microsoft/VQ-Diffusion/main/help_folder/statistics/"
-        "taming_vqvae_974.pt"
+        f"{OF_COMMIT}/help_folder/statistics/taming_vqvae_974.pt"
     )
     assert released("ithq_learnable").used_codes_file is None
 
@@ -42,8 +45,7 @@ def test_text_models_need_the_tokenizer_of_clip():
     files = {model.kind: model.tokenizer_file for model in RELEASED}
     assert [kind for kind, file in files.items() if file is not None] == ["text"]
     assert files["text"].address == (
-        "https://raw.githubusercontent.com/microsoft/VQ-Diffusion/main/image_synthesis/modeling/"
-        "modules/clip/bpe_simple_vocab_16e6.txt.gz"
+        f"{OF_COMMIT}/image_synthesis/modeling/modules/clip/bpe_simple_vocab_16e6.txt.gz"
     )
 
 

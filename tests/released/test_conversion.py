@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import re
 import shutil
 
 import pytest
@@ -124,6 +125,51 @@ def test_a_tokenizer_alone_is_the_one_inside_its_model(name, tmp_path):
         *("README.md", "SHA256SUMS", "vqvae")
     ]
     assert "alone" in (tmp_path / "out" / "README.md").read_text()
+
+
+BESIDES = {
+    "ffhq": (
+        *("first_stage_model.loss.discriminator.main.3.num_batches_tracked",),
+        *("first_stage_model.loss.perceptual_loss.lin0.model.1.weight",),
+        *("first_stage_model.colorize", "cond_stage_model.encoder.conv_in.weight"),
+        *("permuter.forward_shuffle_idx", "permuter.backward_shuffle_idx"),
+        *("transformer.blocks.1.attn.mask", "transformer.ln_f.bias", "transformer.pos_emb"),
+    ),
+    "ithq_learnable": ("loss.discriminator.main.3.num_batches_tracked", "loss.logvar", "colorize"),
+}
+"""What the official classes may hold besides a tokenizer: whole numbers are among it."""
+
+
+def tokenizer_state(name):
+    state = files.codec_state(SMALL[name].codec, 0)
+    return files.with_prefix("first_stage_model", state) if TOKENIZERS[name] else state
+
+
+@pytest.mark.parametrize("name", BESIDES)
+def test_a_tokenizer_is_found_among_all_that_may_be_there(name, tmp_path):
+    state = tokenizer_state(name)
+    alone = write_training(tmp_path / "alone.pth", state, None)
+    convert([alone], tmp_path / "alone")
+    besides = {key: torch.arange(3) for key in BESIDES[name]}
+    is_lightning = TOKENIZERS[name]  # which keeps no average
+    averages = {} if is_lightning else {key: w + 1 for key, w in (state | besides).items()}
+    file = write_training(tmp_path / "more.pth", state | besides, averages or None)
+    convert([file], tmp_path / "more")
+    assert same_weights(tmp_path / "alone", tmp_path / "more")
+    found = plan_of("file", read_training_file(file), Asked()).books
+    there = [f"model.{key}" for key in state | besides] + [f"ema.{key}" for key in averages]
+    assert sorted([*found.converted, *found.dropped]) == sorted(there)
+    assert {f"model.{key}" for key in besides} <= set(found.dropped)
+    assert all(found.dropped.values())
+
+
+@pytest.mark.parametrize(
+    "key", ["first_stage_model.lossy.bias", "loss", "cond_stage.bias", "transformer.head.bias"]
+)
+def test_what_no_official_class_holds_is_refused(key, tmp_path):
+    file = write_training(tmp_path / "vq.pth", tokenizer_state("ffhq") | {key: torch.ones(1)}, None)
+    with pytest.raises(CheckpointError, match=f"1 are unknown .'{re.escape(key)}'"):
+        convert([file], tmp_path / "out")
 
 
 def test_used_codes_are_refused_for_a_tokenizer_alone(tmp_path):
@@ -257,6 +303,53 @@ def test_another_shape_is_refused(key, converted, tmp_path):
         convert([file], tmp_path / "out", **one.options)
 
 
+CONTENT = "transformer.transformer.content_emb."
+BLOCK = "transformer.transformer.blocks.0."
+SIZES = [
+    ("imagenet_pretrained", CONTENT + "height_emb.weight"),
+    ("imagenet_learnable", CONTENT + "width_emb.weight"),
+    ("coco_learnable", CONTENT + "height_emb.weight"),
+    ("imagenet_learnable", BLOCK + "ln2.emb.weight"),
+    ("ffhq", "transformer.transformer.to_logits.0.bias"),
+    ("ffhq", "transformer.transformer.to_logits.1.bias"),
+    ("ffhq", "content_codec.enc.encoder.down.1.block.0.conv1.bias"),
+    ("ffhq", "content_codec.enc.encoder.conv_out.bias"),
+    ("ffhq", "content_codec.enc.quant_conv.bias"),
+    ("ithq_learnable", "content_codec.enc.quantize.embedding"),
+    ("coco_learnable", "content_codec.enc.quantize.embed.weight"),
+    ("coco_learnable", "content_codec.enc.quantize.proj.bias"),
+    ("coco_learnable", "transformer.condition_emb.ln_final.bias"),
+]
+"""Weights whose shapes say how large a network is."""
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, -1])
+@pytest.mark.parametrize(("name", "key"), SIZES)
+def test_a_size_is_refused_unless_another_weight_says_it_too(name, key, count, converted, tmp_path):
+    """Of the raw weight and its average: nothing else is there to compare with."""
+    official = converted(name).official
+    found = {part: dict(official.content[part]) for part in ("model", "ema")}
+    for part, there in (("model", key), ("ema", key.removeprefix("transformer."))):
+        if there in found[part]:
+            value = found[part][there]
+            found[part][there] = torch.cat([value, value[-1:]]) if count < 0 else value[:count]
+    file = write_training(tmp_path / "edited.pth", **found)
+    with pytest.raises(CheckpointError, match=f"edited.pth: .*'{re.escape(key)}'"):
+        convert([file], tmp_path / "out", **official.options)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("change", [lambda w: w[:-1], lambda w: torch.cat([w, w[:1]])])
+def test_the_codes_of_a_tokenizer_alone_are_as_many_as_their_sums(change, tmp_path):
+    state = files.codec_state(SMALL["ithq_learnable"].codec, 0)
+    state["quantize.embedding"] = change(state["quantize.embedding"])
+    file = write_training(tmp_path / "edited.pth", state, None)
+    with pytest.raises(
+        CheckpointError, match=r"'quantize.embedding' has the shape .* ask for \(11"
+    ):
+        convert([file], tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("key", "change", "message"),
     [
@@ -302,6 +395,23 @@ def test_what_is_dropped_may_be_missing(converted, tmp_path):
     assert same_weights(folder_of(converted("coco_learnable")), tmp_path / "out")
 
 
+@pytest.mark.parametrize("several", [True, False])
+def test_paths_may_be_text(several, converted, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    one = converted("coco_learnable")
+    shutil.copy(one.official.file, tmp_path / "a.pth")
+    options = {name: str(path) for name, path in one.official.options.items()}
+    convert(["~/a.pth"] if several else "~/a.pth", "~/out", **options)
+    assert same_weights(folder_of(one), tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["files", "out", "used_codes", "tokenizer"])
+def test_what_is_no_path_is_named(name, tmp_path):
+    arguments = {"files": "a.pth", "out": tmp_path / "out", name: 3}
+    with pytest.raises(TypeError, match=f"^{name} is 3; allowed: a path"):
+        convert(**arguments)
+
+
 def test_other_files_are_refused(tmp_path):
     file = write_training(tmp_path / "other.pth", {"layer.weight": torch.ones(2)}, None)
     with pytest.raises(CheckpointError, match=r"other\.pth is no model of VQ-Diffusion"):
@@ -309,13 +419,25 @@ def test_other_files_are_refused(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_foreign_readme_is_not_replaced(tmp_path):
+@pytest.mark.parametrize("among", ["nothing", "a checkpoint"])
+def test_a_foreign_readme_is_not_replaced(among, tmp_path):
     files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
     (tmp_path / "out").mkdir()
+    if among == "a checkpoint":
+        convert([tmp_path / "vq.pth"], tmp_path / "out")
     (tmp_path / "out" / "README.md").write_text("my notes")
     with pytest.raises(CheckpointError, match=r"README\.md that is none of ours; allowed"):
         convert([tmp_path / "vq.pth"], tmp_path / "out")
     assert (tmp_path / "out" / "README.md").read_text() == "my notes"
+
+
+def test_the_card_of_a_conversion_that_was_killed_is_replaced(tmp_path):
+    """A kill may leave the card, but not yet the digests."""
+    files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
+    convert([tmp_path / "vq.pth"], tmp_path / "out")
+    (tmp_path / "out" / "SHA256SUMS").unlink()
+    convert([tmp_path / "vq.pth"], tmp_path / "out")
+    assert (tmp_path / "out" / "SHA256SUMS").exists()
 
 
 def test_what_a_linked_part_leads_to_stays(tmp_path):

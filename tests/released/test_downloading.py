@@ -1,10 +1,16 @@
 """A released model: all its files are those that were downloaded first, or it is not converted."""
 
 import hashlib
+import importlib
 import json
 import logging
 import random
+import signal
+import subprocess
+import sys
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,7 +43,7 @@ class Toy:
     def convert(self, files, out, **others):
         others = {name: path and path.name for name, path in others.items()}
         self.converted.append(([file.name for file in files], others))
-        out.mkdir()
+        out.mkdir(exist_ok=True)
         (out / "all").write_bytes(b"".join(file.read_bytes() for file in files))
 
     def tell(self, line):
@@ -100,12 +106,116 @@ def test_what_is_there_needs_no_server(toy):
     assert toy.told[1][0].endswith(f"{TOTAL:,} of them are there")
 
 
-def test_a_folder_that_is_there_is_not_touched(toy):
-    toy.out.mkdir()
-    with pytest.raises(FileExistsError, match="toy is there already; allowed: another folder"):
+@pytest.mark.parametrize("there", ["a file", "a folder", "a link", "a link to itself", "."])
+def test_what_is_there_is_not_touched(toy, there, monkeypatch):
+    target = toy.out.parent / "elsewhere"
+    place = toy.out if there in ("a file", "a folder", ".") else target
+    if there == "a file":
+        place.write_text("mine")
+    elif there == "a link to itself":
+        place = toy.out
+    else:
+        place.mkdir()
+        (place / "notes.txt").write_text("mine") if there != "." else monkeypatch.chdir(place)
+    if "link" in there:
+        toy.out.symlink_to(place)
+    before = sorted(toy.out.parent.rglob("*"))
+    with pytest.raises(FileExistsError, match=f"{place} is there already; allowed: another folder"):
         toy.download()
     assert toy.server.asked == []
-    assert list(toy.out.iterdir()) == []
+    assert sorted(toy.out.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("there", ["a folder", "what a killed conversion left", "a link"])
+def test_an_empty_folder_is_filled(toy, there):
+    place = toy.out.with_name("elsewhere") if there == "a link" else toy.out
+    place.mkdir()
+    if there == "a link":
+        toy.out.symlink_to(place)
+    if there == "what a killed conversion left":
+        (place / ".part-new").mkdir()
+        (place / ".part-new" / "half").write_bytes(b"half")
+    assert toy.download() == WHOLE
+    assert [path.name for path in place.iterdir()] == ["all"]
+
+
+def test_what_came_there_while_it_was_fetched_stays(toy):
+    def convert(files, out, **others):
+        toy.out.mkdir()
+        (toy.out / "notes.txt").write_text("mine")
+
+    with pytest.raises(FileExistsError, match="toy is there already"):
+        toy.download(convert=convert, delete_parts=True)
+    assert (toy.out / "notes.txt").read_text() == "mine"
+    assert toy.names() == sorted([*CONTENTS, RECORD])
+
+
+STAGES = {
+    "asked": "vqlearn.released.downloading.ask",
+    "written down": "vqlearn.released.downloading.write_json",
+    "counted": "vqlearn.released.downloading.check_room",
+    "fetched": "vqlearn.released.fetching._understood",
+    "brought to the disk": "os.fsync",
+    "compared": "vqlearn.released.downloading.sha256",
+    "given its place": "shutil.rmtree",
+}
+"""What is called at each stage, most of them for each file."""
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("call", [1, 2, 8])
+def test_ctrl_c_at_any_stage_costs_nothing(toy, stage, call, monkeypatch):
+    *module, name = STAGES[stage].split(".")
+    module = importlib.import_module(".".join(module))
+    real, calls = getattr(module, name), []
+
+    def stopped(*arguments, **options):
+        calls.append(name)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, stopped)
+        with suppress(KeyboardInterrupt):
+            toy.download()
+    fetched = [file for file in CONTENTS if (toy.files / file).exists()]
+    there = toy.out.exists()
+    toy.server.asked.clear()
+    assert (toy.again if there else toy.download)() == WHOLE
+    assert not [request for request in toy.server.asked if request.name in fetched]
+    assert sorted(path.name for path in toy.out.parent.iterdir()) == ["toy", "toy-files"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from vqlearn.released import catalogue, download
+from vqlearn.released.catalogue import Released
+
+def convert(files, out, **others):
+    (out / "vqvae").mkdir()
+    (out / "vqvae" / "config.json").write_text("{}")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+catalogue.RELEASE, out = sys.argv[1:]
+model = Released("alone", "tokenizer", "nothing", 0)
+download(model, Path(out), convert, delete_parts=True, tell=print)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system kills in another way")
+def test_a_download_that_was_killed_while_it_converted_goes_on(toy):
+    toy.server.files["alone.pth"] = b"alone"
+    arguments = [sys.executable, "-c", KILLED, toy.server.base, str(toy.out)]
+    killed = subprocess.run(arguments, check=False, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert not toy.out.exists()
+    toy.server.asked.clear()
+    assert toy.download(Released("alone", "tokenizer", "nothing", 0)) == b"alone"
+    assert toy.server.asked == []
+    assert sorted(path.name for path in toy.out.parent.iterdir()) == ["toy", "toy-files"]
+    assert [path.name for path in toy.out.iterdir()] == ["all"]
 
 
 def test_a_stopped_download_goes_on_where_it_was(toy):
@@ -179,11 +289,47 @@ def test_parts_go_only_on_request_and_their_digests_stay(toy):
 
 def test_parts_stay_if_they_cannot_be_converted(toy):
     def refuse(files, out, **others):
+        (out / "half").mkdir()
         raise CheckpointError("no")
 
-    with pytest.raises(CheckpointError, match="no"):
+    with pytest.raises(CheckpointError, match=f"no; to fetch it all again, delete {toy.files}"):
         toy.download(convert=refuse, delete_parts=True)
     assert toy.names() == sorted([*CONTENTS, RECORD])
+    assert [path.name for path in toy.out.parent.iterdir()] == [toy.files.name]
+
+
+def test_a_second_download_does_not_take_the_first_for_an_old_folder(toy):
+    """While the first converts, "delete it" would be bad advice."""
+    refused = []
+
+    def convert(files, out, **others):
+        with pytest.raises(BlockingIOError, match="another download works"):
+            toy.download()
+        refused.append(out)
+        toy.convert(files, out, **others)
+
+    assert toy.download(convert=convert) == WHOLE
+    assert len(refused) == 1
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_parts_that_could_not_be_deleted_do_not_harm_the_folder(toy, at, monkeypatch):
+    """Stopped, or refused by the system, while it deletes: the model is whole, the rest stays."""
+    unlink, deleted = Path.unlink, []
+
+    def stopped(path, **options):
+        deleted.extend([path] if path.name in CONTENTS else [])
+        if len(deleted) == at:
+            raise KeyboardInterrupt
+        unlink(path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            toy.download(delete_parts=True)
+    assert (toy.out / "all").read_bytes() == WHOLE
+    assert len(toy.names()) == len(CONTENTS) + 1 - (at - 1)
+    assert toy.again() == WHOLE
 
 
 def test_two_downloads_do_not_meet(toy):
@@ -204,7 +350,7 @@ def test_a_disk_that_is_too_small_is_told_before_anything_is_fetched(
         toy.download()
     toy.server.asked.clear()
     usage = type("Usage", (), {"free": free})
-    monkeypatch.setattr("vqlearn.released.downloading.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("vqlearn.storage.paths.shutil.disk_usage", lambda folder: usage)
     if is_enough:
         assert toy.download() == WHOLE
     else:

@@ -31,7 +31,7 @@ def asked_for(name, folder, monkeypatch):
 
 def plan_for(name, folder, monkeypatch):
     model, ema = (Known(state) for state in files.training_states(FULL[name], None))
-    return plan_of(name, TrainingFile(model, ema, {}), asked_for(name, folder, monkeypatch))
+    return plan_of(name, TrainingFile(model, ema), asked_for(name, folder, monkeypatch))
 
 
 def numel(part, shape=lambda source: source.shape):
@@ -92,7 +92,7 @@ def test_counts_of_the_tokenizer_before_and_after(name, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["imagenet_pretrained", "ffhq", "ithq_learnable"])
 def test_counts_of_tokenizers_alone(name):
     state = Known(files.codec_state(FULL[name].codec, None))
-    (part,) = plan_of(name, TrainingFile(state, None, {}), Asked()).parts
+    (part,) = plan_of(name, TrainingFile(state, None), Asked()).parts
     assert numel(part, lambda source: source.ours) == TOKENIZERS[name]
 
 

@@ -4,6 +4,8 @@ import json
 
 import pytest
 import torch
+from official import files
+from official.sizes import SMALL
 from PIL import Image
 from support.accelerate_state import forget_accelerate
 from support.command import run_command
@@ -12,6 +14,7 @@ from support.official_files import PROMPTS
 from vqlearn import CheckpointError
 from vqlearn.pipeline import load_pipeline
 from vqlearn.probability import Sampling
+from vqlearn.released import convert
 
 RECOMMENDED = {
     "coco_pretrained": (1.0, 0.86),
@@ -113,10 +116,11 @@ def made(converted, tmp_path, monkeypatch, capsys):
     ids=["generate", "batch", "edit", "inpaint", "variation"],
 )
 def test_every_command_takes_it_too(words, made):
-    found = made(*words)
-    assert made(*words, "--guidance", 3, "--truncation", 1) == found
+    found, is_guided = made(*words), words != ("edit", "image.png")
+    scale = ["--guidance", 3] if is_guided else []
+    assert made(*words, *scale, "--truncation", 1) == found
     assert made(*words, "--truncation", 0.3) != found
-    if "--prompt" in words or "edit" not in words:
+    if is_guided:
         assert made(*words, "--guidance", 9) != found
 
 
@@ -129,3 +133,41 @@ def test_the_example_of_the_card_runs(name, converted):
     seen = {}
     exec("\n".join(example[:2]).replace("FOLDER", str(folder)), seen)
     assert eval(example[2], seen).size == (seen["pipe"].image_size,) * 2
+
+
+SAID = {
+    "coco_pretrained": "no guidance, truncation rate 0.86.",
+    "coco_learnable": "guidance scale 3, truncation rate 1.",
+    "cub_s": "no guidance, truncation rate 0.86.",
+    "ithq_learnable": "guidance scale 5, truncation rate 1.",
+    "imagenet_pretrained": "no guidance, truncation rate 0.86.",
+    "imagenet_learnable": "guidance scale 1.5, truncation rate 0.94.",
+    "ffhq": "no guidance, truncation rate 0.86.",
+}
+
+
+@pytest.mark.parametrize("name", SAID)
+def test_the_card_says_only_what_is_true_of_the_file(name, converted):
+    card = (converted(name).official.file.parent / "out/README.md").read_text(encoding="utf-8")
+    is_text, is_class = name.startswith(("co", "cub", "ithq")), name.startswith("imagenet")
+    is_sliced = name not in ("ithq_learnable", "ffhq")
+    assert f"The defaults of this folder's pipeline: {SAID[name]}" in card
+    assert ("A guidance scale of s" in card) == SAID[name].startswith("guidance scale")
+    assert ("CLIP" in card) == is_text
+    assert ("WordNet" in card) == is_class
+    assert ("those of the official examples" in card) == (name != "ffhq")
+    assert ("has the layout of diffusers" in card) == (name == "ithq_learnable")
+    assert ("lacks this denoiser" in card) == (name == "cub_s" or not is_text)
+    assert ("this tokenizer of images" in card) == is_sliced
+    assert ("CompVis/taming" in card) == (name != "ithq_learnable")
+
+
+@pytest.mark.parametrize("name", ["ffhq", "ithq_learnable", "coco_learnable"])
+def test_the_card_of_a_tokenizer_says_nothing_of_models(name, tmp_path):
+    files.save_codec(tmp_path / "vq.pth", SMALL[name].codec)
+    convert([tmp_path / "vq.pth"], tmp_path / "out")
+    card = (tmp_path / "out/README.md").read_text(encoding="utf-8")
+    assert "A tokenizer alone, converted" in card
+    assert not any(word in card for word in ("CLIP", "pipeline", "guidance", "arxiv", "WordNet"))
+    assert ("has the layout of diffusers" in card) == (name != "coco_learnable")
+    assert ("CompVis/taming" in card) == (name != "ithq_learnable")

@@ -36,7 +36,6 @@ def test_a_solver_file_is_what_torch_reads(tmp_path):
     torchs = torch.load(tmp_path / "solver.pth", weights_only=True)
     assert same(file.raw, torchs["model"])
     assert same(file.ema, torchs["ema"])
-    assert file.notes == {"last_epoch": 99, "last_iter": 0}
     assert not any(weight.requires_grad for weight in file.raw.values())
 
 
@@ -83,7 +82,6 @@ def test_a_file_of_lightning_with_a_class_as_key_is_read(tmp_path):
         torch.load(tmp_path / "last.ckpt", weights_only=True)
     file = read_training_file(str(tmp_path / "last.ckpt"))
     assert same(file.raw, state)
-    assert file.notes == {"epoch": 3, "pytorch-lightning_version": "1.0.8"}
 
 
 def test_a_state_dict_with_versions_and_parameters_is_read(tmp_path):

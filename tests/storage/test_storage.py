@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from vqlearn.storage import (
+    as_input,
     as_path,
+    as_paths,
     atomic_write,
     check_output_file,
     check_output_folder,
@@ -26,8 +28,14 @@ def test_a_file_is_written_with_its_folder(tmp_path):
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
 
 
-@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-def test_an_error_leaves_what_was_there(tmp_path, error):
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), r"left on device: .*marker\.json"),
+        (KeyboardInterrupt(), None),
+    ],
+)
+def test_an_error_leaves_what_was_there(tmp_path, error, message):
     file = tmp_path / "marker.json"
     write_text(file, "before")
 
@@ -36,7 +44,7 @@ def test_an_error_leaves_what_was_there(tmp_path, error):
             part.write_text("aft")
             raise error
 
-    with pytest.raises(type(error)):
+    with pytest.raises(type(error), match=message):
         break_off()
     assert file.read_text() == "before"
     assert list(tmp_path.iterdir()) == [file]
@@ -85,6 +93,25 @@ def test_what_is_no_path_is_refused_by_name(value, error):
         as_path("--out", value)
     with pytest.raises(ValueError, match="allowed: the home of a known user"):
         as_path("--out", "~nobody-of-this-name/a")
+
+
+def test_one_path_and_several_are_a_list(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert as_paths("files", "~/a") == as_paths("files", ["~/a"]) == [tmp_path / "a"]
+    assert as_paths("files", ("a", Path("b"))) == [Path("a"), Path("b")]
+    assert as_paths("files", []) == []
+    for value in (3, ["a", 3]):
+        with pytest.raises(TypeError, match=r"^files is 3; allowed: a path"):
+            as_paths("files", value)
+
+
+def test_an_input_must_be_there(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "a").touch()
+    assert as_input("FILE", "~/a") == tmp_path / "a"
+    assert as_input("FILE", tmp_path) == tmp_path
+    with pytest.raises(FileNotFoundError, match=f"^FILE is '{tmp_path}/b'; allowed: a file or a"):
+        as_input("FILE", "~/b")
 
 
 def test_outputs_are_tried_and_leave_nothing(tmp_path):

@@ -25,7 +25,7 @@ def official_state(sizes: ReleaseSizes, seed: int, dtype=torch.float64) -> dict[
 
 def official_denoiser(sizes: ReleaseSizes, state: dict[str, Tensor]) -> nn.Module:
     """Our network with the official weights, in their dtype."""
-    found = Found("state", TrainingFile(Known(state), None, {}), "transformer.".__add__)
+    found = Found("state", TrainingFile(Known(state), None), "transformer.".__add__)
     kind = KINDS[denoisers.folder_of(found)]
     if denoisers.folder_of(found) in denoisers.TEXT_FOLDERS:
         config = denoisers.text_config(found, sizes.denoiser.condition)

@@ -13,7 +13,7 @@ from support.official_files import save_official
 from support.training import write_images
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.class_names import load_class_names, save_class_names
+from vqlearn.checkpoints.class_names import load_class_names
 from vqlearn.checkpoints.layout import CLASS_NAMES_FILE, model_folder
 from vqlearn.data.picture import picture_of_rows
 from vqlearn.pipeline import load_pipeline
@@ -29,22 +29,14 @@ from vqlearn.training.tasks.diffusion import DiffusionTask
 from vqlearn.transformer import ClassDenoiser
 
 COLOURS = ["red", "green", "blue", "white"]
-NAMES = (
-    "tench, Tinca tinca",
-    "goldfish",
-    "crane",
-    "crane",
-    *map("class {}".format, range(4, 1000)),
-)
 CAPTIONS = {
     "imagenet_pretrained": ["0", "999", "0", "5"],
-    "imagenet_learnable": ["Tinca tinca", "goldfish", " 2", "class 999"],
+    "imagenet_learnable": ["golden retriever", "Carassius auratus", " 2", "999"],
     "ffhq": ["a face", "a face", "another", "a face"],
     "cub_s": ["c e", "b", "e h", "h"],
     "coco_learnable": ["c e", "b", "e h", "h"],
     "coco_pretrained": ["c e", "b", "e h", "h"],
 }
-"""Two classes share the name crane."""
 SIDES = {"cub_s": 32, "coco_learnable": 32, "coco_pretrained": 32}
 TEXTLESS = ["imagenet_learnable", "ffhq"]
 
@@ -57,14 +49,13 @@ def _forget():
 
 @pytest.fixture(scope="module")
 def official(tmp_path_factory):
-    """The folders that small official files were converted to; one has names of its classes."""
+    """The folders that small official files were converted to; one has no names of its classes."""
     place = tmp_path_factory.mktemp("official")
     for name in CAPTIONS:
         written = save_official(place / "files" / name, name)
         convert([written.file], place / name, **written.options)
-    save_class_names(NAMES, place / "imagenet_learnable")
-    recommended = files.recommended_sampling(place / "imagenet_learnable")
-    files.finish(place / "imagenet_learnable", recommended)
+    (place / "imagenet_pretrained" / CLASS_NAMES_FILE).unlink()
+    files.finish(place / "imagenet_pretrained", Sampling(1.0, 0.86))
     return place
 
 
@@ -180,8 +171,8 @@ def test_one_label_in_ten_is_dropped(train, monkeypatch):
     labels = torch.cat(seen)
     assert len(labels) == 4000
     assert abs(int((labels == 1000).sum()) - 400) < 95
-    assert set(labels.tolist()) == {0, 1, 2, 999, 1000}
-    counts = torch.bincount(labels)[[0, 1, 2, 999]]
+    assert set(labels.tolist()) == {207, 1, 2, 999, 1000}
+    counts = torch.bincount(labels)[[207, 1, 2, 999]]
     assert (counts - 900).abs().max() < 140  # 5 standard deviations
 
 
@@ -310,13 +301,13 @@ def test_what_is_not_finished_is_drawn_as_its_preview_shows_it(
     [
         (
             "imagenet_learnable",
-            {"captions": ["0", "poodle", "1", "2"]},
-            r"metadata.jsonl line 2: a caption is 'poodle'; allowed: 0 to 999, or a name in class_",
+            {"captions": ["0", "puppy", "1", "2"]},
+            r"jsonl line 2: a caption is 'puppy'; allowed: 0 to 999, or a name in class_names",
         ),
         (
             "imagenet_pretrained",
             {"captions": ["0", "1", "goldfish", "2"]},
-            r"line 3: a caption is 'goldfish'; allowed: 0 to 999, for the checkpoint has no class_",
+            r"line 3: a caption is 'goldfish'; allowed: 0 to 999, for .* has no class_names",
         ),
         (
             "imagenet_learnable",
@@ -326,7 +317,7 @@ def test_what_is_not_finished_is_drawn_as_its_preview_shows_it(
         (
             "imagenet_learnable",
             {"captions": ["0", "1", "2", "crane"]},
-            r"line 4: a caption is 'crane'; allowed: a number, for classes \[2, 3\] have this name",
+            r"line 4: a caption is 'crane'; allowed: a number, for classes \[134, 517\] have",
         ),
         ("ffhq", {"side": 128}, "image_size is 128; allowed: 64, as in .*ffhq"),
         ("cub_s", {"side": 64}, "image_size is 64; allowed: 32, as in .*cub_s"),

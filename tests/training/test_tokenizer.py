@@ -11,10 +11,18 @@ from support.accelerate_state import forget_accelerate
 from support.command import run_command
 from support.training import make_small, write_images
 
-from vqlearn.checkpoints import load_token_model, load_vqvae, resolve, save_network
+from vqlearn.checkpoints import (
+    CheckpointError,
+    load_token_model,
+    load_vqvae,
+    resolve,
+    save_network,
+)
+from vqlearn.checkpoints.digests import files_read, write_digests
+from vqlearn.checkpoints.layout import PARTS
 from vqlearn.storage import sha256
 from vqlearn.tokens import VQVAE, VQVAEConfig
-from vqlearn.training.stages import Plan
+from vqlearn.training.stages import Plan, copy_frozen_parts
 from vqlearn.training.tasks.diffusion import DiffusionTask
 
 CONFIGS = {  # of the kinds that were released, with few weights
@@ -159,6 +167,43 @@ def test_a_damaged_tokenizer_is_not_taken(tmp_path, train):
     with pytest.raises(ValueError, match=f"{file.name}"):
         train(tokenizer, tmp_path / "out")
     assert not (tmp_path / "out" / "vqvae").exists()
+
+
+def change_one_bit(folder):
+    """In the last weight, so that the file can still be read."""
+    (file,) = (folder / "vqvae").glob("*.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-4] ^= 1
+    file.write_bytes(content)
+    return file
+
+
+def test_a_tokenizer_that_is_not_what_was_written_is_not_taken(tmp_path, train):
+    """A folder without digests still grows, and is taken as it is."""
+    tokenizer = write_tokenizer(tmp_path / "tokenizer")
+    change_one_bit(tokenizer)
+    train(tokenizer, tmp_path / "grows", "text")
+    write_digests(tokenizer, PARTS)
+    train(tokenizer, tmp_path / "whole", "text")
+    file = change_one_bit(tokenizer)
+    with pytest.raises(CheckpointError, match=f"{file.name} was changed: its SHA-256 is "):
+        train(tokenizer, tmp_path / "changed", "text")
+    assert not (tmp_path / "changed" / "vqvae").exists()
+
+
+@pytest.mark.parametrize("index", [True, False])
+def test_each_file_is_read_once_for_its_digest(tmp_path, monkeypatch, index):
+    tokenizer = tmp_path / "tokenizer"
+    shutil.copytree(resolve("scenes"), tokenizer)
+    if not index:
+        (tokenizer / "model_index.json").unlink()
+        write_digests(tokenizer, PARTS)
+    read = []
+    monkeypatch.setattr(
+        "vqlearn.checkpoints.digests.sha256", lambda file: read.append(file) or sha256(file)
+    )
+    copy_frozen_parts(tokenizer, tmp_path / "out", ("vqvae",))
+    assert sorted(read) == sorted(tokenizer / name for name in files_read(tokenizer, PARTS))
 
 
 def test_tokens_that_do_not_suit_the_images_are_told(tmp_path, train, caplog):

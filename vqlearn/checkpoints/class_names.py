@@ -11,11 +11,8 @@ from pathlib import Path
 from vqlearn.checkpoints.digests import forget_digests
 from vqlearn.checkpoints.layout import CLASS_NAMES_FILE, CheckpointError
 from vqlearn.checkpoints.reading import read_json
-from vqlearn.probability.checks import check_integer, shown
+from vqlearn.probability.checks import shown
 from vqlearn.storage import write_json
-
-Label = int | str
-"""A class by its number, or by a name that no other class has."""
 
 
 def read_class_names(file: Path, num_classes: int) -> tuple[str, ...]:
@@ -41,34 +38,3 @@ def save_class_names(names: Sequence[str], folder: Path) -> None:
     """Write the names of the classes 0, 1, … of a checkpoint."""
     forget_digests(folder)
     write_json(folder / CLASS_NAMES_FILE, {str(number): name for number, name in enumerate(names)})
-
-
-def as_label(text: str) -> Label:
-    """The class that a text means: digits are its number."""
-    return int(text) if text.removeprefix("-").isdecimal() else text
-
-
-def number_of(called: str, label: Label, num_classes: int, names: Sequence[str] | None) -> int:
-    """The number of a class; `names` are those of the classes 0, 1, …, if they are known.
-
-    Raises `TypeError` or `ValueError` for a number or a name that no class has, and for a name that
-    several have. `called` is what the message calls the label.
-    """
-    last = num_classes - 1
-    if not isinstance(label, str):
-        check_integer(called, label, 0, last)
-        return int(label)
-    seen = f"{called} is {shown(label)}; allowed:"
-    if names is None:
-        raise ValueError(f"{seen} 0 to {last}, for the checkpoint has no {CLASS_NAMES_FILE}")
-    found = [number for number, name in enumerate(names) if label in names_in(name)]
-    if not found:
-        raise ValueError(f"{seen} 0 to {last}, or a name in {CLASS_NAMES_FILE}")
-    if len(found) > 1:
-        raise ValueError(f"{seen} a number, for classes {found} have this name")
-    return found[0]
-
-
-def names_in(names: str) -> list[str]:
-    """All of them together, and each: "tench, Tinca tinca", "tench", "Tinca tinca"."""
-    return [names, *(name.strip() for name in names.split(","))]

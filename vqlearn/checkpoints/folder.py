@@ -15,8 +15,9 @@ folder is ever imported or executed: the JSON files are data, and so are weights
 """
 
 import logging
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from torch import nn
@@ -31,7 +32,6 @@ from vqlearn.checkpoints import configs, layout
 from vqlearn.checkpoints.digests import (
     SUMS_FILE,
     check_digests,
-    files_read,
     forget_digests,
     write_digests,
 )
@@ -43,6 +43,7 @@ from vqlearn.checkpoints.modules import (
     load_module,
     save_module,
     understand,
+    unlink_read,
 )
 from vqlearn.checkpoints.reading import read_json
 from vqlearn.checkpoints.renames import DENOISER_RENAMES, VQVAE_RENAMES
@@ -50,7 +51,7 @@ from vqlearn.checkpoints.text_parts import load_clip as load_clip
 from vqlearn.checkpoints.text_parts import load_text_encoder as load_text_encoder
 from vqlearn.checkpoints.text_parts import save_clip as save_clip
 from vqlearn.checkpoints.text_parts import save_text_encoder as save_text_encoder
-from vqlearn.checkpoints.writing import replaced
+from vqlearn.checkpoints.writing import BEGUN, replaced
 from vqlearn.diffusion import DiffusionModel, MaskAndReplace, build_schedule
 from vqlearn.probability import Sampling, TokenModel
 from vqlearn.probability.checks import check_integer, check_kind, shown
@@ -134,12 +135,16 @@ def finish(folder: Path, recommended: Sampling | None = None) -> None:
 
     That file also says which settings are recommended for the model, if any are.
     """
+    _write_index(folder, recommended)
+    write_digests(folder, layout.PARTS)
+
+
+def _write_index(folder: Path, recommended: Sampling | None) -> None:
     index = layout.INDICES[model_folder(folder)]
     if recommended is not None:
         settings = {name: getattr(recommended, name) for name in RECOMMENDED_SETTINGS}
         index = {**index, layout.RECOMMENDED: settings}
     write_json(folder / layout.INDEX_FILE, index)
-    write_digests(folder, layout.PARTS)
 
 
 def recommended_sampling(folder: Path) -> Sampling | None:
@@ -158,26 +163,38 @@ def recommended_sampling(folder: Path) -> Sampling | None:
 
 @contextmanager
 def whole_checkpoint(folder: Path, recommended: Sampling | None = None) -> Iterator[Path]:
-    """A folder to write all parts to; at the end they take the place of the checkpoint in `folder`.
-
-    Older parts go, other files stay. If that is stopped in the middle, what is there is the older
-    checkpoint, or one without `model_index.json`, or the new one. `recommended` is for `finish`.
-    """
-    markers = (layout.INDEX_FILE, SUMS_FILE)
-    with replaced(folder, lambda old: files_read(old, layout.PARTS), markers) as begun:
+    """`whole_parts` of a model: with its index. `recommended` is as for `finish`."""
+    with whole_parts(folder) as begun:
         yield begun
-        finish(begun, recommended)
-        unlink_parts(folder)
-    for name in layout.PARTS:
-        if (folder / name).is_dir() and not any((folder / name).iterdir()):
-            (folder / name).rmdir()  # of an older model
+        _write_index(begun, recommended)
 
 
-def unlink_parts(folder: Path) -> None:
-    """Forget parts that lie elsewhere: the files that a link leads to are not ours to change."""
+@contextmanager
+def whole_parts(folder: Path) -> Iterator[Path]:
+    """A folder to write parts to; at the end they take the place of all parts in `folder`.
+
+    Older parts go, other files stay. If that is stopped in the middle, what is there is all of the
+    older parts, or neither `model_index.json` nor `SHA256SUMS`, or all of the new ones.
+    """
+    with replaced(folder, _forget_parts, (layout.INDEX_FILE, SUMS_FILE)) as begun:
+        yield begun
+        write_digests(begun, layout.PARTS)
+
+
+def _forget_parts(folder: Path) -> None:
+    """Delete all parts. Of a part that is a link only the link: the files behind it are not ours.
+
+    A folder that is empty then goes too: it would count as a part.
+    """
     for name in layout.PARTS:
-        if (folder / name).is_symlink():
-            (folder / name).unlink()
+        part = folder / name
+        if part.is_symlink() or (part.is_file() and layout.is_read(name)):
+            part.unlink()
+        elif part.is_dir():
+            unlink_read(part)
+            shutil.rmtree(part / BEGUN, ignore_errors=True)  # of a save that was killed
+            with suppress(OSError):  # what is not empty stays
+                part.rmdir()
 
 
 def load_vqvae(folder: Path, wanted: Wanted = AS_STORED) -> VQVAE:

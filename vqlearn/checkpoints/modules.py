@@ -15,6 +15,7 @@ from vqlearn.checkpoints.renames import Table, rename_from_diffusers, rename_to_
 from vqlearn.checkpoints.weights import WeightsFile, find_weights
 from vqlearn.checkpoints.writing import replaced
 from vqlearn.storage import write_json
+from vqlearn.storage.atomic import UNFINISHED
 
 
 class Wanted(NamedTuple):
@@ -74,9 +75,14 @@ def save_module(network: nn.Module, folder: Path, kind: Kind) -> None:
 
 def part_replaced(folder: Path, marker: str = CONFIG_FILE) -> Any:
     """`replaced` for the files of one part; `marker` comes last."""
-    return replaced(
-        folder, lambda part: [path.name for path in part.iterdir() if is_read(path.name)], (marker,)
-    )
+    return replaced(folder, unlink_read, (marker,))
+
+
+def unlink_read(part: Path) -> None:
+    """Delete the files of a part that a loader may read, whole or not; others stay."""
+    for path in list(part.iterdir()):
+        if is_read(path.name.removeprefix(UNFINISHED)):
+            path.unlink()
 
 
 def write_weights(file: Path, state: dict[str, Tensor]) -> None:

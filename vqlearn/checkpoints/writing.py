@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vqlearn.storage import atomic_write, disk_errors
@@ -12,15 +12,16 @@ BEGUN = ".part-new"
 
 @contextmanager
 def replaced(
-    folder: Path, old_files: Callable[[Path], list[str]], markers: tuple[str, ...]
+    folder: Path, forget: Callable[[Path], object], markers: tuple[str, ...]
 ) -> Iterator[Path]:
-    """A new folder to write to; at the end its files take the place of the `old_files`.
+    """A new folder to write to; at the end its files take the place of those in `folder`.
 
-    `markers` are the names of files that say that a folder is whole: the old ones go first, the new
-    ones come last. A kill or an error leaves the old files, or a folder without markers, or the new
-    files. Raises `OSError` as writing does.
+    `forget` deletes the old files. `markers` are the names of files that say that a folder is
+    whole: the old ones go first, the new ones come last. A kill or an error leaves the old files,
+    or a folder without markers, or the new files; after an error, no folder that was not there
+    before, unless it holds anything. Raises `OSError` as writing does.
     """
-    begun = folder / BEGUN
+    is_new, begun = not folder.exists(), folder / BEGUN
     shutil.rmtree(begun, ignore_errors=True)  # of a save that was killed
     begun.mkdir(parents=True)
     try:
@@ -28,11 +29,13 @@ def replaced(
             yield begun
         for name in reversed(markers):
             (folder / name).unlink(missing_ok=True)
-        for name in old_files(folder):
-            (folder / name).unlink(missing_ok=True)
+        forget(folder)
         new = [path.relative_to(begun).as_posix() for path in begun.rglob("*") if path.is_file()]
         for name in [*sorted(set(new) - set(markers)), *(m for m in markers if m in new)]:
             with atomic_write(folder / name) as part:
                 (begun / name).replace(part)
     finally:
         shutil.rmtree(begun, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):  # what is not empty stays
+                folder.rmdir()

@@ -29,16 +29,14 @@ def challenge(
     from vqlearn.course.submissions import find_submissions, read_submission
     from vqlearn.course.worker.sandbox import first_line, untraceable
     from vqlearn.course.workers import Server
-    from vqlearn.storage import as_path, check_output_file
+    from vqlearn.storage import as_input, as_path, check_output_file
 
-    path, file = as_path("SUBMISSIONS", submissions), as_path("--leaderboard", leaderboard)
+    path, file = as_input("SUBMISSIONS", submissions), as_path("--leaderboard", leaderboard)
     if held_back is not None and len(held_back) < SHORTEST:
         raise ValueError(
             f"--held-back has {len(held_back)} characters; allowed: {SHORTEST} or more, such as "
             "words that nobody guesses"
         )
-    if not path.exists():
-        raise FileNotFoundError(f"SUBMISSIONS is {str(path)!r}; allowed: a file or a folder")
     found = find_submissions(path) if path.is_dir() else [read_submission(path)]
     if not found:
         raise ValueError(f"SUBMISSIONS is {str(path)!r}; allowed: one with .py or .ipynb files")

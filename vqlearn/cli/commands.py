@@ -18,6 +18,7 @@ from vqlearn.cli.course import assign, grade
 from vqlearn.cli.edit import edit
 from vqlearn.cli.messages import one_line
 from vqlearn.cli.options import (
+    ClassLabel,
     Device,
     Dtype,
     Guidance,
@@ -79,9 +80,7 @@ def generate(
         str | None, typer.Argument(help="What the image shall show, of a model that reads text.")
     ] = None,
     model: Model = "scenes",
-    class_label: Annotated[
-        str | None, typer.Option(help="Number or name of a class, of a model that is told one.")
-    ] = None,
+    class_label: ClassLabel = None,
     steps: Annotated[int, typer.Option(help="Sampling steps of VQ-Diffusion, 1 to T.")] = 25,
     guidance: OwnGuidance = None,
     truncation: OwnTruncation = None,
@@ -102,7 +101,7 @@ def generate(
     import torch
 
     from vqlearn.cli import outputs
-    from vqlearn.cli.asked import options_of, settings
+    from vqlearn.cli.asked import Told, options_of, settings
     from vqlearn.cli.models import open_model, open_unfinished
     from vqlearn.pipeline import Film, make_grid
     from vqlearn.pipeline.reverse_steps import ReverseSteps
@@ -119,7 +118,7 @@ def generate(
         film = outputs.check_gif_file("--film", film)
         outputs.check_different("--film", film, "--out", out)
     pipeline = (open_unfinished if unfinished else open_model)(model, device, dtype)
-    asked = options_of(pipeline, prompt, class_label, guidance, images)
+    asked = options_of(pipeline, Told(prompt, class_label, guidance), images)
     sampling = settings(pipeline.recommended, guidance, truncation)
     if film is not None and not isinstance(pipeline, ReverseSteps):
         raise ValueError(f"--film is {str(film)!r}; allowed: none, {model} is no VQ-Diffusion")

@@ -19,6 +19,10 @@ def convert(
         Path | None,
         typer.Option(help="CLIP's, of text models: a folder, or bpe_simple_vocab_16e6.txt.gz."),
     ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(help="An unknown weight that is of no use, or a pattern; one each time."),
+    ] = None,
 ) -> None:
     """Write an official VQ-Diffusion checkpoint as a folder for --model; prints its path.
 
@@ -27,9 +31,11 @@ def convert(
     folder already is replaced once all of the new one is written.
     """
     from vqlearn.released import convert
-    from vqlearn.storage import as_path, check_output_folder
+    from vqlearn.storage import as_input, as_path, check_output_folder
 
-    out = as_path("--out", out)
-    check_output_folder("--out", out)
-    convert(files, out, used_codes=used_codes, tokenizer=tokenizer)
+    parts, out = [as_input("FILES", file) for file in files], as_path("--out", out)
+    options = {"--used-codes": used_codes, "--tokenizer": tokenizer}
+    codes, words = (path and as_input(name, path) for name, path in options.items())
+    check_output_folder("--out", out if out.exists() else out.parent)
+    convert(parts, out, used_codes=codes, tokenizer=words, unused=drop or [])
     typer.echo(out)

@@ -79,9 +79,10 @@ def grade(
         raise NotADirectoryError(f"SUBMISSIONS is {str(folder)!r}; allowed: a folder")
     points = None
     if assignment is not None:
-        if not assignment.is_file():
-            raise FileNotFoundError(f"--assignment is {str(assignment)!r}; allowed: a notebook")
-        points = notebook_format.read_assignment(as_path("--assignment", assignment))
+        notebook = as_path("--assignment", assignment)
+        if not notebook.is_file():
+            raise FileNotFoundError(f"--assignment is {str(notebook)!r}; allowed: a notebook")
+        points = notebook_format.read_assignment(notebook)
         for exercise in points:
             check_choice("an exercise of --assignment", exercise, EXERCISES)
     check_output_folder("--out", out)

@@ -1,12 +1,12 @@
 """The command `vqlearn edit`: its options."""
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vqlearn.cli.options import (
+    ClassLabel,
     Device,
     Dtype,
     Model,
@@ -21,6 +21,7 @@ def edit(
     prompt: Annotated[
         str | None, typer.Option(help="What the whole image shall show; none: a variation.")
     ] = None,
+    class_label: ClassLabel = None,
     mask: Annotated[
         Path | None, typer.Option(help="White is repainted; as large as the image.")
     ] = None,
@@ -43,27 +44,17 @@ def edit(
     """Change an image; the last line printed is the path of the result.
 
     With a mask, its white part is repainted. Without one, the image is corrupted to a level, and
-    denoised under the prompt. Of other sizes than the model's the middle square is resized, as for
-    training. Several results are laid out in one grid.
+    denoised under the prompt or the class. Of other sizes than the model's the middle square is
+    resized, as for training. Several results are laid out in one grid.
     """
-    import torch
-
     from vqlearn.cli import outputs
-    from vqlearn.cli.asked import settings
-    from vqlearn.cli.edited import check_combination, edited
+    from vqlearn.cli.edited import Change, edited
     from vqlearn.pipeline import make_grid
 
     check_images_and_seed(images, seed)
-    settings_for = partial(settings, guidance=guidance, truncation=truncation, steps=steps)
-    settings_for(None)  # refused before the model is read
-    check_combination(prompt, mask, level, paste=paste)
+    told, sampling = (prompt, class_label), (steps, guidance, truncation)
+    change = Change(image, *told, mask, paste, level, *sampling, seed, images)
     out = outputs.check_image_file("--out", out)
-    options = {
-        "num_images_per_prompt": images,
-        "generator": [torch.Generator().manual_seed(seed + i) for i in range(images)],
-    }
-    if mask is not None:
-        options["paste"] = paste
-    result = edited((model, device, dtype), image, prompt, mask, level, settings_for, options)
+    result = edited((model, device, dtype), change)
     outputs.save_image(make_grid(result.images), out)
     typer.echo(out)

@@ -18,16 +18,18 @@ def fetched(model: str, out: Path | None, *, delete_parts: bool) -> str:
     Raises `ValueError` for an unknown name, after what is offered was told on stderr; otherwise as
     `released.download` does.
     """
-    from vqlearn.released.catalogue import RELEASED, released
+    from vqlearn.released.catalogue import released
     from vqlearn.storage import as_path
 
     name = model.removeprefix(OWNER).removeprefix("/")
     if not name:
         check_only_official(out, delete_parts=delete_parts)
         return offered()
-    if name not in [model.name for model in RELEASED]:
+    try:
+        chosen = released(name)
+    except ValueError:
         typer.echo(offered(), err=True)
-        raise ValueError(f"the model is {model!r}; allowed: one of those above")
+        raise
     from vqlearn.released import convert, download
 
     folder = Path(OWNER, name) if out is None else as_path("--out", out)
@@ -35,7 +37,7 @@ def fetched(model: str, out: Path | None, *, delete_parts: bool) -> str:
     def tell(line: str) -> None:
         typer.echo(line, err=True)
 
-    download(released(name), folder, convert, delete_parts=delete_parts, tell=tell)
+    download(chosen, folder, convert, delete_parts=delete_parts, tell=tell)
     return str(folder)
 
 

@@ -14,6 +14,9 @@ Dtype = Annotated[
     typer.Option(help="float16, bfloat16: half the memory; float32, float64. Default: as stored."),
 ]
 Truncation = Annotated[float, typer.Option(help="Truncation rate, above 0, up to 1.")]
+ClassLabel = Annotated[
+    str | None, typer.Option(help="Number or name of a class, of a model that is told one.")
+]
 OwnGuidance = Annotated[
     float | None,
     typer.Option(help="Guidance scale; 1 or less: none. Default: the model's own, or 1.5."),

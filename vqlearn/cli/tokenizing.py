@@ -11,7 +11,8 @@ from einops import rearrange
 from tqdm.auto import tqdm
 
 from vqlearn.checkpoints import load_vqvae, resolve
-from vqlearn.checkpoints.layout import CONFIG_FILE, INDICES
+from vqlearn.checkpoints.digests import check_digests
+from vqlearn.checkpoints.layout import CONFIG_FILE, INDICES, PARTS
 from vqlearn.checkpoints.reading import read_json
 from vqlearn.cli.models import choices_of, reading_of
 from vqlearn.data.image_files import read_image
@@ -108,7 +109,9 @@ def digest_of(vqvae: VQVAE) -> str:
 
 
 def _tokenizer(model: str) -> VQVAE:
-    return load_vqvae(resolve(model)).to(best_device()).eval()
+    folder = resolve(model)
+    check_digests(folder, PARTS)
+    return load_vqvae(folder).to(best_device()).eval()
 
 
 def _image_size(model: str, wanted: int | None, factor: int) -> int:

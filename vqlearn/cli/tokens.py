@@ -58,9 +58,9 @@ def decode(
     """
     from vqlearn.cli.tokenizing import write_decoded
     from vqlearn.data.token_file import TokenFile
-    from vqlearn.storage import as_path, check_output_folder
+    from vqlearn.storage import as_input, as_path, check_output_folder
 
-    file, folder = as_path("TOKENS", tokens), as_path("--out", out)
+    file, folder = as_input("TOKENS", tokens), as_path("--out", out)
     found = TokenFile.read(file)
     check_output_folder("--out", folder)
     write_decoded(model, found, folder)

@@ -33,7 +33,6 @@ from vqlearn.pipeline import Film, VQDiffusionPipeline, best_device, make_grid
 from vqlearn.probability import Sampling
 from vqlearn.storage import as_path, check_output_folder, write_json
 from vqlearn.tokens import from_network_range
-from vqlearn.transformer import Denoiser
 
 PROMPTS = (
     "A teddy bear playing in the pool.",
@@ -132,7 +131,7 @@ def agreement(pipeline: VQDiffusionPipeline) -> list[dict[str, float]] | str:
     """
     if importlib.util.find_spec("diffusers") is None:
         return "not compared: diffusers is not installed"
-    if type(pipeline.denoiser) is not Denoiser:
+    if type(pipeline.denoiser) is not KINDS[DENOISER_FOLDER].network:
         return f"not compared: diffusers has no {type(pipeline.denoiser).__name__}"
     theirs = _DiffusersParts(pipeline)
     condition = pipeline.conditioning([PROMPTS[0]], guided=False)

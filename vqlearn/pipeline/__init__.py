@@ -5,7 +5,7 @@ from vqlearn import lazy_names
 __getattr__, __dir__, __all__ = lazy_names(
     __name__,
     base="ImagePipeline",
-    class_to_image="ClassToImagePipeline UnconditionalPipeline",
+    class_to_image="ClassToImagePipeline",
     film="Film paint save_gif",
     grid="make_grid",
     opening="load_pipeline",
@@ -13,4 +13,5 @@ __getattr__, __dir__, __all__ = lazy_names(
     pipeline="VQDiffusionPipeline",
     placement="best_device",
     text_to_image="Parts TextToImagePipeline",
+    unconditional="UnconditionalPipeline",
 )

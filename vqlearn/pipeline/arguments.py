@@ -22,35 +22,32 @@ OUTPUT_TYPES = ("pil", "np", "numpy", None)  # None: numpy too, as in diffusers
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
-class CallOptions(TypedDict, total=False):
-    """The arguments of VQ-Diffusion's call that editing has too."""
-
-    num_inference_steps: int
-    guidance_scale: GuidanceScale
-    truncation_rate: float
-    num_images_per_prompt: int
-    generator: Generators
-    output_type: str | None
-    return_dict: bool
-    callback: Callable[[int, int, Tensor], Any] | None
-    callback_steps: int
-    rule: UnmaskingRule | None
-    negative_prompt: str | list[str] | None
-
-
 class StepOptions(TypedDict, total=False):
-    """The arguments of VQ-Diffusion's call that have nothing to do with a condition."""
+    """The arguments of every call and every way to edit that say nothing of a condition."""
 
     num_inference_steps: int
     truncation_rate: float
     generator: Generators
-    latents: Int[Tensor, "b n"] | None
     output_type: str | None
     return_dict: bool
     callback: Callable[[int, int, Tensor], Any] | None
     callback_steps: int
-    noise: str
     rule: UnmaskingRule | None
+
+
+class StartOptions(StepOptions, total=False):
+    """The same of a call, which begins with no image."""
+
+    latents: Int[Tensor, "b n"] | None
+    noise: str
+
+
+class CallOptions(StepOptions, total=False):
+    """The arguments of VQ-Diffusion's call with a prompt that editing has too."""
+
+    guidance_scale: GuidanceScale
+    num_images_per_prompt: int
+    negative_prompt: str | list[str] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +56,7 @@ class Request:
 
     `count`: the number of images. `plan`: the levels to visit, or a rule that finds its own.
     `watch`: the callback, and every how many steps it is called. `output`: type and `return_dict`.
+    `each`: how many of the images the model is told the same of; they come one after another.
     """
 
     count: int
@@ -67,19 +65,30 @@ class Request:
     generator: Generators
     watch: tuple[Callable | None, int]
     output: tuple[str | None, bool]
+    each: int
+
+    @property
+    def told(self) -> int:
+        """How many things the model is told: prompts, classes."""
+        return self.count // self.each
 
 
 @dataclass(frozen=True, eq=False)
 class PromptRequest(Request):
     """The same with prompts.
 
-    `negative`: what to guide away from, if it is not the null embedding. `each`: images of one
-    prompt.
+    `negative`: what to guide away from, if it is not the null embedding.
     """
 
     prompts: list[str]
     negative: list[str] | None
-    each: int
+
+
+@dataclass(frozen=True, eq=False)
+class ClassRequest(Request):
+    """The same with classes, by their numbers."""
+
+    labels: list[int]
 
 
 def checked_prompts(prompt: str | list[str], name: str = "prompt") -> list[str]:

@@ -1,10 +1,9 @@
-"""From a class, or from nothing, to images: VQ-Diffusion without text.
+"""From a class to images: VQ-Diffusion that is told the number of a class.
 
 pipe = load_pipeline("runs/imagenet")
 pipe([207, "golden retriever"], num_images_per_label=2, guidance_scale=3.0).images
-
-pipe = load_pipeline("runs/faces")
-pipe(num_images=4).images
+pipe.inpaint(image, mask, 207, paste=True).images
+pipe.edit(image, "golden retriever", level=60).images
 """
 
 from collections.abc import Sequence
@@ -14,60 +13,52 @@ from typing import Unpack
 import torch
 
 from vqlearn.checkpoints import folder as files
-from vqlearn.checkpoints.class_names import (
-    Label,
-    load_class_names,
-    number_of,
-    save_class_names,
-)
-from vqlearn.checkpoints.layout import CLASS_FOLDER, UNCONDITIONAL_FOLDER
+from vqlearn.checkpoints.class_labels import Labels, numbers_of
+from vqlearn.checkpoints.class_names import load_class_names, save_class_names
+from vqlearn.checkpoints.layout import CLASS_FOLDER
 from vqlearn.diffusion import DiffusionModel
-from vqlearn.pipeline.arguments import StepOptions, check_images, check_names
+from vqlearn.pipeline.arguments import (
+    ClassRequest,
+    StartOptions,
+    StepOptions,
+    check_images,
+    check_names,
+)
+from vqlearn.pipeline.editing import ImageEditing
+from vqlearn.pipeline.inputs import Images, checked_images
 from vqlearn.pipeline.loading import Source
 from vqlearn.pipeline.output import PipelineOutput
-from vqlearn.pipeline.reverse_steps import ReverseSteps
 from vqlearn.probability import ClassConditioning, GuidanceScale
 from vqlearn.probability.checks import check_choice, check_integer
 from vqlearn.tokens import VQVAE
-from vqlearn.transformer import ClassDenoiser, UnconditionalDenoiser
+from vqlearn.transformer import ClassDenoiser
 
 
-class ClassOptions(StepOptions, total=False):
+class ClassOptions(StartOptions, total=False):
     """The arguments of a class-conditional call, besides the classes."""
 
     guidance_scale: GuidanceScale
 
 
-class UnconditionalPipeline(ReverseSteps):
-    """Images without a condition: the token model is a `DiffusionModel`, its network an
-    `UnconditionalDenoiser`. Raises `ValueError` if it is another one, or if the parts do not fit.
-    """
+class ClassEditOptions(StepOptions, total=False):
+    """The arguments of editing under a class, besides image, mask and classes."""
 
-    token_models = (UNCONDITIONAL_FOLDER,)
-    network_kind = UnconditionalDenoiser
-
-    @torch.no_grad()
-    def __call__(
-        self, num_images: int = 1, **options: Unpack[StepOptions]
-    ) -> PipelineOutput | tuple:
-        """Generate so many images.
-
-        `options` are those of `VQDiffusionPipeline`, with its defaults, that have nothing to do
-        with a prompt: `StepOptions` names them. There is nothing to guide, so there is no
-        `guidance_scale`. Raises `TypeError` or `ValueError` that names the argument, before any
-        work.
-        """
-        check_names(type(self).__name__, options, StepOptions.__annotations__)
-        check_integer("num_images", num_images, 1, self.most_images)
-        return self._images_of(None, int(num_images), options)
+    guidance_scale: GuidanceScale
 
 
-class ClassToImagePipeline(ReverseSteps):
+class ClassToImagePipeline(ImageEditing):
     """Images of classes: the token model is a `DiffusionModel`, its network a `ClassDenoiser`.
 
     `class_names` are those of the classes 0, 1, …, if they are known; a class may have several,
     with commas between them. Raises `ValueError` if the token model is another one, or if the parts
     do not fit: the number of codes, of levels or of names.
+
+    It changes images, too: one image serves every class, or there is one for each. `options` of
+    these methods are those that `ClassEditOptions` names; without a number of steps every level is
+    visited.
+
+    The call and all methods raise `TypeError` or `ValueError` that names the argument, before any
+    work: also for a name that no class has, and for one that several have.
     """
 
     token_models = (CLASS_FOLDER,)
@@ -102,7 +93,7 @@ class ClassToImagePipeline(ReverseSteps):
     @torch.no_grad()
     def __call__(
         self,
-        class_labels: Label | Sequence[Label],
+        class_labels: Labels,
         *,
         num_images_per_label: int = 1,
         **options: Unpack[ClassOptions],
@@ -114,27 +105,98 @@ class ClassToImagePipeline(ReverseSteps):
         - `guidance_scale`: guides away from the null class; 1 or less: not at all. Without it, what
           the checkpoint recommends, or else 1.
         - `options`: those of `VQDiffusionPipeline`, with its defaults, that have nothing to do
-          with a prompt: `StepOptions` names them.
-
-        Raises `TypeError` or `ValueError` that names the argument, before any work: also for a name
-        that no class has, and for one that several have.
+          with a prompt: `StartOptions` names them.
         """
         check_names(type(self).__name__, options, ClassOptions.__annotations__)
+        latents, noise = options.pop("latents", None), options.get("noise", "exact")
         labels = self.numbers(class_labels)
-        check_images(len(labels), num_images_per_label, self.most_images, "label")
-        scale = options.pop("guidance_scale", None)
-        told = torch.tensor(labels, device=self.device).repeat_interleave(int(num_images_per_label))
-        condition = ClassConditioning(told, self.denoiser.config.null_class)
-        return self._images_of(condition, len(condition), options, guidance_scale=scale)
+        request = self._class_request(labels, num_images_per_label, options)
+        return self._generated(request, latents, noise)
 
-    def numbers(self, class_labels: Label | Sequence[Label]) -> list[int]:
-        """The numbers of classes that are given by number or by name.
+    @torch.no_grad()
+    def inpaint(
+        self,
+        image: Images,
+        mask: Images,
+        class_labels: Labels,
+        *,
+        paste: bool = False,
+        num_images_per_label: int = 1,
+        **options: Unpack[ClassEditOptions],
+    ) -> PipelineOutput | tuple:
+        """Repaint where the mask is white; what stays is as in `PromptEditing.inpaint`."""
+        top, labels = self.process.num_timesteps, self.numbers(class_labels)
+        request = self._asked("inpaint", labels, num_images_per_label, top, options)
+        return self._inpainted(request, image, mask, paste=paste)
 
-        Raises `TypeError` or `ValueError` as the call does.
-        """
-        several = isinstance(class_labels, list | tuple)
-        labels = class_labels if several else [class_labels]
-        if not labels:
-            raise ValueError("class_labels is an empty list; allowed: at least one class")
-        known = self.denoiser.config.num_classes, self.class_names
-        return [number_of("a class of class_labels", label, *known) for label in labels]
+    @torch.no_grad()
+    def outpaint(
+        self,
+        image: Images,
+        class_labels: Labels,
+        *,
+        position: tuple[int, int],
+        paste: bool = False,
+        num_images_per_label: int = 1,
+        **options: Unpack[ClassEditOptions],
+    ) -> PipelineOutput | tuple:
+        """Paint around a smaller image, which lies at `position`: (left, top) in pixels."""
+        top, labels = self.process.num_timesteps, self.numbers(class_labels)
+        request = self._asked("outpaint", labels, num_images_per_label, top, options)
+        return self._outpainted(request, image, position, paste=paste)
+
+    @torch.no_grad()
+    def edit(
+        self,
+        image: Images,
+        class_labels: Labels,
+        level: int,
+        *,
+        num_images_per_label: int = 1,
+        **options: Unpack[ClassEditOptions],
+    ) -> PipelineOutput | tuple:
+        """Corrupt the image to a level of 1..T, then denoise it from there as of the class."""
+        check_integer("level", level, 1, self.process.num_timesteps)
+        labels = self.numbers(class_labels)
+        request = self._asked("edit", labels, num_images_per_label, int(level), options)
+        return self._edited(request, image, int(level), self._condition)
+
+    @torch.no_grad()
+    def variations(
+        self,
+        image: Images,
+        level: int,
+        *,
+        num_images_per_label: int = 1,
+        **options: Unpack[StepOptions],
+    ) -> PipelineOutput | tuple:
+        """`edit` without a class: denoised as of the null class. There is nothing to guide."""
+        check_integer("level", level, 1, self.process.num_timesteps)
+        check_names("variations", options, StepOptions.__annotations__)
+        labels = [self.denoiser.config.null_class] * len(checked_images(image, self.image_size))
+        options = {"guidance_scale": 1.0, **options}
+        request = self._asked("variations", labels, num_images_per_label, int(level), options)
+        return self._edited(request, image, int(level), self._condition)
+
+    def numbers(self, class_labels: Labels) -> list[int]:
+        """The numbers of classes that are given by number or by name. Raises as the call does."""
+        return numbers_of(class_labels, self.denoiser.config.num_classes, self.class_names)
+
+    def _asked(
+        self, method: str, labels: list[int], each: int, level: int, options: ClassEditOptions
+    ) -> ClassRequest:
+        """The options, checked; without a number of steps every level below is visited."""
+        check_names(method, options, ClassEditOptions.__annotations__)
+        return self._class_request(labels, each, {"num_inference_steps": level, **options}, level)
+
+    def _class_request(
+        self, labels: list[int], each: int, options: ClassOptions, level: int | None = None
+    ) -> ClassRequest:
+        check_images(len(labels), each, self.most_images, "label")
+        request = self._without_prompt(len(labels) * int(each), options, level, int(each))
+        return ClassRequest(**vars(request), labels=labels)
+
+    def _condition(self, request: ClassRequest) -> ClassConditioning:
+        """The class of every image, and the null class for guidance."""
+        labels = torch.tensor(request.labels, device=self.device).repeat_interleave(request.each)
+        return ClassConditioning(labels, self.denoiser.config.null_class)

@@ -3,7 +3,8 @@
 An image is a PIL image, a NumPy array (height, width, 3) as the pipeline's "np" gives it, or a
 torch tensor (3, height, width): RGB, floats in 0 to 1, or uint8 in 0 to 255. A mask is a PIL image,
 or an array or tensor (height, width): white is repainted, that is True, above 127 in uint8, above
-0.5 in floats. One serves every prompt; a list, or an array with one axis more, has one for each.
+0.5 in floats. One serves every prompt or class; a list, or an array with one axis more, has one for
+each.
 
 **Other sizes are refused**, here and everywhere: what is to be cut off or how pixels are averaged
 is for the caller to say, and `image.resize((32, 32))` says it. All functions raise `TypeError` or
@@ -24,7 +25,7 @@ from vqlearn.probability.checks import check_choice, check_integer, check_range,
 
 ImageLike = Image.Image | np.ndarray | Tensor
 Images = ImageLike | Sequence[ImageLike]
-"""One for all prompts, or one for each."""
+"""One for all that the model is told, or one for each."""
 
 MODES = ("1", "L", "P", "RGB")  # of PIL; others need a decision: transparent on what, white where?
 WHITE = 127  # a mask's pixels above it are repainted, as in diffusers
@@ -52,9 +53,10 @@ def checked_masks(mask: Images, size: int, count: int) -> Bool[Tensor, "b h w"]:
 
 
 def checked_canvas(
-    image: Images, position: tuple[int, int], size: int, count: int
+    image: Images, position: tuple[int, int], size: int, count: int | None = None
 ) -> tuple[Float[Tensor, "b 3 h w"], Bool[Tensor, "b h w"]]:
-    """Smaller images on a canvas of size x size pixels, and where the canvas is empty.
+    """Smaller images on a canvas of size x size pixels, and where the canvas is empty: `count`
+    of them, or as many as there are.
 
     `position` is (left, top) of the upper left corner. The empty part repeats the nearest pixel of
     the image: it is repainted, but the encoder looks at it too.
@@ -73,6 +75,7 @@ def checked_canvas(
     canvas = functional.pad(torch.stack(found), around, mode="replicate")
     empty = torch.ones(len(found), size, size, dtype=torch.bool)
     empty[:, top : top + height, left : left + width] = False
+    count = count or len(found)
     return canvas.expand(count, -1, -1, -1), empty.expand(count, -1, -1)
 
 
@@ -93,7 +96,7 @@ def _listed(name: str, value: Images, axes: int, count: int | None) -> list[Imag
                 f"{name} is {shown(one)}; allowed: a PIL image, a NumPy array, a torch tensor"
             )
     if not found or (count is not None and len(found) not in (1, count)):
-        allowed = "1 or more" if count is None else f"1, or one for each of {count} prompts"
+        allowed = "1 or more" if count is None else " or ".join(map(str, sorted({1, count})))
         raise ValueError(f"the number of {name}s is {len(found)}; allowed: {allowed}")
     return found
 

@@ -5,9 +5,10 @@ from pathlib import Path
 from vqlearn.checkpoints import resolve
 from vqlearn.checkpoints.layout import INDICES, model_folder
 from vqlearn.pipeline.base import ImagePipeline
-from vqlearn.pipeline.class_to_image import ClassToImagePipeline, UnconditionalPipeline
+from vqlearn.pipeline.class_to_image import ClassToImagePipeline
 from vqlearn.pipeline.pipeline import VQDiffusionPipeline
 from vqlearn.pipeline.text_to_image import TextToImagePipeline
+from vqlearn.pipeline.unconditional import UnconditionalPipeline
 
 PIPELINES = {
     kind.__name__: kind

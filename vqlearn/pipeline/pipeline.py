@@ -17,16 +17,15 @@ from torch import Tensor
 
 from vqlearn.diffusion.reveal import UnmaskingRule
 from vqlearn.pipeline.arguments import PromptRequest, checked_negative
-from vqlearn.pipeline.editing import ImageEditing
 from vqlearn.pipeline.output import PipelineOutput
-from vqlearn.pipeline.reverse_steps import ReverseSteps
+from vqlearn.pipeline.prompt_editing import PromptEditing
 from vqlearn.pipeline.text_to_image import TextToImagePipeline
 from vqlearn.probability import Conditioning, Generators, GuidanceScale, Sampling
 from vqlearn.probability.checks import check_choice
 from vqlearn.transformer import Denoiser
 
 
-class VQDiffusionPipeline(ImageEditing, ReverseSteps, TextToImagePipeline):
+class VQDiffusionPipeline(PromptEditing, TextToImagePipeline):
     """Text to image with VQ-Diffusion: the token model is a `DiffusionModel` with a `Denoiser`.
 
     Raises `ValueError` if it is another one, another process than `MaskAndReplace`, or if the parts
@@ -102,8 +101,7 @@ class VQDiffusionPipeline(ImageEditing, ReverseSteps, TextToImagePipeline):
             *(num_images_per_prompt, generator, output_type, return_dict),
             *(callback, callback_steps, noise, rule, negative_prompt),
         )
-        x_t = self._start(latents, request.count)  # (b, n)
-        return self._generated(request, self._condition(request), x_t, noise)
+        return self._generated(request, latents, noise)
 
     def _request(
         self,
@@ -133,9 +131,9 @@ class VQDiffusionPipeline(ImageEditing, ReverseSteps, TextToImagePipeline):
         request = self._planned(
             *(len(prompts) * each, sampling, num_inference_steps, generator),
             *(output_type, return_dict, callback, callback_steps, noise, rule),
-            level=level,
+            *(level, each),
         )
-        return PromptRequest(**vars(request), prompts=prompts, negative=negative, each=each)
+        return PromptRequest(**vars(request), prompts=prompts, negative=negative)
 
     def _condition(self, request: PromptRequest) -> Conditioning:
         """The text states of the prompts, once for each image, and what guidance needs."""

@@ -24,7 +24,6 @@ from vqlearn.diffusion.reveal import UnmaskingRule
 from vqlearn.diffusion.reveal.unmasking import level_of
 from vqlearn.pipeline.arguments import (
     Request,
-    StepOptions,
     check_callback,
     check_generator,
     check_noise,
@@ -35,7 +34,7 @@ from vqlearn.pipeline.arguments import (
 )
 from vqlearn.pipeline.base import ImagePipeline
 from vqlearn.pipeline.output import PipelineOutput
-from vqlearn.probability import Condition, Generators, Given, GuidanceScale, Sampling
+from vqlearn.probability import Condition, Generators, Given, Sampling
 from vqlearn.probability.checks import check_choice, check_integer
 
 
@@ -95,10 +94,12 @@ class ReverseSteps(ImagePipeline):
         callback_steps: int = 1,
         noise: str = "exact",
         rule: UnmaskingRule | None = None,
-        *,
         level: int | None = None,
+        each: int = 1,
     ) -> Request:
         """What is asked for, checked; the reverse process begins at a level, by default T.
+
+        `count` and `each` are those of the `Request`.
 
         Raises `TypeError` or `ValueError` that names the argument.
         """
@@ -113,29 +114,25 @@ class ReverseSteps(ImagePipeline):
             check_reference_generator(generator, self.device)
         plan = rule or levels_to_visit(level, int(num_inference_steps))
         watch, output = (callback, callback_steps), (output_type, return_dict)
-        return Request(count, plan, sampling, generator, watch, output)
+        return Request(count, plan, sampling, generator, watch, output, each)
 
-    def _images_of(
-        self,
-        condition: Condition | None,
-        count: int,
-        options: StepOptions,
-        *,
-        guidance_scale: GuidanceScale | None = None,
-    ) -> PipelineOutput | tuple:
-        """So many images under a condition, with the defaults of the call for missing options."""
-        options = {"truncation_rate": None, "latents": None, "noise": "exact", **options}
-        sampling = self.settings(guidance_scale, options.pop("truncation_rate"))
-        latents, noise = options.pop("latents"), options["noise"]
+    def _without_prompt(
+        self, count: int, options: dict[str, Any], level: int | None = None, each: int = 1
+    ) -> Request:
+        """What a call or an edit without a prompt asks for, with the defaults of `_planned`."""
         check_generator(options.get("generator"), count)
-        request = self._planned(count, sampling, **options)
-        x_t = self._start(latents, count)  # (b, n)
-        return self._generated(request, condition, x_t, noise)
+        scale, rate = (options.pop(name, None) for name in ("guidance_scale", "truncation_rate"))
+        return self._planned(count, self.settings(scale, rate), **options, level=level, each=each)
+
+    def _condition(self, request: Request) -> Condition | None:
+        """What the model is told of every image of a request; here nothing."""
 
     def _generated(
-        self, request: Request, condition: Condition | None, x_t: Int[Tensor, "b n"], noise: str
+        self, request: Request, latents: Tensor | None, noise: str
     ) -> PipelineOutput | tuple:
         """The images of a request, drawn from x_T on."""
+        x_t = self._start(latents, request.count)  # (b, n)
+        condition = self._condition(request)
         if noise == "reference":
             steps = self._reference_steps(x_t, condition, request)
         else:

@@ -13,14 +13,11 @@ from vqlearn.probability.checks import check_choice
 
 RELEASE = "https://github.com/tzco/storage/releases/download/vqdiffusion"
 """Where Microsoft's download script takes the files from: a GitHub release."""
-REPOSITORY = "https://raw.githubusercontent.com/microsoft/VQ-Diffusion/main"
-"""Where the files are that the official code reads besides."""
+COMMIT = "d1d39487eaab07375d95b8ed59c6b3becf1329c6"
+REPOSITORY = f"https://raw.githubusercontent.com/microsoft/VQ-Diffusion/{COMMIT}"
+"""Where the files are that the official code reads besides; those of a commit never change."""
 CODE = "https://github.com/microsoft/VQ-Diffusion"
 TAMING = "https://github.com/CompVis/taming-transformers"
-LICENCE = (
-    f"not stated for the files of the release; the code that reads them ({CODE}) has the MIT "
-    "licence"
-)
 TEXT, CLASS, TOKENIZER = "text", "class", "tokenizer"
 
 UNGUIDED = Sampling(1.0, 0.86)

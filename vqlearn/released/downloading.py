@@ -4,9 +4,8 @@ No list of their digests was published. So the first download writes down what i
 later one must get the same: `download.json` beside the files, which stays when they are deleted.
 """
 
-import errno
 import logging
-import shutil
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -16,11 +15,12 @@ from typing import Protocol
 from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
-from vqlearn.checkpoints.layout import naming
+from vqlearn.checkpoints import writing
+from vqlearn.checkpoints.layout import CheckpointError, naming
 from vqlearn.checkpoints.reading import read_json
 from vqlearn.released.catalogue import Released, RemoteFile
 from vqlearn.released.fetching import Remote, ask, fetch_rest, open_client, size_of
-from vqlearn.storage import sha256, write_json
+from vqlearn.storage import atomic_folder, check_room, sha256, write_json
 
 logger = logging.getLogger("vqlearn")
 
@@ -135,23 +135,42 @@ def download(
     `tell` is given one line with the size of it all before anything is fetched. With `delete_parts`
     the files go once they are converted.
 
-    Raises `FileExistsError` if `out` is there already, `BlockingIOError` if another download works
-    on it; `OSError` if a server does not give what is needed, or the disk has no room for it;
-    `ValueError` for a file that is not what the first download got; otherwise what `convert` does.
+    Raises `FileExistsError` if `out` is there already and holds anything, `BlockingIOError` if
+    another download works on it; `OSError` if a server does not give what is needed, or the disk
+    has no room for it; `ValueError` for a file that is not what the first download got; otherwise
+    what `convert` does.
     """
-    if out.exists():
-        raise FileExistsError(
-            f"{out} is there already; allowed: another folder with --out, or delete it"
-        )
+    out = Path(os.path.realpath(out))
+    _check_free(out)
     folder = files_folder(out)
     with _alone_in(folder):
         fetched = _fetched(model, Files(folder), tell)
         parts = [fetched[file] for file in model.files]
         used_codes, tokenizer = map(fetched.get, (model.used_codes_file, model.tokenizer_file))
-        convert(parts, out, used_codes=used_codes, tokenizer=tokenizer)
+        with atomic_folder(out) as begun:
+            try:
+                convert(parts, begun, used_codes=used_codes, tokenizer=tokenizer)
+            except CheckpointError as error:  # the first download may have been a damaged one
+                raise CheckpointError(f"{error}; to fetch it all again, delete {folder}") from error
+            _check_free(out)  # hours later
         if delete_parts:
             for file in fetched.values():
                 file.unlink()
+
+
+def _check_free(out: Path) -> None:
+    """Raise `FileExistsError` for what is there, unless it is an empty folder.
+
+    What a conversion that was killed has begun counts as nothing. A new folder takes the place of
+    the empty one, so that must not be a whole disk, or the folder in which the command runs.
+    """
+    if not os.path.lexists(out):
+        return
+    is_free = out.is_dir() and not out.is_mount() and out != Path.cwd()
+    if not is_free or {path.name for path in out.iterdir()} - {writing.BEGUN}:
+        raise FileExistsError(
+            f"{out} is there already; allowed: another folder with --out, or delete it"
+        )
 
 
 def _fetched(
@@ -168,7 +187,7 @@ def _fetched(
         there = whole + sum(size_of(files.begun(file)) for file in missing)
         total = whole + sum(remote.size for remote in remotes.values())
         tell(f"{model.name}: {total:,} bytes in {len(wanted)} files, {there:,} of them are there")
-        _check_room(files.folder, total - there)
+        check_room(files.folder, total - there, "fetched")
         bar = {"unit": "B", "unit_scale": True, "disable": not missing}
         with tqdm(desc=model.name, total=total, initial=there, **bar) as progress:
             for file, remote in remotes.items():
@@ -176,14 +195,6 @@ def _fetched(
                 fetch_rest(client, file.address, remote, begun, progress.update)
                 files.finish(file)
     return {file: files.whole(file) for file in wanted}
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise OSError(
-            errno.ENOSPC, f"{needed:,} bytes are to be fetched, and {free:,} are free", str(folder)
-        )
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from vqlearn.probability.checks import shown
 from vqlearn.released.archive import Archive
 from vqlearn.released.inert_pickle import Call, Global, Inert, Persistent, read_inert
 from vqlearn.released.parts import Parts
+from vqlearn.storage import as_paths
 
 SECTIONS = ("model", "state_dict")
 """Where the weights are: of the official solver, and of Lightning."""
@@ -112,12 +113,10 @@ class TrainingFile:
 
     - `raw`: the weights as they were after the last step, by their full names.
     - `ema`: their moving average; its names lack the first "transformer.". None: there is none.
-    - `notes`: numbers and words beside them, such as "last_epoch".
     """
 
     raw: MappedTensors
     ema: MappedTensors | None
-    notes: dict[str, int | float | str]
 
     def weights(self) -> MappedTensors:
         """The average where there is one, the raw weights otherwise, by the names of `raw`.
@@ -133,8 +132,7 @@ def read_training_file(files: str | Path | Sequence[str | Path]) -> TrainingFile
     Nothing in the file is executed or imported. Raises `CheckpointError` that names the file for
     whatever is no such checkpoint.
     """
-    listed = [files] if isinstance(files, str | Path) else files
-    parts = Parts([Path(file) for file in listed])
+    parts = Parts(as_paths("files", files))
     archive = Archive(parts)
     pickle = archive.pickle()
     try:
@@ -151,7 +149,6 @@ def read_training_file(files: str | Path | Sequence[str | Path]) -> TrainingFile
     return TrainingFile(
         raw=_weights(archive, section, content[section]),
         ema=None if ema is None else _weights(archive, EMA, ema),
-        notes={k: value for k, value in content.items() if isinstance(value, int | float | str)},
     )
 
 

@@ -7,5 +7,5 @@ __getattr__, __dir__, __all__ = lazy_names(
     atomic="atomic_folder atomic_write disk_errors write_json write_text",
     digest="sha256",
     named_tensors="flatten unflatten",
-    paths="as_path check_output_file check_output_folder",
+    paths="as_input as_path as_paths check_output_file check_output_folder check_room",
 )

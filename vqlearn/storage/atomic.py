@@ -21,15 +21,16 @@ def atomic_write(file: Path) -> Iterator[Path]:
     """The path to write to, beside `file`; at the end of the block it takes the place of `file`.
 
     Its suffix is that of `file`; the folder is made. If the block raises, `file` stays as it was
-    and what was begun is deleted. Raises `OSError` as writing does.
+    and what was begun is deleted. Raises `OSError` that names the file.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{UNFINISHED}{file.name}")
     try:
-        yield part
-        _to_disk(part)  # before it has its name
-        part.replace(file)
-        _names_to_disk(file.parent)
+        with disk_errors(file):
+            yield part
+            _to_disk(part)  # before it has its name
+            part.replace(file)
+            _names_to_disk(file.parent)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
@@ -70,14 +71,20 @@ def write_json(file: Path, values: Mapping[str, Any]) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Raise `OSError` that names `path` where a library in Rust has its own error for the disk."""
+    """Raise `OSError` that names `path` for an error of the disk that names no file.
+
+    A library in Rust has its own error for the disk; writing to an open file names none.
+    """
     try:
         yield
     except Exception as error:
-        code = re.search(r"\(os error (\d+)\)", str(error))
-        if isinstance(error, OSError) or code is None:
+        if isinstance(error, OSError):
+            number = error.errno if error.filename is None else None
+        else:
+            code = re.search(r"\(os error (\d+)\)", str(error))
+            number = code and int(code[1])
+        if number is None:
             raise
-        number = int(code[1])
         raise OSError(number, os.strerror(number), str(path)) from error
 
 

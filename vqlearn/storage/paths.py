@@ -1,6 +1,9 @@
 """Where paths come in: `~` is the home folder, and outputs are tried before the work begins."""
 
+import errno
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -20,6 +23,22 @@ def as_path(name: str, value: Pathlike) -> Path:
         return Path(value).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{name} is {str(value)!r}; allowed: the home of a known user") from error
+
+
+def as_paths(name: str, value: Pathlike | Sequence[Pathlike]) -> list[Path]:
+    """One path that a user gave, or several in a list, as `as_path` reads them."""
+    several = value if isinstance(value, list | tuple) else [value]
+    return [as_path(name, path) for path in several]
+
+
+def as_input(name: str, value: Pathlike) -> Path:
+    """The same of a file or folder to read; `FileNotFoundError`, naming the argument, if none."""
+    path = as_path(name, value)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{name} is {str(path)!r}; allowed: a file or a folder that is there"
+        )
+    return path
 
 
 def check_output_file(name: str, file: Path) -> None:
@@ -42,3 +61,12 @@ def check_output_folder(name: str, folder: Path) -> None:
         raise type(error)(
             f"{name}: {str(folder)!r} cannot be written to ({reason}); allowed: a writable folder"
         ) from error
+
+
+def check_room(folder: Path, needed: int, what: str) -> None:
+    """Raise `OSError` if fewer bytes are free where this folder lies; `what` is done with them."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC, f"{needed:,} bytes are to be {what}, and {free:,} are free", str(folder)
+        )

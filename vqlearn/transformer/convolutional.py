@@ -25,7 +25,7 @@ from vqlearn.probability.checks import (
     check_sizes,
     one_level_each,
 )
-from vqlearn.transformer.denoiser import DenoiserConfig, initialise
+from vqlearn.transformer.denoiser import DenoiserConfig, GridSizes, initialise
 from vqlearn.transformer.layers import (
     FEED_FORWARD_EXPANSION,
     GELU_SLOPE,
@@ -40,7 +40,7 @@ TEXT_EXPANSION = 2  # of the released model with captions, which is the small on
 
 
 @dataclass(frozen=True)
-class UnconditionalDenoiserConfig:
+class UnconditionalDenoiserConfig(GridSizes):
     """The sizes of a denoiser without a condition. `DenoiserConfig` has the same names.
 
     - `num_attention_heads`, `attention_head_dim`: their product is the width of the network.
@@ -70,21 +70,6 @@ class UnconditionalDenoiserConfig:
                 f"position_columns is {self.position_columns}; "
                 f"allowed: divisors of {self.num_positions}, the number of positions"
             )
-
-    @property
-    def width(self) -> int:
-        """d, the number of channels of every token inside the network."""
-        return self.num_attention_heads * self.attention_head_dim
-
-    @property
-    def num_codes(self) -> int:
-        """K, the number of real codes; also the id of MASK."""
-        return self.num_vector_embeds - 1
-
-    @property
-    def num_positions(self) -> int:
-        """n, the number of tokens of one image."""
-        return self.sample_size**2
 
     @property
     def position_rows(self) -> int:

@@ -33,8 +33,32 @@ from vqlearn.transformer.quick import HALVES, PreparedText, places_of, prepare, 
 INITIAL_STD = 0.02
 
 
+class GridSizes:
+    """What follows from the sizes that every denoiser of a square grid of tokens has."""
+
+    num_attention_heads: int
+    attention_head_dim: int
+    num_vector_embeds: int
+    sample_size: int
+
+    @property
+    def width(self) -> int:
+        """d, the number of channels of every token inside the network."""
+        return self.num_attention_heads * self.attention_head_dim
+
+    @property
+    def num_codes(self) -> int:
+        """K, the number of real codes; also the id of MASK."""
+        return self.num_vector_embeds - 1
+
+    @property
+    def num_positions(self) -> int:
+        """n, the number of tokens of one image."""
+        return self.sample_size**2
+
+
 @dataclass(frozen=True)
-class DenoiserConfig:
+class DenoiserConfig(GridSizes):
     """The sizes of the denoiser. The names are the keys of the checkpoints' `config.json`.
 
     - `num_attention_heads`, `attention_head_dim`: their product is the width of the network.
@@ -62,21 +86,6 @@ class DenoiserConfig:
         if not isinstance(sizes.pop("attention_bias"), bool):
             raise ValueError(f"attention_bias is {self.attention_bias!r}; allowed: True or False")
         check_sizes(sizes, num_vector_embeds=2)
-
-    @property
-    def width(self) -> int:
-        """d, the number of channels of every token inside the network."""
-        return self.num_attention_heads * self.attention_head_dim
-
-    @property
-    def num_codes(self) -> int:
-        """K, the number of real codes; also the id of MASK."""
-        return self.num_vector_embeds - 1
-
-    @property
-    def num_positions(self) -> int:
-        """n, the number of tokens of one image."""
-        return self.sample_size**2
 
 
 class Block(nn.Module):

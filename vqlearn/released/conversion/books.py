@@ -3,23 +3,27 @@
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from fnmatch import translate
 from typing import NamedTuple
 
 import torch
 
 from vqlearn.checkpoints.layout import CheckpointError
 from vqlearn.probability.checks import shown
-from vqlearn.released.conversion.sources import EMA_PREFIX, Source
-from vqlearn.released.training_file import MappedTensors, TrainingFile
+from vqlearn.released.conversion.sources import Source
+from vqlearn.released.training_file import EMA_PREFIX, MappedTensors, TrainingFile
 
 AVERAGED = "the moving average is taken in its place"
+RAW = "the average of a tokenizer, which the official code never reads"
 TWIN = "the same in both halves of the tokenizer"
+UNUSED = "unknown, and said to be of no use"
 SUMS = {
     r"(.+\.)?quantize\.(cluster_size|embedding_avg)": "the sums whose quotient the codes are",
 }
 DROPPED = {
     **SUMS,
     r"transformer\.log_(1_min_)?(cumprod_)?(at|bt|ct)": "the schedule is computed from its formula",
+    r"transformer\.log_(1_min_)?(cumprod_)?alpha": "the schedule of an older code, never read",
     r"transformer\.Lt_(history|count)": "chooses levels in training",
     r"transformer\.transformer\.blocks\.\d+\.attn2\.mask": "attention to the text is never masked",
     r"transformer\.condition_emb\.text_projection": "of CLIP's images, not asked for",
@@ -27,12 +31,17 @@ DROPPED = {
 """Weights of a training checkpoint that no folder needs, and why; by their whole names."""
 DROPPED_OF_TOKENIZERS = {
     **SUMS,
-    r"loss\..+": "the loss of the tokenizer's training: a perceptual network, a discriminator",
+    r"(first_stage_model\.)?loss\..+": (
+        "the loss of the tokenizer's training: a perceptual network, a discriminator"
+    ),
+    r"(first_stage_model\.)?colorize": "shows segmentation maps in training",
     r"transformer\.(pos_emb|tok_emb\.weight|head\.weight|ln_f\..+|blocks\.\d+\..+)": (
         "an autoregressive model of the tokens"
     ),
+    r"cond_stage_model\..+": "makes the condition of that model",
+    r"permuter\.(forward|backward)_shuffle_idx": "the order in which that model reads the tokens",
 }
-"""The same for the file of a tokenizer alone."""
+"""The same for the file of a tokenizer alone: all that the official classes may hold besides it."""
 
 
 class Books(NamedTuple):
@@ -50,9 +59,12 @@ def balanced(
     file: TrainingFile,
     sources: Sequence[Source],
     dropped: Mapping[str, str],
-    twins: Collection[str],
+    twins: Collection[str] = (),
+    unused: Collection[str] = (),
 ) -> Books:
     """The books of a conversion; `twins` are dropped, too. No number is read.
+
+    Of unknown weights those are dropped that a pattern in `unused` names, such as "loss.*".
 
     Raises `CheckpointError` that names a weight which is missing, unknown, or no dense tensor of
     floats in the shape that the others ask for. It is so in the model and in its average: the raw
@@ -62,6 +74,7 @@ def balanced(
     shapes = {source.key: source.shape for source in sources}
     converted, reasons = {}, {}
     dropped = {**dropped, **{re.escape(key): TWIN for key in twins}}
+    dropped |= {_names_like(pattern): UNUSED for pattern in unused}
     for section, prefix, weights in _sections(file):
         there = {prefix + name: name for name in weights}
         expected = {key for key in shapes if key.startswith(prefix)}
@@ -73,7 +86,7 @@ def balanced(
             section,
             *(sorted(key.removeprefix(prefix) for key in keys) for keys in (missing, unknown)),
         )
-        for key in expected:
+        for key in sorted(expected):
             _check_stored(label, weights, there[key], shapes[key])
         is_averaged = section == "model" and file.ema is not None
         for key, name in there.items():
@@ -83,6 +96,7 @@ def balanced(
                 reasons[f"{section}.{name}"] = AVERAGED
             else:
                 converted[f"{section}.{name}"] = uses[key]
+    _check_unused(label, unused, [key for key, why in reasons.items() if why == UNUSED])
     return Books(converted, reasons)
 
 
@@ -106,8 +120,24 @@ def _check_complete(label: str, section: str, missing: list[str], unknown: list[
     if missing or unknown:
         raise CheckpointError(
             f"{label}: of its {section} {len(missing)} weights are missing "
-            f"{shown(missing[:1])}, {len(unknown)} are unknown {shown(unknown[:1])}"
+            f"{shown(missing[:1])}, {len(unknown)} are unknown {shown(unknown[:1])}; allowed: all "
+            "weights of a model, and others that --drop names, if you know that they are of no use"
         )
+
+
+def _check_unused(label: str, unused: Collection[str], dropped: Collection[str]) -> None:
+    """Raise `CheckpointError` for a pattern that has dropped nothing."""
+    keys = [key.partition(".")[2] for key in dropped]  # behind "model." or "ema."
+    for pattern in unused:
+        if not any(re.fullmatch(_names_like(pattern), key) for key in keys):
+            raise CheckpointError(
+                f"{label}: --drop is {shown(pattern)}; allowed: a weight that is unknown"
+            )
+
+
+def _names_like(pattern: str) -> str:
+    """Names in the model and in the average that a pattern with * stands for, as an expression."""
+    return rf"({re.escape(EMA_PREFIX)})?{translate(pattern)}"
 
 
 def _reason(key: str, dropped: Mapping[str, str]) -> str:

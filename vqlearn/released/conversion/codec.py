@@ -41,17 +41,19 @@ def in_training_file(name: str) -> str:
 def codec_config(found: Found, num_tokens: int | None) -> VQVAEConfig:
     """The sizes of the network; `num_tokens` is K of the denoiser, None: there is none.
 
-    Raises `CheckpointError` as `Found` does, and `ValueError` for more tokens than codes.
+    Raises `CheckpointError` as `Found` does, and for more tokens than codes.
     """
     levels = found.count("encoder.down")
-    bias = "encoder.down.{}.block.0.conv1.bias".format
-    width = found.length("quant_conv.bias")
-    codes = found.rows(codebook_name(found), width)
+    first = "encoder.down.{}.block.0.conv1".format
+    width = found.outputs("quant_conv")
+    codes = _num_codes(found, width)
+    if num_tokens is not None and codes < num_tokens:
+        found.refuse(codebook_name(found), f"{num_tokens} rows or more, for so many tokens")
     attention = tuple(i for i in range(levels) if found.has(f"encoder.down.{i}.attn"))
     return VQVAEConfig(
-        block_out_channels=tuple(found.length(bias(i)) for i in range(levels)),
+        block_out_channels=tuple(found.outputs(first(i)) for i in range(levels)),
         layers_per_block=found.count("encoder.down.0.block"),
-        latent_channels=found.length("encoder.conv_out.bias"),
+        latent_channels=found.outputs("encoder.conv_out"),
         vq_embed_dim=width,
         num_vq_embeddings=num_tokens or codes,
         norm_num_groups=NORM_GROUPS,
@@ -112,6 +114,15 @@ def codec_names(levels: int) -> Table:
         ("from_code_space", "post_quant_conv"),
         ("quantizer.to_logits", "quantize.proj"),
     )
+
+
+def _num_codes(found: Found, width: int) -> int:
+    """By another weight than the codebook, where one has a number for each code."""
+    if _is_gumbel(found):
+        return found.outputs("quantize.proj")
+    if found.is_weight("quantize.cluster_size"):
+        return found.length("quantize.cluster_size")
+    return found.rows(codebook_name(found), width)
 
 
 def _is_gumbel(found: Found) -> bool:

@@ -25,6 +25,7 @@ from vqlearn.transformer import (
 PREFIX = "transformer.transformer."
 NUM_HEADS = 16  # of every official denoiser; in no weight
 NUM_CLASSES = 1000  # of ImageNet: the official code takes class 1000 for "no class"
+ROW_TABLE, COLUMN_TABLE = "content_emb.height_emb.weight", "content_emb.width_emb.weight"
 TABLE_SIDE = 2  # sides of the grid; the official models without text have 16 x 16 tokens and this
 
 Config = DenoiserConfig | UnconditionalDenoiserConfig
@@ -130,7 +131,7 @@ def denoiser_part(found: Found, config: Config) -> Part:
     """
     folder = folder_of(found)
     width = config.width
-    rows = found.rows("content_emb.height_emb.weight", width)
+    rows = found.rows(COLUMN_TABLE, width)
 
     def source(name: str, ours: tuple[int, ...]) -> Source:
         key = found.place(renamed(name, NAMES[folder]))
@@ -152,7 +153,7 @@ def with_null_class(table: Tensor) -> Tensor:
 
 def learns_null_class(found: Found) -> bool:
     """Has the table of classes a row of its own for no class?"""
-    return _class_rows(found, found.length("to_logits.0.bias")) > NUM_CLASSES
+    return _class_rows(found, found.outputs("to_logits.0")) > NUM_CLASSES
 
 
 def _first_rows(count: int, table: Tensor) -> Tensor:
@@ -160,25 +161,26 @@ def _first_rows(count: int, table: Tensor) -> Tensor:
 
 
 def _sizes(found: Found) -> Sizes:
-    width = found.length("to_logits.0.bias")
+    width = found.outputs("to_logits.0")
     if width % NUM_HEADS:
         raise CheckpointError(
             f"{found.label}: the width is {width}; allowed: multiples of the {NUM_HEADS} heads"
         )
+    rows = found.rows(COLUMN_TABLE, width)
+    if found.rows(ROW_TABLE, width) != rows:
+        found.refuse(ROW_TABLE, f"{rows} rows, as {shown(found.place(COLUMN_TABLE))} has")
     return Sizes(
         width=width,
         layers=found.count("blocks"),
-        tokens=found.length("to_logits.1.bias") + 1,
+        tokens=found.outputs("to_logits.1") + 1,
         levels=found.rows("blocks.0.ln1.emb.weight", width),
-        rows=found.rows("content_emb.width_emb.weight", width),
+        rows=rows,
     )
 
 
 def _class_rows(found: Found, width: int) -> int:
     name = "blocks.0.ln2.emb.weight"
-    rows, allowed = found.rows(name, width), (NUM_CLASSES, NUM_CLASSES + 1)
-    if rows not in allowed:
-        raise CheckpointError(
-            f"{found.label}: {shown(found.place(name))} has {rows} rows; allowed: {allowed}"
-        )
+    rows = found.rows(name, width)
+    if rows not in (NUM_CLASSES, NUM_CLASSES + 1):
+        found.refuse(name, f"{NUM_CLASSES} or {NUM_CLASSES + 1} rows")
     return rows

@@ -1,7 +1,7 @@
 """What a training file is, by the names of its weights alone, and what its folder will hold."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,7 @@ class Asked(NamedTuple):
 
     used_codes: Path | None = None
     tokenizer: Path | None = None
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,13 @@ def _model_plan(label: str, file: TrainingFile, asked: Asked) -> Plan:
     ]
     if sizes is not None:
         parts += text.text_parts(label, file, sizes)
-    balance = _balanced(label, file, parts)
-    levels, weights = config.num_embeds_ada_norm, file.weights()
+    balance = _balanced(label, file, parts, asked.unused)
+    levels = config.num_embeds_ada_norm
     return Plan(
         kind=KINDS[denoisers.folder_of(found)],
         parts=tuple(parts),
         books=balance,
-        schedule=schedule_of(label, weights, config.num_codes, levels),
+        schedule=schedule_of(label, file.raw, config.num_codes, levels),
         tokenizer=None if sizes is None else clip_tokenizer(asked.tokenizer, sizes),
         sampling=_recommended(label, file, found),
     )
@@ -126,7 +127,9 @@ def _tokens_part(label: str, file: TrainingFile, asked: Asked, num_tokens: int) 
     return codec.codec_part(found, config, used_codes)
 
 
-def _balanced(label: str, file: TrainingFile, parts: Sequence[Part]) -> books.Books:
+def _balanced(
+    label: str, file: TrainingFile, parts: Sequence[Part], unused: Sequence[str]
+) -> books.Books:
     """The books of a training checkpoint, whose tokenizer has its quantizer twice."""
     sources = [source for part in parts for source in part.weights.values()]
     begin = f"{codec.ENCODING}quantize."
@@ -135,7 +138,7 @@ def _balanced(label: str, file: TrainingFile, parts: Sequence[Part]) -> books.Bo
         for key in (source.key for source in sources)
         if key.startswith(begin)
     }
-    found = books.balanced(label, file, sources, books.DROPPED, twins)
+    found = books.balanced(label, file, sources, books.DROPPED, twins, unused)
     books.check_twins(label, file.raw, twins)
     return found
 
@@ -147,8 +150,11 @@ def _tokenizer_plan(
         raise CheckpointError(
             f"the used codes are {asked.used_codes}; allowed: none, {label} is a tokenizer alone"
         )
+    averages, file = file.ema or (), replace(file, ema=None)
     found = Found(label, file, place)
     parts = (codec.codec_part(found, codec.codec_config(found, None), None),)
     sources = list(parts[0].weights.values())
-    balance = books.balanced(label, file, sources, books.DROPPED_OF_TOKENIZERS, ())
+    dropped = books.DROPPED_OF_TOKENIZERS
+    balance = books.balanced(label, file, sources, dropped, unused=asked.unused)
+    balance.dropped.update((f"ema.{name}", books.RAW) for name in averages)
     return Plan("tokenizer alone", parts, balance)

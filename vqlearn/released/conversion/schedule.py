@@ -19,6 +19,8 @@ def schedule_of(
 ) -> ScheduleConfig:
     """The schedule of the released models with so many codes and levels.
 
+    `weights` are the raw ones: an average of constants has its rounding.
+
     Raises `CheckpointError` if the buffers of the file say something else; it may have none.
     """
     config = released(num_codes, num_timesteps)

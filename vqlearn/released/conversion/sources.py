@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -12,9 +12,6 @@ from vqlearn.checkpoints.layout import DIFFUSERS_STEMS, CheckpointError
 from vqlearn.checkpoints.renames import renamed
 from vqlearn.probability.checks import shown
 from vqlearn.released.training_file import TrainingFile
-
-EMA_PREFIX = "transformer."
-"""Of names in the model; the average has them without it."""
 
 
 class Source(NamedTuple):
@@ -98,27 +95,42 @@ class Found:
             number += 1
         return number
 
+    def outputs(self, name: str) -> int:
+        """How many numbers a layer makes. Its weight and its bias must agree."""
+        count, shape = self.length(f"{name}.bias"), self._shape(f"{name}.weight")
+        if shape[:1] != (count,):
+            raise CheckpointError(
+                f"{self.label}: {self._shown(f'{name}.weight')} has the shape {shown(shape)}; the "
+                f"{count} numbers of {self._shown(f'{name}.bias')} ask for "
+                f"{shown((count, *shape[1:]))}"
+            )
+        return count
+
     def length(self, name: str) -> int:
         """Of a weight with one axis."""
         shape = self._shape(name)
-        if len(shape) != 1:
-            self._refuse(name, shape, "one axis")
+        if len(shape) != 1 or not shape[0]:
+            self.refuse(name, "one axis, not empty")
         return shape[0]
 
     def rows(self, name: str, width: int) -> int:
         """Of a table with rows of this width: also if rows and columns were exchanged."""
-        shape = self._shape(name)
-        if not width or math.prod(shape) % width:
-            self._refuse(name, shape, f"rows of {width}")
-        return math.prod(shape) // width
+        count = math.prod(self._shape(name))
+        if not width or not count or count % width:
+            self.refuse(name, f"rows of {width}")
+        return count // width
+
+    def refuse(self, name: str, allowed: str) -> NoReturn:
+        """Raise `CheckpointError` for the shape that a weight has."""
+        raise CheckpointError(
+            f"{self.label}: {self._shown(name)} has the shape {shown(self._shape(name))}; "
+            f"allowed: {allowed}"
+        )
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if not self.is_weight(name):
-            raise CheckpointError(f"{self.label} lacks the weight {shown(self.place(name))}")
+            raise CheckpointError(f"{self.label} lacks the weight {self._shown(name)}")
         return self.weights.stored(self.place(name)).shape
 
-    def _refuse(self, name: str, shape: tuple[int, ...], allowed: str) -> None:
-        raise CheckpointError(
-            f"{self.label}: {shown(self.place(name))} has the shape {shown(shape)}; "
-            f"allowed: {allowed}"
-        )
+    def _shown(self, name: str) -> str:
+        return shown(self.place(name))

@@ -54,7 +54,7 @@ class TextSizes(NamedTuple):
 
 def text_sizes(found: Found) -> TextSizes:
     """The sizes of CLIP. Raises `CheckpointError` as `Found` does."""
-    width = found.length("ln_final.bias")
+    width = found.outputs("ln_final")
     if width % CLIP_HEAD_WIDTH:
         raise CheckpointError(
             f"{found.label}: CLIP has the width {width}; allowed: multiples of {CLIP_HEAD_WIDTH}"

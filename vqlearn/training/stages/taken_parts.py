@@ -9,6 +9,7 @@ from shutil import copytree
 from accelerate import PartialState
 
 from vqlearn.checkpoints import layout
+from vqlearn.checkpoints.digests import check_digests
 from vqlearn.checkpoints.folder import check
 from vqlearn.storage import atomic_folder
 from vqlearn.training.stages import kept
@@ -25,7 +26,9 @@ def copy_frozen_parts(checkpoint: Path, folder: Path, parts: Sequence[str] = FRO
     """
     index, vqvae = checkpoint / layout.INDEX_FILE, checkpoint / layout.VQVAE_FOLDER
     if index.exists() or not vqvae.is_dir():
-        check(checkpoint)  # otherwise it is a folder that still grows
+        check(checkpoint)
+    else:
+        check_digests(checkpoint, layout.PARTS)  # a folder that still grows has none
     with PartialState().main_process_first():  # the other processes find the parts there
         there = [name for name in parts if (checkpoint / name).is_dir()]
         missing = [name for name in there if not _is_whole_part(folder / name)]

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from vqlearn.checkpoints.class_names import as_label, load_class_names, number_of
+from vqlearn.checkpoints.class_labels import as_label, number_of
+from vqlearn.checkpoints.class_names import load_class_names
 from vqlearn.checkpoints.folder import KINDS, understand
 from vqlearn.checkpoints.layout import (
     CLASS_FOLDER,
