@@ -62,8 +62,24 @@ def test_unknown_weights_are_left_out_where_they_are_named(run, tmp_path):
     torch.save({"state_dict": state | {"a.x": torch.ones(1), "b": torch.ones(1)}}, "vq.pth")
     code, _, stderr = run("convert", "vq.pth", "--out", "tokens", "--drop", "a.*")
     assert code == 1
-    assert "1 are unknown ['b']; allowed: all weights of a model, and others that --drop" in stderr
+    assert "1 are unknown ['b']; allowed: all weights of a model, and others outside" in stderr
     assert run("convert", "vq.pth", "--out", "tokens", "--drop", "a.*", "--drop", "b")[0] == 0
+
+
+@pytest.mark.parametrize("words", [("generate", "a bird"), ("edit", "red.png")])
+def test_a_tokenizer_alone_makes_no_images(run, tmp_path, words):
+    files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
+    Image.new("RGB", (64, 64), "red").save("red.png")
+    assert run("convert", "vq.pth", "--out", "a/tokens")[0] == 0
+    code, _, stderr = run(*words, "--model", "a/tokens")
+    assert code == 1
+    assert "vqlearn: 'a/tokens' is a tokenizer alone, for `vqlearn tokens` and" in stderr
+
+
+def test_folders_above_are_made_only_for_a_whole_checkpoint(run, tmp_path):
+    (tmp_path / "words.pth").write_text("no checkpoint")
+    assert run("convert", "words.pth", "--out", "x/y/z")[0] == 1
+    assert not (tmp_path / "x").exists()
 
 
 def test_errors_are_one_line(run, tmp_path):

@@ -91,7 +91,7 @@ def test_without_a_mask_the_image_is_edited_or_varied(folder, files, monkeypatch
         (["image.png", "--level", "11"], "level is 11; allowed: 1 to 10"),
         (
             ["image.png", "--level", "4", "--steps", "5"],
-            "num_inference_steps is 5; allowed: 1",
+            "--steps is 5; allowed: 1 to 4",
         ),
         (["image.png", "--images", "0"], "--images is 0; allowed: 1 to 1000"),
         (["image.png", "--guidance", "nan"], "guidance_scale is nan"),

@@ -109,7 +109,11 @@ def test_images_are_edited_without_text(edit, name, told):
         ("class", ["--prompt", "a dog"], "--prompt is 'a dog'; allowed: none, the model reads no"),
         ("class", ["--mask", "left.png"], "--class-label is missing; allowed: the number or the"),
         ("class", ["--guidance", "3"], "--guidance is 3.0; allowed: none, nothing is told that"),
-        ("class", ["--class-label", "dog"], "class_labels is 'dog'; allowed: 0 to 999, or a"),
+        (
+            "class",
+            ["--class-label", "dog"],
+            "class_labels is 'dog'; allowed: a number, 0 to 999, or a",
+        ),
         ("faces", ["--class-label", "3"], "--class-label is '3'; allowed: none, the model is told"),
         ("faces", ["--guidance", "3"], "--guidance is 3.0; allowed: none, the model is told"),
     ],
@@ -127,7 +131,11 @@ def test_what_an_edit_does_not_fit_is_one_line(edit, name, arguments, message):
         ("class", ("a dog",), "PROMPT is 'a dog'; allowed: none, the model reads no text, but"),
         ("class", ("--class-label", 1000), "class_labels is 1000; allowed: 0 to 999"),
         ("class", ("--class-label=-1",), "class_labels is -1; allowed: 0 to 999"),
-        ("class", ("--class-label", "dog"), "class_labels is 'dog'; allowed: 0 to 999, or a"),
+        (
+            "class",
+            ("--class-label", "dog"),
+            "class_labels is 'dog'; allowed: a number, 0 to 999, or a",
+        ),
         ("faces", ("a face",), "PROMPT is 'a face'; allowed: none, the model is told nothing"),
         ("faces", ("--class-label", 3), "--class-label is '3'; allowed: none, the model is told"),
         ("faces", ("--guidance", 3), "--guidance is 3.0; allowed: none, the model is told"),
@@ -155,4 +163,4 @@ def test_commands_for_captions_say_that_they_need_a_model_that_reads_text(
         assert needed in error
     code, _, error = run_command(monkeypatch, capsys, "verify", folders / "class")
     assert code == 1
-    assert "the token model is 'class_transformer'; allowed: 'transformer'" in error
+    assert "allowed: a VQ-Diffusion that reads text" in error

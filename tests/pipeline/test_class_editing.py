@@ -198,7 +198,7 @@ IMAGE, WHITE = torch.zeros(3, SIZE, SIZE), np.ones((SIZE, SIZE), dtype=bool)
             ValueError,
             "class_labels is 1000; allowed: 0 to 999",
         ),
-        ("inpaint", (IMAGE, WHITE, "dog"), {}, ValueError, "is 'dog'; allowed: 0 to 999"),
+        ("inpaint", (IMAGE, WHITE, "dog"), {}, ValueError, "is 'dog'; allowed: a number, 0 to 999"),
         ("inpaint", (IMAGE, WHITE, []), {}, ValueError, "class_labels is an empty list"),
         ("inpaint", (IMAGE, WHITE[1:], 3), {}, ValueError, r"mask has the shape \(7, 8\)"),
         ("inpaint", ([IMAGE] * 2, WHITE, 3), {}, ValueError, "number of images is 2; allowed: 1$"),

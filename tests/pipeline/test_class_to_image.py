@@ -130,9 +130,12 @@ def test_rules_latents_output_and_film(unconditional):
         (1000, {}, ValueError, "a class of class_labels is 1000; allowed: 0 to 999"),
         ([3, -1], {}, ValueError, "a class of class_labels is -1; allowed: 0 to 999"),
         ([], {}, ValueError, "class_labels is an empty list; allowed: at least one class"),
+        (torch.tensor([3, 4]), {}, TypeError, "a number, a name, or a list of them"),
+        (range(3), {}, TypeError, "class_labels is range.*; allowed: a number, a name, or a list"),
+        ("207", {}, ValueError, "class_labels is '207'; allowed: a number, 0 to 999, or a name"),
         ("crane", {}, ValueError, r"is 'crane'; allowed: a number, for classes \[134, 517\] have"),
         ("maillot", {}, ValueError, r"is 'maillot'; allowed: a number, for classes \[638, 639\]"),
-        ("a red circle", {}, ValueError, "is 'a red circle'; allowed: 0 to 999, or a name in clas"),
+        ("a red circle", {}, ValueError, "is 'a red circle'; allowed: a number, 0 to 999, or a"),
         (3, {"prompt": "a"}, TypeError, "ClassToImagePipeline has no argument 'prompt'; allowed:"),
         (3, {"num_images_per_label": 0}, ValueError, "num_images_per_label is 0; allowed: 1 or"),
         (3, {"num_images_per_label": 10**9}, ValueError, "num_images_per_label is 1000000000 for"),
@@ -169,7 +172,9 @@ def test_what_an_unconditional_model_refuses(unconditional, count, options, erro
 
 def test_without_names_numbers_are_all_that_is_allowed(by_class):
     pipe = ClassToImagePipeline(by_class.vqvae, by_class.model)
-    message = r"is 'goldie'; allowed: 0 to 999, for the checkpoint has no class_names\.json"
+    message = (
+        r"is 'goldie'; allowed: a number, 0 to 999, for the checkpoint has no class_names\.json"
+    )
     with pytest.raises(ValueError, match=message):
         pipe("goldie")
     assert len(pipe(207, num_inference_steps=1).images) == 1

@@ -432,10 +432,11 @@ def test_a_foreign_readme_is_not_replaced(among, tmp_path):
 
 
 def test_the_card_of_a_conversion_that_was_killed_is_replaced(tmp_path):
-    """A kill may leave the card, but not yet the digests."""
+    """A kill may leave the card and what was begun, but not yet the digests."""
     files.save_codec(tmp_path / "vq.pth", SMALL["ffhq"].codec)
     convert([tmp_path / "vq.pth"], tmp_path / "out")
     (tmp_path / "out" / "SHA256SUMS").unlink()
+    (tmp_path / "out" / ".part-new").mkdir()
     convert([tmp_path / "vq.pth"], tmp_path / "out")
     assert (tmp_path / "out" / "SHA256SUMS").exists()
 

@@ -7,10 +7,13 @@ from contextlib import nullcontext
 from itertools import groupby
 
 import pytest
+import torch
 from official import files
 from official.sizes import SMALL
 from safetensors.torch import load_file
+from support.official_files import write_training
 
+from vqlearn import CheckpointError
 from vqlearn.checkpoints.digests import SUMS_FILE, check_digests
 from vqlearn.checkpoints.layout import INDEX_FILE, PARTS
 from vqlearn.pipeline import load_pipeline
@@ -138,3 +141,59 @@ def test_an_error_of_the_disk_names_the_folder(convert_to, tmp_path, monkeypatch
     with pytest.raises(OSError, match=f"Disk quota exceeded: '{tmp_path}/out'"):
         convert_to("coco_learnable", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["class_names.json", "tokenizer/config.json", "vqvae/config.json"])
+def test_files_of_the_user_with_names_of_parts_are_not_replaced(name, convert_to, tmp_path):
+    file = tmp_path / "out" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("mine")
+    message = f"holds '{name}', and neither model_index.json nor SHA256SUMS; allowed: a new folder"
+    with pytest.raises(CheckpointError, match=message):
+        convert_to("imagenet_learnable", tmp_path / "out")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == [file]
+    assert file.read_text() == "mine"
+
+
+def test_what_a_killed_replacing_left_is_replaced(convert_to, tmp_path, monkeypatch):
+    convert_to("coco_learnable", tmp_path / "out")
+
+    class Killed(BaseException):
+        pass
+
+    def stop(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("vqlearn.checkpoints.writing.atomic_write", stop)
+        with pytest.raises(Killed):
+            convert_to("imagenet_learnable", tmp_path / "out")
+    (tmp_path / "out" / "vqvae").mkdir(exist_ok=True)
+    (tmp_path / "out" / "vqvae" / "config.json").write_text("half")
+    convert_to("imagenet_learnable", tmp_path / "out")
+    load_pipeline(tmp_path / "out")
+
+
+def test_a_file_is_not_read_from_a_part_that_it_would_replace(converted, tmp_path):
+    official = converted("imagenet_learnable").official
+    place = tmp_path / "out" / "vqvae"
+    place.mkdir(parents=True)
+    file = shutil.copy(official.file, place / "diffusion_pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="whose parts are replaced; allowed: a file elsew"):
+        convert(file, tmp_path / "out", **official.options)
+    used = shutil.copy(official.options["used_codes"], place / "used.pt")
+    with pytest.raises(CheckpointError, match=r"used\.pt lies in .*out, whose parts are replaced"):
+        convert(official.file, tmp_path / "out", used_codes=used)
+
+
+def test_an_error_leaves_no_folder_that_was_not_there(converted, tmp_path):
+    official = converted("imagenet_learnable").official
+    (tmp_path / "there").mkdir()
+    model = official.content["model"]
+    wrong = {
+        key: w * torch.nan if key.endswith("quant_conv.bias") else w for key, w in model.items()
+    }
+    file = write_training(tmp_path / "nan.pth", wrong, official.content["ema"])
+    with pytest.raises(CheckpointError, match="NaN"):
+        convert(file, tmp_path / "there" / "a" / "b", **official.options)
+    assert not any((tmp_path / "there").iterdir())

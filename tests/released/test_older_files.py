@@ -62,7 +62,9 @@ def test_unknown_weights_that_are_named_are_dropped(official, tmp_path):
     named = ("transformer.helper.bias", "extra.*")
     convert(file, tmp_path / "out", **official.options, unused=named)
     assert weights_of(tmp_path / "out") == weights_of(official.file.parent / "out")
-    assert f"| 4 | {books.UNUSED} |" in (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    for count, pattern in zip((2, 2), named, strict=True):
+        assert f"| {count} | {books.UNUSED}: `{pattern}` |" in card
     for unused, left in ((named[:1], "extra.1"), (named[1:], "transformer.helper.bias")):
         with pytest.raises(CheckpointError, match=f"unknown .'{left}'.; allowed: .*--drop"):
             convert(file, tmp_path / "no", **official.options, unused=unused)
@@ -71,9 +73,52 @@ def test_unknown_weights_that_are_named_are_dropped(official, tmp_path):
 @pytest.mark.parametrize("unused", ["nothing", "transformer.transformer.*", "*.attn1.key.weight"])
 def test_what_a_model_needs_is_never_dropped(official, tmp_path, unused):
     """Nor is a name passed over that stands for no weight."""
-    message = "--drop is '.*'; allowed: a weight that is unknown"
+    message = "--drop is '.*'; allowed: an unknown weight outside the networks"
     with pytest.raises(CheckpointError, match=message):
         convert(official.file, tmp_path / "out", **official.options, unused=[unused])
+    assert not (tmp_path / "out").exists()
+
+
+GAPS = [
+    "transformer.transformer.blocks.{}.",
+    "transformer.condition_emb.transformer.resblocks.{}.",
+    "content_codec.enc.encoder.down.{}.",
+    "content_codec.enc.encoder.down.0.block.{}.",
+]
+
+
+@pytest.mark.parametrize("part", GAPS)
+def test_a_part_that_is_missing_in_a_row_is_named(official, tmp_path, part):
+    """The rest of the row is none of the weights that may be dropped, either."""
+    last = max(
+        n for n in range(9) if any(k.startswith(part.format(n)) for k in official.content["model"])
+    )
+    moved = {}
+    for section, prefix in (("model", ""), ("ema", "transformer.")):
+        old, new = (part.format(n).removeprefix(prefix) for n in (last, last + 1))
+        state = official.content[section]
+        moved[section] = {
+            k.replace(old, new) if k.startswith(old) else k: w for k, w in state.items()
+        }
+    file = write_training(tmp_path / "gap.pth", moved["model"], moved["ema"])
+    name = part.format(last)[:-1]
+    for unused in ((), (f"{part.format(last + 1)}*",)):
+        with pytest.raises(CheckpointError, match=f"lacks the weights '{name}', and has those of"):
+            convert(file, tmp_path / "out", **official.options, unused=unused)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "transformer.transformer.blocks.1.attn3.key.weight",
+        "transformer.condition_emb.transformer.resblocks.0.more.bias",
+        "content_codec.dec.decoder.mid.attn_2.q.bias",
+    ],
+)
+def test_a_weight_more_in_a_network_cannot_be_dropped(official, tmp_path, key):
+    file = written(official, tmp_path, model={key: torch.ones(1)})
+    with pytest.raises(CheckpointError, match=f"1 are unknown .'{key}'"):
+        convert(file, tmp_path / "out", **official.options, unused=[key])
     assert not (tmp_path / "out").exists()
 
 

@@ -95,7 +95,16 @@ def made(converted, tmp_path, monkeypatch, capsys):
         image = place / "000000.png" if words[0] == "batch" else place / "out.png"
         out = place if words[0] == "batch" else image
         code, _, error = run_command(
-            monkeypatch, capsys, *words, "--model", folder, "--out", out, "--steps", 10
+            monkeypatch,
+            capsys,
+            words[0],
+            "--model",
+            folder,
+            *words[1:],
+            "--out",
+            out,
+            "--steps",
+            10,
         )
         assert code == 0, error
         return image.read_bytes()
@@ -122,6 +131,31 @@ def test_every_command_takes_it_too(words, made):
     assert made(*words, "--truncation", 0.3) != found
     if is_guided:
         assert made(*words, "--guidance", 9) != found
+
+
+@pytest.mark.parametrize("name", ["imagenet_learnable", "imagenet_pretrained", "ffhq"])
+@pytest.mark.parametrize("words", [("generate",), ("edit", "image.png", "--level", 90)])
+def test_commands_take_it_of_models_without_text(words, name, converted, made):
+    model = ["--model", converted(name).official.file.parent / "out"]
+    scale, rate = RECOMMENDED[name]
+    told = [] if name == "ffhq" else ["--class-label", 3]
+    guided = ["--guidance", scale] if told else []
+    found = made(*words, *told, *model)
+    assert made(*words, *told, *model, *guided, "--truncation", rate) == found
+    assert made(*words, *told, *model, "--truncation", 0.2) != found
+    if told:
+        assert made(*words, *told, *model, "--guidance", 9) != found
+
+
+def test_guidance_is_not_recommended_where_there_is_no_condition(converted, tmp_path):
+    pipe = converted("ffhq").pipeline
+    pipe.save_pretrained(tmp_path)
+    (tmp_path / "SHA256SUMS").unlink()
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    index["recommended_sampling"]["guidance_scale"] = 5.0
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"guidance_scale is 5\.0; allowed: 1, there is no"):
+        load_pipeline(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["coco_learnable", "imagenet_learnable", "ffhq"])

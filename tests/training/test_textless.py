@@ -302,12 +302,12 @@ def test_what_is_not_finished_is_drawn_as_its_preview_shows_it(
         (
             "imagenet_learnable",
             {"captions": ["0", "puppy", "1", "2"]},
-            r"jsonl line 2: a caption is 'puppy'; allowed: 0 to 999, or a name in class_names",
+            r"jsonl line 2: a caption is 'puppy'; allowed: a number, 0 to 999, or a name in",
         ),
         (
             "imagenet_pretrained",
             {"captions": ["0", "1", "goldfish", "2"]},
-            r"line 3: a caption is 'goldfish'; allowed: 0 to 999, for .* has no class_names",
+            r"line 3: a caption is 'goldfish'; allowed: a number, 0 to 999, for .* has no",
         ),
         (
             "imagenet_learnable",
@@ -345,7 +345,9 @@ def test_what_does_not_go_is_refused_and_nothing_is_copied(
 
 def test_scenes_have_no_classes(official, tmp_path):
     plan = Plan(image_size=64, start_from=str(official / "imagenet_learnable"))
-    with pytest.raises(ValueError, match=r"scenes: a caption is '.*'; allowed: 0 to 999, or"):
+    with pytest.raises(
+        ValueError, match=r"scenes: a caption is '.*'; allowed: a number, 0 to 999, or"
+    ):
         plan.train(tmp_path / "out")
     assert not list((tmp_path / "out").glob("[!.]*"))
 

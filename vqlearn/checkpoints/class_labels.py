@@ -18,6 +18,10 @@ def numbers_of(class_labels: Labels, num_classes: int, names: Sequence[str] | No
     """
     several = isinstance(class_labels, list | tuple)
     labels = class_labels if several else [class_labels]
+    if not several and hasattr(labels[0], "__len__") and not isinstance(labels[0], str):
+        raise TypeError(
+            f"class_labels is {shown(class_labels)}; allowed: a number, a name, or a list of them"
+        )
     if not labels:
         raise ValueError("class_labels is an empty list; allowed: at least one class")
     return [number_of("a class of class_labels", label, num_classes, names) for label in labels]
@@ -31,11 +35,15 @@ def number_of(called: str, label: Label, num_classes: int, names: Sequence[str] 
         return int(label)
     seen = f"{called} is {shown(label)}; allowed:"
     if names is None:
-        raise ValueError(f"{seen} 0 to {last}, for the checkpoint has no {CLASS_NAMES_FILE}")
+        raise ValueError(
+            f"{seen} a number, 0 to {last}, for the checkpoint has no {CLASS_NAMES_FILE}"
+        )
     found = [number for number, name in enumerate(names) if label in names_in(name)]
     if not found:
         example = shown(names_in(names[0])[1])
-        raise ValueError(f"{seen} 0 to {last}, or a name in {CLASS_NAMES_FILE} such as {example}")
+        raise ValueError(
+            f"{seen} a number, 0 to {last}, or a name in {CLASS_NAMES_FILE} such as {example}"
+        )
     if len(found) > 1:
         raise ValueError(f"{seen} a number, for classes {found} have this name")
     return found[0]

@@ -32,6 +32,7 @@ from vqlearn.checkpoints import configs, layout
 from vqlearn.checkpoints.digests import (
     SUMS_FILE,
     check_digests,
+    files_read,
     forget_digests,
     write_digests,
 )
@@ -158,7 +159,12 @@ def recommended_sampling(folder: Path) -> Sampling | None:
         return None
     with naming(f"{layout.RECOMMENDED} of {index}", TypeError, ValueError):
         check_kind("it", settings, dict)
-        return Sampling(**{name: settings.get(name, 1.0) for name in RECOMMENDED_SETTINGS})
+        found = Sampling(**{name: settings.get(name, 1.0) for name in RECOMMENDED_SETTINGS})
+        if found.is_guided and model_folder(folder) == layout.UNCONDITIONAL_FOLDER:
+            raise ValueError(
+                f"guidance_scale is {found.guidance_scale}; allowed: 1, there is no condition"
+            )
+    return found
 
 
 @contextmanager
@@ -174,11 +180,25 @@ def whole_parts(folder: Path) -> Iterator[Path]:
     """A folder to write parts to; at the end they take the place of all parts in `folder`.
 
     Older parts go, other files stay. If that is stopped in the middle, what is there is all of the
-    older parts, or neither `model_index.json` nor `SHA256SUMS`, or all of the new ones.
+    older parts, or neither `model_index.json` nor `SHA256SUMS`, or all of the new ones. Raises
+    `CheckpointError` if `folder` holds files with the names of parts, and is no checkpoint.
     """
+    _check_ours(folder)
     with replaced(folder, _forget_parts, (layout.INDEX_FILE, SUMS_FILE)) as begun:
         yield begun
         write_digests(begun, layout.PARTS)
+
+
+def _check_ours(folder: Path) -> None:
+    """Parts may be replaced in a checkpoint, and where replacing them was stopped; links always."""
+    signs = (layout.INDEX_FILE, SUMS_FILE, BEGUN)
+    own = [name for name in layout.PARTS if not (folder / name).is_symlink()]
+    files = files_read(folder, own)
+    if files and not any((folder / name).exists() for name in signs):
+        raise CheckpointError(
+            f"{folder} holds {shown(files[0])}, and neither {layout.INDEX_FILE} nor {SUMS_FILE}; "
+            "allowed: a new folder, or a checkpoint, which is replaced"
+        )
 
 
 def _forget_parts(folder: Path) -> None:

@@ -18,15 +18,22 @@ def replaced(
 
     `forget` deletes the old files. `markers` are the names of files that say that a folder is
     whole: the old ones go first, the new ones come last. A kill or an error leaves the old files,
-    or a folder without markers, or the new files; after an error, no folder that was not there
-    before, unless it holds anything. Raises `OSError` as writing does.
+    or `BEGUN` and no markers, or the new files; an error in the `with` block leaves the old files,
+    and no folder that was not there before. Raises `OSError` as writing does.
     """
-    is_new, begun = not folder.exists(), folder / BEGUN
+    begun, missing = folder / BEGUN, [p for p in (folder, *folder.parents) if not p.exists()]
     shutil.rmtree(begun, ignore_errors=True)  # of a save that was killed
     begun.mkdir(parents=True)
     try:
         with disk_errors(folder):
             yield begun
+    except BaseException:
+        shutil.rmtree(begun, ignore_errors=True)
+        with suppress(OSError):  # what is not empty stays
+            for path in missing:
+                path.rmdir()
+        raise
+    with disk_errors(folder):
         for name in reversed(markers):
             (folder / name).unlink(missing_ok=True)
         forget(folder)
@@ -34,8 +41,4 @@ def replaced(
         for name in [*sorted(set(new) - set(markers)), *(m for m in markers if m in new)]:
             with atomic_write(folder / name) as part:
                 (begun / name).replace(part)
-    finally:
-        shutil.rmtree(begun, ignore_errors=True)
-        if is_new:
-            with suppress(OSError):  # what is not empty stays
-                folder.rmdir()
+    shutil.rmtree(begun, ignore_errors=True)

@@ -36,6 +36,8 @@ def convert(
     parts, out = [as_input("FILES", file) for file in files], as_path("--out", out)
     options = {"--used-codes": used_codes, "--tokenizer": tokenizer}
     codes, words = (path and as_input(name, path) for name, path in options.items())
-    check_output_folder("--out", out if out.exists() else out.parent)
+    check_output_folder(
+        "--out", next(path for path in (out, *out.absolute().parents) if path.exists())
+    )
     convert(parts, out, used_codes=codes, tokenizer=words, unused=drop or [])
     typer.echo(out)

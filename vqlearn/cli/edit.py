@@ -18,9 +18,7 @@ from vqlearn.cli.options import (
 
 def edit(
     image: Annotated[Path, typer.Argument(help="The file of the image.")],
-    prompt: Annotated[
-        str | None, typer.Option(help="What the whole image shall show; none: a variation.")
-    ] = None,
+    prompt: Annotated[str | None, typer.Option(help="What the whole image shall show.")] = None,
     class_label: ClassLabel = None,
     mask: Annotated[
         Path | None, typer.Option(help="White is repainted; as large as the image.")
@@ -44,8 +42,8 @@ def edit(
     """Change an image; the last line printed is the path of the result.
 
     With a mask, its white part is repainted. Without one, the image is corrupted to a level, and
-    denoised under the prompt or the class. Of other sizes than the model's the middle square is
-    resized, as for training. Several results are laid out in one grid.
+    denoised under the prompt or the class; without one, it is a variation. Of other sizes than the
+    model's the middle square is resized, as for training. Several results are laid out in one grid.
     """
     from vqlearn.cli import outputs
     from vqlearn.cli.edited import Change, edited

@@ -14,6 +14,7 @@ from vqlearn.data.image_files import ImageFile, read_image
 from vqlearn.pipeline import PipelineOutput
 from vqlearn.pipeline.editing import ImageEditing
 from vqlearn.pipeline.inputs import WHITE
+from vqlearn.probability.checks import check_integer
 from vqlearn.storage import as_path
 
 STEPS = 25  # or as many as there are levels, if they are fewer
@@ -51,8 +52,9 @@ def edited(model: tuple[str, str | None, str | None], change: Change) -> Pipelin
 
     `model`: the name of a checkpoint, the device (None: the best) and the dtype (None: as stored).
 
-    Raises `ValueError` that names the option, for a model that is no VQ-Diffusion, for what it is
-    not told, for files that are no images, and for a mask of another size than the image.
+    Raises `ValueError` that names the option or the pipeline's argument, for a model that is no
+    VQ-Diffusion, for what it is not told, for files that are no images, and for a mask of another
+    size than the image.
     """
     name, device, dtype = model
     pipeline = open_model(name, device, dtype)
@@ -75,7 +77,9 @@ def _level(pipeline: ImageEditing, change: Change) -> int:
     top = pipeline.process.num_timesteps
     if change.mask is not None:
         return top
-    return max(top // 2, 1) if change.level is None else change.level
+    level = max(top // 2, 1) if change.level is None else change.level
+    check_integer("--level", level, 1, top)
+    return level
 
 
 def _told(pipeline: ImageEditing, change: Change) -> dict[str, Any]:
@@ -91,6 +95,7 @@ def _sampling(pipeline: ImageEditing, change: Change, level: int) -> dict[str, A
     """How the images are drawn, whatever the model is told."""
     rate = settings(pipeline.recommended, None, change.truncation).truncation_rate
     steps = min(STEPS, level) if change.steps is None else change.steps
+    check_integer("--steps", steps, 1, level)
     seeds = range(change.seed, change.seed + change.images)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     return {"truncation_rate": rate, "num_inference_steps": steps, "generator": generators}

@@ -7,7 +7,8 @@ from tempfile import TemporaryDirectory
 import torch
 
 from vqlearn.checkpoints import resolve
-from vqlearn.checkpoints.layout import INDEX_FILE
+from vqlearn.checkpoints.digests import SUMS_FILE
+from vqlearn.checkpoints.layout import INDEX_FILE, VQVAE_FOLDER
 from vqlearn.data import Reading
 from vqlearn.pipeline import (
     ImagePipeline,
@@ -88,9 +89,17 @@ def reading_of(chosen: record.Choices) -> Reading:
 
 
 def check_finished(folder: Path) -> None:
-    """Raise `ValueError` for a folder in which some stages were trained, but no checkpoint."""
+    """Raise `ValueError` for a folder in which some stages were trained, but no checkpoint.
+
+    Also for a tokenizer alone.
+    """
     if (folder / INDEX_FILE).exists():
         return
+    if (folder / SUMS_FILE).exists() and (folder / VQVAE_FOLDER).is_dir():
+        raise ValueError(
+            f"{str(folder)!r} is a tokenizer alone, for `vqlearn tokens` and `vqlearn train "
+            "--tokenizer`; allowed: a model"
+        )
     from vqlearn.training.stages.order import STAGES, VQ_DIFFUSION
     from vqlearn.training.state import FOLDER
 

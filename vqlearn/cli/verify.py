@@ -24,7 +24,13 @@ from vqlearn.checkpoints import HubOptions, resolve
 from vqlearn.checkpoints.configs import OURS_ALONE
 from vqlearn.checkpoints.digests import file_digests
 from vqlearn.checkpoints.folder import KINDS
-from vqlearn.checkpoints.layout import DENOISER_FOLDER, PARTS, VQVAE_FOLDER
+from vqlearn.checkpoints.layout import (
+    DENOISER_FOLDER,
+    INDICES,
+    PARTS,
+    VQVAE_FOLDER,
+    model_folder,
+)
 from vqlearn.checkpoints.renames import rename_to_diffusers
 from vqlearn.cli.doctor import PACKAGES, installed_version
 from vqlearn.cli.models import check_finished
@@ -59,6 +65,8 @@ def write_report(
     check_output_folder("--out", out)
     folder = resolve(model, hub)
     check_finished(folder)
+    if INDICES[model_folder(folder)]["_class_name"] != VQDiffusionPipeline.__name__:
+        raise ValueError(f"the model is {model!r}; allowed: a VQ-Diffusion that reads text")
     pipeline = VQDiffusionPipeline.from_pretrained(
         model,
         torch_dtype=torch.float16 if half else None,

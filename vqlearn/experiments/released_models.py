@@ -60,7 +60,7 @@ def _runs(model: Released) -> list[tuple[str, str, str]]:
     return [
         (
             f"`{model.name}`",
-            "converted from a synthetic file",
+            "converted from a synthetic file of its kind",
             "no" if tests is None else f"[tests](../{tests})",
         ),
         (

@@ -1,6 +1,6 @@
 """What every pipeline has: a VQ network and a token model, read from and written to one folder.
 
-`text_to_image.TextToImagePipeline` adds captions, `class_to_image` classes or nothing, and
+`text_to_image.TextToImagePipeline` adds captions, `class_to_image` classes, and
 `reverse_steps.ReverseSteps` the reverse process of VQ-Diffusion.
 """
 

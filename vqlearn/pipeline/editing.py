@@ -2,7 +2,7 @@
 
 Some tokens stay and the others are drawn anew, or all are corrupted and denoised. An image becomes
 tokens by the encoder, which looks at all of it, under the mask too. The methods are in
-`prompt_editing` and `class_editing`; `inputs` says which images and masks there are.
+`prompt_editing`, `class_to_image` and `unconditional`; `inputs` says which images there are.
 """
 
 from collections.abc import Callable

@@ -16,6 +16,7 @@ from vqlearn.checkpoints.folder import SCHEDULE_FILE, whole_checkpoint, whole_pa
 from vqlearn.checkpoints.layout import (
     CLASS_FOLDER,
     CONFIG_FILE,
+    PARTS,
     TOKENIZER_FOLDER,
     CheckpointError,
 )
@@ -67,6 +68,7 @@ def convert(
         None if tokenizer is None else as_path("tokenizer", tokenizer),
         _names("unused", unused),
     )
+    _check_apart([*parts, asked.used_codes, asked.tokenizer], out)
     if (out / CARD_FILE).exists() and not is_model_card(out / CARD_FILE):
         raise CheckpointError(
             f"{out} holds a {CARD_FILE} that is none of ours; allowed: a folder without one"
@@ -79,6 +81,16 @@ def convert(
     whole = whole_checkpoint(out, plan.sampling) if is_model else whole_parts(out)
     with whole as begun:
         _write(begun, plan, file.weights(), label)
+
+
+def _check_apart(inputs: Sequence[Path | None], out: Path) -> None:
+    """Raise `CheckpointError` for what is to be read from a part that is replaced."""
+    replaced = [(out / name).resolve() for name in PARTS]
+    for path in filter(None, inputs):
+        if any(path.resolve().is_relative_to(part) for part in replaced):
+            raise CheckpointError(
+                f"{path} lies in {out}, whose parts are replaced; allowed: a file elsewhere"
+            )
 
 
 def _names(name: str, value: Sequence[str]) -> tuple[str, ...]:

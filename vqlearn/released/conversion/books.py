@@ -20,6 +20,13 @@ UNUSED = "unknown, and said to be of no use"
 SUMS = {
     r"(.+\.)?quantize\.(cluster_size|embedding_avg)": "the sums whose quotient the codes are",
 }
+NETWORKS = (
+    r"transformer\.transformer\."
+    r"|transformer\.condition_emb\.transformer\."
+    r"|content_codec\.(enc\.encoder|dec\.decoder)\."
+    r"|(first_stage_model\.)?(encoder|decoder)\."
+)
+"""How names in networks begin. A weight more in one of them changes what it computes."""
 DROPPED = {
     **SUMS,
     r"transformer\.log_(1_min_)?(cumprod_)?(at|bt|ct)": "the schedule is computed from its formula",
@@ -64,7 +71,8 @@ def balanced(
 ) -> Books:
     """The books of a conversion; `twins` are dropped, too. No number is read.
 
-    Of unknown weights those are dropped that a pattern in `unused` names, such as "loss.*".
+    Of unknown weights those are dropped that a pattern in `unused` names, such as "loss.*", unless
+    they lie within a network.
 
     Raises `CheckpointError` that names a weight which is missing, unknown, or no dense tensor of
     floats in the shape that the others ask for. It is so in the model and in its average: the raw
@@ -74,7 +82,7 @@ def balanced(
     shapes = {source.key: source.shape for source in sources}
     converted, reasons = {}, {}
     dropped = {**dropped, **{re.escape(key): TWIN for key in twins}}
-    dropped |= {_names_like(pattern): UNUSED for pattern in unused}
+    dropped |= {_names_like(pattern): f"{UNUSED}: `{pattern}`" for pattern in unused}
     for section, prefix, weights in _sections(file):
         there = {prefix + name: name for name in weights}
         expected = {key for key in shapes if key.startswith(prefix)}
@@ -96,7 +104,7 @@ def balanced(
                 reasons[f"{section}.{name}"] = AVERAGED
             else:
                 converted[f"{section}.{name}"] = uses[key]
-    _check_unused(label, unused, [key for key, why in reasons.items() if why == UNUSED])
+    _check_unused(label, unused, [key for key, why in reasons.items() if why.startswith(UNUSED)])
     return Books(converted, reasons)
 
 
@@ -121,7 +129,7 @@ def _check_complete(label: str, section: str, missing: list[str], unknown: list[
         raise CheckpointError(
             f"{label}: of its {section} {len(missing)} weights are missing "
             f"{shown(missing[:1])}, {len(unknown)} are unknown {shown(unknown[:1])}; allowed: all "
-            "weights of a model, and others that --drop names, if you know that they are of no use"
+            "weights of a model, and others outside its networks that --drop names"
         )
 
 
@@ -131,13 +139,14 @@ def _check_unused(label: str, unused: Collection[str], dropped: Collection[str])
     for pattern in unused:
         if not any(re.fullmatch(_names_like(pattern), key) for key in keys):
             raise CheckpointError(
-                f"{label}: --drop is {shown(pattern)}; allowed: a weight that is unknown"
+                f"{label}: --drop is {shown(pattern)}; "
+                "allowed: an unknown weight outside the networks"
             )
 
 
 def _names_like(pattern: str) -> str:
     """Names in the model and in the average that a pattern with * stands for, as an expression."""
-    return rf"({re.escape(EMA_PREFIX)})?{translate(pattern)}"
+    return rf"(?!{NETWORKS})({re.escape(EMA_PREFIX)})?{translate(pattern)}"
 
 
 def _reason(key: str, dropped: Mapping[str, str]) -> str:

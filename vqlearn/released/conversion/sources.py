@@ -89,11 +89,17 @@ class Found:
         return self.place(name) in self.weights
 
     def count(self, name: str) -> int:
-        """How many of name.0, name.1, ... there are, in this order."""
-        number = 0
-        while self.has(f"{name}.{number}"):
-            number += 1
-        return number
+        """How many of name.0, name.1, ... there are. None may be missing among them."""
+        begin = f"{self.place(name)}."
+        behind = (key.removeprefix(begin) for key in self._beginnings if key.startswith(begin))
+        numbers = {int(number) for number in behind if number.isdecimal()}
+        for number in range(len(numbers)):
+            if number not in numbers:
+                raise CheckpointError(
+                    f"{self.label} lacks the weights {self._shown(f'{name}.{number}')}, and has "
+                    f"those of {max(numbers)}"
+                )
+        return len(numbers)
 
     def outputs(self, name: str) -> int:
         """How many numbers a layer makes. Its weight and its bias must agree."""
