@@ -27,7 +27,7 @@ TOKENIZERS = {
     "imagenet_pretrained": False,
     "ffhq": True,
 }
-EDITS = 500 if os.environ.get("VQLEARN_OFFICIAL_EDITS") == "1" else 60
+EDITS = 500 if os.environ.get("VQLEARN_OFFICIAL_EDITS") == "1" else 35
 
 
 def plan_for(official):

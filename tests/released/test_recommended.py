@@ -94,18 +94,9 @@ def made(converted, tmp_path, monkeypatch, capsys):
         place = tmp_path / str(len(list(tmp_path.iterdir())))
         image = place / "000000.png" if words[0] == "batch" else place / "out.png"
         out = place if words[0] == "batch" else image
-        code, _, error = run_command(
-            monkeypatch,
-            capsys,
-            words[0],
-            "--model",
-            folder,
-            *words[1:],
-            "--out",
-            out,
-            "--steps",
-            10,
-        )
+        name, *others = words
+        words = (name, "--model", folder, "--out", out, "--steps", 3, *others)
+        code, _, error = run_command(monkeypatch, capsys, *words)
         assert code == 0, error
         return image.read_bytes()
 
@@ -133,7 +124,7 @@ def test_every_command_takes_it_too(words, made):
         assert made(*words, "--guidance", 9) != found
 
 
-@pytest.mark.parametrize("name", ["imagenet_learnable", "imagenet_pretrained", "ffhq"])
+@pytest.mark.parametrize("name", ["imagenet_learnable", "ffhq"])
 @pytest.mark.parametrize("words", [("generate",), ("edit", "image.png", "--level", 90)])
 def test_commands_take_it_of_models_without_text(words, name, converted, made):
     model = ["--model", converted(name).official.file.parent / "out"]
