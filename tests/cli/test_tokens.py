@@ -43,6 +43,16 @@ def run(monkeypatch, capsys, *arguments):
     return run_command(monkeypatch, capsys, "tokens", *arguments)
 
 
+def test_no_image_is_written_over_another(images, monkeypatch, capsys):
+    """Names are kept: the folder of the originals would lose them."""
+    run(monkeypatch, capsys, "encode", images)
+    before = {path: path.read_bytes() for path in images.rglob("*") if path.is_file()}
+    code, _, stderr = run(monkeypatch, capsys, "decode", "tokens.npz", "--out", images)
+    assert code == 1
+    assert "; allowed: a folder without it" in stderr
+    assert {path: path.read_bytes() for path in images.rglob("*") if path.is_file()} == before
+
+
 @pytest.mark.parametrize("kind", ["scenes", "of_diffusers"])
 def test_tokens_are_those_of_each_image_alone_and_come_back_as_images(
     kind, images, of_diffusers, monkeypatch, capsys

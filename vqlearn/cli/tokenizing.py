@@ -76,7 +76,15 @@ def encoded(
 
 
 def write_decoded(model: str, found: TokenFile, folder: Path) -> None:
-    """Write each image as a PNG file. Raises `ValueError` for the tokens of another model."""
+    """Write each image as a PNG file, and over none that is there.
+
+    Raises `FileExistsError` before the work; `ValueError` for the tokens of another model.
+    """
+    names = png_names(found.file_names)
+    if there := next((name for name in names if (folder / name).exists()), None):
+        raise FileExistsError(
+            f"--out is {str(folder)!r}, which holds {shown(there)}; allowed: a folder without it"
+        )
     vqvae = _tokenizer(model)
     if found.tokenizer != digest_of(vqvae):
         raise ValueError(
@@ -84,12 +92,12 @@ def write_decoded(model: str, found: TokenFile, folder: Path) -> None:
             f"{model}, {digest_of(vqvae)}"
         )
     rows, columns = found.tokens.shape[1:]
-    for some in _in_parts(list(zip(png_names(found.file_names), found.tokens, strict=True))):
-        names, grids = zip(*some, strict=True)
+    for some in _in_parts(list(zip(names, found.tokens, strict=True))):
+        files, grids = zip(*some, strict=True)
         tokens = rearrange(list(grids), "b h w -> b (h w)").to(best_device())
         with torch.no_grad():
             pixels = vqvae.decode(tokens, grid=(rows, columns)).float().cpu()
-        for name, image in zip(names, as_pil(pixels), strict=True):
+        for name, image in zip(files, as_pil(pixels), strict=True):
             with atomic_write(folder / name) as part:
                 image.save(part)
 

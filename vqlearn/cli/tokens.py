@@ -54,7 +54,7 @@ def decode(
 ) -> None:
     """Write the images that tokens stand for, as PNG files with their names; prints the folder.
 
-    Refuses tokens that another model made.
+    Refuses tokens that another model made, and a folder that has files of these names.
     """
     from vqlearn.cli.tokenizing import write_decoded
     from vqlearn.data.token_file import TokenFile
